@@ -1,0 +1,1 @@
+"""MultiDiff: train and sample diffusion models of any modality."""

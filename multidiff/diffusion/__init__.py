@@ -1,0 +1,1 @@
+"""The mathematics of diffusion: no modality, no files, no framework but torch."""

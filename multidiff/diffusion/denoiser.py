@@ -1,0 +1,55 @@
+"""From a noisy sample to an estimate of the clean one."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from multidiff.diffusion.conditioning import Conditioning
+from multidiff.diffusion.predictions import Prediction
+from multidiff.diffusion.schedules import Schedule
+
+Backbone = Callable[[Tensor, Tensor, Conditioning | None], Tensor]
+"""``(x, log_snr, cond) -> tensor like x``."""
+
+
+class Denoiser(nn.Module):
+    """The posterior mean of x0 given x_t: all that samplers and guidance know of a model."""
+
+    schedule: Schedule
+
+    @abstractmethod
+    def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:
+        """Estimate x0.
+
+        Args:
+            x_t: noisy samples, ``(B, C, *size)``.
+            t: times in [0, 1], ``(B,)`` or one for the whole batch, ``()``.
+            cond: conditions of the B samples.
+        """
+
+
+class NetworkDenoiser(Denoiser):
+    """A network, read through a schedule and a prediction."""
+
+    def __init__(self, network: nn.Module, schedule: Schedule, prediction: Prediction):
+        super().__init__()
+        self.network = network
+        self.schedule = schedule
+        self.prediction = prediction
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:
+        a, s = levels(self.schedule, t, x_t)
+        return self.prediction.to_x0(self.output(x_t, t, cond), x_t, a, s)
+
+    def output(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:
+        """What the network itself returns, which is what the loss compares."""
+        a, s = levels(self.schedule, t, x_t)
+        log_snr = self.schedule.log_snr(t).to(x_t).expand(len(x_t))
+        return self.network(self.prediction.scale_input(x_t, a, s), log_snr, cond)
+
+
+def levels(schedule: Schedule, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Alpha and sigma at ``t``, ``(B,)`` or ``()``, in the dtype and on the device of ``x`` and broadcastable to it."""
+    shape = (*t.shape, *[1] * (x.ndim - t.ndim))
+    return schedule.alpha(t).to(x).reshape(shape), schedule.sigma(t).to(x).reshape(shape)

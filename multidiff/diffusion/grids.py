@@ -1,0 +1,103 @@
+"""Grids: from a number of steps to the times that a sampler visits.
+
+A grid is a float64 tensor ``(steps + 1,)``, strictly decreasing, whose last entry is exactly 0.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from multidiff.diffusion.schedules import Schedule
+
+
+class Grid(ABC):
+    """A rule that spreads a number of steps over the times of a schedule."""
+
+    def __call__(self, schedule: Schedule, steps: int) -> Tensor:
+        """The ``steps + 1`` times of ``steps`` steps.
+
+        Raises:
+            ValueError: fewer than one step, or more than the rule can tell apart.
+        """
+        if steps < 1:
+            raise ValueError(f"sampling needs at least 1 step, got {steps}")
+        times = torch.cat([self.times(schedule, steps), torch.zeros(1, dtype=torch.float64)])
+        check_grid(times)
+        return times
+
+    @abstractmethod
+    def times(self, schedule: Schedule, steps: int) -> Tensor:
+        """The ``steps`` times above 0, decreasing, in float64."""
+
+
+def check_grid(times: Tensor) -> None:
+    """Raise a ValueError unless ``times`` decrease strictly within [0, 1] and end at exactly 0."""
+    if times.ndim != 1 or len(times) < 2 or times[-1] != 0 or times[0] > 1 or not (times.diff() < 0).all():
+        raise ValueError(f"a grid decreases strictly from at most 1 to exactly 0, got {times.tolist()}")
+
+
+class Uniform(Grid):
+    """Equal steps of time from 1 to 0."""
+
+    def times(self, schedule: Schedule, steps: int) -> Tensor:
+        return torch.arange(steps, 0, -1, dtype=torch.float64) / steps
+
+
+@dataclass(frozen=True)
+class Trailing(Grid):
+    """The times at which a model of ``train_steps`` discrete times visits the last of each of ``steps`` equal strides.
+
+    Lin et al. (2023), table 2, https://arxiv.org/abs/2305.08891; discrete step k stands for time ``k / train_steps``.
+    """
+
+    train_steps: int = 1000
+
+    def times(self, schedule: Schedule, steps: int) -> Tensor:
+        if steps > self.train_steps:
+            raise ValueError(f"a model of {self.train_steps} discrete times cannot take {steps} steps")
+        strides = torch.arange(steps, 0, -1, dtype=torch.float64) * (self.train_steps / steps)
+        return torch.round(strides) / self.train_steps
+
+
+@dataclass(frozen=True)
+class KarrasRho(Grid):
+    """Noise levels ``sigma / alpha`` from ``sigma_max`` to ``sigma_min``, equally spaced in their ``rho``-th root.
+
+    Karras et al. (2022), eq. 5, https://arxiv.org/abs/2206.00364. Levels beyond what the schedule reaches are cut.
+    """
+
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    rho: float = 7.0
+
+    def times(self, schedule: Schedule, steps: int) -> Tensor:
+        high, low = _levels_within(schedule, self.sigma_max, self.sigma_min)
+        roots = torch.linspace(high ** (1 / self.rho), low ** (1 / self.rho), steps, dtype=torch.float64)
+        return _times(schedule, -self.rho * torch.log(roots))
+
+
+@dataclass(frozen=True)
+class UniformLogSNR(Grid):
+    """Noise levels ``sigma / alpha`` from ``sigma_max`` to ``sigma_min``, equally spaced in their logarithm.
+
+    Lu et al. (2022), section 3.4, https://arxiv.org/abs/2206.00927. Levels beyond what the schedule reaches are cut.
+    """
+
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+
+    def times(self, schedule: Schedule, steps: int) -> Tensor:
+        high, low = _levels_within(schedule, self.sigma_max, self.sigma_min)
+        return _times(schedule, -torch.linspace(math.log(high), math.log(low), steps, dtype=torch.float64))
+
+
+def _levels_within(schedule: Schedule, sigma_max: float, sigma_min: float) -> tuple[float, float]:
+    reached = torch.exp(-schedule.log_snr(torch.ones((), dtype=torch.float64))).item()
+    return min(sigma_max, reached), sigma_min
+
+
+def _times(schedule: Schedule, log_snr: Tensor) -> Tensor:
+    return schedule.time(log_snr).clamp(max=1)  # rounding may pass 1 by an ulp

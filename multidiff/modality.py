@@ -1,0 +1,66 @@
+"""What the core must be told about a kind of data, and how installed kinds are found."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from PIL.Image import Image
+from torch import Tensor
+
+from multidiff.errors import InputError
+
+Artifact = TypeVar("Artifact")
+"""What a person wants: a PIL image, an audio clip, a mesh."""
+
+
+class Modality(ABC, Generic[Artifact]):
+    """One kind of data: its files, and its place in tensor space.
+
+    Attributes:
+        name: as in configs and entry points.
+        suffixes: of the files that ``read`` accepts, lower case; the first is what ``write`` defaults to.
+        channels: C of the tensors ``(C, *size)``.
+    """
+
+    name: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]]
+    channels: int
+
+    @abstractmethod
+    def read(self, path: Path) -> Artifact:
+        """Read a file. An `InputError` names it and says why it cannot be used."""
+
+    @abstractmethod
+    def write(self, artifact: Artifact, path: Path, metadata: Mapping[str, Any]) -> None:
+        """Write a file in the format of its suffix, with ``metadata`` inside it as JSON."""
+
+    @abstractmethod
+    def to_tensor(self, artifact: Artifact) -> Tensor:
+        """``(C, *size)`` in float32, at about unit scale."""
+
+    @abstractmethod
+    def to_artifact(self, x: Tensor) -> Artifact:
+        """The inverse of ``to_tensor``, for any finite values."""
+
+    @abstractmethod
+    def preview(self, artifacts: Sequence[Artifact]) -> Image:
+        """One picture by which a person can judge the samples."""
+
+
+def modality_names() -> list[str]:
+    """The modalities that installed packages offer."""
+    return sorted({entry.name for entry in entry_points(group="multidiff.modalities")})
+
+
+def modality_class(name: str) -> type[Modality[Any]]:
+    """The modality called ``name``.
+
+    Raises:
+        InputError: no installed package offers it.
+    """
+    found = entry_points(group="multidiff.modalities", name=name)
+    if not found:
+        raise InputError(f"no modality {name!r} is installed; there are: {', '.join(modality_names())}")
+    return next(iter(found)).load()

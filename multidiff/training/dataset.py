@@ -1,0 +1,30 @@
+"""What training needs of data, whatever its kind."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+
+class Dataset(ABC):
+    """Clean samples, with what is known of each.
+
+    Attributes:
+        shape: ``(C, *size)`` of every sample.
+        labels: class index of each sample, ``(N,)``, or None.
+        label_names: name of each class.
+        captions: a text for each sample, or None.
+    """
+
+    shape: tuple[int, ...]
+    labels: Sequence[int] | None = None
+    label_names: tuple[str, ...] = ()
+    captions: Sequence[str] | None = None
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def x0(self, index: int, random: np.random.Generator) -> Tensor:
+        """Sample ``index`` as ``(C, *size)`` in float32; ``random`` decides flips and crops, if there are any."""
