@@ -11,8 +11,8 @@ from torch import Tensor
 class Conditioning:
     """One vector, or a sequence of tokens, or both, for each sample of a batch.
 
-    The null condition, which stands for "nothing is asked", is a zero vector and no token. Training drops conditions to it,
-    and guidance steers away from it.
+    The null condition, which stands for "nothing is asked", is a zero vector and no token. Training drops conditions
+    to it, and guidance steers away from it.
 
     Attributes:
         vector: ``(B, D)`` or None.

@@ -153,9 +153,7 @@ class DiffusionLoss:
         noise = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
         return self.at(denoiser, x0, noise, t, cond)
 
-    def at(
-        self, denoiser: NetworkDenoiser, x0: Tensor, noise: Tensor, t: Tensor, cond: Conditioning | None
-    ) -> Tensor:
+    def at(self, denoiser: NetworkDenoiser, x0: Tensor, noise: Tensor, t: Tensor, cond: Conditioning | None) -> Tensor:
         """The loss of each sample at times ``t``, ``(B,)``, for the given ``noise``."""
         a, s = levels(denoiser.schedule, t, x0)
         output = denoiser.output(a * x0 + s * noise, t, cond)

@@ -1,8 +1,8 @@
 """Noise that belongs to a sample, not to a batch.
 
-Every number is a pure function of (seed of the sample, purpose, position), computed by hashing a counter, so a sample sees
-the same noise whatever batch, order, process or device it is drawn in. torch's generators cannot give this: they are
-sequential, differ between devices, and keep 32 bits of their seed.
+Every number is a pure function of (seed of the sample, purpose, position), computed by hashing a counter, so a sample
+sees the same noise whatever batch, order, process or device it is drawn in. torch's generators cannot give this: they
+are sequential, differ between devices, and keep 32 bits of their seed.
 """
 
 import math

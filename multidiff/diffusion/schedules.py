@@ -84,8 +84,7 @@ class Cosine(Schedule):
 class Sigmoid(Schedule):
     """Variance-preserving schedule whose signal power falls along a logistic curve.
 
-    ``alpha^2 = (g(end) - g(t)) / (g(end) - g(start))`` with ``g(t) = sigmoid((start + (end - start) t) / temperature)``.
-    Jabri et al. (2022), algorithm 1, https://arxiv.org/abs/2212.11972.
+    ``alpha^2 = (g(1) - g(t)) / (g(1) - g(0))`` with ``g(t) = sigmoid((start + (end - start) t) / temperature)``. Jabri et al. (2022), algorithm 1, https://arxiv.org/abs/2212.11972.
     """
 
     start: float = -3.0
@@ -111,8 +110,9 @@ class Sigmoid(Schedule):
 
     def _difference(self, early: Tensor, late: Tensor) -> Tensor:
         """``tanh(late) - tanh(early)`` of the half logits, as a product that does not cancel."""
-        early, late = (((self.end - self.start) * t + self.start) / self.temperature / 2 for t in (early, late))
-        return torch.sinh(late - early) / (torch.cosh(late) * torch.cosh(early))
+        ends = [((self.end - self.start) * t + self.start) / self.temperature / 2 for t in (early, late)]
+        width = (late - early) * (self.end - self.start) / self.temperature / 2
+        return torch.sinh(width) / (torch.cosh(ends[0]) * torch.cosh(ends[1]))
 
     def _whole(self, t: Tensor) -> Tensor:
         return self._difference(torch.zeros_like(t), torch.ones_like(t))
@@ -192,7 +192,9 @@ class ZeroTerminalSNR(Schedule):
     def __post_init__(self) -> None:
         t = torch.linspace(0, 1, 5, dtype=torch.float64)
         if not torch.allclose(self.schedule.alpha(t) ** 2 + self.schedule.sigma(t) ** 2, torch.ones_like(t)):
-            raise ValueError(f"{type(self.schedule).__name__} does not preserve variance, so its SNR cannot be rescaled")
+            raise ValueError(
+                f"{type(self.schedule).__name__} does not preserve variance, so its SNR cannot be rescaled"
+            )
 
     def alpha(self, t: Tensor) -> Tensor:
         last = self.schedule.alpha(torch.ones_like(t))

@@ -19,8 +19,8 @@ def lost_variance(schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
 class DDPM(Sampler):
     """Ancestral sampling from ``q(x_s | x_t, x0)`` with the estimate in place of x0.
 
-    ``x_s = (alpha_t / alpha_s) (sigma_s / sigma_t)^2 x_t + alpha_s (v / sigma_t^2) x0 + sqrt(v) (sigma_s / sigma_t) z``,
-    where v is the variance of x_t given x_s. Ho et al. (2020), eq. 6-7, https://arxiv.org/abs/2006.11239.
+    ``x_s = (alpha_t / alpha_s) k^2 x_t + alpha_s (v / sigma_t^2) x0 + sqrt(v) k z``, where v is the variance of x_t
+    given x_s and ``k = sigma_s / sigma_t``. Ho et al. (2020), eq. 6-7, https://arxiv.org/abs/2006.11239.
     """
 
     schedule: Schedule
@@ -28,9 +28,7 @@ class DDPM(Sampler):
     order = 1
     stochastic = True
 
-    def step(
-        self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource
-    ) -> Tensor:
+    def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
         alpha, sigma = self.schedule.alpha, self.schedule.sigma
         x0 = denoise(x_t, t)
         lost, kept = lost_variance(self.schedule, t, s), sigma(s) / sigma(t)
@@ -59,9 +57,7 @@ class DDIM(Sampler):
     def stochastic(self) -> bool:  # type: ignore[override]
         return self.eta > 0
 
-    def step(
-        self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource
-    ) -> Tensor:
+    def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
         alpha, sigma = self.schedule.alpha, self.schedule.sigma
         x0 = denoise(x_t, t)
         fresh = self.eta * torch.sqrt(lost_variance(self.schedule, t, s)) * sigma(s) / sigma(t)

@@ -38,9 +38,7 @@ class Sampler(ABC):
     stochastic: bool = False
 
     @abstractmethod
-    def step(
-        self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource
-    ) -> Tensor:
+    def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
         """Take ``x_t`` at time ``t`` to time ``s < t``.
 
         Args:
@@ -76,11 +74,23 @@ def sample(
         x0, ``(B, C, *size)``.
     """
     check_grid(grid)
-    history: History = deque()
     times = grid.to("cpu", torch.float64)
     x = noise.start() * sampler.schedule.sigma(times[0]).item()
+    return integrate(lambda x_t, t: denoiser(x_t, t, cond), x, noise, sampler, times, on_step)
+
+
+def integrate(
+    denoise: Denoise,
+    x: Tensor,
+    noise: NoiseSource,
+    sampler: Sampler,
+    times: Tensor,
+    on_step: Callable[[int, Tensor], None] | None = None,
+) -> Tensor:
+    """Take ``x`` at ``times[0]`` through all of ``times``, ``(n + 1,)`` in float64 on the CPU, to the last."""
+    history: History = deque()
     for done, (t, s) in enumerate(pairwise(times), start=1):
-        x = sampler.step(lambda x_t, time: denoiser(x_t, time, cond), x, t, s, history, noise)
+        x = sampler.step(denoise, x, t, s, history, noise)
         if on_step is not None:
             on_step(done, x)
     return x

@@ -13,8 +13,8 @@ from multidiff.diffusion.schedules import Schedule
 def exponential_weights(nodes: Tensor, stop: Tensor) -> Tensor:
     """Weights that integrate ``exp(u - stop)`` times the interpolant through ``nodes`` over ``[nodes[0], stop]``.
 
-    Exact for polynomials of degree below ``len(nodes)``, which is what gives a multistep method its order. A single node
-    may lie at minus infinity.
+    Exact for polynomials of degree below ``len(nodes)``, which is what gives a multistep method its order. A single
+    node may lie at minus infinity.
 
     Args:
         nodes: log SNR of the known x0 estimates, newest first, ``(k,)`` in float64.
@@ -45,9 +45,7 @@ class DPMSolverMultistep(Sampler):
         if self.order < 1:
             raise ValueError(f"the order must be at least 1, got {self.order}")
 
-    def step(
-        self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource
-    ) -> Tensor:
+    def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
         if history and history[0][0].isinf():
             history.clear()  # nothing is interpolated from zero terminal SNR, which lies at minus infinity
         history.appendleft((self.schedule.log_snr(t), denoise(x_t, t)))

@@ -21,9 +21,7 @@ class Euler(Sampler):
     evaluations = 1
     order = 1
 
-    def step(
-        self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource
-    ) -> Tensor:
+    def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
         shrink = self.schedule.sigma(s) / self.schedule.sigma(t)
         return shrink * x_t + (self.schedule.alpha(s) - self.schedule.alpha(t) * shrink) * denoise(x_t, t)
 
@@ -32,8 +30,8 @@ class Euler(Sampler):
 class Heun(Sampler):
     """Euler's step, then the mean of the slopes at its two ends.
 
-    ``x_s = euler + alpha_s (sigma_s / alpha_s - sigma_t / alpha_t) (noise_s - noise_t) / 2``. At no signal and at no noise
-    one of the slopes does not exist, and the step is Euler's; one such step at each end leaves the order at 2.
+    ``x_s = euler + alpha_s (sigma_s / alpha_s - sigma_t / alpha_t) (noise_s - noise_t) / 2``. At no signal and at no
+    noise one of the slopes does not exist, and the step is Euler's; one such step at each end leaves the order at 2.
     Karras et al. (2022), algorithm 1, https://arxiv.org/abs/2206.00364.
     """
 
@@ -41,9 +39,7 @@ class Heun(Sampler):
     evaluations = 2
     order = 2
 
-    def step(
-        self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource
-    ) -> Tensor:
+    def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
         (a_t, s_t), (a_s, s_s) = ((self.schedule.alpha(u), self.schedule.sigma(u)) for u in (t, s))
         x0 = denoise(x_t, t)
         before = noise_estimate(x_t, x0, a_t, s_t)
