@@ -14,9 +14,11 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -33,6 +35,9 @@ _FORMAT = 1
 
 _MANY = 500
 """From this many files on, progress is shown."""
+
+_ABANDONED = 3600
+"""Seconds without a byte written after which a build counts as killed."""
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +137,7 @@ def _key(paths: Sequence[Path], hashes: Sequence[str], settings: Mapping[str, An
 def _build(folder: Path, paths: Sequence[Path], decode: Callable[[Path], np.ndarray]) -> None:
     """Decode ``paths`` into the store ``folder``, which appears when it is whole."""
     with _writing_to(folder.parent), tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as temporary:
+        _sweep(folder.parent)
         part = Path(temporary) / folder.name
         part.mkdir()
         _write_store(part, paths, decode)
@@ -140,6 +146,14 @@ def _build(folder: Path, paths: Sequence[Path], decode: Callable[[Path], np.ndar
         except OSError:
             if not folder.exists():  # else another process was faster
                 raise
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what killed builds have left."""
+    for data in cache.glob("building-*/*/data.bin"):
+        with suppress(FileNotFoundError):  # another process may sweep too
+            if time.time() - data.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(data.parents[1], ignore_errors=True)
 
 
 def _write_store(folder: Path, paths: Sequence[Path], decode: Callable[[Path], np.ndarray]) -> None:

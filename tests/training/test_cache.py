@@ -139,6 +139,16 @@ def test_an_interrupted_build_leaves_no_store(root, tmp_path):
     assert len(opened(root, tmp_path / "cache")) == 3
 
 
+def test_what_a_killed_build_has_left_is_swept_away_and_a_running_one_is_not(root, tmp_path):
+    for name, age in {"building-killed": 1e6, "building-running": 0}.items():
+        data = tmp_path / "cache" / name / "key/data.bin"
+        data.parent.mkdir(parents=True)
+        data.touch()
+        os.utime(data, (data.stat().st_mtime - age,) * 2)
+    opened(root, tmp_path / "cache")
+    assert [path.name for path in (tmp_path / "cache").glob("building-*")] == ["building-running"]
+
+
 def test_a_store_that_another_process_finished_first_is_taken(root, tmp_path):
     decode = Decoder()
 
