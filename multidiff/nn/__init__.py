@@ -1,0 +1,1 @@
+"""Building blocks that backbones share; each works on samples of one, two or three dimensions."""

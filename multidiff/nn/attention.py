@@ -1,0 +1,94 @@
+"""Attention over all positions of a sample, whatever its number of dimensions."""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from multidiff.nn.initialization import zero
+from multidiff.nn.norm import group_norm
+
+
+class SelfAttention(nn.Module):
+    """Every position attends to every other; the result is added to the input. The identity at first.
+
+    ``(B, C, *size)`` to the same, so one class serves 1, 2 and 3 dimensions. Vaswani et al. (2017), section 3.2,
+    https://arxiv.org/abs/1706.03762.
+
+    Args:
+        channels: C, a multiple of ``head_size``.
+        head_size: channels of each head.
+
+    Raises:
+        ValueError: heads do not divide the channels.
+    """
+
+    def __init__(self, channels: int, *, head_size: int):
+        super().__init__()
+        self.heads = _heads(channels, head_size)
+        self.norm = group_norm(channels)
+        self.query_key_value = nn.Linear(channels, 3 * channels)
+        self.out = zero(nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        projected = self.query_key_value(_as_sequence(self.norm(x)))
+        q, k, v = rearrange(projected, "b n (three h d) -> three b h n d", three=3, h=self.heads)
+        return x + _as_field(self.out(_merge_heads(F.scaled_dot_product_attention(q, k, v))), x)
+
+
+class CrossAttention(nn.Module):
+    """Every position attends to the tokens of a condition; the result is added to the input. The identity at first.
+
+    A learned null token stands beside the given ones and is never masked: a sample without tokens, which is the null
+    condition, attends to it alone. Rombach et al. (2022), section 3.3, https://arxiv.org/abs/2112.10752.
+
+    Args:
+        channels: C of the input ``(B, C, *size)``, a multiple of ``head_size``.
+        token_dim: E of the tokens ``(B, L, E)``.
+        head_size: channels of each head.
+
+    Raises:
+        ValueError: heads do not divide the channels.
+    """
+
+    def __init__(self, channels: int, token_dim: int, *, head_size: int):
+        super().__init__()
+        self.heads = _heads(channels, head_size)
+        self.norm = group_norm(channels)
+        self.query = nn.Linear(channels, channels)
+        self.key_value = nn.Linear(token_dim, 2 * channels)
+        self.null_token = nn.Parameter(torch.randn(token_dim))
+        self.out = zero(nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor, tokens: Tensor | None, mask: Tensor | None) -> Tensor:
+        """Attend.
+
+        Args:
+            x: ``(B, C, *size)``.
+            tokens: ``(B, L, token_dim)``, or None for the null condition.
+            mask: ``(B, L)``, true where a token is real; None if there are no tokens.
+        """
+        null = repeat(self.null_token, "e -> b 1 e", b=len(x))
+        q = rearrange(self.query(_as_sequence(self.norm(x))), "b n (h d) -> b h n d", h=self.heads)
+        context = null if tokens is None else torch.cat([null, tokens], dim=1)
+        k, v = rearrange(self.key_value(context), "b l (two h d) -> two b h l d", two=2, h=self.heads)
+        visible = None if mask is None else rearrange(F.pad(mask, (1, 0), value=True), "b l -> b 1 1 l")
+        return x + _as_field(self.out(_merge_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=visible))), x)
+
+
+def _heads(channels: int, head_size: int) -> int:
+    if channels % head_size:
+        raise ValueError(f"heads of {head_size} channels do not divide {channels} channels")
+    return channels // head_size
+
+
+def _as_sequence(x: Tensor) -> Tensor:
+    return rearrange(x, "b c ... -> b (...) c")
+
+
+def _as_field(sequence: Tensor, like: Tensor) -> Tensor:
+    return rearrange(sequence, "b n c -> b c n").reshape(like.shape)
+
+
+def _merge_heads(heads: Tensor) -> Tensor:
+    return rearrange(heads, "b h n d -> b n (h d)")
