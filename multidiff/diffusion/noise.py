@@ -49,10 +49,17 @@ class NoiseSource:
         return standard_normal(keys, math.prod(self.size)).reshape(-1, *self.size).to(self.device, self.dtype)
 
 
+def fold(*integers: int) -> int:
+    """One seed made of several integers; another integer, or another order, gives an unrelated one."""
+    seed = torch.zeros((), dtype=torch.int64)
+    for integer in integers:
+        seed = _mix(seed + integer + _GOLDEN)
+    return int(seed)
+
+
 def sample_seeds(seed: int, start: int, stop: int) -> list[int]:
     """The seeds of samples ``start`` to ``stop - 1`` of a request with the given ``seed``."""
-    index = torch.arange(start, stop, dtype=torch.int64)
-    return _mix(_mix(torch.tensor(seed, dtype=torch.int64) + _GOLDEN) + index * _GOLDEN).tolist()
+    return [fold(seed, index) for index in range(start, stop)]
 
 
 def standard_normal(keys: Tensor, count: int) -> Tensor:

@@ -84,7 +84,8 @@ class Cosine(Schedule):
 class Sigmoid(Schedule):
     """Variance-preserving schedule whose signal power falls along a logistic curve.
 
-    ``alpha^2 = (g(1) - g(t)) / (g(1) - g(0))`` with ``g(t) = sigmoid((start + (end - start) t) / temperature)``. Jabri et al. (2022), algorithm 1, https://arxiv.org/abs/2212.11972.
+    ``alpha^2 = (g(1) - g(t)) / (g(1) - g(0))`` with ``g(t) = sigmoid((start + (end - start) t) / temperature)``.
+    Jabri et al. (2022), algorithm 1, https://arxiv.org/abs/2212.11972.
     """
 
     start: float = -3.0

@@ -1,0 +1,98 @@
+"""The command `multidiff`: what each command takes, and one line for every mistake."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from multidiff.configuration import group_options
+from multidiff.errors import InputError
+
+app = typer.Typer(
+    name="multidiff",
+    help="Train diffusion models of images, audio and 3D, and draw samples from them.",
+    epilog="Start with: multidiff quickstart",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Folder for the models and the samples.")] = Path("quickstart"),
+) -> None:
+    """Train a small model of each modality and write samples: minutes on a laptop, nothing is downloaded."""
+    from multidiff.cli.quickstart import run  # noqa: PLC0415  the other commands do not pay for this import
+
+    run(out)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    short_help="Train a model: multidiff train experiment=image/digits run_dir=RUN [KEY=VALUE ...]",
+)
+def train(context: typer.Context) -> None:
+    """Train a model. Every setting is a KEY=VALUE; --cfg job shows them all, --help explains the rest."""
+    from multidiff.cli.train import run  # noqa: PLC0415
+
+    run(context.args)
+
+
+@app.command()
+def sample(
+    model: Annotated[str, typer.Argument(help="A run directory or a model directory.")],
+    out: Annotated[Path, typer.Option(help="Folder for the samples, preview.png and samples.json.")],
+    n: Annotated[int, typer.Option("-n", help="How many samples.")] = 16,
+    label: Annotated[list[str] | None, typer.Option(help="A class to draw; give it again for more in turn.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="A text, for a model that was trained with captions.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Numerical method; by default the model's own.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="How closely to follow the condition; 1 is off.")] = None,
+    seed: Annotated[int, typer.Option(help="Sample i of a seed is the same in every batch and on every day.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="How many are drawn at once; changes speed and memory only.")] = 64,
+    format: Annotated[str | None, typer.Option(help="File suffix; by default the modality's first.")] = None,
+) -> None:
+    """Draw samples from a trained model."""
+    from multidiff.cli.sample import run  # noqa: PLC0415
+
+    run(
+        model,
+        out,
+        n,
+        label=label,
+        prompt=prompt,
+        sampler=sampler,
+        steps=steps,
+        guidance=guidance,
+        seed=seed,
+        batch_size=batch_size,
+        format=format,
+    )
+
+
+def main() -> NoReturn:
+    """Run the command line. Exit status: 0 done, 2 wrong usage or bad input."""
+    try:
+        app()
+    except (InputError, HydraException, OmegaConfBaseException) as error:
+        print(f"multidiff: {_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("multidiff: interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} must be given: {error.full_key}=VALUE"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.partition("/")
+        return f"no {group} is called {name!r}; there are: {', '.join(group_options(group))}"
+    return " ".join(str(error).split())

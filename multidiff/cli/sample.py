@@ -1,0 +1,73 @@
+"""multidiff sample: files, a preview, and a record of how each file came to be."""
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress
+
+from multidiff import model_directory
+from multidiff.errors import InputError
+from multidiff.files import atomic_path, sha256
+from multidiff.pipeline import Names
+
+
+def run(
+    model: str,
+    out: Path,
+    n: int,
+    *,
+    label: Names | None = None,
+    prompt: str | None = None,
+    sampler: str | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    format: str | None = None,
+) -> None:
+    """Draw ``n`` samples of ``model`` into the folder ``out``."""
+    pipeline = model_directory.load(model)
+    suffix = _suffix(format, pipeline.modality.suffixes)
+    sampling = pipeline.sampling.changed(sampler, steps, guidance)
+    conditions = pipeline.conditions(n, label=label or None, prompt=prompt)
+    request = {
+        "multidiff": version("multidiff-toolkit"),
+        "model_sha256": sha256(model_directory.find_model(Path(model)) / model_directory.WEIGHTS),
+        "sampler": dict(sampling.sampler),
+        "guidance": sampling.guidance,
+        "seed": seed,
+    }
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; give a folder")
+    artifacts, files = [], []
+    with Progress(transient=True) as progress:
+        task = progress.add_task("sampling", total=n)
+        stream = pipeline.stream(conditions, sampling, seed=seed, batch_size=batch_size)
+        for i, (artifact, condition) in enumerate(zip(stream, conditions, strict=True)):
+            out.mkdir(parents=True, exist_ok=True)
+            path = out / f"{i:05d}{suffix}"
+            own = {"index": i, "condition": condition}
+            pipeline.modality.write(artifact, path, {**request, **own})
+            files.append({"file": path.name, **own, "sha256": sha256(path)})
+            artifacts.append(artifact)
+            progress.advance(task)
+    write_record(out, pipeline.modality.preview(artifacts[:64]), {**request, "files": files})
+    print(f"{n} samples in {out}; look at {out / 'preview.png'}")
+
+
+def write_record(out: Path, preview: Any, record: dict[str, Any]) -> None:
+    """Write ``preview.png`` and ``samples.json``."""
+    with atomic_path(out / "preview.png") as path:
+        preview.save(path)
+    with atomic_path(out / "samples.json") as path:
+        path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def _suffix(asked: str | None, offered: Sequence[str]) -> str:
+    suffix = offered[0] if asked is None else "." + asked.lower().removeprefix(".")
+    if suffix not in offered:
+        raise InputError(f"--format {asked} is not written by this modality; it writes: {', '.join(offered)}")
+    return suffix

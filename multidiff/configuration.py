@@ -1,0 +1,125 @@
+"""The one door to Hydra: find the shipped configs, compose them, and make objects of them.
+
+A config can travel with a downloaded model, so it may name only classes on an allow-list, checked before any import.
+"""
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+
+from multidiff.errors import InputError
+
+FOREIGN_TARGETS = frozenset(
+    {
+        "lightning.Trainer",
+        "lightning.pytorch.loggers.CSVLogger",
+        "lightning.pytorch.loggers.TensorBoardLogger",
+        "torch.optim.Adam",
+        "torch.optim.AdamW",
+    }
+)
+
+
+def config_dir() -> Path:
+    """Where the shipped configs are: inside an installed package, or at the root of a checkout."""
+    package = Path(__file__).resolve().parent
+    shipped = package / "conf"
+    return shipped if shipped.is_dir() else package.parent / "conf"
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """The training config that ``multidiff train`` with these overrides would see."""
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return hydra.compose("train", overrides=list(overrides))
+
+
+def group_options(group: str) -> list[str]:
+    """The names that ``group=NAME`` accepts."""
+    folder = config_dir() / group
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def load_option(group: str, name: str) -> dict[str, Any]:
+    """The config ``group/name.yaml``.
+
+    Raises:
+        InputError: there is none; the message lists those that are.
+    """
+    options = group_options(group)
+    if name not in options:
+        raise InputError(f"no {group} is called {name!r}; there are: {', '.join(options)}")
+    return resolved(OmegaConf.load(config_dir() / group / f"{name}.yaml"))
+
+
+def resolved(config: Any) -> dict[str, Any]:
+    """The config as plain dictionaries and lists, every interpolation replaced by its value."""
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+
+
+def instantiate(config: Any, **arguments: Any) -> Any:
+    """Make the object that ``config`` describes by its ``_target_``, and those within it, with further ``arguments``.
+
+    Raises:
+        InputError: a target is not on the allow-list (nothing is imported then), or the class refuses its arguments.
+    """
+    plain = resolved(config) if OmegaConf.is_config(config) else config
+    for target in _targets(plain):
+        check_target(target)
+    try:
+        return hydra.utils.instantiate(plain, _convert_="all", _partial_=True)(**arguments)
+    except InputError:
+        raise
+    except (InstantiationException, TypeError, ValueError) as error:
+        reason = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+        if isinstance(reason, InputError):
+            raise reason from None
+        raise InputError(f"{plain['_target_'].rpartition('.')[2]}: {' '.join(str(reason).split())}") from error
+
+
+def target_class(config: Mapping[str, Any]) -> type:
+    """The class that ``config`` names as its ``_target_``, without an instance of it."""
+    return check_target(config["_target_"])
+
+
+def check_target(target: str) -> type:
+    """The class called ``target``.
+
+    Raises:
+        InputError: it is not a class of multidiff, of an installed modality, or of the explicit list. Names that lead
+            out of an allowed package through one of its imports are refused too.
+    """
+    module, _, name = target.rpartition(".")
+    if target not in FOREIGN_TARGETS and module.split(".")[0] not in _allowed_packages():
+        raise InputError(f"the config names {target!r}, which is not allowed to be built from a config")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"the config names {target!r}, which does not exist: {error}") from error
+    home = found.__module__.split(".")[0] if isinstance(found, type) else ""
+    if target not in FOREIGN_TARGETS and home not in _allowed_packages():
+        raise InputError(f"the config names {target!r}, which is not a class of {module.split('.')[0]}")
+    return found
+
+
+@cache
+def _allowed_packages() -> frozenset[str]:
+    plugins = (entry.value.split(".")[0].split(":")[0] for entry in entry_points(group="multidiff.modalities"))
+    return frozenset({"multidiff", "modalities", *plugins})
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        for value in node.values():
+            yield from _targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _targets(value)

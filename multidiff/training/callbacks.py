@@ -1,0 +1,96 @@
+"""Previews, speed, and a stop when asked."""
+
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from multidiff.files import atomic_path
+from multidiff.pipeline import Pipeline
+
+
+class Previews(L.Callback):
+    """Samples the averaged model now and then, always from the same seeds.
+
+    Args:
+        every: steps between previews; 0 for none.
+        count: samples a preview.
+    """
+
+    def __init__(self, every: int = 500, count: int = 16):
+        self.every = every
+        self.count = count
+        self.pipeline: Pipeline | None = None
+        self.folder = Path()
+        self.conditions: list[str | None] = []
+
+    def attach(self, pipeline: Pipeline, conditions: list[str | None], folder: Path) -> None:
+        """Say what to sample, with which conditions, and where the pictures go."""
+        self.pipeline = pipeline
+        self.conditions = [conditions[i % len(conditions)] for i in range(self.count)]
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *batch: Any) -> None:
+        if self.every and trainer.global_step % self.every == 0 and trainer.is_global_zero and self.pipeline:
+            artifacts = list(self.pipeline.stream(self.conditions, self.pipeline.sampling))
+            picture = self.pipeline.modality.preview(artifacts)
+            with atomic_path(self.folder / f"step_{trainer.global_step:08d}.png") as path:
+                picture.save(path)
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    pixels = np.asarray(picture.convert("RGB"))
+                    logger.experiment.add_image("previews", pixels, trainer.global_step, dataformats="HWC")
+
+
+class Throughput(L.Callback):
+    """Logs samples seen and samples a second, over all processes, every so many steps."""
+
+    def __init__(self, every: int = 50) -> None:
+        self.every = every
+        self.since = time.perf_counter()
+        self.steps = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.since, self.steps = time.perf_counter(), trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step % self.every == 0 and trainer.global_step > self.steps:
+            per_step = len(batch["x0"]) * trainer.world_size * trainer.accumulate_grad_batches
+            now = time.perf_counter()
+            rate = per_step * (trainer.global_step - self.steps) / (now - self.since)
+            self.since, self.steps = now, trainer.global_step
+            pl_module.log("train/samples_per_second", rate)
+            pl_module.log("train/samples", float(per_step * trainer.global_step))
+
+
+class GracefulStop(L.Callback):
+    """The first Ctrl-C or SIGTERM ends training after the present step, with a checkpoint; a second one, at once."""
+
+    def __init__(self) -> None:
+        self.stopped = False
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        def stop(number: int, frame: FrameType | None) -> None:
+            self.stopped = True
+            self._restore()
+
+        self._handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *batch: Any) -> None:
+        trainer.should_stop = trainer.should_stop or self.stopped
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}

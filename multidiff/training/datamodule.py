@@ -1,0 +1,147 @@
+"""An endless stream of batches in which batch k is a pure function of (seed, k).
+
+Nothing has to be remembered to go on after a stop: whoever knows the number of the next batch knows its samples, their
+order and their augmentation, with any number of loader workers.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from multidiff.errors import InputError
+from multidiff.training.dataset import Dataset
+
+
+class Batches:
+    """The positions in the stream of each batch from number ``start`` to ``stop``, for one of several processes."""
+
+    def __init__(self, batch_size: int, start: int, stop: int, rank: int, processes: int):
+        self.batch_size = batch_size
+        self.start, self.stop = start, stop
+        self.rank, self.processes = rank, processes
+
+    def __len__(self) -> int:
+        return self.stop  # all of training, since Lightning counts the batches before a resume too
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in range(self.start, self.stop):
+            first = (batch * self.processes + self.rank) * self.batch_size
+            yield list(range(first, first + self.batch_size))
+
+
+class Stream(TorchDataset[dict[str, Any]]):
+    """Samples by their position in an endless stream that shuffles ``indices`` anew each time through."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int], seed: int):
+        self.dataset = dataset
+        self.indices = np.asarray(indices)
+        self.seed = seed
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        epoch, place = divmod(position, len(self.indices))
+        index = int(self.indices[_order(self.seed, epoch, len(self.indices))[place]])
+        return example(self.dataset, index, np.random.default_rng([self.seed, position]))
+
+
+class InOrder(TorchDataset[dict[str, Any]]):
+    """Each of ``indices`` once, always the same."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int]):
+        self.dataset = dataset
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        return example(self.dataset, self.indices[place], np.random.default_rng(place))
+
+
+def example(dataset: Dataset, index: int, random: np.random.Generator) -> dict[str, Any]:
+    """One sample with what is known of it; an unknown label is None, an unknown caption empty."""
+    return {
+        "x0": dataset.x0(index, random),
+        "label": None if dataset.labels is None else dataset.label_names[dataset.labels[index]],
+        "caption": None if dataset.captions is None else dataset.captions[index],
+    }
+
+
+def collate(examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A batch: x0 as ``(B, C, *size)``, labels and captions as lists."""
+    batch: dict[str, Any] = {name: [example[name] for example in examples] for name in ("label", "caption")}
+    x0: list[Tensor] = [example["x0"] for example in examples]
+    return {"x0": torch.stack(x0), **batch}
+
+
+class DataModule(L.LightningDataModule):
+    """A dataset, split once by ``seed`` into what trains and what is held out.
+
+    Args:
+        dataset: the data.
+        batch_size: samples a step and process.
+        workers: loader processes; 0 loads in the training process.
+        holdout: fraction that validates, at least one sample.
+        seed: decides the split, the order and the augmentation.
+    """
+
+    def __init__(self, dataset: Dataset, *, batch_size: int, workers: int, holdout: float, seed: int):
+        super().__init__()
+        if not 0 < holdout < 1:
+            raise InputError(f"loader.holdout is the fraction of data that validates, between 0 and 1, got {holdout}")
+        if batch_size < 1 or workers < 0:
+            raise InputError(
+                f"loader.batch_size must be at least 1 and loader.workers at least 0, got {batch_size} and {workers}"
+            )
+        if len(dataset) < 2:
+            raise InputError(f"training needs at least 2 samples, one to hold out, and there are {len(dataset)}")
+        order = np.random.default_rng(seed).permutation(len(dataset))
+        held_out = min(max(1, round(holdout * len(dataset))), len(dataset) - 1)
+        self.dataset = dataset
+        self.validation, self.training = sorted(order[:held_out].tolist()), sorted(order[held_out:].tolist())
+        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Goes on with the batch that follows the trainer's last optimiser step."""
+        trainer = self._trainer()
+        per_step = trainer.accumulate_grad_batches
+        batches = Batches(
+            self.batch_size,
+            start=trainer.global_step * per_step,
+            stop=trainer.max_steps * per_step,
+            rank=trainer.global_rank,
+            processes=trainer.world_size,
+        )
+        stream = Stream(self.dataset, self.training, self.seed)
+        return self._loader(stream, batch_sampler=batches)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        trainer = self._trainer()
+        mine = self.validation[trainer.global_rank :: trainer.world_size]
+        return self._loader(InOrder(self.dataset, mine), batch_size=self.batch_size)
+
+    def _loader(self, dataset: TorchDataset[Any], **batching: Any) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            num_workers=self.workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.workers > 0,
+            **batching,
+        )
+
+    def _trainer(self) -> L.Trainer:
+        if self.trainer is None:
+            raise RuntimeError("the data module's loaders belong to a running trainer")
+        return self.trainer
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(count)

@@ -1,0 +1,86 @@
+"""Exponential moving averages of the weights, which sample better than the weights themselves."""
+
+import copy
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class Decay(ABC):
+    """How much of the average is kept at each update."""
+
+    @abstractmethod
+    def __call__(self, update: int) -> float:
+        """The fraction kept at update number ``update``, counted from 1."""
+
+
+@dataclass(frozen=True)
+class PowerDecay(Decay):
+    """An average over a fixed fraction of all of training, however long: ``(1 - 1 / update)^(gamma + 1)``.
+
+    Karras et al. (2024), eq. 4 and algorithm 2, https://arxiv.org/abs/2312.02696.
+
+    Args:
+        std: width of the averaging profile relative to the length of training, below 0.28.
+    """
+
+    std: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.std < 12**-0.5:
+            raise ValueError(f"the relative width must lie between 0 and 0.288, got {self.std}")
+
+    @cached_property
+    def gamma(self) -> float:
+        """The exponent whose profile ``t^gamma`` has the relative width ``std``."""
+        roots = np.roots([1, 7, 16 - self.std**-2, 12 - self.std**-2])
+        return float(roots.real.max())
+
+    def __call__(self, update: int) -> float:
+        return (1 - 1 / update) ** (self.gamma + 1)
+
+
+@dataclass(frozen=True)
+class ConstantDecay(Decay):
+    """A constant fraction, less in the beginning so that the first weights are soon forgotten.
+
+    ``min(decay, update / (update + warmup))``: the average of all weights so far for the first ``warmup`` updates.
+    """
+
+    decay: float = 0.999
+    warmup: float = 10.0
+
+    def __call__(self, update: int) -> float:
+        return min(self.decay, (update - 1) / (update - 1 + self.warmup))
+
+
+class EMA(nn.Module):
+    """A copy of ``model`` that follows it slowly.
+
+    The copy is a module of its own, never swapped into training, so a checkpoint can hold both at any moment. Buffers,
+    and parameters that are not trained, are copied as they are.
+    """
+
+    updates: Tensor
+
+    def __init__(self, model: nn.Module, decay: Decay):
+        super().__init__()
+        self.decay = decay
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the average towards the present weights of ``model``."""
+        self.updates += 1
+        keep = self.decay(int(self.updates))
+        pairs = list(zip(self.model.parameters(), model.parameters(), strict=True))
+        averaged = [(mine, theirs.detach()) for mine, theirs in pairs if theirs.requires_grad]
+        torch._foreach_lerp_([mine for mine, _ in averaged], [theirs for _, theirs in averaged], 1 - keep)
+        copied = [(mine, theirs) for mine, theirs in pairs if not theirs.requires_grad]
+        for mine, theirs in [*copied, *zip(self.model.buffers(), model.buffers(), strict=True)]:
+            mine.copy_(theirs)

@@ -1,0 +1,160 @@
+"""From a config to a trained model."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from multidiff import model_directory
+from multidiff.configuration import instantiate, resolved, target_class
+from multidiff.diffusion.losses import DiffusionLoss
+from multidiff.errors import InputError
+from multidiff.files import atomic_path
+from multidiff.model import build_model
+from multidiff.pipeline import Pipeline, Sampling
+from multidiff.training.callbacks import GracefulStop, Previews, Throughput
+from multidiff.training.checkpoints import AtomicCheckpointIO, Checkpoints, newest_checkpoint
+from multidiff.training.datamodule import DataModule
+from multidiff.training.dataset import Dataset
+from multidiff.training.module import DiffusionModule
+from multidiff.training.progress import Progress
+
+KNOWN_WARNINGS = (
+    ".*smaller than the logging interval.*",
+    ".*does not have many workers.*",
+    ".*module.s. in eval mode.*",  # the moving average is
+    ".*your dataloader is not resumable.*",  # it starts at the trainer's step by itself
+    ".*Experiment logs directory .* is not empty.*",  # the old metrics were moved aside
+    ".*LeafSpec.*is deprecated.*",  # within Lightning
+)
+"""What Lightning says that is no concern of ours."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to.
+
+    Attributes:
+        run_dir: where everything is; `multidiff.load` takes it.
+        steps: optimiser steps done, those before a resume included.
+        samples: training samples seen.
+        finished: false if it was stopped before its last step.
+    """
+
+    run_dir: Path
+    steps: int
+    samples: int
+    finished: bool
+
+
+def train(config: DictConfig) -> Result:
+    """Train as ``config`` says, from the start or from the newest checkpoint.
+
+    Raises:
+        InputError: something in the config or in the data cannot be used. Nothing is written then.
+    """
+    run_dir = Path(config.run_dir)
+    checkpoint = _checkpoint(run_dir, resume=config.resume)
+    L.seed_everything(config.seed, verbose=False)
+    modality = instantiate(config.modality)
+    dataset: Dataset = instantiate(config.data, modality=modality)
+    config = _informed_by(dataset, config)
+    settings = resolved(config)
+    module = _module(settings, modality)
+    data = DataModule(dataset, **settings["loader"], seed=config.seed)
+    sampling = Sampling(settings["sampler"], settings["guidance"])
+    averaged = Pipeline(module.ema.model, modality, dataset.shape, sampling)  # type: ignore[arg-type]
+
+    def export(step: int) -> None:
+        facts = {"data": type(dataset).__name__, "steps": step, "samples_seen": step * _samples_per_step(trainer, data)}
+        model_directory.save(averaged, settings, run_dir / "model", facts)
+
+    stop = GracefulStop()
+    callbacks = [*instantiate_all(config.callbacks), stop, Throughput(), Progress()]
+    callbacks.append(Checkpoints(run_dir / "checkpoints", config.checkpoint_every, export))
+    for callback in callbacks:
+        if isinstance(callback, Previews):
+            callback.attach(
+                averaged, _preview_conditions(dataset, module.model.conditioner.reads), run_dir / "previews"
+            )
+    trainer: L.Trainer = instantiate(
+        config.trainer,
+        callbacks=callbacks,
+        logger=instantiate_all(config.logger),
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=run_dir,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        use_distributed_sampler=False,
+        max_epochs=-1,
+    )
+    _open_run(run_dir, settings, checkpoint)
+    _fit(trainer, module, data, checkpoint)
+    samples = trainer.global_step * _samples_per_step(trainer, data)
+    return Result(run_dir, trainer.global_step, samples, finished=trainer.global_step >= trainer.max_steps)
+
+
+def instantiate_all(configs: Mapping[str, Any] | None) -> list[Any]:
+    """One object for each named config of a group; a name set to null is left out."""
+    return [instantiate(config) for config in (configs or {}).values() if config is not None]
+
+
+def _checkpoint(run_dir: Path, *, resume: bool) -> Path | None:
+    newest = newest_checkpoint(run_dir / "checkpoints")
+    if newest and not resume:
+        raise InputError(f"{run_dir} already holds a run; go on with it by resume=true, or choose another run_dir")
+    if resume and not newest:
+        raise InputError(f"there is nothing to resume: {run_dir / 'checkpoints'} holds no checkpoint; leave resume out")
+    return newest
+
+
+def _informed_by(dataset: Dataset, config: DictConfig) -> DictConfig:
+    """The config with what only the data can tell."""
+    conditioner = target_class(config.conditioning)
+    learned = conditioner.settings_from(dataset.label_names, dataset.captions or ())  # type: ignore[attr-defined]
+    informed = config.copy()
+    informed.conditioning = {**config.conditioning, **learned}
+    return informed
+
+
+def _module(settings: dict[str, Any], modality: Any) -> DiffusionModule:
+    loss: DiffusionLoss = instantiate(settings["loss"])
+    instantiate(settings["optimizer"], params=[nn.Parameter()])  # bad settings are refused before anything is written
+    return DiffusionModule(
+        build_model(settings, modality),
+        loss,
+        instantiate(settings["ema"]),
+        lambda parameters: instantiate(settings["optimizer"], params=list(parameters)),
+        settings["warmup_steps"],
+        settings["seed"],
+    )
+
+
+def _preview_conditions(dataset: Dataset, reads: str | None) -> list[str | None]:
+    choices = {"label": dataset.label_names, "caption": dataset.captions, None: None}[reads]
+    return list(choices) if choices else [None]
+
+
+def _samples_per_step(trainer: L.Trainer, data: DataModule) -> int:
+    return data.batch_size * trainer.accumulate_grad_batches * trainer.world_size
+
+
+def _open_run(run_dir: Path, settings: dict[str, Any], checkpoint: Path | None) -> None:
+    with atomic_path(run_dir / "config.yaml") as path:
+        OmegaConf.save(OmegaConf.create(settings), path)
+    metrics = run_dir / "logs" / "csv" / "metrics.csv"
+    if checkpoint and metrics.exists():
+        metrics.rename(metrics.with_name(f"metrics_before_{checkpoint.stem}.csv"))  # the logger starts a new file
+
+
+def _fit(trainer: L.Trainer, module: DiffusionModule, data: DataModule, checkpoint: Path | None) -> None:
+    with warnings.catch_warnings():
+        for message in KNOWN_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=False)
