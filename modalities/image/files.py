@@ -1,7 +1,6 @@
 """Image files: read in any mode, write with the story of their making inside."""
 
 import json
-import os
 import struct
 import warnings
 import zlib
@@ -14,6 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from multidiff.errors import InputError
+from multidiff.files import atomic_path
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tiff", ".tif")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -92,7 +92,7 @@ def write_image(image: Image.Image, path: Path, metadata: Mapping[str, Any]) -> 
         raise InputError(f"cannot write {path}: {suffix} holds no transparency; use .png, .webp or .tiff")
     settings = _WRITE_SETTINGS[file_format] | _metadata_settings(file_format, metadata)
     try:
-        with _replacing(path) as part:
+        with atomic_path(path) as part:
             image.save(part, format=file_format, **settings)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot write {path}: {_reason(error)}") from error
@@ -124,17 +124,6 @@ def _metadata_settings(file_format: str, metadata: Mapping[str, Any]) -> dict[st
     exif = Image.Exif()
     exif[ExifTags.Base.ImageDescription] = text
     return {"exif": exif}
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to, which takes its place if all goes well and vanishes if not."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager

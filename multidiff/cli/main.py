@@ -96,3 +96,7 @@ def _one_line(error: Exception) -> str:
         group, _, name = error.missing_cfg_file.partition("/")
         return f"no {group} is called {name!r}; there are: {', '.join(group_options(group))}"
     return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+    main()

@@ -48,7 +48,7 @@ class PowerDecay(Decay):
 class ConstantDecay(Decay):
     """A constant fraction, less in the beginning so that the first weights are soon forgotten.
 
-    ``min(decay, update / (update + warmup))``: the average of all weights so far for the first ``warmup`` updates.
+    ``min(decay, n / (n + warmup))`` after n updates.
     """
 
     decay: float = 0.999

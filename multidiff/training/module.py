@@ -24,7 +24,7 @@ LEVEL_NAMES = ("log_snr_below_-2", "log_snr_-2_to_0", "log_snr_0_to_2", "log_snr
 class DiffusionModule(L.LightningModule):
     """Trains a model and its moving average.
 
-    Times, noise and dropped conditions of a step depend on (seed, rank, step) alone.
+    Times, noise, dropout and dropped conditions of a step depend on (seed, rank, step) alone.
 
     Args:
         model: what is trained.
@@ -60,6 +60,7 @@ class DiffusionModule(L.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         part = batch_idx % self.trainer.accumulate_grad_batches
         generator = self._generator(self.seed, self.global_rank, self.global_step, part)
+        torch.manual_seed(generator.initial_seed())  # dropout draws from torch's own generators
         keep = torch.rand(len(batch["x0"]), generator=generator, device=self.device) >= self.model.conditioner.dropout
         cond = self._condition(self.model, batch, keep.tolist())
         loss = self.loss(self.model.denoiser, batch["x0"], cond, generator).mean()

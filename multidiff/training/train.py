@@ -66,7 +66,7 @@ def train(config: DictConfig) -> Result:
     config = _informed_by(dataset, config)
     settings = resolved(config)
     module = _module(settings, modality)
-    data = DataModule(dataset, **settings["loader"], seed=config.seed)
+    data: DataModule = instantiate(settings["loader"], dataset=dataset, seed=config.seed)
     sampling = Sampling(settings["sampler"], settings["guidance"])
     averaged = Pipeline(module.ema.model, modality, dataset.shape, sampling)  # type: ignore[arg-type]
 

@@ -1,0 +1,89 @@
+"""Batch k is a pure function of (seed, k)."""
+
+from itertools import chain
+
+import pytest
+import torch
+
+from multidiff.errors import InputError
+from multidiff.training.datamodule import Batches, DataModule, Stream, collate
+from multidiff.training.dataset import Dataset
+
+
+class Numbers(Dataset):
+    """Sample i is the number i, plus a random fraction."""
+
+    shape = (1, 1)
+    labels = (0, 1) * 5
+    label_names = ("even", "odd")
+
+    def __len__(self):
+        return 10
+
+    def x0(self, index, random):
+        return torch.full((1, 1), index + random.random() / 2)
+
+
+def batches(start, stop, rank=0, processes=1, size=4, seed=0):
+    stream = Stream(Numbers(), range(10), seed)
+    return [collate([stream[p] for p in places]) for places in Batches(size, start, stop, rank, processes)]
+
+
+def indices(found):
+    return [int(x) for batch in found for x in batch["x0"].flatten()]
+
+
+def test_every_sample_is_seen_once_an_epoch_in_a_new_order():
+    seen = indices(batches(0, 5))
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert seen[:10] != seen[10:]
+
+
+def test_going_on_from_a_batch_gives_what_would_have_come():
+    whole, rest = batches(0, 7), batches(3, 7)
+    for one, other in zip(whole[3:], rest, strict=True):
+        assert torch.equal(one["x0"], other["x0"])
+        assert one["label"] == other["label"]
+
+
+def test_augmentation_differs_between_epochs_and_repeats_with_the_seed():
+    stream = Stream(Numbers(), range(10), 0)
+    first = {int(stream[p]["x0"]): stream[p]["x0"].item() for p in range(10)}
+    second = {int(stream[p]["x0"]): stream[p]["x0"].item() for p in range(10, 20)}
+    assert all(first[i] != second[i] for i in range(10))
+    assert first == {int(stream[p]["x0"]): stream[p]["x0"].item() for p in range(10)}
+
+
+def test_processes_share_an_epoch_between_them():
+    """Two processes with batches of 5 see all ten samples in one step, none twice."""
+    shares = [indices(batches(0, 1, rank, 2, size=5)) for rank in (0, 1)]
+    assert sorted(chain(*shares)) == list(range(10))
+
+
+def test_two_processes_see_together_what_one_sees_alone():
+    alone = indices(batches(0, 6, size=4))
+    together = [indices(batches(0, 6, rank, 2, size=2)) for rank in (0, 1)]
+    merged = list(chain(*(together[rank][2 * k : 2 * k + 2] for k in range(6) for rank in (0, 1))))
+    assert merged == alone
+
+
+def test_labels_come_as_names():
+    (batch,) = batches(0, 1)
+    assert batch["label"] == [("even", "odd")[int(x) % 2] for x in batch["x0"].flatten()]
+    assert batch["caption"] == [None] * 4
+
+
+def test_split_is_fixed_by_the_seed_and_disjoint():
+    def module(seed):
+        return DataModule(Numbers(), batch_size=2, workers=0, holdout=0.3, seed=seed)
+
+    data = module(0)
+    assert len(data.validation) == 3
+    assert sorted(data.validation + data.training) == list(range(10))
+    assert module(0).validation == data.validation != module(1).validation
+
+
+@pytest.mark.parametrize("wrong", [{"holdout": 0.0}, {"holdout": 1.0}, {"batch_size": 0}, {"workers": -1}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(InputError, match=r"loader\."):
+        DataModule(Numbers(), **{"batch_size": 2, "workers": 0, "holdout": 0.3, "seed": 0, **wrong})

@@ -1,0 +1,189 @@
+"""Training learns, repeats itself to the bit, goes on where it stopped, and stops when it must."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+
+import multidiff
+from multidiff.diffusion.losses import DiffusionLoss
+from multidiff.errors import InputError
+from multidiff.training.checkpoints import newest_checkpoint
+from tests.tiny import TINY, tiny_train
+
+
+def weights(run_dir):
+    """Everything that training changes: weights, their average, and the optimiser's moments."""
+    checkpoint = torch.load(newest_checkpoint(run_dir / "checkpoints"), weights_only=False)
+    moments = checkpoint["optimizer_states"][0]["state"]
+    return {**checkpoint["state_dict"], **{f"{i}.{k}": v for i, m in moments.items() for k, v in m.items()}}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_stopping_and_resuming_changes_no_bit(tmp_path, workers, accumulate):
+    """Twelve steps, and five and seven, mid-epoch, with validation between."""
+    settings = (
+        f"loader.workers={workers}",
+        f"trainer.accumulate_grad_batches={accumulate}",
+        "trainer.val_check_interval=4",
+    )
+    tiny_train(tmp_path / "whole", "trainer.max_steps=12", *settings)
+    tiny_train(tmp_path / "halves", "trainer.max_steps=5", *settings)
+    result = tiny_train(tmp_path / "halves", "trainer.max_steps=12", "resume=true", *settings)
+    assert result.steps == 12
+    assert result.samples == 12 * 8 * accumulate
+    whole, halves = weights(tmp_path / "whole"), weights(tmp_path / "halves")
+    assert whole.keys() == halves.keys()
+    assert all(torch.equal(whole[name], halves[name]) for name in whole)
+    files = [(tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("whole", "halves")]
+    assert files[0] == files[1]
+
+
+def test_resuming_in_the_middle_of_an_epoch_repeats_no_data(tmp_path, monkeypatch):
+    seen = []
+    original = DiffusionLoss.__call__
+
+    def spy(self, denoiser, x0, cond, generator):
+        seen.append(x0.clone())
+        return original(self, denoiser, x0, cond, generator)
+
+    monkeypatch.setattr(DiffusionLoss, "__call__", spy)
+    tiny_train(tmp_path / "a", "trainer.max_steps=6")
+    whole, seen[:] = list(seen), []
+    tiny_train(tmp_path / "b", "trainer.max_steps=2")
+    tiny_train(tmp_path / "b", "trainer.max_steps=6", "resume=true")
+    assert all(torch.equal(one, other) for one, other in zip(whole, seen, strict=True))
+
+
+def test_another_seed_trains_another_model(tmp_path):
+    tiny_train(tmp_path / "a", "trainer.max_steps=2")
+    tiny_train(tmp_path / "b", "trainer.max_steps=2", "seed=1")
+    a, b = weights(tmp_path / "a"), weights(tmp_path / "b")
+    assert not torch.equal(a["model.conditioner.embedding.weight"], b["model.conditioner.embedding.weight"])
+
+
+def test_training_learns(tmp_path):
+    """The loss starts at that of an output of 0 and loses a third of it within 60 steps."""
+    settings = ("optimizer.lr=5e-3", "warmup_steps=5", "loader.batch_size=64", "trainer.val_check_interval=1")
+    tiny_train(tmp_path, "trainer.max_steps=60", "ema=constant", *settings)
+    rows = (tmp_path / "logs" / "csv" / "metrics.csv").read_text().splitlines()
+    column = rows[0].split(",").index("val/loss")
+    losses = [float(row.split(",")[column]) for row in rows[1:] if row.split(",")[column]]
+    assert losses[-1] < losses[0] * 2 / 3
+
+
+def test_run_directory_holds_what_the_design_says(tmp_path):
+    tiny_train(
+        tmp_path, "trainer.max_steps=4", "trainer.val_check_interval=2", "callbacks.previews.every=2", "checkpoint_every=2"
+    )
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {
+        "config.yaml",
+        "checkpoints/step_00000004.ckpt",
+        "checkpoints/best.ckpt",
+        "model/model.safetensors",
+        "model/config.yaml",
+        "model/README.md",
+        "previews/step_00000002.png",
+        "previews/step_00000004.png",
+        "logs/csv/metrics.csv",
+    } <= found
+    assert any(name.startswith("logs/tensorboard/events") for name in found)
+    assert not [name for name in found if "/." in name or name.startswith(".")]
+    header = (tmp_path / "logs" / "csv" / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"val/loss", "val/log_snr_below_-2", "val/log_snr_above_2"} <= set(header)
+    assert yaml.safe_load((tmp_path / "model" / "config.yaml").read_text())["training"]["samples_seen"] == 32
+
+
+def test_the_model_directory_holds_the_average(tmp_path):
+    tiny_train(tmp_path, "trainer.max_steps=6")
+    pipeline, state = multidiff.load(tmp_path), weights(tmp_path)
+    for name, value in pipeline.model.state_dict().items():
+        assert torch.equal(value, state[f"ema.model.{name}"])
+    assert any(not torch.equal(value, state[f"model.{name}"]) for name, value in pipeline.model.state_dict().items())
+
+
+def test_a_loss_that_is_no_number_stops_training_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    original, calls = DiffusionLoss.__call__, []
+
+    def fail_at_the_sixth(self, *arguments):
+        calls.append(1)
+        return original(self, *arguments) * (float("nan") if len(calls) == 6 else 1)
+
+    monkeypatch.setattr(DiffusionLoss, "__call__", fail_at_the_sixth)
+    with pytest.raises(InputError, match="the loss became nan at step 5"):
+        tiny_train(tmp_path, "trainer.max_steps=10", "checkpoint_every=2")
+    assert newest_checkpoint(tmp_path / "checkpoints").name == "step_00000004.ckpt"
+    assert all(value.isfinite().all() for value in weights(tmp_path).values())
+    assert tiny_train(tmp_path, "trainer.max_steps=10", "resume=true").finished
+
+
+def test_a_run_is_not_overwritten_and_nothing_is_resumed_from_nowhere(tmp_path):
+    tiny_train(tmp_path / "run", "trainer.max_steps=1")
+    with pytest.raises(InputError, match="already holds a run; go on with it by resume=true"):
+        tiny_train(tmp_path / "run", "trainer.max_steps=2")
+    with pytest.raises(InputError, match="nothing to resume"):
+        tiny_train(tmp_path / "other", "resume=true")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+optimizer.momentum=1", "AdamW.*momentum"),
+        ("+loader.prefetch=1", "prefetch"),
+        ("conditioning=text", "needs captions"),
+        ("schedule=karras +schedule.sigma_low=1", "Karras.*sigma_low"),
+        ("loader.holdout=2", "loader.holdout"),
+        ("backbone.widths=[8]", "UNet: need one entry a level"),
+    ],
+)
+def test_bad_settings_leave_nothing_behind(tmp_path, override, message):
+    with pytest.raises(InputError, match=message):
+        tiny_train(tmp_path / "run", *override.split())
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_ends_cleanly(tmp_path, number):
+    run = tmp_path / "run"
+    overrides = [f"run_dir={run}", "trainer.max_steps=100000", "checkpoint_every=1", "trainer.val_check_interval=100000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "multidiff.cli.main", "train", *TINY, *overrides],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 60
+    while newest_checkpoint(run / "checkpoints") is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert "resume=true goes on" in stdout
+    assert "Traceback" not in stderr
+    assert multidiff.load(run).sample(1, steps=1)
+    result = tiny_train(run, f"trainer.max_steps={int(newest_checkpoint(run / 'checkpoints').stem[5:]) + 1}", "resume=true")
+    assert result.finished
+
+
+def test_previews_use_the_same_seeds_each_time(tmp_path):
+    tiny_train(tmp_path, "trainer.max_steps=2", "callbacks.previews.every=1", "optimizer.lr=1e-12")
+    pictures = sorted((tmp_path / "previews").iterdir())
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
+
+
+def test_metrics_of_a_resumed_run_are_kept(tmp_path):
+    tiny_train(tmp_path, "trainer.max_steps=2", "trainer.val_check_interval=1")
+    tiny_train(tmp_path, "trainer.max_steps=4", "trainer.val_check_interval=1", "resume=true")
+    names = {path.name for path in (tmp_path / "logs" / "csv").iterdir()}
+    assert {"metrics.csv", "metrics_before_step_00000002.csv"} <= names
+    assert json.loads(json.dumps(multidiff.load(tmp_path).shape)) == [1, 8, 8]
