@@ -25,13 +25,13 @@ class WordConditioner(Conditioner):
     Args:
         vocabulary: the words.
         dim: E, the size of a token.
-        length: the most words that a prompt may have.
+        length: the most words that a prompt may have, those of the longest caption.
         dropout: how often training hides the caption.
     """
 
     reads = "caption"
 
-    def __init__(self, vocabulary: Sequence[str], dim: int, length: int = 32, dropout: float = 0.1):
+    def __init__(self, vocabulary: Sequence[str], dim: int, length: int, dropout: float = 0.1):
         super().__init__()
         self.vocabulary = tuple(vocabulary)
         self.token_dim = dim
@@ -49,7 +49,7 @@ class WordConditioner(Conditioner):
                 "conditioning=text needs captions and this data has none; "
                 "put a .txt beside each file or a metadata.jsonl in the folder, or set conditioning=none"
             )
-        return {"vocabulary": vocabulary}
+        return {"vocabulary": vocabulary, "length": max(len(words(caption)) for caption in captions)}
 
     def forward(self, values: Sequence[str | None]) -> Conditioning:
         encoded = [self._encode(value or "") for value in values]
@@ -68,4 +68,6 @@ class WordConditioner(Conditioner):
                 f"this model does not know the word {unknown[0]!r} in the prompt {text!r}; "
                 f"it knows: {', '.join(self.vocabulary)}"
             )
-        return [self.index[word] for word in words(text)][: self.length]
+        if len(words(text)) > self.length:
+            raise InputError(f"the prompt {text!r} has {len(words(text))} words, and this model reads {self.length}")
+        return [self.index[word] for word in words(text)]

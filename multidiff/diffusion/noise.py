@@ -5,6 +5,7 @@ sees the same noise whatever batch, order, process or device it is drawn in. tor
 are sequential, differ between devices, and keep 32 bits of their seed.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -16,6 +17,8 @@ _GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 
 class NoiseSource:
     """Standard normal noise for a batch of samples, one seed each.
+
+    The noise of steps is the increments of a Brownian motion over time, so steps of any length follow the same path.
 
     Args:
         seeds: one integer in [-2^63, 2^63) a sample.
@@ -33,20 +36,100 @@ class NoiseSource:
         self.size = tuple(size)
         self.dtype = dtype
         self.device = device
+        self._paths: dict[bool, BrownianPath] = {}
 
     def start(self) -> Tensor:
         """The noise that sampling starts from, ``(B, *size)``."""
-        return self._normal(self.keys)
+        return self._shaped(standard_normal(self.keys, math.prod(self.size)))
 
     def between(self, t: Tensor, s: Tensor) -> Tensor:
-        """The noise of the step from time ``t`` to time ``s``, both ``()``: ``(B, *size)``."""
-        keys = self.keys
-        for time in (t, s):
-            keys = _mix(keys + time.to("cpu", torch.float64).view(torch.int64) + _GOLDEN)
-        return self._normal(keys)
+        """The noise of the step from time ``t`` to time ``s``, both ``()``: ``(B, *size)``.
 
-    def _normal(self, keys: Tensor) -> Tensor:
-        return standard_normal(keys, math.prod(self.size)).reshape(-1, *self.size).to(self.device, self.dtype)
+        Noise of overlapping intervals is correlated as increments of one path are: ``sqrt(t - r) between(t, r)`` is
+        ``sqrt(t - s) between(t, s) + sqrt(s - r) between(s, r)``. Steps up in time follow a path of their own.
+        """
+        up = bool(t < s)
+        if up not in self._paths:
+            keys = _mix(self.keys + 1 + up)
+            self._paths[up] = BrownianPath(keys, math.prod(self.size), torch.promote_types(self.dtype, torch.float32))
+        return self._shaped(self._paths[up].increment(float(t), float(s)))
+
+    def branch(self, *numbers: float) -> "NoiseSource":
+        """Independent noise for the same samples; other numbers, or another order, give an unrelated branch."""
+        other = copy.copy(self)
+        for bits in _bits(numbers):
+            other.keys = _mix(other.keys + bits)
+        other._paths = {}
+        return other
+
+    def _shaped(self, values: Tensor) -> Tensor:
+        return values.reshape(-1, *self.size).to(self.device, self.dtype)
+
+
+class BrownianPath:
+    """Brownian motion over time in [0, 1] whose value at any time is a pure function of (key, time).
+
+    Levy's construction: halving an interval again and again, the value in its middle is normal around the mean of its
+    ends. Where an interval is shorter than ``2^-10`` of its distance from 0, one bridge leads to the time itself, so
+    increments are independent unless several times share such an interval, of which each octave of time has 1024.
+    What the newest time rests on is kept, which changes speed alone.
+
+    Args:
+        keys: ``(B,)`` of int64.
+        count: how many independent motions a key has.
+        dtype: of the values.
+    """
+
+    def __init__(self, keys: Tensor, count: int, dtype: torch.dtype):
+        self.keys = keys
+        self.count = count
+        self.dtype = dtype
+        self._known: dict[float, Tensor] = {}
+
+    def increment(self, t: float, s: float) -> Tensor:
+        """The motion from ``s`` to ``t`` at unit variance, ``(B, count)``."""
+        (t_low, t_high), (s_low, s_high) = (_halvings(time)[-1][:2] for time in (t, s))
+        variance = abs(t - s)
+        if t_low == s_low and t_low < min(t, s) and max(t, s) < t_high:  # two bridges over the same interval
+            width = t_high - t_low
+            spread = sum((time - t_low) * (t_high - time) for time in (t, s))
+            variance = ((t - s) ** 2 + spread) / width
+        return (self.at(t) - self.at(s)) / math.sqrt(variance)
+
+    def at(self, time: float) -> Tensor:
+        """The value at ``time`` in [0, 1], ``(B, count)``."""
+        if time in self._known:
+            return self._known[time]
+        halvings = _halvings(time)
+        path = [1.0, *(node for _, _, node in halvings)]
+        fresh = [node for node in dict.fromkeys(path) if node not in self._known]
+        keys = _mix(self.keys + _bits(fresh)[:, None])
+        drawn = quick_normal(keys.flatten(), self.count).reshape(len(fresh), len(self.keys), self.count)
+        normal = dict(zip(fresh, drawn.to(self.dtype).unbind(), strict=True))
+        values = {0.0: torch.zeros_like(drawn[0], dtype=self.dtype)}
+        values[1.0] = self._known.get(1.0, normal.get(1.0, values[0.0]))
+        for low, high, node in halvings:
+            if node in self._known:
+                values[node] = self._known[node]
+            elif node not in values:
+                part = (node - low) / (high - low)
+                bridge = torch.lerp(values[low], values[high], part)
+                values[node] = bridge.add(normal[node], alpha=math.sqrt((high - node) * part))
+        self._known = values
+        return values[time]
+
+
+def _halvings(time: float) -> list[tuple[float, float, float]]:
+    """The intervals ``(low, high)`` around ``time`` and the time at which each is cut; the last is ``time`` itself."""
+    low, high = 0.0, 1.0
+    cuts = []
+    while low < time < high and high - low > low * 2.0**-10:
+        middle = (low + high) / 2
+        cuts.append((low, high, middle))
+        if middle == time:
+            return cuts
+        low, high = (middle, high) if middle < time else (low, middle)
+    return [*cuts, (low, high, time)]
 
 
 def fold(*integers: int) -> int:
@@ -76,13 +159,27 @@ def standard_normal(keys: Tensor, count: int) -> Tensor:
     return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1)[:, :count]
 
 
+def quick_normal(keys: Tensor, count: int) -> Tensor:
+    """Like ``standard_normal``, in float32 and from one hash for two numbers: a Brownian path draws many a step."""
+    half = (count + 1) // 2
+    bits = _mix(torch.arange(1, half + 1, dtype=torch.int64) * _GOLDEN + keys[:, None])
+    radius = _shift_right(bits, 32).to(torch.float32).add_(0.5).mul_(2.0**-32).log_().mul_(-2).clamp_(min=0).sqrt_()
+    angle = (bits & 0xFFFFFFFF).to(torch.float32).mul_(2 * math.pi * 2.0**-32)
+    return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1)[:, :count]
+
+
+def _bits(numbers: Sequence[float]) -> Tensor:
+    """The float64 bits of each number, as int64."""
+    return torch.tensor(list(numbers), dtype=torch.float64).view(torch.int64)
+
+
 def _mix(bits: Tensor) -> Tensor:
     """SplitMix64's finaliser: a bijection of 64-bit integers whose every output bit depends on every input bit."""
-    bits = (bits ^ _shift_right(bits, 30)) * (0xBF58476D1CE4E5B9 - 2**64)
-    bits = (bits ^ _shift_right(bits, 27)) * (0x94D049BB133111EB - 2**64)
-    return bits ^ _shift_right(bits, 31)
+    bits = _shift_right(bits, 30).bitwise_xor_(bits).mul_(0xBF58476D1CE4E5B9 - 2**64)
+    bits = _shift_right(bits, 27).bitwise_xor_(bits).mul_(0x94D049BB133111EB - 2**64)
+    return _shift_right(bits, 31).bitwise_xor_(bits)
 
 
 def _shift_right(bits: Tensor, places: int) -> Tensor:
     """Logical shift; torch's own repeats the sign bit."""
-    return (bits >> places) & ((1 << (64 - places)) - 1)
+    return (bits >> places).bitwise_and_((1 << (64 - places)) - 1)

@@ -1,5 +1,6 @@
 """From a config to a trained model."""
 
+import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -154,6 +155,7 @@ def _open_run(run_dir: Path, settings: dict[str, Any], checkpoint: Path | None) 
 
 
 def _fit(trainer: L.Trainer, module: DiffusionModule, data: DataModule, checkpoint: Path | None) -> None:
+    logging.getLogger("lightning").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for message in KNOWN_WARNINGS:
             warnings.filterwarnings("ignore", message=message)

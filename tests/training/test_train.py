@@ -81,7 +81,11 @@ def test_training_learns(tmp_path):
 
 def test_run_directory_holds_what_the_design_says(tmp_path):
     tiny_train(
-        tmp_path, "trainer.max_steps=4", "trainer.val_check_interval=2", "callbacks.previews.every=2", "checkpoint_every=2"
+        tmp_path,
+        "trainer.max_steps=4",
+        "trainer.val_check_interval=2",
+        "callbacks.previews.every=2",
+        "checkpoint_every=2",
     )
     found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert {
@@ -154,7 +158,12 @@ def test_bad_settings_leave_nothing_behind(tmp_path, override, message):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_ends_cleanly(tmp_path, number):
     run = tmp_path / "run"
-    overrides = [f"run_dir={run}", "trainer.max_steps=100000", "checkpoint_every=1", "trainer.val_check_interval=100000"]
+    overrides = [
+        f"run_dir={run}",
+        "trainer.max_steps=100000",
+        "checkpoint_every=1",
+        "trainer.val_check_interval=100000",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "multidiff.cli.main", "train", *TINY, *overrides],
         stdout=subprocess.PIPE,
@@ -171,7 +180,9 @@ def test_a_signal_saves_and_ends_cleanly(tmp_path, number):
     assert "resume=true goes on" in stdout
     assert "Traceback" not in stderr
     assert multidiff.load(run).sample(1, steps=1)
-    result = tiny_train(run, f"trainer.max_steps={int(newest_checkpoint(run / 'checkpoints').stem[5:]) + 1}", "resume=true")
+    result = tiny_train(
+        run, f"trainer.max_steps={int(newest_checkpoint(run / 'checkpoints').stem[5:]) + 1}", "resume=true"
+    )
     assert result.finished
 
 

@@ -1,0 +1,79 @@
+"""Imports run one way: cli -> training, pipeline -> conditioners, nn -> diffusion, and modalities -> multidiff."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FORBIDDEN = {
+    "multidiff": {"modalities", "torchaudio", "librosa", "trimesh", "soundfile"},
+    "multidiff/diffusion": {"lightning", "hydra", "omegaconf", "numpy", "PIL", "yaml", "safetensors"},
+    "multidiff/nn": {"lightning", "hydra", "omegaconf"},
+    "multidiff/conditioners": {"lightning", "hydra", "omegaconf"},
+    "modalities/image": {"torchaudio", "librosa", "trimesh", "soundfile"},
+}
+LAYERS = {
+    "multidiff/diffusion": {"multidiff.diffusion"},
+    "multidiff/nn": {"multidiff.nn", "multidiff.diffusion"},
+    "multidiff/conditioners": {"multidiff.conditioners", "multidiff.nn", "multidiff.diffusion", "multidiff.errors"},
+}
+"""What of multidiff each lower layer may import."""
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def sources(folder):
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("folder", FORBIDDEN)
+def test_foreign_packages_stay_where_they_belong(folder):
+    found = {(path.name, name) for path in sources(folder) for name in imports(path)}
+    assert not {(path, name) for path, name in found if name.split(".")[0] in FORBIDDEN[folder]}
+
+
+@pytest.mark.parametrize("folder", LAYERS)
+def test_no_arrow_runs_back(folder):
+    own = {name for path in sources(folder) for name in imports(path) if name.split(".")[0] == "multidiff"}
+    assert {name for name in own if not any(name == to or name.startswith(to + ".") for to in LAYERS[folder])} == set()
+
+
+def test_only_the_command_line_and_training_know_lightning():
+    users = {
+        path.relative_to(ROOT).parts[1]
+        for path in sources("multidiff")
+        for name in imports(path)
+        if "lightning" in name
+    }
+    assert users == {"training"}
+
+
+def test_only_configuration_and_the_command_line_know_hydra():
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for path in sources("multidiff")
+        for name in imports(path)
+        if name.split(".")[0] == "hydra"
+    }
+    assert users == {"multidiff/configuration.py", "multidiff/cli/main.py", "multidiff/cli/train.py"}
+
+
+def test_an_image_user_pays_for_no_other_modality():
+    script = "import sys, multidiff, modalities.image.modality; print([m for m in sys.modules if '.' not in m])"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert not {"torchaudio", "librosa", "trimesh", "lightning"} & set(ast.literal_eval(loaded))
+
+
+@pytest.mark.parametrize("folder", ["multidiff", "modalities"])
+def test_files_hold_one_idea(folder):
+    long = {path.name: count for path in sources(folder) if (count := len(path.read_text().splitlines())) > 300}
+    assert not long

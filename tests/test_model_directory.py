@@ -1,0 +1,109 @@
+"""A model directory gives back what was saved, and a wrong one is refused in one line."""
+
+import shutil
+
+import pytest
+import yaml
+from safetensors.torch import load_file, save_file
+
+import multidiff
+from multidiff.errors import InputError
+from tests.tiny import tiny_train
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("model") / "run"
+    tiny_train(run_dir, "trainer.max_steps=1", "guidance=1.5", "sampler=heun")
+    return run_dir
+
+
+@pytest.fixture
+def model(run_dir, tmp_path):
+    return shutil.copytree(run_dir / "model", tmp_path / "model")
+
+
+def edit(model, change):
+    config = yaml.safe_load((model / "config.yaml").read_text())
+    change(config)
+    (model / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def test_a_run_and_its_model_are_the_same(run_dir, model):
+    images = [multidiff.load(path).sample(2, steps=3)[1].tobytes() for path in (run_dir, model, str(model))]
+    assert len(set(images)) == 1
+
+
+def test_sampling_settings_travel_with_the_model(model):
+    sampling = multidiff.load(model).sampling
+    assert sampling.sampler["name"] == "heun"
+    assert sampling.guidance == 1.5
+
+
+def test_the_config_needs_nothing_from_where_it_was_made(model):
+    text = (model / "config.yaml").read_text()
+    assert "${" not in text
+    assert str(model.parent) not in text
+
+
+def test_the_card_says_what_it_is(model):
+    card = (model / "README.md").read_text()
+    assert "by label: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9" in card
+    assert "heun, 18 steps, guidance 1.5" in card
+
+
+def refused(model, message):
+    with pytest.raises(InputError, match=message) as caught:
+        multidiff.load(model)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_directory(tmp_path):
+    refused(tmp_path / "nowhere", "no such directory")
+
+
+def test_directory_that_is_none(tmp_path):
+    refused(tmp_path, r"config\.yaml and model\.safetensors missing")
+
+
+def test_missing_weights(model):
+    (model / "model.safetensors").unlink()
+    refused(model, r"model\.safetensors missing")
+
+
+@pytest.mark.parametrize("size", [0, 4, 1000])
+def test_truncated_weights(model, size):
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:size])
+    refused(model, "damaged or truncated")
+
+
+def test_weights_of_another_model(model):
+    state = load_file(model / "model.safetensors")
+    state["foreign"] = state.pop(next(iter(state)))
+    save_file(state, model / "model.safetensors")
+    refused(model, "weights of another model")
+
+
+def test_weights_of_another_shape(model):
+    edit(model, lambda config: config["backbone"].update(widths=[16, 16], head_size=16))
+    refused(model, "weights of another model")
+
+
+def test_a_config_that_names_foreign_code(model, tmp_path, monkeypatch):
+    (tmp_path / "evil_module.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    edit(model, lambda config: config["backbone"].update(_target_="evil_module.Evil"))
+    refused(model, r"'evil_module\.Evil', which is not allowed")
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2", "a: 1", "format: 1\nbackbone: ${oc.env:HOME}", "format: 99"])
+def test_a_config_that_is_none(model, text):
+    (model / "config.yaml").write_text(text)
+    refused(model, r"config\.yaml")
+
+
+@pytest.mark.parametrize("group", ["modality", "backbone", "schedule", "shape", "sampler"])
+def test_a_config_that_lacks_a_part(model, group):
+    edit(model, lambda config: config.pop(group))
+    refused(model, group)
