@@ -170,7 +170,7 @@ def test_unusable_data(tmp_path, kind):
 
 
 @pytest.mark.parametrize(("allowed", "ends"), [(1, "trains"), (0, "refuses")])
-def test_one_corrupt_image_among_good_ones(tmp_path, allowed, ends):
+def test_one_corrupt_image_among_good_ones(tmp_path, caplog, allowed, ends):
     root = tmp_path / "pictures"
     root.mkdir()
     for i in range(4):
@@ -189,7 +189,8 @@ def test_one_corrupt_image_among_good_ones(tmp_path, allowed, ends):
     else:
         done = multidiff(*arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        assert "corrupt.png" in done.stderr
+        assert "1 of 5 image files" in caplog.text
+        assert "corrupt.png" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,8 @@ def _open_run(run_dir: Path, settings: dict[str, Any], checkpoint: Path | None) 
 
 
 def _fit(trainer: L.Trainer, module: DiffusionModule, data: DataModule, checkpoint: Path | None) -> None:
-    logging.getLogger("lightning").setLevel(logging.WARNING)
+    for talkative in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for message in KNOWN_WARNINGS:
             warnings.filterwarnings("ignore", message=message)

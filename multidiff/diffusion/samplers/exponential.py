@@ -1,59 +1,158 @@
-"""Exponential multistep solvers: the linear part of the ODE exactly, x0 as a polynomial in log SNR."""
+"""What all exponential integrators share: the linear part of the equation exactly, the rest as a polynomial in log SNR.
 
+With ``l`` for log SNR, and ``eta`` the noise of the reverse process (0 is the probability-flow ODE, 1 the reverse SDE)::
+
+    x_s = propagation x_t + gain integral of rate exp(rate (l - l_s)) f(l) dl + spread z
+
+where f is the x0 estimate or the noise estimate. Lu et al. (2022), eq. 8-9 and appendix, https://arxiv.org/abs/2211.01095;
+the SDE for any eta: Xue et al. (2023), proposition 4.2, https://arxiv.org/abs/2305.14267, whose tau^2 is eta.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from multidiff.diffusion.noise import NoiseSource
-from multidiff.diffusion.samplers.base import Denoise, History, Sampler
-from multidiff.diffusion.schedules import Schedule
+from multidiff.diffusion.samplers.levels import Level, noise_estimate
 
 
-def exponential_weights(nodes: Tensor, stop: Tensor) -> Tensor:
-    """Weights that integrate ``exp(u - stop)`` times the interpolant through ``nodes`` over ``[nodes[0], stop]``.
-
-    Exact for polynomials of degree below ``len(nodes)``, which is what gives a multistep method its order. A single
-    node may lie at minus infinity.
+def exponential_moments(count: int, start: Tensor, stop: Tensor, rate: float) -> Tensor:
+    """Integrals of ``rate exp(rate u) u^k`` for ``k < count`` and ``u = l - stop``, l from ``start`` to ``stop``.
 
     Args:
-        nodes: log SNR of the known x0 estimates, newest first, ``(k,)`` in float64.
-        stop: log SNR at the end of the step, a scalar.
+        count: how many.
+        start: log SNR, any shape, float64.
+        stop: likewise.
+        rate: of the exponential.
+
+    Returns:
+        ``(*shape, count)``.
     """
-    u = nodes - stop
-    start, decay = u[0], torch.exp(u[0])
-    moments = [1 - decay]
-    for k in range(1, len(u)):
-        moments.append(-(start**k) * decay - k * moments[-1])
-    powers = u[None, :] ** torch.arange(len(u), dtype=u.dtype)[:, None]
-    return torch.linalg.solve(powers, torch.stack(moments))
+    u = start - stop
+    decay = torch.exp(rate * u)
+    moments = [-torch.expm1(rate * u)]
+    for k in range(1, count):
+        moments.append(-(u**k) * decay - k / rate * moments[-1])
+    return torch.stack(moments, dim=-1)
+
+
+def interpolation_weights(nodes: Tensor, moments: Tensor) -> Tensor:
+    """Weights that integrate the polynomial through ``nodes`` against whatever has ``moments``.
+
+    Args:
+        nodes: ``(*shape, k)``, measured from where the moments are.
+        moments: integrals of the powers 0 to ``k - 1``, ``(*shape, k)``.
+    """
+    powers = nodes[..., None, :] ** torch.arange(nodes.shape[-1], dtype=nodes.dtype)[:, None]
+    return torch.linalg.solve(powers, moments)
+
+
+def exponential_weights(nodes: Tensor, start: Tensor, stop: Tensor, rate: float = 1.0) -> Tensor:
+    """Weights that integrate ``rate exp(rate (l - stop))`` times the interpolant through ``nodes``.
+
+    Exact for polynomials of degree below the number of nodes, which is what gives each method its order.
+
+    Args:
+        nodes: log SNR of the known estimates, ``(*shape, k)`` in float64.
+        start: log SNR at the start of the step, ``shape``.
+        stop: log SNR at its end, ``shape``.
+        rate: of the exponential, see ``Form``.
+    """
+    moments = exponential_moments(nodes.shape[-1], start, stop, rate)
+    return interpolation_weights(nodes - stop[..., None], moments)
+
+
+def combine(weights: Sequence[Tensor] | Tensor, estimates: Sequence[Tensor]) -> Tensor:
+    """The weighted sum of ``estimates``."""
+    pairs = zip(weights, estimates, strict=True)
+    weight, estimate = next(pairs)
+    total = weight * estimate
+    for weight, estimate in pairs:
+        total = total + weight * estimate
+    return total
 
 
 @dataclass(frozen=True)
-class DPMSolverMultistep(Sampler):
-    """DPM-Solver++ in multistep form, of any order.
+class Form(ABC):
+    """Which estimate is held to be a polynomial in log SNR, and how the rest of the step then reads."""
 
-    ``x_s = sigma_s / sigma_t x_t + alpha_s sum_i w_i x0_i``, integrating the polynomial in log SNR through the last
-    ``order`` estimates; the first steps have fewer. Lu et al. (2022), https://arxiv.org/abs/2211.01095.
+    eta: float = 0.0
+
+    @property
+    @abstractmethod
+    def rate(self) -> float:
+        """Of the exponential under the integral."""
+
+    @abstractmethod
+    def estimate(self, x_t: Tensor, x0: Tensor, t: Level) -> Tensor:
+        """What is interpolated."""
+
+    @abstractmethod
+    def propagation(self, t: Level, s: Level) -> Tensor:
+        """What multiplies ``x_t``."""
+
+    @abstractmethod
+    def gain(self, s: Level) -> Tensor:
+        """What multiplies the integral."""
+
+    @abstractmethod
+    def spread(self, t: Level, s: Level) -> Tensor:
+        """Standard deviation of the noise that the step adds."""
+
+
+class DataForm(Form):
+    """x0 is a polynomial in log SNR: DPM-Solver++."""
+
+    @property
+    def rate(self) -> float:
+        return 1 + self.eta
+
+    def estimate(self, x_t: Tensor, x0: Tensor, t: Level) -> Tensor:
+        return x0
+
+    def propagation(self, t: Level, s: Level) -> Tensor:
+        return s.sigma / t.sigma * torch.exp(self.eta * (t.log_snr - s.log_snr))
+
+    def gain(self, s: Level) -> Tensor:
+        return s.alpha
+
+    def spread(self, t: Level, s: Level) -> Tensor:
+        return s.sigma * torch.sqrt(-torch.expm1(2 * self.eta * (t.log_snr - s.log_snr)))
+
+
+class NoiseForm(Form):
+    """The noise is a polynomial in log SNR: DPM-Solver."""
+
+    @property
+    def rate(self) -> float:
+        return -1.0
+
+    def estimate(self, x_t: Tensor, x0: Tensor, t: Level) -> Tensor:
+        return noise_estimate(x_t, x0, t)
+
+    def propagation(self, t: Level, s: Level) -> Tensor:
+        return s.alpha / t.alpha
+
+    def gain(self, s: Level) -> Tensor:
+        return (1 + self.eta) * s.sigma
+
+    def spread(self, t: Level, s: Level) -> Tensor:
+        return s.sigma * torch.sqrt(self.eta * torch.expm1(2 * (s.log_snr - t.log_snr)))
+
+
+FORMS: dict[str, type[Form]] = {"data": DataForm, "noise": NoiseForm}
+
+
+def form_called(name: str, eta: float = 0.0) -> Form:
+    """The form ``data`` or ``noise``.
+
+    Raises:
+        ValueError: another name, or a negative ``eta``.
     """
-
-    schedule: Schedule
-    order: int = 2
-    evaluations = 1
-
-    def __post_init__(self) -> None:
-        if self.order < 1:
-            raise ValueError(f"the order must be at least 1, got {self.order}")
-
-    def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
-        if history and history[0][0].isinf():
-            history.clear()  # nothing is interpolated from zero terminal SNR, which lies at minus infinity
-        history.appendleft((self.schedule.log_snr(t), denoise(x_t, t)))
-        while len(history) > self.order:
-            history.pop()
-        if self.schedule.sigma(s) == 0:
-            return self.schedule.alpha(s) * history[0][1]
-        nodes, estimates = zip(*history, strict=True)
-        weights = exponential_weights(torch.stack(nodes), self.schedule.log_snr(s))
-        integral = sum(w * x0 for w, x0 in zip(weights, estimates, strict=True))
-        return self.schedule.sigma(s) / self.schedule.sigma(t) * x_t + self.schedule.alpha(s) * integral
+    if name not in FORMS:
+        raise ValueError(f"the form is {' or '.join(FORMS)}, got {name!r}")
+    if eta < 0:
+        raise ValueError(f"eta runs from 0 (deterministic) upwards, 1 being the reverse SDE, got {eta}")
+    return FORMS[name](eta)

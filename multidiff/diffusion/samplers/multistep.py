@@ -1,0 +1,70 @@
+"""The step that all multistep methods share: they differ in the weights that they give to earlier estimates."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from multidiff.diffusion.noise import NoiseSource
+from multidiff.diffusion.samplers.base import Denoise, History, Sampler
+from multidiff.diffusion.samplers.exponential import Form, combine
+from multidiff.diffusion.samplers.levels import Level, euler_step
+
+
+class Known(NamedTuple):
+    """What a step leaves for later ones: its estimate, and the part of its result that no estimate can change."""
+
+    level: Level
+    estimate: Tensor
+    base: Tensor | None
+
+
+class Multistep(Sampler):
+    """``x_s = propagation x_t + spread z + sum_i w_i f_i`` over the newest estimates, Adams-Bashforth's way.
+
+    With a corrector, the step into ``x_t`` is taken again once the estimate at ``x_t`` is known, Adams-Moulton's way:
+    the estimate serves both, so a step costs one evaluation either way. At no signal and at no noise the step is
+    Euler's, and leaves no estimate: nothing is interpolated from an infinite log SNR.
+    """
+
+    evaluations = 1
+
+    @property
+    @abstractmethod
+    def memory(self) -> int:
+        """How many estimates the predictor interpolates."""
+
+    @property
+    @abstractmethod
+    def form(self) -> Form:
+        """The equation that is solved."""
+
+    @property
+    def corrector(self) -> bool:
+        """Whether each step is corrected by the estimate at its end."""
+        return False
+
+    @abstractmethod
+    def weights(self, nodes: Sequence[Level], t: Level, s: Level) -> Sequence[Tensor] | Tensor:
+        """The weight in ``x_s`` of the estimate at each of ``nodes``, newest first, for the step from t to s."""
+
+    def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
+        form, here, there = self.form, Level.at(self.schedule, t), Level.at(self.schedule, s)
+        x0 = denoise(x_t, t)
+        if here.is_end:
+            return euler_step(x_t, x0, here, there)
+        estimate = form.estimate(x_t, x0, here)
+        if history and history[0].base is not None:
+            nodes, estimates = [here, *(k.level for k in history)], [estimate, *(k.estimate for k in history)]
+            x_t = history[0].base + combine(self.weights(nodes, history[0].level, here), estimates)
+        if there.is_end:
+            return euler_step(x_t, x0, here, there)
+        base = form.propagation(here, there) * x_t
+        if self.stochastic:
+            base = base + form.spread(here, there) * noise.between(t, s)
+        history.appendleft(Known(here, estimate, base if self.corrector else None))
+        while len(history) > self.memory:
+            history.pop()
+        weights = self.weights([known.level for known in history], here, there)
+        return base + combine(weights, [known.estimate for known in history])
