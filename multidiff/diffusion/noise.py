@@ -88,12 +88,10 @@ class BrownianPath:
 
     def increment(self, t: float, s: float) -> Tensor:
         """The motion from ``s`` to ``t`` at unit variance, ``(B, count)``."""
-        (t_low, t_high), (s_low, s_high) = (_halvings(time)[-1][:2] for time in (t, s))
+        (low, high), other = (_halvings(time)[-1][:2] for time in (t, s))
         variance = abs(t - s)
-        if t_low == s_low and t_low < min(t, s) and max(t, s) < t_high:  # two bridges over the same interval
-            width = t_high - t_low
-            spread = sum((time - t_low) * (t_high - time) for time in (t, s))
-            variance = ((t - s) ** 2 + spread) / width
+        if (low, high) == other:  # two bridges over one interval, independent of each other
+            variance = ((t - s) ** 2 + sum((time - low) * (high - time) for time in (t, s))) / (high - low)
         return (self.at(t) - self.at(s)) / math.sqrt(variance)
 
     def at(self, time: float) -> Tensor:

@@ -1,8 +1,37 @@
 """Samplers, one family a file; each is a pure step from time t to time s."""
 
-from multidiff.diffusion.samplers.ancestral import DDIM, DDPM
-from multidiff.diffusion.samplers.base import History, Sampler, sample
-from multidiff.diffusion.samplers.exponential import DPMSolverMultistep
-from multidiff.diffusion.samplers.runge_kutta import Euler, Heun
+from multidiff.diffusion.samplers.adaptive import Adaptive
+from multidiff.diffusion.samplers.ancestral import DDIM, DDPM, Ancestral
+from multidiff.diffusion.samplers.base import History, Sampler, integrate, sample
+from multidiff.diffusion.samplers.consistency import LCM, Consistency
+from multidiff.diffusion.samplers.dpm_solver import DPMSolverMultistep, DPMSolverSinglestep
+from multidiff.diffusion.samplers.inversion import invert
+from multidiff.diffusion.samplers.linear_multistep import DEIS, IPNDM, LMS
+from multidiff.diffusion.samplers.restart import Restart
+from multidiff.diffusion.samplers.runge_kutta import Euler, Heun, Midpoint
+from multidiff.diffusion.samplers.unified import SASolver, UniPC
 
-__all__ = ["DDIM", "DDPM", "DPMSolverMultistep", "Euler", "Heun", "History", "Sampler", "sample"]
+__all__ = [
+    "DDIM",
+    "DDPM",
+    "DEIS",
+    "IPNDM",
+    "LCM",
+    "LMS",
+    "Adaptive",
+    "Ancestral",
+    "Consistency",
+    "DPMSolverMultistep",
+    "DPMSolverSinglestep",
+    "Euler",
+    "Heun",
+    "History",
+    "Midpoint",
+    "Restart",
+    "SASolver",
+    "Sampler",
+    "UniPC",
+    "integrate",
+    "invert",
+    "sample",
+]

@@ -1,12 +1,15 @@
-"""DDPM and DDIM: Gaussian steps whose mean holds the x0 estimate."""
+"""Ancestral steps: some way down along the ODE, then back up by fresh noise."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from multidiff.diffusion.noise import NoiseSource
-from multidiff.diffusion.samplers.base import Denoise, History, Sampler, noise_estimate
+from multidiff.diffusion.samplers.base import Denoise, History, Sampler
+from multidiff.diffusion.samplers.levels import Level, noise_estimate
 from multidiff.diffusion.schedules import Schedule
 
 
@@ -38,7 +41,7 @@ class DDPM(Sampler):
 
 @dataclass(frozen=True)
 class DDIM(Sampler):
-    """From DDIM (``eta = 0``, deterministic, equal to Euler) to DDPM (``eta = 1``).
+    """From DDIM (``eta = 0``, deterministic, equal to Euler) to DDPM (``eta = 1``, also known as Euler ancestral).
 
     ``x_s = alpha_s x0 + sqrt(sigma_s^2 - d^2) noise + d z`` with ``d = eta sqrt(v) sigma_s / sigma_t``, where v is the
     variance of x_t given x_s. Song et al. (2021), eq. 12 and 16, https://arxiv.org/abs/2010.02502.
@@ -62,5 +65,56 @@ class DDIM(Sampler):
         x0 = denoise(x_t, t)
         fresh = self.eta * torch.sqrt(lost_variance(self.schedule, t, s)) * sigma(s) / sigma(t)
         kept = torch.sqrt(sigma(s) ** 2 - fresh**2)
-        x_s = alpha(s) * x0 + kept * noise_estimate(x_t, x0, alpha(t), sigma(t))
+        x_s = alpha(s) * x0 + kept * noise_estimate(x_t, x0, Level.at(self.schedule, t))
         return x_s + fresh * noise.between(t, s) if self.stochastic else x_s
+
+
+@dataclass(frozen=True)
+class Ancestral(Sampler):
+    """A deterministic step below the level of s, then as much fresh noise as DDIM's ``eta`` adds.
+
+    With ``r = sigma / alpha``: down to ``sqrt(r_s^2 - u^2)``, then up by ``u = eta r_s sqrt(1 - r_s^2 / r_t^2)``. The law
+    is that of the data to the order of the deterministic step. With Euler it is DDIM; with single-step DPM-Solver++ it
+    is DPM++ 2S ancestral. Song et al. (2021), eq. 16, https://arxiv.org/abs/2010.02502; the composition is k-diffusion's.
+
+    Args:
+        schedule: of the denoiser.
+        method: makes the deterministic one-step sampler from the schedule: its class, or a partial.
+        eta: from 0 (deterministic) to 1.
+    """
+
+    schedule: Schedule
+    method: Callable[[Schedule], Sampler]
+    eta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta runs from 0 (deterministic) to 1, got {self.eta}")
+
+    @cached_property
+    def inner(self) -> Sampler:
+        """The deterministic sampler."""
+        return self.method(self.schedule)
+
+    @property
+    def evaluations(self) -> int:  # type: ignore[override]
+        return self.inner.evaluations
+
+    @property
+    def order(self) -> int:  # type: ignore[override]
+        return self.inner.order
+
+    @property
+    def stochastic(self) -> bool:  # type: ignore[override]
+        return self.eta > 0
+
+    def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
+        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        if there.sigma == 0 or not self.stochastic:
+            return self.inner.step(denoise, x_t, t, s, history, noise)
+        kept = (here.alpha / there.alpha * there.sigma / here.sigma) ** 2
+        up = self.eta * torch.sqrt(1 - kept)
+        log_snr = there.log_snr - torch.log1p(-(up**2)) / 2
+        down = Level.at(self.schedule, torch.where(log_snr.isinf(), 0.0, self.schedule.time(log_snr)))
+        x = self.inner.step(denoise, x_t, t, down.t, history, noise)
+        return there.alpha / down.alpha * x + there.sigma * up * noise.between(t, s)

@@ -94,8 +94,3 @@ def integrate(
         if on_step is not None:
             on_step(done, x)
     return x
-
-
-def noise_estimate(x_t: Tensor, x0: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """The noise that takes ``x0`` to ``x_t``."""
-    return (x_t - alpha * x0) / sigma

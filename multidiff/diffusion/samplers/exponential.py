@@ -58,7 +58,7 @@ def exponential_weights(nodes: Tensor, start: Tensor, stop: Tensor, rate: float 
         nodes: log SNR of the known estimates, ``(*shape, k)`` in float64.
         start: log SNR at the start of the step, ``shape``.
         stop: log SNR at its end, ``shape``.
-        rate: of the exponential, see ``Form``.
+        rate: of the exponential, see ``Equation``.
     """
     moments = exponential_moments(nodes.shape[-1], start, stop, rate)
     return interpolation_weights(nodes - stop[..., None], moments)
@@ -75,8 +75,8 @@ def combine(weights: Sequence[Tensor] | Tensor, estimates: Sequence[Tensor]) -> 
 
 
 @dataclass(frozen=True)
-class Form(ABC):
-    """Which estimate is held to be a polynomial in log SNR, and how the rest of the step then reads."""
+class Equation(ABC):
+    """The reverse process with one estimate singled out, which is held to be a polynomial in log SNR."""
 
     eta: float = 0.0
 
@@ -102,7 +102,7 @@ class Form(ABC):
         """Standard deviation of the noise that the step adds."""
 
 
-class DataForm(Form):
+class DataEquation(Equation):
     """x0 is a polynomial in log SNR: DPM-Solver++."""
 
     @property
@@ -122,7 +122,7 @@ class DataForm(Form):
         return s.sigma * torch.sqrt(-torch.expm1(2 * self.eta * (t.log_snr - s.log_snr)))
 
 
-class NoiseForm(Form):
+class NoiseEquation(Equation):
     """The noise is a polynomial in log SNR: DPM-Solver."""
 
     @property
@@ -142,17 +142,17 @@ class NoiseForm(Form):
         return s.sigma * torch.sqrt(self.eta * torch.expm1(2 * (s.log_snr - t.log_snr)))
 
 
-FORMS: dict[str, type[Form]] = {"data": DataForm, "noise": NoiseForm}
+EQUATIONS: dict[str, type[Equation]] = {"data": DataEquation, "noise": NoiseEquation}
 
 
-def form_called(name: str, eta: float = 0.0) -> Form:
-    """The form ``data`` or ``noise``.
+def equation_in(form: str, eta: float = 0.0) -> Equation:
+    """The equation in the form ``data`` or ``noise``.
 
     Raises:
-        ValueError: another name, or a negative ``eta``.
+        ValueError: another form, or a negative ``eta``.
     """
-    if name not in FORMS:
-        raise ValueError(f"the form is {' or '.join(FORMS)}, got {name!r}")
+    if form not in EQUATIONS:
+        raise ValueError(f"the form is {' or '.join(EQUATIONS)}, got {form!r}")
     if eta < 0:
         raise ValueError(f"eta runs from 0 (deterministic) upwards, 1 being the reverse SDE, got {eta}")
-    return FORMS[name](eta)
+    return EQUATIONS[form](eta)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.base import Denoise, History, Sampler
-from multidiff.diffusion.samplers.exponential import Form, combine
+from multidiff.diffusion.samplers.exponential import Equation, combine
 from multidiff.diffusion.samplers.levels import Level, euler_step
 
 
@@ -37,7 +37,7 @@ class Multistep(Sampler):
 
     @property
     @abstractmethod
-    def form(self) -> Form:
+    def equation(self) -> Equation:
         """The equation that is solved."""
 
     @property
@@ -50,19 +50,19 @@ class Multistep(Sampler):
         """The weight in ``x_s`` of the estimate at each of ``nodes``, newest first, for the step from t to s."""
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
-        form, here, there = self.form, Level.at(self.schedule, t), Level.at(self.schedule, s)
+        equation, here, there = self.equation, Level.at(self.schedule, t), Level.at(self.schedule, s)
         x0 = denoise(x_t, t)
         if here.is_end:
             return euler_step(x_t, x0, here, there)
-        estimate = form.estimate(x_t, x0, here)
+        estimate = equation.estimate(x_t, x0, here)
         if history and history[0].base is not None:
             nodes, estimates = [here, *(k.level for k in history)], [estimate, *(k.estimate for k in history)]
             x_t = history[0].base + combine(self.weights(nodes, history[0].level, here), estimates)
         if there.is_end:
             return euler_step(x_t, x0, here, there)
-        base = form.propagation(here, there) * x_t
+        base = equation.propagation(here, there) * x_t
         if self.stochastic:
-            base = base + form.spread(here, there) * noise.between(t, s)
+            base = base + equation.spread(here, there) * noise.between(t, s)
         history.appendleft(Known(here, estimate, base if self.corrector else None))
         while len(history) > self.memory:
             history.pop()

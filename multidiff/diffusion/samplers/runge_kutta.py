@@ -1,11 +1,14 @@
 """One-step solvers of the probability-flow ODE ``d(x / alpha) / d(sigma / alpha) = noise``."""
 
+import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from multidiff.diffusion.noise import NoiseSource
-from multidiff.diffusion.samplers.base import Denoise, History, Sampler, noise_estimate
+from multidiff.diffusion.samplers.base import Denoise, History, Sampler
+from multidiff.diffusion.samplers.levels import Level, euler_step, noise_estimate
 from multidiff.diffusion.schedules import Schedule
 
 
@@ -22,8 +25,30 @@ class Euler(Sampler):
     order = 1
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
-        shrink = self.schedule.sigma(s) / self.schedule.sigma(t)
-        return shrink * x_t + (self.schedule.alpha(s) - self.schedule.alpha(t) * shrink) * denoise(x_t, t)
+        return euler_step(x_t, denoise(x_t, t), Level.at(self.schedule, t), Level.at(self.schedule, s))
+
+
+@dataclass(frozen=True)
+class Midpoint(Sampler):
+    """Euler's step with the noise estimated half way in log SNR.
+
+    ``x_s / alpha_s = x_t / alpha_t + (sigma_s / alpha_s - sigma_t / alpha_t) noise_m``. Karras et al. (2022) call it
+    DPM2; it is DPM-Solver-2, Lu et al. (2022), algorithm 1, https://arxiv.org/abs/2206.00927.
+    """
+
+    schedule: Schedule
+    evaluations = 2
+    order = 2
+
+    def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
+        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        x0 = denoise(x_t, t)
+        if here.is_end or there.is_end:
+            return euler_step(x_t, x0, here, there)
+        half = Level.at(self.schedule, self.schedule.time((here.log_snr + there.log_snr) / 2))
+        x = euler_step(x_t, x0, here, half)
+        slope = noise_estimate(x, denoise(x, half.t), half)
+        return there.alpha / here.alpha * x_t + (there.sigma - there.alpha * here.ratio) * slope
 
 
 @dataclass(frozen=True)
@@ -32,19 +57,50 @@ class Heun(Sampler):
 
     ``x_s = euler + alpha_s (sigma_s / alpha_s - sigma_t / alpha_t) (noise_s - noise_t) / 2``. At no signal and at no
     noise one of the slopes does not exist, and the step is Euler's; one such step at each end leaves the order at 2.
-    Karras et al. (2022), algorithm 1, https://arxiv.org/abs/2206.00364.
+    With churn, noise is added before the step, up to ``1 + churn`` times the noise level or the schedule's highest.
+    Karras et al. (2022), algorithms 1 and 2, https://arxiv.org/abs/2206.00364.
+
+    Args:
+        schedule: of the denoiser.
+        churn: the paper's gamma, ``S_churn / steps``; at most ``sqrt(2) - 1``.
+        churn_min: the lowest ``sigma / alpha`` with churn, S_tmin.
+        churn_max: the highest, S_tmax.
+        churn_noise: standard deviation of the added noise, S_noise; a little above 1 makes up for lost detail.
     """
 
     schedule: Schedule
+    churn: float = 0.0
+    churn_min: float = 0.0
+    churn_max: float = math.inf
+    churn_noise: float = 1.0
     evaluations = 2
     order = 2
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.churn <= math.sqrt(2) - 1:
+            raise ValueError(f"churn is S_churn / steps, from 0 to sqrt(2) - 1, got {self.churn}")
+
+    @property
+    def stochastic(self) -> bool:  # type: ignore[override]
+        return self.churn > 0
+
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
-        (a_t, s_t), (a_s, s_s) = ((self.schedule.alpha(u), self.schedule.sigma(u)) for u in (t, s))
-        x0 = denoise(x_t, t)
-        before = noise_estimate(x_t, x0, a_t, s_t)
-        euler = a_s * x0 + s_s * before
-        if s_s == 0 or a_t == 0:
+        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        if self.stochastic and self.churn_min <= here.ratio <= self.churn_max and not here.is_end:
+            x_t, here = self.churned(x_t, here, noise.between(t, s))
+        x0 = denoise(x_t, here.t)
+        euler = euler_step(x_t, x0, here, there)
+        if here.is_end or there.is_end:
             return euler
-        after = noise_estimate(euler, denoise(euler, s), a_s, s_s)
-        return euler + (s_s - a_s * s_t / a_t) / 2 * (after - before)
+        before, after = noise_estimate(x_t, x0, here), noise_estimate(euler, denoise(euler, s), there)
+        return euler + (there.sigma - there.alpha * here.ratio) / 2 * (after - before)
+
+    def churned(self, x_t: Tensor, t: Level, z: Tensor) -> tuple[Tensor, Level]:
+        """``x_t`` with noise added, and the level that it then has."""
+        highest = self.schedule.log_snr(torch.ones_like(t.t))
+        raised = torch.maximum(t.log_snr - math.log1p(self.churn), highest)
+        if raised.isinf() or raised >= t.log_snr:
+            return x_t, t
+        up = Level.at(self.schedule, self.schedule.time(raised))
+        added = torch.sqrt(up.ratio**2 - t.ratio**2) * self.churn_noise
+        return up.alpha * (x_t / t.alpha + added * z), up

@@ -1,0 +1,96 @@
+"""A solver that chooses its own steps: the grid only says where it has to land."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from multidiff.diffusion.noise import NoiseSource
+from multidiff.diffusion.samplers.base import Denoise, History, Sampler
+from multidiff.diffusion.samplers.dpm_solver import STAGES
+from multidiff.diffusion.samplers.exponential import combine, equation_in, exponential_weights
+from multidiff.diffusion.samplers.levels import Level, euler_step
+from multidiff.diffusion.schedules import Schedule
+
+SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0
+PROPORTIONAL, INTEGRAL = 0.4 / 3, 0.7 / 3
+FIRST_STEP = 0.1
+"""In log SNR."""
+
+
+@dataclass(frozen=True)
+class Adaptive(Sampler):
+    """Single-step DPM-Solver++ of order 3 whose first two stages, of order 2, tell its error.
+
+    From each time of the grid to the next it takes as many steps as keep the root mean square of
+    ``error / (atol + rtol |x|)`` of every sample below 1. Each sample has steps of its own, so that it does not depend on
+    its batch. The step size follows a proportional-integral rule: Hairer and Wanner (1996), section IV.2; the pair is
+    DPM-Solver-23 of Lu et al. (2022), appendix C, https://arxiv.org/abs/2206.00927.
+
+    Args:
+        schedule: of the denoiser.
+        rtol: relative tolerance.
+        atol: absolute tolerance, for data at about unit scale.
+    """
+
+    schedule: Schedule
+    rtol: float = 0.01
+    atol: float = 0.001
+    evaluations = 3
+    order = 3
+
+    def __post_init__(self) -> None:
+        if not (self.rtol >= 0 and self.atol > 0):
+            raise ValueError(f"need rtol >= 0 and atol > 0, got {self.rtol} and {self.atol}")
+
+    def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
+        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        if here.is_end or there.is_end:
+            return euler_step(x_t, denoise(x_t, t), here, there)
+        x, place = x_t, here.log_snr.expand(len(x_t))
+        size, before = history.pop() if history else (torch.full_like(place, FIRST_STEP), torch.ones_like(place))
+        while (left := there.log_snr - place).any():
+            done = left == 0
+            stop = torch.where(size < left.abs() * (1 - 1e-9), place + size * left.sign(), there.log_snr)
+            stop = torch.where(done, place + FIRST_STEP, stop)  # a step that has a length, to be thrown away
+            low, high = self.pair(denoise, x, place, stop)
+            error = self.error(x, low, high).to(place).clamp(min=1e-10)
+            accepted = (error <= 1) & ~done
+            x = torch.where(_like(x, accepted), high, x)
+            rule = SAFETY * error**-(INTEGRAL) * torch.where(accepted, before, 1.0) ** PROPORTIONAL
+            size = torch.where(done, size, (stop - place).abs() * rule.clamp(SHRINK, GROW))
+            before = torch.where(accepted, error, before)
+            place = torch.where(accepted, stop, place)
+        history.append((size, before))
+        return x
+
+    def pair(self, denoise: Denoise, x: Tensor, place: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
+        """The results of orders 2 and 3 of one step for each sample, from log SNR ``place`` to ``stop``, ``(B,)``."""
+        equation = equation_in("data")
+        start = self.level(x, place)
+        nodes, estimates, results = [place], [denoise(x, start.t)], []
+        for target in [*(torch.lerp(place, stop, part) for part in STAGES[3]), stop, stop]:
+            weights = exponential_weights(torch.stack(nodes, -1), place, target)
+            level = self.level(x, target)
+            linear = equation.propagation(start, level) * x
+            results.append(linear + combine([level.alpha * _like(x, w) for w in weights.unbind(-1)], estimates))
+            if len(nodes) < len(STAGES[3]) + 1:
+                nodes.append(target)
+                estimates.append(denoise(results[-1], level.t))
+        return results[-2], results[-1]
+
+    def error(self, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Root mean square over each sample of the error in units of the tolerance, ``(B,)``."""
+        tolerance = self.atol + self.rtol * torch.maximum(x.abs(), high.abs())
+        return ((high - low) / tolerance).flatten(1).square().mean(1).sqrt()
+
+    def level(self, x: Tensor, log_snr: Tensor) -> Level:
+        """The level of each sample, broadcastable to x."""
+        t = self.schedule.time(log_snr)
+        return Level(t, _like(x, self.schedule.alpha(t)), _like(x, self.schedule.sigma(t)))
+
+
+def _like(x: Tensor, values: Tensor) -> Tensor:
+    """One value a sample, broadcastable to x, on its device and, unless they are booleans, in its dtype."""
+    kept = values.to(x.device) if values.dtype == torch.bool else values.to(x)
+    return kept.reshape(-1, *[1] * (x.ndim - 1))

@@ -1,0 +1,126 @@
+"""Linear multistep solvers of ``d(x / alpha) / d(sigma / alpha) = noise``: they differ in where the noise is polynomial."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from multidiff.diffusion.samplers.exponential import Equation, equation_in, interpolation_weights
+from multidiff.diffusion.samplers.levels import Level
+from multidiff.diffusion.samplers.multistep import Multistep
+from multidiff.diffusion.schedules import Schedule
+
+
+def uniform_weights(nodes: Tensor, start: Tensor, stop: Tensor) -> Tensor:
+    """Weights that integrate the polynomial through ``nodes`` from ``start`` to ``stop``."""
+    powers = torch.arange(1, len(nodes) + 1, dtype=nodes.dtype)
+    return interpolation_weights(nodes - start, (stop - start) ** powers / powers)
+
+
+@cache
+def gauss_legendre(count: int) -> tuple[Tensor, Tensor]:
+    """Points and weights on [-1, 1] that are exact below degree ``2 count``: Golub and Welsch (1969)."""
+    k = torch.arange(1, count, dtype=torch.float64)
+    off_diagonal = k / torch.sqrt(4 * k**2 - 1)
+    points, vectors = torch.linalg.eigh(torch.diag(off_diagonal, 1) + torch.diag(off_diagonal, -1))
+    return points, 2 * vectors[0] ** 2
+
+
+@dataclass(frozen=True)
+class NoiseMultistep(Multistep):
+    """``x_s / alpha_s = x_t / alpha_t + sum_i w_i noise_i`` through the last ``order`` noises.
+
+    Args:
+        schedule: of the denoiser.
+        order: how many estimates are interpolated.
+    """
+
+    schedule: Schedule
+    order: int = 3
+
+    def __post_init__(self) -> None:
+        if self.order < 1:
+            raise ValueError(f"the order must be at least 1, got {self.order}")
+
+    @property
+    def memory(self) -> int:
+        return self.order
+
+    @property
+    def equation(self) -> Equation:
+        return equation_in("noise")
+
+    def weights(self, nodes: Sequence[Level], t: Level, s: Level) -> Tensor:
+        return s.alpha * self.quadrature(nodes, t, s)
+
+    @abstractmethod
+    def quadrature(self, nodes: Sequence[Level], t: Level, s: Level) -> Tensor:
+        """The weights ``w_i``, which add up to the change of ``sigma / alpha``."""
+
+
+class LMS(NoiseMultistep):
+    """The noise is a polynomial in ``sigma / alpha``, integrated exactly: Adams-Bashforth on unequal steps.
+
+    Hairer, Norsett and Wanner (1993), section III.5; made known by k-diffusion as ``lms``, with a numerical quadrature.
+    """
+
+    def quadrature(self, nodes: Sequence[Level], t: Level, s: Level) -> Tensor:
+        return uniform_weights(torch.stack([node.ratio for node in nodes]), t.ratio, s.ratio)
+
+
+class DEIS(NoiseMultistep):
+    """tAB-DEIS: the noise is a polynomial in time.
+
+    Order k is the paper's tAB(k - 1). Zhang and Chen (2022), eq. 14-15, https://arxiv.org/abs/2204.13902. The moments
+    over ``d(sigma / alpha)`` are taken by parts, which leaves a smooth integral for Gauss and Legendre's rule.
+    """
+
+    def quadrature(self, nodes: Sequence[Level], t: Level, s: Level) -> Tensor:
+        points, weights = gauss_legendre(12)
+        h = s.t - t.t
+        within = h * (points + 1) / 2
+        ratio = Level.at(self.schedule, t.t + within).ratio
+        moments = [s.ratio - t.ratio]
+        for k in range(1, len(nodes)):
+            moments.append(h**k * s.ratio - k * h / 2 * (weights * within ** (k - 1) * ratio).sum())
+        return interpolation_weights(torch.stack([node.t for node in nodes]) - t.t, torch.stack(moments))
+
+
+@dataclass(frozen=True)
+class IPNDM(Multistep):
+    """PLMS with a start of lower order: Adams-Bashforth's weights of equal steps, whatever the steps.
+
+    Its order on a grid of equal steps of ``sigma / alpha`` is ``estimates``; on any other it is 2. Liu et al. (2022),
+    eq. 12, https://arxiv.org/abs/2202.09778; the start: Zhang and Chen (2022), https://arxiv.org/abs/2204.13902.
+
+    Args:
+        schedule: of the denoiser.
+        estimates: how many noises are combined; 4 in the papers.
+    """
+
+    schedule: Schedule
+    estimates: int = 4
+
+    def __post_init__(self) -> None:
+        if self.estimates < 1:
+            raise ValueError(f"at least 1 estimate is needed, got {self.estimates}")
+
+    @property
+    def order(self) -> int:  # type: ignore[override]
+        return min(self.estimates, 2)
+
+    @property
+    def memory(self) -> int:
+        return self.estimates
+
+    @property
+    def equation(self) -> Equation:
+        return equation_in("noise")
+
+    def weights(self, nodes: Sequence[Level], t: Level, s: Level) -> Tensor:
+        ago = -torch.arange(len(nodes), dtype=torch.float64)
+        equal = uniform_weights(ago, torch.zeros_like(ago[0]), torch.ones_like(ago[0]))
+        return s.alpha * (s.ratio - t.ratio) * equal
