@@ -122,9 +122,9 @@ def measure(rounds: dict[str, int]) -> dict[str, Any]:
     contenders = {"ours": ours(), PEERS[0]: peer(8), PEERS[1]: peer(64)}
     report: dict[str, Any] = {"environment": environment(), "seconds": {}}
     report["contenders"] = {name: size_and_work(contender) for name, contender in contenders.items()}
-    for dtype_name in rounds:
+    for dtype_name, count in rounds.items():
         steps = {name: training_step(contender, DTYPES[dtype_name]) for name, contender in contenders.items()}
-        report["seconds"][dtype_name] = seconds_per_step(steps, rounds[dtype_name])
+        report["seconds"][dtype_name] = seconds_per_step(steps, count)
     medians = {
         name: {dtype: statistics.median(report["seconds"][dtype][name]) for dtype in rounds} for name in contenders
     }
