@@ -18,7 +18,7 @@ READABLE = 64
 def contact_sheet(images: Sequence[Image.Image]) -> Image.Image:
     """The images in reading order on a near-square grid, each in the middle of its cell.
 
-    Small ones are magnified by whole factors, so that every pixel stays a sharp square. Transparent pixels are white.
+    Small ones are magnified smoothly, which a person reads more easily than squares. Transparent pixels are white.
 
     Raises:
         ValueError: there is no image.
@@ -41,4 +41,4 @@ def contact_sheet(images: Sequence[Image.Image]) -> Image.Image:
 def magnified(image: Image.Image) -> Image.Image:
     """``image`` enlarged by the largest whole factor that keeps its longer side within `READABLE`, or as it is."""
     factor = max(1, READABLE // max(image.size))
-    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)

@@ -14,6 +14,10 @@ from multidiff.files import atomic_path, sha256
 from multidiff.pipeline import Names
 
 
+PREVIEWED = 100
+"""More samples than these make no better preview."""
+
+
 def run(
     model: str,
     out: Path,
@@ -54,7 +58,7 @@ def run(
             files.append({"file": path.name, **own, "sha256": sha256(path)})
             artifacts.append(artifact)
             progress.advance(task)
-    write_record(out, pipeline.modality.preview(artifacts[:64]), {**request, "files": files})
+    write_record(out, pipeline.modality.preview(artifacts[:PREVIEWED]), {**request, "files": files})
     print(f"{n} samples in {out}; look at {out / 'preview.png'}")
 
 
