@@ -13,7 +13,6 @@ from multidiff.errors import InputError
 from multidiff.files import atomic_path, sha256
 from multidiff.pipeline import Names
 
-
 PREVIEWED = 100
 """More samples than these make no better preview."""
 

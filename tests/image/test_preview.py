@@ -7,7 +7,7 @@ from modalities.image.preview import BACKGROUND, GAP, contact_sheet, magnified
 
 @pytest.mark.parametrize(("size", "shown"), [(1, 64), (8, 64), (28, 56), (32, 64), (33, 33), (64, 64), (500, 500)])
 def test_small_images_are_magnified_by_whole_factors(size, shown):
-    """And nothing moves: on a ramp, magnified pixel i lies at ``(i + 1/2) / factor - 1/2`` of the small one's pixels."""
+    """And nothing moves: on a ramp, pixel i lies at ``(i + 1/2) / factor - 1/2`` of the small image."""
     ramp = np.broadcast_to(np.linspace(0, 255, size).round(), (size, size)).astype(np.uint8)
     large = np.asarray(magnified(Image.fromarray(ramp)))
     assert large.shape == (shown, shown)
