@@ -40,16 +40,29 @@ class Conditioning:
         """The whole batch ``times`` times over."""
         return self._map(lambda x: x.repeat(times, *[1] * (x.ndim - 1)))
 
+    def expand(self, size: int) -> "Conditioning":
+        """One condition, or one for each of ``size`` samples, as a batch of ``size``."""
+        return self._map(lambda x: x.expand(size, *x.shape[1:]))
+
+    def select(self, rows: Tensor) -> "Conditioning":
+        """The conditions at the indices ``rows``."""
+        return self._map(lambda x: x[rows])
+
     def _map(self, function: Callable[[Tensor], Tensor]) -> "Conditioning":
         fields = (self.vector, self.tokens, self.mask)
         return Conditioning(*(None if x is None else function(x) for x in fields))
 
 
 def concatenate(*conditions: Conditioning) -> Conditioning:
-    """Conditions of the same kind joined along the batch."""
+    """Conditions of the same kind joined along the batch; the shorter sequences of tokens are padded."""
 
     def join(name: str) -> Tensor | None:
         parts = [getattr(condition, name) for condition in conditions]
-        return None if parts[0] is None else torch.cat(parts)
+        if parts[0] is None or name == "vector":
+            return None if parts[0] is None else torch.cat(parts)
+        joined = parts[0].new_zeros(sum(map(len, parts)), max(part.shape[1] for part in parts), *parts[0].shape[2:])
+        for part, rows in zip(parts, joined.split([len(part) for part in parts]), strict=True):
+            rows[:, : part.shape[1]] = part
+        return joined
 
     return Conditioning(join("vector"), join("tokens"), join("mask"))
