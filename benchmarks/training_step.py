@@ -6,8 +6,8 @@ same with heads of 64 channels, as ours has. Run it on an idle machine:
 
     python benchmarks/training_step.py --rounds 15 --json training_step.json
 
-A CPU without bfloat16 instructions takes thirty times as long in it: that dtype has its own, smaller number of
-rounds, and ``--dtypes float32`` leaves it out.
+A CPU without bfloat16 instructions takes some twenty times as long in it: that dtype has its own, smaller number
+of rounds, and ``--dtypes float32`` leaves it out.
 """
 
 import argparse

@@ -59,6 +59,8 @@ def train(config: DictConfig) -> Result:
     Raises:
         InputError: something in the config or in the data cannot be used. Nothing is written then.
     """
+    for talkative in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     run_dir = Path(config.run_dir)
     checkpoint = _checkpoint(run_dir, resume=config.resume)
     L.seed_everything(config.seed, verbose=False)
@@ -155,8 +157,6 @@ def _open_run(run_dir: Path, settings: dict[str, Any], checkpoint: Path | None) 
 
 
 def _fit(trainer: L.Trainer, module: DiffusionModule, data: DataModule, checkpoint: Path | None) -> None:
-    for talkative in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for message in KNOWN_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
