@@ -131,6 +131,21 @@ def test_every_shipped_experiment_runs(tmp_path):
     assert Image.open(tmp_path / "out" / "00000.png").mode == "RGB"
 
 
+def test_captions_become_prompts(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for colour in ("red", "blue", "green"):
+        Image.new("RGB", (9, 9), colour).save(folder / f"{colour}.png")
+        (folder / f"{colour}.txt").write_text(f"A {colour} square")
+    training = ("train", *PICTURES, f"data.root={folder}", "run_dir=run", "conditioning=text", "trainer.max_steps=1")
+    assert multidiff(*training, cwd=tmp_path).returncode == 0
+    request = ("sample", "run", "-n", 1, "--steps", 2, "--out")
+    assert multidiff(*request, "out", "--prompt", "a red square", cwd=tmp_path).returncode == 0
+    assert read_metadata(tmp_path / "out" / "00000.png")["condition"] == "a red square"
+    refused(*request, "no", "--prompt", "a red dog", cwd=tmp_path, saying="'dog' in the prompt")
+    refused(*request, "no", "--label", "red", cwd=tmp_path, saying="it takes prompts")
+
+
 @pytest.mark.parametrize(
     ("arguments", "saying"),
     [

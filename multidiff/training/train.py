@@ -77,9 +77,8 @@ def train(config: DictConfig) -> Result:
         facts = {"data": type(dataset).__name__, "steps": step, "samples_seen": step * _samples_per_step(trainer, data)}
         model_directory.save(averaged, settings, run_dir / "model", facts)
 
-    stop = GracefulStop()
-    callbacks = [*instantiate_all(config.callbacks), stop, Throughput(), Progress()]
-    callbacks.append(Checkpoints(run_dir / "checkpoints", config.checkpoint_every, export))
+    checkpoints = Checkpoints(run_dir / "checkpoints", config.checkpoint_every, export)
+    callbacks = [*instantiate_all(config.callbacks), GracefulStop(), Throughput(), Progress(), checkpoints]
     for callback in callbacks:
         if isinstance(callback, Previews):
             callback.attach(
