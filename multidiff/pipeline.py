@@ -1,15 +1,17 @@
 """A trained model, ready to sample."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from multidiff.configuration import instantiate, load_option
 from multidiff.diffusion.denoiser import Denoiser
+from multidiff.diffusion.editing import Draw, Edit, Inpaint, MixedNoise
 from multidiff.diffusion.guidance import ClassifierFreeGuidance
 from multidiff.diffusion.noise import NoiseSource, sample_seeds
 from multidiff.diffusion.samplers import sample
@@ -19,6 +21,9 @@ from multidiff.model import Model
 
 Names = str | int | Sequence[str | int]
 """A label or a prompt for all samples, or several that the samples take in turn."""
+
+NoiseRows = Callable[[range], NoiseSource]
+"""The noise of some of the samples that are asked for."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,17 @@ class Sampling:
         return Sampling(
             config if steps is None else {**config, "steps": steps}, self.guidance if guidance is None else guidance
         )
+
+
+class Request(TypedDict, total=False):
+    """What every way of drawing samples takes by keyword; `Pipeline.sample` explains each."""
+
+    label: Names | None
+    prompt: Names | None
+    sampler: str | None
+    steps: int | None
+    guidance: float | None
+    batch_size: int
 
 
 class Pipeline:
@@ -66,6 +82,8 @@ class Pipeline:
         sampler: str | None = None,
         steps: int | None = None,
         guidance: float | None = None,
+        init: Any = None,
+        strength: float | None = None,
         seed: int = 0,
         batch_size: int = 64,
     ) -> list[Any]:
@@ -80,15 +98,84 @@ class Pipeline:
             sampler: an option of the config group ``sampler``.
             steps: number of steps; the sampler's own by default.
             guidance: scale of classifier-free guidance; 1 is off.
+            init: an artifact to start from in place of noise.
+            strength: with ``init``, how much of it is made anew: above 0, at most 1.
             seed: any integer of 64 bits.
             batch_size: how many go through the network at once; it changes speed and memory only.
 
         Raises:
             InputError: a value that cannot be used; the message lists what can.
         """
-        sampling = self.sampling.changed(sampler, steps, guidance)
-        conditions = self.conditions(n, label=label, prompt=prompt)
-        return list(self.stream(conditions, sampling, seed=seed, batch_size=batch_size))
+        if (init is None) != (strength is None):
+            raise InputError("init and strength come together: an artifact, and how much of it is made anew")
+        with refusals():
+            draw = sample if strength is None else Edit(self.tensor(init), strength)
+        return self._artifacts(
+            n,
+            self._seeded(seed),
+            draw,
+            label=label,
+            prompt=prompt,
+            sampler=sampler,
+            steps=steps,
+            guidance=guidance,
+            batch_size=batch_size,
+        )
+
+    def inpaint(
+        self, artifact: Any, mask: Any, *, n: int = 1, repeats: int = 5, seed: int = 0, **request: Unpack[Request]
+    ) -> list[Any]:
+        """Make a part of ``artifact`` anew, ``n`` times over, to agree with the rest, which is kept.
+
+        Args:
+            artifact: of the size that the model makes.
+            mask: true where it is made anew; an array, a tensor or a picture, broadcastable to ``(C, *size)``.
+            n: how many.
+            repeats: how often each step is taken; more agree better with the rest, and take longer.
+            seed: as for `sample`.
+            **request: as for `sample`.
+        """
+        with refusals():
+            x0 = self.tensor(artifact)
+            part = torch.from_numpy(np.broadcast_to(np.array(mask, dtype=bool), self.shape).copy()).to(x0.device)
+            draw = Inpaint(x0, part, repeats)
+        return self._artifacts(n, self._seeded(seed), draw, **request)
+
+    def interpolate(self, first: int, second: int, n: int = 8, **request: Unpack[Request]) -> list[Any]:
+        """``n`` samples on the way from the first sample of seed ``first`` to that of seed ``second``.
+
+        The noise is mixed spherically, so that every sample on the way is as likely as the ends.
+        """
+        if n < 2 or first == second:
+            raise InputError(f"interpolation goes between two seeds in at least 2, got {first}, {second} and {n}")
+        a, b = (sample_seeds(seed, 0, 1) for seed in (first, second))
+        return self._artifacts(n, self._mixed(a * n, b * n, [i / (n - 1) for i in range(n)]), sample, **request)
+
+    def variations(self, seed: int, n: int = 8, amount: float = 0.3, **request: Unpack[Request]) -> list[Any]:
+        """``n`` samples like the first of ``seed``: its noise mixed with that of the n after it.
+
+        Args:
+            seed: as for `sample`.
+            n: how many.
+            amount: from 0, the sample itself, to 1, the others.
+            **request: as for `sample`.
+        """
+        if not 0 <= amount <= 1:
+            raise InputError(f"the amount of variation runs from 0 to 1, got {amount}")
+        base, *others = sample_seeds(seed, 0, n + 1)
+        return self._artifacts(n, self._mixed([base] * n, others, [amount] * n), sample, **request)
+
+    def tensor(self, artifact: Any) -> Tensor:
+        """The artifact as the model sees it, ``(C, *size)``.
+
+        Raises:
+            InputError: it has another size than the samples of the model.
+        """
+        x = self.modality.to_tensor(artifact)
+        if x.shape != self.shape:
+            raise InputError(f"this model makes samples of shape {self.shape}, and the one given is {tuple(x.shape)}")
+        parameter = next(self.model.parameters())
+        return x.to(parameter.device, parameter.dtype)
 
     def conditions(self, n: int, *, label: Names | None = None, prompt: Names | None = None) -> list[str | None]:
         """The label or prompt of each of ``n`` samples.
@@ -123,13 +210,7 @@ class Pipeline:
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> Iterator[Any]:
         """Artifacts one by one, drawn a batch at a time, one for each of ``conditions``."""
-        if batch_size < 1:
-            raise InputError(f"the batch size must be at least 1, got {batch_size}")
-        seeds = iter(sample_seeds(seed, 0, len(conditions)))
-        for start in range(0, len(conditions), batch_size):
-            batch = conditions[start : start + batch_size]
-            x0 = self.sample_tensor(list(islice(seeds, len(batch))), batch, sampling, on_step)
-            yield from (self.modality.to_artifact(x) for x in x0.cpu())
+        return self._stream(self._seeded(seed), conditions, sampling, batch_size, sample, on_step)
 
     @torch.no_grad()
     def sample_tensor(
@@ -140,14 +221,77 @@ class Pipeline:
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
         """One batch of samples as a tensor, ``(B, C, *size)``, with a seed and a condition each."""
-        parameter = next(self.model.parameters())
-        noise = NoiseSource(seeds, self.shape, parameter.dtype, parameter.device)
+        return self._draw(self._noise(seeds), conditions, sampling, sample, on_step)
+
+    def _artifacts(
+        self,
+        n: int,
+        noise: NoiseRows,
+        draw: Draw,
+        *,
+        label: Names | None = None,
+        prompt: Names | None = None,
+        sampler: str | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        batch_size: int = 64,
+    ) -> list[Any]:
+        sampling = self.sampling.changed(sampler, steps, guidance)
+        conditions = self.conditions(n, label=label, prompt=prompt)
+        return list(self._stream(noise, conditions, sampling, batch_size, draw, None))
+
+    def _stream(
+        self,
+        noise: NoiseRows,
+        conditions: Sequence[str | None],
+        sampling: Sampling,
+        batch_size: int,
+        draw: Draw,
+        on_step: Callable[[int, Tensor], None] | None,
+    ) -> Iterator[Any]:
+        if batch_size < 1:
+            raise InputError(f"the batch size must be at least 1, got {batch_size}")
+        for start in range(0, len(conditions), batch_size):
+            rows = range(start, min(start + batch_size, len(conditions)))
+            x0 = self._draw(noise(rows), [conditions[i] for i in rows], sampling, draw, on_step)
+            yield from (self.modality.to_artifact(x) for x in x0.cpu())
+
+    @torch.no_grad()
+    def _draw(
+        self,
+        noise: NoiseSource,
+        conditions: Iterable[str | None],
+        sampling: Sampling,
+        draw: Draw,
+        on_step: Callable[[int, Tensor], None] | None,
+    ) -> Tensor:
         cond = self.model.condition(list(conditions))
         schedule = self.model.denoiser.schedule
-        try:
+        with refusals():
             denoiser: Denoiser = ClassifierFreeGuidance(self.model.denoiser, sampling.guidance)
             grid = instantiate(sampling.sampler["grid"])(schedule, sampling.sampler["steps"])
-        except ValueError as error:
-            raise InputError(str(error)) from error
         method = instantiate(sampling.sampler["method"], schedule=schedule)
-        return sample(denoiser, noise, method, grid, cond, on_step)
+        return draw(denoiser, noise, method, grid, cond, on_step)
+
+    def _noise(self, seeds: Sequence[int]) -> NoiseSource:
+        parameter = next(self.model.parameters())
+        return NoiseSource(seeds, self.shape, parameter.dtype, parameter.device)
+
+    def _seeded(self, seed: int) -> NoiseRows:
+        return lambda rows: self._noise(sample_seeds(seed, rows.start, rows.stop))
+
+    def _mixed(self, first: Sequence[int], second: Sequence[int], part: Sequence[float]) -> NoiseRows:
+        def noise(rows: range) -> NoiseSource:
+            a, b = (self._noise([seeds[i] for i in rows]) for seeds in (first, second))
+            return MixedNoise(a, b, [part[i] for i in rows])
+
+        return noise
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What the core refuses as a value is the user's to mend."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(str(error)) from error

@@ -1,8 +1,9 @@
 """A pipeline gives sample i of a seed, whatever else is asked for."""
 
+import numpy as np
 import pytest
 import torch
-from PIL.Image import Image
+from PIL import Image
 
 import multidiff
 from multidiff.errors import InputError
@@ -31,7 +32,7 @@ def close(images, others):
 def test_samples_are_pil_images_of_the_training_size(pipeline):
     images = pipeline.sample(4, label=3, steps=5, seed=0)
     assert len(images) == 4
-    assert all(isinstance(image, Image) and image.size == (8, 8) and image.mode == "L" for image in images)
+    assert all(isinstance(image, Image.Image) and image.size == (8, 8) and image.mode == "L" for image in images)
 
 
 @pytest.mark.parametrize("sampler", ["dpmpp_2m", "ddpm"])
@@ -82,6 +83,11 @@ def test_the_dtype_of_the_weights_is_the_dtype_of_the_samples(pipeline):
         ({"steps": 0}, "at least 1 step"),
         ({"guidance": -1.0}, "guidance scale"),
         ({"batch_size": 0}, "batch size"),
+        ({"init": Image.new("L", (8, 8)), "strength": 0.0}, "strength is above 0"),
+        ({"init": Image.new("L", (8, 8)), "strength": 1.1}, "strength is above 0"),
+        ({"init": Image.new("L", (9, 8)), "strength": 0.5}, r"shape \(1, 8, 8\), and the one given is \(1, 8, 9\)"),
+        ({"init": Image.new("L", (8, 8))}, "come together"),
+        ({"strength": 0.5}, "come together"),
     ],
 )
 def test_a_wrong_request_is_explained(pipeline, request_, message):
@@ -92,3 +98,60 @@ def test_a_wrong_request_is_explained(pipeline, request_, message):
 def test_an_unknown_argument_is_an_error(pipeline):
     with pytest.raises(TypeError):
         pipeline.sample(1, cfg_scale=3.0)
+    with pytest.raises(TypeError):
+        pipeline.variations(1, 2, cfg_scale=3.0)
+
+
+def test_sampling_starts_from_a_given_image(pipeline):
+    (init,) = pipeline.sample(1, label=3)
+    near = pipeline.sample(2, label=3, init=init, strength=0.01)
+    far = pipeline.sample(2, label=3, init=init, strength=0.9)
+    assert distance(near[0], init) < distance(far[0], init)
+    assert pixels(far)[0] != pixels(far)[1]
+
+
+def test_inpainting_keeps_what_is_not_masked(pipeline):
+    (image,) = pipeline.sample(1, label=3)
+    mask = np.zeros((8, 8), dtype=bool)
+    mask[:, 4:] = True
+    painted = pipeline.inpaint(image, mask, n=3, label=5, steps=4, repeats=2)
+    known = [np.array(x)[:, :4].tolist() for x in [image, *painted]]
+    assert known.count(known[0]) == 4
+    assert len({x.tobytes() for x in painted}) == 3
+    by_picture = pipeline.inpaint(image, Image.fromarray(mask), n=3, label=5, steps=4, repeats=2, batch_size=2)
+    assert close(by_picture, painted)
+
+
+def test_interpolation_ends_at_the_samples_of_both_seeds(pipeline):
+    between = pipeline.interpolate(1, 2, 5, label=3, steps=5, batch_size=2)
+    assert len(between) == 5
+    assert close(between[:1], pipeline.sample(1, label=3, steps=5, seed=1))
+    assert close(between[4:], pipeline.sample(1, label=3, steps=5, seed=2))
+
+
+def test_variations_lead_from_one_sample_to_the_next_ones(pipeline):
+    samples = pipeline.sample(4, label=3, steps=5, seed=7)
+    assert close(pipeline.variations(7, 3, 0.0, label=3, steps=5), [samples[0]] * 3)
+    assert close(pipeline.variations(7, 3, 1.0, label=3, steps=5), samples[1:])
+    some = pipeline.variations(7, 3, 0.2, label=3, steps=5)
+    assert all(distance(x, samples[0]) < distance(x, other) for x, other in zip(some, samples[1:], strict=True))
+
+
+def distance(image, other):
+    return np.abs(np.array(image, dtype=float) - np.array(other, dtype=float)).mean()
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda pipe: pipe.inpaint(Image.new("L", (8, 8)), np.ones((3, 3))), "could not be broadcast|broadcast"),
+        (lambda pipe: pipe.inpaint(Image.new("L", (8, 8)), np.ones((8, 8)), repeats=0), "at least once"),
+        (lambda pipe: pipe.interpolate(1, 1), "between two seeds"),
+        (lambda pipe: pipe.interpolate(1, 2, 1), "at least 2"),
+        (lambda pipe: pipe.variations(1, 2, 1.5), "from 0 to 1, got 1.5"),
+        (lambda pipe: pipe.variations(1, 0), "at least 1, got 0"),
+    ],
+)
+def test_wrong_edits_are_explained(pipeline, draw, message):
+    with pytest.raises(InputError, match=message):
+        draw(pipeline)
