@@ -76,6 +76,30 @@ def sample(
     )
 
 
+@app.command()
+def samplers() -> None:
+    """List the samplers, with their order, their cost and when to use each."""
+    from multidiff.cli.samplers import run  # noqa: PLC0415
+
+    run()
+
+
+@app.command()
+def grid(
+    model: Annotated[str, typer.Argument(help="A run directory or a model directory.")],
+    steps: Annotated[int, typer.Option(help="Steps that the grid is made for.")] = 10,
+    out: Annotated[Path | None, typer.Option(help="File for the result; by default it is printed.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="A class to measure on; give it again for more.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="A text to measure on.")] = None,
+    n: Annotated[int, typer.Option("-n", help="How many samples to measure on.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of those samples.")] = 0,
+) -> None:
+    """Compute the times at which a model is best sampled in a few steps, as a sampler config."""
+    from multidiff.cli.grid import run  # noqa: PLC0415
+
+    run(model, steps, out=out, label=label, prompt=prompt, n=n, seed=seed)
+
+
 def main() -> NoReturn:
     """Run the command line. Exit status: 0 done, 2 wrong usage or bad input."""
     try:

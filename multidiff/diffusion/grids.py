@@ -5,7 +5,9 @@ A grid is a float64 tensor ``(steps + 1,)``, strictly decreasing, whose last ent
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -92,6 +94,30 @@ class UniformLogSNR(Grid):
     def times(self, schedule: Schedule, steps: int) -> Tensor:
         high, low = _levels_within(schedule, self.sigma_max, self.sigma_min)
         return _times(schedule, -torch.linspace(math.log(high), math.log(low), steps, dtype=torch.float64))
+
+
+@dataclass(frozen=True)
+class Interpolated(Grid):
+    """Given levels, interpolated linearly in log SNR over equal parts of their number where the steps are not as many.
+
+    `multidiff grid` computes some for a model. Levels beyond what the schedule reaches are cut.
+
+    Args:
+        log_snr: of as many steps as it has entries, increasing.
+    """
+
+    log_snr: Sequence[float]
+
+    def __post_init__(self) -> None:
+        if not self.log_snr or not all(low < high for low, high in pairwise(self.log_snr)):
+            raise ValueError(f"the log SNR of a grid increases, got {list(self.log_snr)}")
+
+    def times(self, schedule: Schedule, steps: int) -> Tensor:
+        levels = torch.tensor([*self.log_snr, self.log_snr[-1]], dtype=torch.float64)
+        place = torch.linspace(0, len(self.log_snr) - 1, steps, dtype=torch.float64)
+        before = place.long()
+        lowest = schedule.log_snr(torch.ones((), dtype=torch.float64))
+        return _times(schedule, torch.lerp(levels[before], levels[before + 1], place - before).clamp(min=lowest))
 
 
 def _levels_within(schedule: Schedule, sigma_max: float, sigma_min: float) -> tuple[float, float]:

@@ -1,0 +1,55 @@
+"""multidiff grid: the config of a sampler whose levels are fitted to a model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import yaml
+
+from multidiff import model_directory
+from multidiff.diffusion.guidance import ClassifierFreeGuidance
+from multidiff.diffusion.noise import NoiseSource, sample_seeds
+from multidiff.diffusion.optimized_grid import optimized_grid
+from multidiff.errors import InputError
+from multidiff.files import atomic_path
+from multidiff.pipeline import refusals
+
+
+def run(
+    model: str,
+    steps: int,
+    *,
+    out: Path | None = None,
+    label: Sequence[str] | None = None,
+    prompt: str | None = None,
+    n: int = 16,
+    seed: int = 0,
+) -> None:
+    """Print the model's own sampler on a grid of ``steps`` steps that is fitted to it, or write it to ``out``."""
+    if out is not None and out.suffix != ".yaml":
+        raise InputError(f"--out {out} should end in .yaml: its name is that of the sampler")
+    pipeline = model_directory.load(model)
+    conditions = pipeline.conditions(n, label=label or None, prompt=prompt)
+    parameter = next(pipeline.model.parameters())
+    noise = NoiseSource(sample_seeds(seed, 0, n), pipeline.shape, parameter.dtype, parameter.device)
+    with torch.no_grad(), refusals():
+        denoiser = ClassifierFreeGuidance(pipeline.model.denoiser, pipeline.sampling.guidance)
+        levels = optimized_grid(denoiser, noise, steps, pipeline.model.condition(conditions)).log_snr
+    sampler = pipeline.sampling.sampler
+    config = {
+        "name": f"{sampler['name']}_{steps}" if out is None else out.stem,
+        "steps": steps,
+        "method": sampler["method"],
+        "grid": {"_target_": "multidiff.diffusion.grids.Interpolated", "log_snr": list(levels)},
+    }
+    text = (
+        f"# Fitted to {model} by: multidiff grid --steps {steps}\n"
+        "# Use it as DIR/sampler/NAME.yaml with --config-dir DIR, or as `sampler` in the config.yaml of the model.\n"
+        + yaml.safe_dump(config, sort_keys=False, default_flow_style=None)
+    )
+    if out is None:
+        print(text, end="")
+        return
+    with atomic_path(out) as path:
+        path.write_text(text)
+    print(f"{steps} levels in {out}")

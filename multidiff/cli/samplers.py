@@ -1,0 +1,26 @@
+"""multidiff samplers: what each sampler is, and when to use it."""
+
+from rich.console import Console
+from rich.table import Table
+
+from multidiff.configuration import config_dir, group_options, instantiate, load_option
+from multidiff.diffusion.samplers import Sampler
+from multidiff.diffusion.schedules import Cosine
+
+
+def run() -> None:
+    """Print a table of the options of the config group ``sampler``."""
+    table = Table("sampler", "order", "evaluations\na step", "steps", "stochastic", "when to use it", box=None)
+    for name in group_options("sampler"):
+        config = load_option("sampler", name)
+        sampler: Sampler = instantiate(config["method"], schedule=Cosine())
+        order = str(sampler.order) if sampler.order else "-"
+        noise = "yes" if sampler.stochastic else "no"
+        table.add_row(name, order, str(sampler.evaluations), str(config["steps"]), noise, advice(name))
+    Console().print(table)
+
+
+def advice(name: str) -> str:
+    """The comment that ``sampler/NAME.yaml`` starts with."""
+    first = (config_dir() / "sampler" / f"{name}.yaml").read_text().partition("\n")[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
