@@ -70,9 +70,9 @@ class BrownianPath:
     """Brownian motion over time in [0, 1] whose value at any time is a pure function of (key, time).
 
     Levy's construction: halving an interval again and again, the value in its middle is normal around the mean of its
-    ends. Where an interval is shorter than ``2^-10`` of its distance from 0, one bridge leads to the time itself, so
-    increments are independent unless several times share such an interval, of which each octave of time has 1024.
-    What the newest time rests on is kept, which changes speed alone.
+    ends. Where an interval is shorter than ``2^-9`` of its distance from 0, one bridge leads to the time itself, so
+    increments are independent unless several times share such an interval, of which each octave of time has 512.
+    What the two newest times rest on is kept, which changes speed alone.
 
     Args:
         keys: ``(B,)`` of int64.
@@ -84,7 +84,8 @@ class BrownianPath:
         self.keys = keys
         self.count = count
         self.dtype = dtype
-        self._known: dict[float, Tensor] = {}
+        self._newest: dict[float, Tensor] = {}
+        self._older: dict[float, Tensor] = {}
 
     def increment(self, t: float, s: float) -> Tensor:
         """The motion from ``s`` to ``t`` at unit variance, ``(B, count)``."""
@@ -96,24 +97,25 @@ class BrownianPath:
 
     def at(self, time: float) -> Tensor:
         """The value at ``time`` in [0, 1], ``(B, count)``."""
-        if time in self._known:
-            return self._known[time]
+        known = self._older | self._newest
+        if time in known:
+            return known[time]
         halvings = _halvings(time)
         path = [1.0, *(node for _, _, node in halvings)]
-        fresh = [node for node in dict.fromkeys(path) if node not in self._known]
+        fresh = [node for node in dict.fromkeys(path) if node not in known]
         keys = _mix(self.keys + _bits(fresh)[:, None])
         drawn = quick_normal(keys.flatten(), self.count).reshape(len(fresh), len(self.keys), self.count)
         normal = dict(zip(fresh, drawn.to(self.dtype).unbind(), strict=True))
         values = {0.0: torch.zeros_like(drawn[0], dtype=self.dtype)}
-        values[1.0] = self._known.get(1.0, normal.get(1.0, values[0.0]))
+        values[1.0] = known[1.0] if 1.0 in known else normal[1.0]
         for low, high, node in halvings:
-            if node in self._known:
-                values[node] = self._known[node]
+            if node in known:
+                values[node] = known[node]
             elif node not in values:
                 part = (node - low) / (high - low)
                 bridge = torch.lerp(values[low], values[high], part)
                 values[node] = bridge.add(normal[node], alpha=math.sqrt((high - node) * part))
-        self._known = values
+        self._newest, self._older = values, self._newest
         return values[time]
 
 
@@ -121,7 +123,7 @@ def _halvings(time: float) -> list[tuple[float, float, float]]:
     """The intervals ``(low, high)`` around ``time`` and the time at which each is cut; the last is ``time`` itself."""
     low, high = 0.0, 1.0
     cuts = []
-    while low < time < high and high - low > low * 2.0**-10:
+    while low < time < high and high - low > low * 2.0**-9:
         middle = (low + high) / 2
         cuts.append((low, high, middle))
         if middle == time:

@@ -1,5 +1,7 @@
 """Noise is standard normal, and belongs to (seed, step, position) alone."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -59,3 +61,48 @@ def test_large_and_negative_seeds_are_all_told_apart():
 def test_dtype_is_a_rounding_of_the_same_numbers():
     single, double = (NoiseSource([3], (100,), dtype).start() for dtype in (torch.float32, torch.float64))
     assert torch.equal(single, double.float())
+
+
+TIMES = [torch.tensor(t, dtype=torch.float64) for t in (1.0, 0.83, 0.5, 0.31, 0.0213, 0.0019)]
+
+
+def test_steps_of_any_length_follow_one_path():
+    """The increments of the parts add up to that of the whole."""
+    source = NoiseSource(range(3), (4, 5), torch.float64)
+    parts = sum(torch.sqrt(t - s) * source.between(t, s) for t, s in pairwise(TIMES))
+    whole = torch.sqrt(TIMES[0] - TIMES[-1]) * NoiseSource(range(3), (4, 5), torch.float64).between(TIMES[0], TIMES[-1])
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
+
+
+def test_the_path_does_not_depend_on_what_was_asked_before():
+    fresh = [NoiseSource([1], (7,)).between(t, s) for t, s in pairwise(TIMES)]
+    source = NoiseSource([1], (7,))
+    source.between(TIMES[-1], TIMES[0])
+    for (t, s), alone in list(zip(pairwise(TIMES), fresh, strict=True))[::-1]:
+        assert torch.equal(source.between(t, s), alone)
+
+
+@pytest.mark.parametrize("times", [torch.linspace(1, 0, 301).double(), torch.linspace(1, 0, 31).double() ** 4])
+def test_steps_are_independent_and_standard_normal(times):
+    """Variances and correlations of 100,000 numbers, each within 5 standard errors."""
+    source = NoiseSource([5], (100_000,), torch.float64)
+    steps = torch.stack([source.between(t, s)[0] for t, s in list(pairwise(times))[-30:]])
+    covariance = steps @ steps.T / 100_000
+    error = (covariance - torch.eye(len(steps), dtype=torch.float64)).abs()
+    assert (error.diagonal() < 5 * (2 / 100_000) ** 0.5).all()
+    assert (error - error.diagonal().diag() < 5 / 100_000**0.5).all()
+
+
+def test_steps_too_close_to_tell_apart_are_standard_normal_still():
+    source = NoiseSource([5], (100_000,), torch.float64)
+    step = source.between(torch.tensor(0.70001, dtype=torch.float64), torch.tensor(0.70000, dtype=torch.float64))
+    assert abs(step.var() - 1) < 5 * (2 / 100_000) ** 0.5
+
+
+def test_branches_are_independent():
+    source = NoiseSource([5], (200_000,), torch.float64)
+    draws = [source, source.branch(0.5), source.branch(0.5, 1), source.branch(1, 0.5), source.branch(0.5).branch(2)]
+    noise = torch.cat([draw.between(T, S) for draw in draws])
+    correlation = np.corrcoef(noise) - np.eye(len(draws))
+    assert abs(correlation).max() < 4 / np.sqrt(200_000)
+    assert torch.equal(source.branch(0.5).between(T, S), noise[1:2])

@@ -22,9 +22,9 @@ FIRST_STEP = 0.1
 class Adaptive(Sampler):
     """Single-step DPM-Solver++ of order 3 whose first two stages, of order 2, tell its error.
 
-    From each time of the grid to the next it takes as many steps as keep the root mean square of
-    ``error / (atol + rtol |x|)`` of every sample below 1. Each sample has steps of its own, so that it does not depend on
-    its batch. The step size follows a proportional-integral rule: Hairer and Wanner (1996), section IV.2; the pair is
+    From each time of the grid to the next it takes as many steps as keep the root mean square over a sample of
+    ``error / (atol + rtol |x|)`` below 1. Each sample has steps of its own, so that it does not depend on its batch.
+    The step size follows a proportional-integral rule: Hairer and Wanner (1996), section IV.2. The pair is
     DPM-Solver-23 of Lu et al. (2022), appendix C, https://arxiv.org/abs/2206.00927.
 
     Args:
@@ -67,17 +67,25 @@ class Adaptive(Sampler):
     def pair(self, denoise: Denoise, x: Tensor, place: Tensor, stop: Tensor) -> tuple[Tensor, Tensor]:
         """The results of orders 2 and 3 of one step for each sample, from log SNR ``place`` to ``stop``, ``(B,)``."""
         equation = equation_in("data")
-        start = self.level(x, place)
-        nodes, estimates, results = [place], [denoise(x, start.t)], []
-        for target in [*(torch.lerp(place, stop, part) for part in STAGES[3]), stop, stop]:
-            weights = exponential_weights(torch.stack(nodes, -1), place, target)
-            level = self.level(x, target)
-            linear = equation.propagation(start, level) * x
-            results.append(linear + combine([level.alpha * _like(x, w) for w in weights.unbind(-1)], estimates))
-            if len(nodes) < len(STAGES[3]) + 1:
-                nodes.append(target)
-                estimates.append(denoise(results[-1], level.t))
-        return results[-2], results[-1]
+        nodes: list[Tensor] = []
+        estimates: list[Tensor] = []
+
+        def evaluate(x_t: Tensor, at: Tensor) -> None:
+            nodes.append(at)
+            estimates.append(denoise(x_t, self.schedule.time(at)))
+
+        def advance(to: Tensor) -> Tensor:
+            weights = exponential_weights(torch.stack(nodes, -1), place, to)
+            level = self.level(x, to)
+            linear = equation.propagation(self.level(x, place), level) * x
+            return linear + combine([level.alpha * _like(x, weight) for weight in weights.unbind(-1)], estimates)
+
+        third, two_thirds = (torch.lerp(place, stop, part) for part in STAGES[3])
+        evaluate(x, place)
+        evaluate(advance(third), third)
+        low = advance(stop)
+        evaluate(advance(two_thirds), two_thirds)
+        return low, advance(stop)
 
     def error(self, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Root mean square over each sample of the error in units of the tolerance, ``(B,)``."""

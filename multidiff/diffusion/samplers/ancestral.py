@@ -9,7 +9,7 @@ from torch import Tensor
 
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.base import Denoise, History, Sampler
-from multidiff.diffusion.samplers.levels import Level, noise_estimate
+from multidiff.diffusion.samplers.levels import Level, euler_step, noise_estimate
 from multidiff.diffusion.schedules import Schedule
 
 
@@ -61,21 +61,23 @@ class DDIM(Sampler):
         return self.eta > 0
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
-        alpha, sigma = self.schedule.alpha, self.schedule.sigma
+        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
         x0 = denoise(x_t, t)
-        fresh = self.eta * torch.sqrt(lost_variance(self.schedule, t, s)) * sigma(s) / sigma(t)
-        kept = torch.sqrt(sigma(s) ** 2 - fresh**2)
-        x_s = alpha(s) * x0 + kept * noise_estimate(x_t, x0, Level.at(self.schedule, t))
-        return x_s + fresh * noise.between(t, s) if self.stochastic else x_s
+        if not self.stochastic:
+            return euler_step(x_t, x0, here, there)
+        fresh = self.eta * torch.sqrt(lost_variance(self.schedule, t, s)) * there.sigma / here.sigma
+        kept = torch.sqrt(there.sigma**2 - fresh**2)
+        return there.alpha * x0 + kept * noise_estimate(x_t, x0, here) + fresh * noise.between(t, s)
 
 
 @dataclass(frozen=True)
 class Ancestral(Sampler):
     """A deterministic step below the level of s, then as much fresh noise as DDIM's ``eta`` adds.
 
-    With ``r = sigma / alpha``: down to ``sqrt(r_s^2 - u^2)``, then up by ``u = eta r_s sqrt(1 - r_s^2 / r_t^2)``. The law
-    is that of the data to the order of the deterministic step. With Euler it is DDIM; with single-step DPM-Solver++ it
-    is DPM++ 2S ancestral. Song et al. (2021), eq. 16, https://arxiv.org/abs/2010.02502; the composition is k-diffusion's.
+    With ``r = sigma / alpha``: down to ``sqrt(r_s^2 - u^2)``, then up by ``u = eta r_s sqrt(1 - r_s^2 / r_t^2)``. The
+    law is that of the data to the order of the deterministic step. With Euler it is DDIM, with single-step
+    DPM-Solver++ it is DPM++ 2S ancestral. Song et al. (2021), eq. 16, https://arxiv.org/abs/2010.02502; the composition
+    is k-diffusion's.
 
     Args:
         schedule: of the denoiser.

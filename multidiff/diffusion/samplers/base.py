@@ -28,7 +28,8 @@ class Sampler(ABC):
     Attributes:
         schedule: the schedule of the denoiser that it samples.
         evaluations: network evaluations a step; the step to sigma = 0 may take fewer.
-        order: the order of convergence that the tests certify.
+        order: the order of convergence that the tests certify; of the deterministic part, where a step draws noise.
+        weak_order: the order of the law, mean and variance, which noise within the steps can hold below ``order``.
         stochastic: whether a step draws noise.
     """
 
@@ -36,6 +37,10 @@ class Sampler(ABC):
     evaluations: int
     order: int
     stochastic: bool = False
+
+    @property
+    def weak_order(self) -> int:
+        return self.order
 
     @abstractmethod
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:

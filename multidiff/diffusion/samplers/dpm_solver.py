@@ -56,6 +56,10 @@ class DPMSolverMultistep(Multistep):
         return self.eta > 0
 
     @property
+    def weak_order(self) -> int:
+        return min(self.order, 2) if self.stochastic else self.order
+
+    @property
     def memory(self) -> int:
         return self.order
 
@@ -99,6 +103,10 @@ class DPMSolverSinglestep(Sampler):
     @property
     def stochastic(self) -> bool:  # type: ignore[override]
         return self.eta > 0
+
+    @property
+    def weak_order(self) -> int:
+        return min(self.order, 2) if self.stochastic else self.order
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
         equation = equation_in(self.form, self.eta)

@@ -1,6 +1,6 @@
-"""What all exponential integrators share: the linear part of the equation exactly, the rest as a polynomial in log SNR.
+"""What exponential integrators share: the linear part of the equation exactly, the rest as a polynomial in log SNR.
 
-With ``l`` for log SNR, and ``eta`` the noise of the reverse process (0 is the probability-flow ODE, 1 the reverse SDE)::
+With ``l`` for log SNR and ``eta`` for the noise of the reverse process (0: probability-flow ODE, 1: reverse SDE)::
 
     x_s = propagation x_t + gain integral of rate exp(rate (l - l_s)) f(l) dl + spread z
 

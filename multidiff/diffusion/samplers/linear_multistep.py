@@ -1,4 +1,4 @@
-"""Linear multistep solvers of ``d(x / alpha) / d(sigma / alpha) = noise``: they differ in where the noise is polynomial."""
+"""Linear multistep solvers of ``d(x / alpha) / d(sigma / alpha) = noise``, by what the noise is polynomial in."""
 
 from abc import abstractmethod
 from collections.abc import Sequence

@@ -17,8 +17,8 @@ from multidiff.diffusion.schedules import Schedule
 class Restart(Sampler):
     """Any sampler; where it first passes ``low``, noise takes the samples up to ``high`` and the sampler down again.
 
-    ``x_high = (alpha_high / alpha_s) x_s + sqrt(sigma_high^2 - (alpha_high sigma_s / alpha_s)^2) z``, ``repeats`` times.
-    The noise wears off errors of the model that the ODE would carry along. For several intervals, restart a restart.
+    ``x_high = k x_s + sqrt(sigma_high^2 - (k sigma_s)^2) z`` with ``k = alpha_high / alpha_s``, ``repeats`` times. The
+    noise wears off errors of the model that the ODE would carry along. For several intervals, restart a restart.
     Xu et al. (2023), algorithm 1, https://arxiv.org/abs/2306.14878.
 
     Args:

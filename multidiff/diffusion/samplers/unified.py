@@ -39,7 +39,7 @@ class UniPC(Multistep):
 
     schedule: Schedule
     predictor_order: int = 2
-    corrector: bool = True  # type: ignore[assignment]
+    corrector: bool = True
     b: str = "bh2"
     form: str = "data"
 
@@ -102,6 +102,10 @@ class SASolver(Multistep):
     @property
     def order(self) -> int:  # type: ignore[override]
         return self.predictor_order + 1
+
+    @property
+    def weak_order(self) -> int:
+        return min(self.order, 2) if self.stochastic else self.order
 
     @property
     def memory(self) -> int:

@@ -1,0 +1,192 @@
+"""Stochastic samplers have the law that they should, read off without Monte Carlo.
+
+For Gaussian data the denoiser is affine, and so is a sampler in its start and in its noise. A batch in which each row
+switches on one source alone gives the mean and the variance of what it draws to machine precision.
+"""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from multidiff.diffusion.noise import NoiseSource
+from multidiff.diffusion.samplers import (
+    Consistency,
+    DPMSolverSinglestep,
+    Heun,
+    Restart,
+    integrate,
+)
+
+from .family import FIRST, LAST, REMEMBERED, REVERSE_SDE, STOCHASTIC, log_snr_grid
+
+MEAN, STD = 0.7, 0.4
+
+
+@pytest.fixture(params=REMEMBERED)
+def schedule(request):
+    return REMEMBERED[request.param]
+
+
+class Sources(NoiseSource):
+    """Noise of one source a row: row 0 has none, row 1 is the start's, and each further one is an increment of time.
+
+    Without ``times`` it is silent and records which times are asked for, on each branch and in each direction.
+    """
+
+    def __init__(self, times=None):
+        super().__init__([0], (), torch.float64)
+        self.place, self.asked, self.ends, self.count = (), {}, {}, 2
+        for path, visited in (times or {}).items():
+            self.ends[path] = self.count, {time: k for k, time in enumerate(sorted(visited))}
+            self.count += len(visited) - 1
+
+    def between(self, t, s):
+        path, (low, high) = (self.place, bool(t < s)), sorted((float(t), float(s)))
+        self.asked.setdefault(path, set()).update((low, high))
+        noise = torch.zeros(self.count, dtype=torch.float64)
+        if self.ends:
+            first, index = self.ends[path]
+            widths = torch.tensor(list(index), dtype=torch.float64)[index[low] : index[high] + 1].diff()
+            noise[first + index[low] : first + index[high]] = torch.sqrt(widths / (high - low))
+        return noise
+
+    def branch(self, *numbers):
+        other = object.__new__(Sources)
+        other.__dict__ = {**self.__dict__, "place": (*self.place, *numbers)}
+        return other
+
+
+def gaussian_denoiser(schedule):
+    def denoise(x_t, t):
+        a, s = schedule.alpha(t), schedule.sigma(t)
+        return MEAN + a * STD**2 / ((a * STD) ** 2 + s**2) * (x_t - a * MEAN)
+
+    return denoise
+
+
+def marginal(schedule, t):
+    """Mean and variance of x_t."""
+    return schedule.alpha(t) * MEAN, (schedule.alpha(t) * STD) ** 2 + schedule.sigma(t) ** 2
+
+
+def sampled_law(denoise, sampler, times, mean, variance):
+    """Mean and variance of what the sampler makes of a normal start."""
+    recorder = Sources()
+    integrate(denoise, torch.zeros(2, dtype=torch.float64), recorder, sampler, times)
+    sources = Sources(recorder.asked)
+    x = torch.full((sources.count,), float(mean), dtype=torch.float64)
+    x[1] += variance**0.5
+    x = integrate(denoise, x, sources, sampler, times)
+    return x[0], ((x - x[0]) ** 2).sum()
+
+
+def law_error(schedule, sampler, times):
+    """The larger of the errors of mean and variance, from the right law at the start to the end of ``times``."""
+    law = sampled_law(gaussian_denoiser(schedule), sampler, times, *marginal(schedule, times[0]))
+    return max(abs(one - other).item() for one, other in zip(law, marginal(schedule, times[-1]), strict=True))
+
+
+def mean_error(schedule, sampler, times, eta):
+    """The error of the mean from a start that is off it by 1.
+
+    The reverse SDE shrinks a shift as ``(v_s / v_t)^((1 + eta) / 2) (alpha_t / alpha_s)^eta``, v being the variance.
+    """
+    (mean, variance), (stop, rest) = (marginal(schedule, t) for t in (times[0], times[-1]))
+    shift = (rest / variance) ** ((1 + eta) / 2) * (schedule.alpha(times[0]) / schedule.alpha(times[-1])) ** eta
+    return abs(sampled_law(gaussian_denoiser(schedule), sampler, times, mean + 1, variance)[0] - stop - shift).item()
+
+
+def slope(error, schedule, spacing, steps):
+    times = [schedule.time(log_snr_grid(spacing, n)) for n in (steps, 4 * steps)]
+    return math.log2(error(schedule, times[0]) / error(schedule, times[1])) / 2
+
+
+STEADY = [name for name in STOCHASTIC if name not in {"edm_churn", "restart", "restart twice"}]
+"""Those that have the law of the SDE whatever their settings; churn and restarts are tested by themselves."""
+
+
+def certify_law(schedule, name, spacing):
+    sampler = STOCHASTIC[name](schedule)
+    steps = {"dpmpp_sde": 120, "dpmpp_3s_sde": 40}.get(name, 30)  # the slope of a small error shows late
+
+    def error(schedule, times):
+        return law_error(schedule, sampler, times)
+
+    assert slope(error, schedule, spacing, steps) > sampler.weak_order - 0.1
+
+
+@pytest.mark.parametrize("name", STEADY)
+def test_the_law_converges_at_the_weak_order(schedule, name):
+    certify_law(schedule, name, "uniform")
+
+
+@pytest.mark.parametrize("name", STEADY)
+def test_the_law_converges_on_another_grid_too(name):
+    certify_law(REMEMBERED["cosine"], name, "karras")
+
+
+@pytest.mark.parametrize("method", [Heun, DPMSolverSinglestep])
+def test_the_law_of_a_restart_converges_at_the_inner_order(schedule, method):
+    """With as many times more steps on the way down as on the whole way."""
+
+    def error(schedule, times):
+        return law_error(schedule, Restart(schedule, method, low=0.2, high=1.0, steps=len(times) // 4), times)
+
+    assert slope(error, schedule, "karras", 40) > 2 - 0.1
+
+
+def test_the_law_with_churn_converges_at_second_order(schedule):
+    """With a total of churn that does not depend on the steps, as in the paper."""
+
+    def error(schedule, times):
+        return law_error(schedule, Heun(schedule, churn=8 / len(times)), times)
+
+    assert slope(error, schedule, "uniform", 40) > 2 - 0.1
+
+
+@pytest.mark.parametrize("name", REVERSE_SDE)
+def test_the_mean_forgets_its_start_as_the_sde_says(schedule, name):
+    """At eta = 0.5: at 1 the estimate of Gaussian x0 has a constant mean, and the data form leaves no error to see."""
+    sampler = replace(REVERSE_SDE[name](schedule), eta=0.5)
+    order = min(sampler.order, 2)  # a start without history costs the rest
+
+    def error(schedule, times):
+        return mean_error(schedule, sampler, times, sampler.eta)
+
+    assert slope(error, schedule, "uniform", 30) > order - 0.1
+
+
+def certify_step(sampler):
+    """Given x0, a step in the data form takes q(x_t | x0) to q(x_s | x0), whatever its length."""
+    times = torch.tensor([0.7, 0.4], dtype=torch.float64)
+    (a_t, s_t), (a_s, s_s) = ((sampler.schedule.alpha(t), sampler.schedule.sigma(t)) for t in times)
+    law = sampled_law(lambda x, t: torch.full_like(x, MEAN), sampler, times, a_t * MEAN, s_t**2)
+    torch.testing.assert_close(torch.stack(law), torch.stack([a_s * MEAN, s_s**2]), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("name", [name for name in STEADY if not name.startswith("dpm_")])
+def test_with_the_true_x0_a_step_keeps_the_law_exactly(schedule, name):
+    certify_step(STOCHASTIC[name](schedule))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_consistency_sampling_is_exact_for_the_map_of_the_ode(schedule, steps):
+    """In one step and in several, from any level with signal."""
+
+    def jump(x_t, t):
+        mean, variance = marginal(schedule, t)
+        return MEAN + STD * (x_t - mean) / variance**0.5
+
+    times = torch.linspace(0.9, 0, steps + 1, dtype=torch.float64)
+    law = sampled_law(jump, Consistency(schedule), times, *marginal(schedule, times[0]))
+    torch.testing.assert_close(torch.stack(law), torch.tensor([MEAN, STD**2], dtype=torch.float64))
+
+
+def test_the_range_has_signal_and_noise():
+    """What the slopes are measured over: most of the way from noise to data."""
+    schedule = REMEMBERED["cosine"]
+    shares = [schedule.alpha(schedule.time(torch.tensor(end).double())) ** 2 for end in (FIRST, LAST)]
+    assert shares[0] < 0.02
+    assert shares[1] > 0.99

@@ -1,0 +1,181 @@
+"""The proofs can fail: known mistakes of the field, planted one by one, are each caught.
+
+Each is a sampler as others ship it or nearly did. What is right passes the same check in the tests of order and law.
+"""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from multidiff.diffusion.samplers import DDPM, Ancestral, DPMSolverMultistep, DPMSolverSinglestep, Euler, Heun, UniPC
+from multidiff.diffusion.samplers.exponential import DataEquation, exponential_weights
+from multidiff.diffusion.samplers.levels import Level, euler_step, noise_estimate
+
+from .family import REMEMBERED
+from .test_samplers_law import certify_step, law_error, slope
+from .test_samplers_order import certify_order, certify_polynomials
+
+SCHEDULE = REMEMBERED["cosine"]
+
+
+@dataclass(frozen=True)
+class PhiForm(DPMSolverMultistep):
+    """The third-order multistep written with phi functions and differences, as k-diffusion and diffusers write it.
+
+    ``x_s = e^-H x + (1 - e^-H) D + phi_2 D1 - second phi_3 D2`` with ``phi_3 = phi_2 / H - half`` and H for the rate
+    times the step. D2 is a divided difference, half of the second derivative, so it counts twice.
+    """
+
+    order: int = 3
+    second: float = 2.0
+    half: float = 0.5
+
+    def weights(self, nodes, t, s):
+        if len(nodes) < 3:
+            return super().weights(nodes, t, s)
+        h = s.log_snr - t.log_snr
+        rate = self.equation.rate * h
+        r0, r1 = (nodes[0].log_snr - nodes[1].log_snr) / h, (nodes[1].log_snr - nodes[2].log_snr) / h
+        phi_2 = torch.expm1(-rate) / rate + 1
+        phi_3 = phi_2 / rate - self.half
+        estimates = torch.eye(3, dtype=torch.float64)
+        d1_0, d1_1 = (estimates[0] - estimates[1]) / r0, (estimates[1] - estimates[2]) / r1
+        d1, d2 = d1_0 + (d1_0 - d1_1) * r0 / (r0 + r1), (d1_0 - d1_1) / (r0 + r1)
+        return self.equation.gain(s) * (-torch.expm1(-rate) * estimates[0] + phi_2 * d1 - self.second * phi_3 * d2)
+
+
+def test_the_phi_form_without_a_mistake_is_ours():
+    for eta in (0.0, 1.0):
+        times = SCHEDULE.time(torch.tensor([-1.0, -0.7, 0.1, 0.6], dtype=torch.float64))
+        nodes = [Level.at(SCHEDULE, t) for t in times]
+        ours, phi = (make(SCHEDULE, 3, eta=eta) for make in (DPMSolverMultistep, PhiForm))
+        torch.testing.assert_close(*(m.weights(nodes[2::-1], nodes[2], nodes[3]) for m in (ours, phi)))
+    certify_order(PhiForm(SCHEDULE))
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("mistake", [{"second": 1.0}, {"half": -0.5}], ids=["half a difference", "sign of 0.5"])
+def test_mistakes_in_the_third_order_are_caught(mistake, eta):
+    mistaken = PhiForm(SCHEDULE, eta=eta, **mistake)
+    certify_polynomials(mistaken, 1)  # which a test of lower degree does not see
+    with pytest.raises(AssertionError):
+        certify_polynomials(mistaken, 2)
+    if eta == 0:
+        with pytest.raises(AssertionError):
+            certify_order(mistaken)
+
+
+class StaleNode(DPMSolverMultistep):
+    """The previous estimate is placed one step too late, at the present log SNR of the step before."""
+
+    def weights(self, nodes, t, s):
+        places = torch.stack([t.log_snr - k * (s.log_snr - t.log_snr) for k in range(len(nodes))])
+        return self.equation.gain(s) * exponential_weights(places, t.log_snr, s.log_snr, self.equation.rate)
+
+
+def test_nodes_that_ignore_unequal_steps_are_caught():
+    mistaken = StaleNode(SCHEDULE, 2)
+    with pytest.raises(AssertionError):
+        certify_polynomials(mistaken, 1)
+
+
+class ForgetfulCorrector(UniPC):
+    """The corrector integrates from the new level instead of from the one before."""
+
+    def weights(self, nodes, t, s):
+        return super().weights(nodes, s if nodes[0] is s else t, s)
+
+
+class WholeTrapezoid(Heun):
+    """The correction is not halved."""
+
+    def step(self, denoise, x_t, t, s, history, noise):
+        euler = Euler(self.schedule).step(denoise, x_t, t, s, history, noise)
+        return 2 * super().step(denoise, x_t, t, s, history, noise) - euler
+
+
+class EndForMiddle(DPMSolverSinglestep):
+    """The stage in the middle of the step is evaluated at the time of its end."""
+
+    def step(self, denoise, x_t, t, s, history, noise):
+        return super().step(lambda x, u: denoise(x, t if u == t else s), x_t, t, s, history, noise)
+
+
+@pytest.mark.parametrize("make", [ForgetfulCorrector, WholeTrapezoid, EndForMiddle])
+def test_mistakes_in_other_steps_are_caught(make):
+    with pytest.raises(AssertionError):
+        certify_order(make(SCHEDULE))
+
+
+def certify_law(sampler):
+    def error(schedule, times):
+        return law_error(schedule, sampler, times)
+
+    assert slope(error, SCHEDULE, "uniform", 40) > sampler.weak_order - 0.1
+
+
+class WrongEndUnderTheRoot(DataEquation):
+    """The noise of a step has the sigma of its start."""
+
+    def spread(self, t, s):
+        return t.sigma * torch.sqrt(-torch.expm1(2 * self.eta * (t.log_snr - s.log_snr)))
+
+
+class WrongSpread(DPMSolverMultistep):
+    @property
+    def equation(self):
+        return WrongEndUnderTheRoot(self.eta)
+
+
+class WrongAncestral(Ancestral):
+    """``u = sqrt(r_s^2 (r_t^2 - r_s^2)) / r_t`` with r_t in place of the first r_s under the root."""
+
+    def step(self, denoise, x_t, t, s, history, noise):
+        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        up = torch.sqrt(here.ratio**2 - there.ratio**2) * there.ratio / here.ratio
+        down, wrong = torch.sqrt(there.ratio**2 - up**2), torch.sqrt(here.ratio**2 - there.ratio**2)
+        x0 = denoise(x_t, t)
+        x = there.alpha * (x0 + down * noise_estimate(x_t, x0, here))
+        return x + there.alpha * wrong * noise.between(t, s)
+
+
+class OtherHalfsNoise(DPMSolverSinglestep):
+    """The stage takes its noise from the second half of the step instead of the first."""
+
+    def step(self, denoise, x_t, t, s, history, noise):
+        class Swapped:
+            def between(self, start, stop):
+                return noise.between(start, stop) if stop == s else noise.between(t - stop + s, s)
+
+        return super().step(denoise, x_t, t, s, history, Swapped())
+
+
+class TwiceTheNoise(DDPM):
+    """The posterior variance is left out: all that is lost is added again."""
+
+    def step(self, denoise, x_t, t, s, history, noise):
+        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        lost = here.sigma**2 - (here.alpha / there.alpha * there.sigma) ** 2
+        return euler_step(x_t, denoise(x_t, t), here, there) + torch.sqrt(lost) * noise.between(t, s)
+
+
+@pytest.mark.parametrize(
+    "mistaken",
+    [
+        WrongSpread(SCHEDULE, 2, eta=1.0),
+        OtherHalfsNoise(SCHEDULE, 2, eta=1.0),
+        TwiceTheNoise(SCHEDULE),
+    ],
+    ids=lambda sampler: type(sampler).__name__,
+)
+def test_mistakes_in_the_noise_are_caught(mistaken):
+    with pytest.raises(AssertionError):
+        certify_law(mistaken)
+
+
+@pytest.mark.parametrize("mistaken", [WrongSpread(SCHEDULE, eta=1.0), WrongAncestral(SCHEDULE, Euler)])
+def test_one_step_shows_a_sigma_of_the_wrong_end(mistaken):
+    """A first-order method hides it in the limit, but not in the law of a step."""
+    with pytest.raises(AssertionError):
+        certify_step(mistaken)
