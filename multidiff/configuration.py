@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from multidiff.errors import InputError
@@ -71,16 +70,25 @@ def instantiate(config: Any, **arguments: Any) -> Any:
     """
     plain = resolved(config) if OmegaConf.is_config(config) else config
     for target in _targets(plain):
-        check_target(target)
+        _check_allowed(target)
+    return _build(plain, arguments)
+
+
+def _build(node: Any, arguments: Mapping[str, Any]) -> Any:
+    # Hydra's own instantiate would resolve interpolations again, and they can name any function.
+    if isinstance(node, list):
+        return [_build(value, {}) for value in node]
+    if not isinstance(node, dict):
+        return node
+    settings = {key: _build(value, {}) for key, value in node.items() if key != "_target_"}
+    if "_target_" not in node:
+        return settings
     try:
-        return hydra.utils.instantiate(plain, _convert_="all", _partial_=True)(**arguments)
+        return check_target(node["_target_"])(**settings, **arguments)
     except InputError:
         raise
-    except (InstantiationException, TypeError, ValueError) as error:
-        reason = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-        if isinstance(reason, InputError):
-            raise reason from None
-        raise InputError(f"{plain['_target_'].rpartition('.')[2]}: {' '.join(str(reason).split())}") from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{node['_target_'].rpartition('.')[2]}: {' '.join(str(error).split())}") from error
 
 
 def target_class(config: Mapping[str, Any]) -> type:
@@ -95,9 +103,8 @@ def check_target(target: str) -> type:
         InputError: it is not a class of multidiff, of an installed modality, or of the explicit list. Names that lead
             out of an allowed package through one of its imports are refused too.
     """
+    _check_allowed(target)
     module, _, name = target.rpartition(".")
-    if target not in FOREIGN_TARGETS and module.split(".")[0] not in _allowed_packages():
-        raise InputError(f"the config names {target!r}, which is not allowed to be built from a config")
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
@@ -106,6 +113,12 @@ def check_target(target: str) -> type:
     if target not in FOREIGN_TARGETS and home not in _allowed_packages():
         raise InputError(f"the config names {target!r}, which is not a class of {module.split('.')[0]}")
     return found
+
+
+def _check_allowed(target: str) -> None:
+    module = target.rpartition(".")[0]
+    if target not in FOREIGN_TARGETS and module.split(".")[0] not in _allowed_packages():
+        raise InputError(f"the config names {target!r}, which is not allowed to be built from a config")
 
 
 @cache

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -22,8 +23,12 @@ WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "README.md"
 FORMAT = 1
 
 
-def load(path: str | Path) -> Pipeline:
+def load(path: str | Path, device: str | None = None) -> Pipeline:
     """A pipeline from a run directory or a model directory.
+
+    Args:
+        path: of the directory.
+        device: such as ``cpu`` or ``cuda:1``; by default a GPU if there is one.
 
     Raises:
         InputError: the directory, its config or its weights are missing, damaged, or not of this model.
@@ -47,6 +52,7 @@ def load(path: str | Path) -> Pipeline:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise InputError(f"{weights} holds the weights of another model than {CONFIG} describes") from error
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return pipeline
 
 
@@ -92,11 +98,10 @@ def read_config(directory: Path) -> dict[str, Any]:
     """The config of a model directory."""
     path = directory / CONFIG
     try:
-        text = path.read_text()
-        config = yaml.safe_load(text)
+        config = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(config, dict) or "format" not in config or "${" in text:
+    if not isinstance(config, dict) or "format" not in config:
         raise InputError(f"{path} is not a model's config; `multidiff train` writes one")
     if config["format"] != FORMAT:
         raise InputError(f"{path} has format {config['format']}; this version of multidiff reads format {FORMAT}")

@@ -14,7 +14,7 @@ from multidiff.diffusion.denoiser import Denoiser
 from multidiff.diffusion.editing import Draw, Edit, Inpaint, MixedNoise
 from multidiff.diffusion.guidance import ClassifierFreeGuidance
 from multidiff.diffusion.noise import NoiseSource, sample_seeds
-from multidiff.diffusion.samplers import sample
+from multidiff.diffusion.samplers import Sampler, sample
 from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.model import Model
@@ -265,19 +265,28 @@ class Pipeline:
         draw: Draw,
         on_step: Callable[[int, Tensor], None] | None,
     ) -> Tensor:
-        cond = self.model.condition(list(conditions))
+        denoiser, method, grid = self.prepared(sampling)
+        return draw(denoiser, noise, method, grid, self.model.condition(list(conditions)), on_step)
+
+    def prepared(self, sampling: Sampling) -> tuple[Denoiser, Sampler, Tensor]:
+        """The guided denoiser, the method and the grid that ``sampling`` describes.
+
+        Raises:
+            InputError: a setting that cannot be used.
+        """
         schedule = self.model.denoiser.schedule
         with refusals():
-            denoiser: Denoiser = ClassifierFreeGuidance(self.model.denoiser, sampling.guidance)
+            denoiser = ClassifierFreeGuidance(self.model.denoiser, sampling.guidance)
             grid = instantiate(sampling.sampler["grid"])(schedule, sampling.sampler["steps"])
-        method = instantiate(sampling.sampler["method"], schedule=schedule)
-        return draw(denoiser, noise, method, grid, cond, on_step)
+        return denoiser, instantiate(sampling.sampler["method"], schedule=schedule), grid
 
     def _noise(self, seeds: Sequence[int]) -> NoiseSource:
         parameter = next(self.model.parameters())
         return NoiseSource(seeds, self.shape, parameter.dtype, parameter.device)
 
     def _seeded(self, seed: int) -> NoiseRows:
+        if not -(2**63) <= seed < 2**63:
+            raise InputError(f"a seed is an integer of 64 bits, got {seed}")
         return lambda rows: self._noise(sample_seeds(seed, rows.start, rows.stop))
 
     def _mixed(self, first: Sequence[int], second: Sequence[int], part: Sequence[float]) -> NoiseRows:

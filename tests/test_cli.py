@@ -214,14 +214,32 @@ def test_one_corrupt_image_among_good_ones(tmp_path, caplog, allowed, ends):
         (["-n", 0], "at least 1"),
         (["--label", "x"], "it knows: 0, 1"),
         (["--prompt", "a cat"], "it takes labels"),
-        (["--sampler", "x"], "there are: ddim"),
+        (["--sampler", "x"], "there are: adaptive, "),
         (["--steps", 0], "at least 1 step"),
         (["--guidance", "-1"], "guidance scale"),
         (["--format", "gif"], "it writes: .png"),
+        (["--seed", 2**64], "64 bits"),
+        (["-n", "many"], "Invalid value for '-n'"),
+        (["--lable", "3"], "--lable"),
+        (["--out", "/proc/nowhere"], "/proc/nowhere"),
     ],
 )
 def test_wrong_sampling_requests(run_dir, tmp_path, arguments, saying):
     refused("sample", run_dir, "--out", "out", *arguments, cwd=tmp_path, saying=saying)
+
+
+def test_samples_are_not_mixed_with_others(run_dir, tmp_path):
+    assert multidiff("sample", run_dir, "-n", 1, "--steps", 1, "--out", "out", cwd=tmp_path).returncode == 0
+    refused("sample", run_dir, "-n", 1, "--steps", 1, "--out", "out", cwd=tmp_path, saying="not an empty folder")
+
+
+def test_a_run_directory_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    refused("train", *TINY, "run_dir=file/run", "trainer.max_steps=1", cwd=tmp_path, saying="file/run")
+
+
+def test_a_command_that_there_is_not(tmp_path):
+    refused("smaple", cwd=tmp_path, saying="smaple")
 
 
 def test_a_model_that_is_not_there(tmp_path):

@@ -78,5 +78,5 @@ def test_an_impossible_value_is_explained():
 
 
 def test_an_unknown_option_lists_the_known_ones():
-    with pytest.raises(InputError, match="no sampler is called 'fast'; there are: ddim, "):
+    with pytest.raises(InputError, match="no sampler is called 'fast'; there are: adaptive, "):
         load_option("sampler", "fast")

@@ -1,5 +1,6 @@
 """A model directory gives back what was saved, and a wrong one is refused in one line."""
 
+import re
 import shutil
 
 import pytest
@@ -97,7 +98,20 @@ def test_a_config_that_names_foreign_code(model, tmp_path, monkeypatch):
     refused(model, r"'evil_module\.Evil', which is not allowed")
 
 
-@pytest.mark.parametrize("text", ["", "[1, 2", "a: 1", "format: 1\nbackbone: ${oc.env:HOME}", "format: 99"])
+@pytest.mark.parametrize("key", ["channels", "_target_"])
+def test_an_interpolation_is_only_text(model, tmp_path, monkeypatch, key):
+    """However it is spelt: Hydra's own instantiate would resolve it, and call what it names."""
+    (tmp_path / "evil_module.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    text = (model / "config.yaml").read_text()
+    evil = r'"\x24{oc.create:{_target_: evil_module.Evil}}"'
+    spoilt = re.sub(rf"^  {key}: .*$", lambda _: f"  {key}: {evil}", text, count=1, flags=re.MULTILINE)
+    assert spoilt != text
+    (model / "config.yaml").write_text(spoilt)
+    refused(model, "oc.create")
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2", "a: 1", "format: 99"])
 def test_a_config_that_is_none(model, text):
     (model / "config.yaml").write_text(text)
     refused(model, r"config\.yaml")

@@ -15,7 +15,6 @@ app = typer.Typer(
     name="multidiff",
     help="Train diffusion models of images, audio and 3D, and draw samples from them.",
     epilog="Start with: multidiff quickstart",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -54,7 +53,7 @@ def sample(
     sampler: Annotated[str | None, typer.Option(help="Numerical method; by default the model's own.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How closely to follow the condition; 1 is off.")] = None,
-    seed: Annotated[int, typer.Option(help="Sample i of a seed is the same in every batch and on every day.")] = 0,
+    seed: Annotated[int, typer.Option(help="Sample i of a seed is the same, however many are drawn.")] = 0,
     batch_size: Annotated[int, typer.Option(help="How many are drawn at once; changes speed and memory only.")] = 64,
     format: Annotated[str | None, typer.Option(help="File suffix; by default the modality's first.")] = None,
 ) -> None:
@@ -103,8 +102,8 @@ def grid(
 def main() -> NoReturn:
     """Run the command line. Exit status: 0 done, 2 wrong usage or bad input."""
     try:
-        app()
-    except (InputError, HydraException, OmegaConfBaseException) as error:
+        app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except (InputError, HydraException, OmegaConfBaseException, OSError, typer.TyperException) as error:
         print(f"multidiff: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -114,11 +113,15 @@ def main() -> NoReturn:
 
 
 def _one_line(error: Exception) -> str:
+    if isinstance(error, typer.TyperException):
+        return f"{error.format_message().rstrip('.')}; see multidiff --help"
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} must be given: {error.full_key}=VALUE"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.partition("/")
         return f"no {group} is called {name!r}; there are: {', '.join(group_options(group))}"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror or error}"
     return " ".join(str(error).split())
 
 

@@ -43,8 +43,9 @@ def run(
         "guidance": sampling.guidance,
         "seed": seed,
     }
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; give a folder")
+    pipeline.prepared(sampling)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"--out {out} is not an empty folder; choose another, or remove it")
     artifacts, files = [], []
     with Progress(transient=True) as progress:
         task = progress.add_task("sampling", total=n)

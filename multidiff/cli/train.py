@@ -18,13 +18,15 @@ from multidiff.training.train import train
 
 def run(arguments: Sequence[str]) -> None:
     """Compose the config from the command line, train, and say what came of it."""
+    command = sys.argv
     sys.argv = ["multidiff train", *arguments]
     failures: list[Exception] = []
 
     def job(config: DictConfig) -> None:
+        sys.argv = command  # Lightning starts further processes by repeating it
         try:
             _train(config)
-        except (InputError, OmegaConfBaseException) as error:
+        except (InputError, OmegaConfBaseException, OSError) as error:
             failures.append(error)  # Hydra would print its own lines around it
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to the command line, which prints one line of each

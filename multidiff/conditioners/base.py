@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from multidiff.diffusion.conditioning import Conditioning
+from multidiff.errors import InputError
 
 Field = Literal["label", "caption"]
 """What data may say of a sample."""
@@ -27,7 +28,13 @@ class Conditioner(nn.Module):
     vocabulary: tuple[str, ...] = ()
     vector_dim: int = 0
     token_dim: int = 0
-    dropout: float = 0.0
+    dropout: float
+
+    def __init__(self, dropout: float = 0.0):
+        super().__init__()
+        if not 0 <= dropout <= 1:
+            raise InputError(f"conditioning.dropout is a probability, got {dropout}")
+        self.dropout = dropout
 
     @classmethod
     @abstractmethod
@@ -51,6 +58,9 @@ class Unconditional(Conditioner):
     """Asks for nothing."""
 
     reads = None
+
+    def __init__(self) -> None:
+        super().__init__()
 
     @classmethod
     def settings_from(cls, label_names: Sequence[str], captions: Sequence[str]) -> dict[str, Any]:

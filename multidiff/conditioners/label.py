@@ -23,10 +23,9 @@ class LabelConditioner(Conditioner):
     reads = "label"
 
     def __init__(self, vocabulary: Sequence[str], dim: int, dropout: float = 0.1):
-        super().__init__()
+        super().__init__(dropout)
         self.vocabulary = tuple(vocabulary)
         self.vector_dim = dim
-        self.dropout = dropout
         self.index = {name: i for i, name in enumerate(self.vocabulary)}
         self.embedding = nn.Embedding(len(self.vocabulary), dim)
 
@@ -35,7 +34,7 @@ class LabelConditioner(Conditioner):
         if not label_names:
             raise InputError(
                 "conditioning=label needs labelled data and this has no labels; "
-                "sort the files into one sub-folder a class, or set conditioning=none"
+                "sort all files into sub-folders, one a class, or set conditioning=none"
             )
         return {"vocabulary": list(label_names)}
 

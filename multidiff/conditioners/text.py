@@ -32,11 +32,10 @@ class WordConditioner(Conditioner):
     reads = "caption"
 
     def __init__(self, vocabulary: Sequence[str], dim: int, length: int, dropout: float = 0.1):
-        super().__init__()
+        super().__init__(dropout)
         self.vocabulary = tuple(vocabulary)
         self.token_dim = dim
         self.length = length
-        self.dropout = dropout
         self.index = {word: i for i, word in enumerate(self.vocabulary)}
         self.embedding = nn.Embedding(len(self.vocabulary), dim)
         self.position = nn.Parameter(torch.randn(length, dim) / dim**0.5)

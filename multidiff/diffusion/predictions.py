@@ -61,16 +61,20 @@ class Sample(Prediction):
 
 
 class Velocity(Prediction):
-    """``v = a noise - s x0``. Salimans and Ho (2022), appendix D, https://arxiv.org/abs/2202.00512."""
+    """``v = (a noise - s x0) / r`` with ``r = sqrt(a^2 + s^2)``, which is 1 where variance is preserved.
+
+    Salimans and Ho (2022), appendix D, https://arxiv.org/abs/2202.00512; the division keeps the target at unit scale
+    under every schedule.
+    """
 
     def target(self, x0: Tensor, noise: Tensor, a: Tensor, s: Tensor) -> Tensor:
-        return a * noise - s * x0
+        return (a * noise - s * x0) / torch.sqrt(a**2 + s**2)
 
     def to_x0(self, output: Tensor, x_t: Tensor, a: Tensor, s: Tensor) -> Tensor:
-        return (a * x_t - s * output) / (a**2 + s**2)
+        return (a * x_t / torch.sqrt(a**2 + s**2) - s * output) / torch.sqrt(a**2 + s**2)
 
     def gain(self, a: Tensor, s: Tensor) -> Tensor:
-        return s / (a**2 + s**2)
+        return s / torch.sqrt(a**2 + s**2)
 
 
 class Flow(Prediction):

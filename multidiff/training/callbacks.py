@@ -14,6 +14,11 @@ from multidiff.files import atomic_path
 from multidiff.pipeline import Pipeline
 
 
+def step_done(trainer: L.Trainer, batch_idx: int) -> bool:
+    """Whether this batch completed an optimiser step, rather than a part of one."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+
+
 class Previews(L.Callback):
     """Samples the averaged model now and then, always from the same seeds.
 
@@ -35,8 +40,11 @@ class Previews(L.Callback):
         self.conditions = [conditions[i % len(conditions)] for i in range(self.count)]
         self.folder = folder
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *batch: Any) -> None:
-        if self.every and trainer.global_step % self.every == 0 and trainer.is_global_zero and self.pipeline:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        due = self.every and trainer.global_step % self.every == 0 and step_done(trainer, batch_idx)
+        if due and trainer.is_global_zero and self.pipeline:
             artifacts = list(self.pipeline.stream(self.conditions, self.pipeline.sampling))
             picture = self.pipeline.modality.preview(artifacts)
             with atomic_path(self.folder / f"step_{trainer.global_step:08d}.png") as path:
@@ -84,8 +92,10 @@ class GracefulStop(L.Callback):
 
         self._handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *batch: Any) -> None:
-        trainer.should_stop = trainer.should_stop or self.stopped
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        trainer.should_stop = trainer.should_stop or (self.stopped and step_done(trainer, batch_idx))
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._restore()

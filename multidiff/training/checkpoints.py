@@ -31,7 +31,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 class Checkpoints(L.Callback):
-    """Keeps the newest checkpoint and the one of the lowest validation loss.
+    """Keeps the two newest checkpoints and the one of the lowest validation loss.
 
     Args:
         folder: where checkpoints go.
@@ -69,14 +69,13 @@ class Checkpoints(L.Callback):
         self.save(trainer)
 
     def save(self, trainer: L.Trainer) -> None:
-        """Save the present step, unless it is saved already, and drop the checkpoint before it."""
+        """Save the present step, unless it is saved already, and keep one checkpoint before it, should this be bad."""
         if self.saved == trainer.global_step:
             return
         self.saved = trainer.global_step
         path = self.folder / f"step_{trainer.global_step:08d}.ckpt"
         trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
-            for old in self.folder.glob("step_*.ckpt"):
-                if old != path:
-                    old.unlink()
+            for old in sorted(self.folder.glob("step_*.ckpt"))[:-2]:
+                old.unlink()
             self.export(trainer.global_step)

@@ -54,6 +54,10 @@ class ConstantDecay(Decay):
     decay: float = 0.999
     warmup: float = 10.0
 
+    def __post_init__(self) -> None:
+        if not (0 <= self.decay < 1 and self.warmup > 0):
+            raise ValueError(f"need 0 <= decay < 1 and warmup > 0, got {self.decay} and {self.warmup}")
+
     def __call__(self, update: int) -> float:
         return min(self.decay, (update - 1) / (update - 1 + self.warmup))
 

@@ -54,8 +54,24 @@ class DiffusionModule(L.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         optimizer = self.optimizer(self.model.parameters())
-        warmup = LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, self.warmup_steps)))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, self._warmup), "interval": "step"},
+        }
+
+    def on_train_start(self) -> None:
+        """Set the optimiser as the config says, which may be otherwise than before a resume."""
+        (optimizer,), (schedule,) = self.trainer.optimizers, self.trainer.lr_scheduler_configs
+        done = schedule.scheduler.last_epoch
+        for group in optimizer.param_groups:
+            group.update({name: value for name, value in optimizer.defaults.items() if name in group})
+            group["initial_lr"] = group["lr"]
+            group["lr"] = group["initial_lr"] * self._warmup(done)
+        schedule.scheduler.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+
+    def optimizer_step(self, *arguments: Any, **settings: Any) -> None:
+        super().optimizer_step(*arguments, **settings)
+        self.ema.update(self.model)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         part = batch_idx % self.trainer.accumulate_grad_batches
@@ -67,14 +83,10 @@ class DiffusionModule(L.LightningModule):
         if not loss.isfinite():
             raise InputError(
                 f"the loss became {loss.item()} at step {self.global_step}; the last checkpoint is kept. "
-                f"Lower optimizer.lr or trainer.gradient_clip_val, then go on with resume=true"
+                "Lower optimizer.lr or trainer.gradient_clip_val, then go on with resume=true"
             )
         self.log("train/loss", loss)
         return loss
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.global_step > self.ema.updates:
-            self.ema.update(self.model)
 
     @torch.no_grad()
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -97,6 +109,9 @@ class DiffusionModule(L.LightningModule):
         reads = model.conditioner.reads
         values = [None] * len(keep) if reads is None else batch[reads]
         return model.condition([value if kept else None for value, kept in zip(values, keep, strict=True)])
+
+    def _warmup(self, step: int) -> float:
+        return min(1.0, (step + 1) / max(1, self.warmup_steps))
 
     def _generator(self, *key: int) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(fold(*key) & 0x7FFFFFFFFFFFFFFF)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -16,7 +17,7 @@ from multidiff.configuration import instantiate, resolved, target_class
 from multidiff.diffusion.losses import DiffusionLoss
 from multidiff.errors import InputError
 from multidiff.files import atomic_path
-from multidiff.model import build_model
+from multidiff.model import MODEL_GROUPS, build_model
 from multidiff.pipeline import Pipeline, Sampling
 from multidiff.training.callbacks import GracefulStop, Previews, Throughput
 from multidiff.training.checkpoints import AtomicCheckpointIO, Checkpoints, newest_checkpoint
@@ -62,6 +63,7 @@ def train(config: DictConfig) -> Result:
     for talkative in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
     run_dir = Path(config.run_dir)
+    _check_numbers(config)
     checkpoint = _checkpoint(run_dir, resume=config.resume)
     L.seed_everything(config.seed, verbose=False)
     modality = instantiate(config.modality)
@@ -72,6 +74,7 @@ def train(config: DictConfig) -> Result:
     data: DataModule = instantiate(settings["loader"], dataset=dataset, seed=config.seed)
     sampling = Sampling(settings["sampler"], settings["guidance"])
     averaged = Pipeline(module.ema.model, modality, dataset.shape, sampling)  # type: ignore[arg-type]
+    averaged.prepared(sampling)  # bad settings are refused before anything is written
 
     def export(step: int) -> None:
         facts = {"data": type(dataset).__name__, "steps": step, "samples_seen": step * _samples_per_step(trainer, data)}
@@ -84,8 +87,10 @@ def train(config: DictConfig) -> Result:
             callback.attach(
                 averaged, _preview_conditions(dataset, module.model.conditioner.reads), run_dir / "previews"
             )
-    trainer: L.Trainer = instantiate(
-        config.trainer,
+    if checkpoint:
+        _check_same_run(run_dir, settings)
+    trainer = _trainer(
+        settings["trainer"],
         callbacks=callbacks,
         logger=instantiate_all(config.logger),
         plugins=[AtomicCheckpointIO()],
@@ -100,6 +105,40 @@ def train(config: DictConfig) -> Result:
     _fit(trainer, module, data, checkpoint)
     samples = trainer.global_step * _samples_per_step(trainer, data)
     return Result(run_dir, trainer.global_step, samples, finished=trainer.global_step >= trainer.max_steps)
+
+
+def _check_numbers(config: DictConfig) -> None:
+    limits = {
+        "seed": (0, 2**32 - 1),
+        "checkpoint_every": (1, None),
+        "warmup_steps": (0, None),
+        "trainer.max_steps": (1, None),
+    }
+    for key, (low, high) in limits.items():
+        value = OmegaConf.select(config, key)
+        if not isinstance(value, int) or value < low or (high is not None and value > high):
+            raise InputError(
+                f"{key} must be a whole number of at least {low}{f' and at most {high}' if high else ''}, got {value}"
+            )
+
+
+def _trainer(settings: dict[str, Any], **arguments: Any) -> L.Trainer:
+    every = settings.get("val_check_interval")
+    if isinstance(every, int):  # Lightning counts batches, of which a step may take several
+        settings = {**settings, "val_check_interval": every * settings.get("accumulate_grad_batches", 1)}
+    try:
+        return instantiate(settings, **arguments)
+    except MisconfigurationException as error:
+        raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _check_same_run(run_dir: Path, settings: dict[str, Any]) -> None:
+    """Refuse to resume a run with a config under which its weights, or what it held out, would be others."""
+    before = resolved(OmegaConf.load(run_dir / "config.yaml"))
+    for key in (*MODEL_GROUPS, "seed", "loader.holdout"):
+        old, new = (OmegaConf.select(OmegaConf.create(config), key) for config in (before, settings))
+        if old != new:
+            raise InputError(f"{run_dir} was trained with another {key} ({old}, now {new}); choose another run_dir")
 
 
 def instantiate_all(configs: Mapping[str, Any] | None) -> list[Any]:

@@ -1,6 +1,5 @@
 """Training learns, repeats itself to the bit, goes on where it stopped, and stops when it must."""
 
-import json
 import os
 import signal
 import subprocess
@@ -14,7 +13,9 @@ import yaml
 import multidiff
 from multidiff.diffusion.losses import DiffusionLoss
 from multidiff.errors import InputError
+from multidiff.training.callbacks import GracefulStop
 from multidiff.training.checkpoints import newest_checkpoint
+from multidiff.training.module import DiffusionModule
 from tests.tiny import TINY, tiny_train
 
 
@@ -44,6 +45,70 @@ def test_stopping_and_resuming_changes_no_bit(tmp_path, workers, accumulate):
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
     files = [(tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("whole", "halves")]
     assert files[0] == files[1]
+
+
+class Killed(BaseException):
+    """What no one catches."""
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_run_killed_after_a_checkpoint_goes_on_to_the_bit(tmp_path, monkeypatch, accumulate):
+    """Killed in step 9, one batch in, with checkpoints every 4."""
+    settings = (f"trainer.accumulate_grad_batches={accumulate}", "checkpoint_every=4", "trainer.max_steps=11")
+    tiny_train(tmp_path / "whole", *settings)
+    original = DiffusionModule.training_step
+
+    def killed(self, batch, batch_idx):
+        if batch_idx == 8 * accumulate + 1:
+            raise Killed
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(DiffusionModule, "training_step", killed)
+    with pytest.raises(Killed):
+        tiny_train(tmp_path / "killed", *settings)
+    monkeypatch.undo()
+    assert newest_checkpoint(tmp_path / "killed" / "checkpoints").stem == "step_00000008"
+    tiny_train(tmp_path / "killed", "resume=true", *settings)
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert whole["ema.updates"] == 11
+
+
+def test_a_stop_asked_for_within_a_step_waits_for_its_end(tmp_path, monkeypatch):
+    settings = ("trainer.accumulate_grad_batches=4", "trainer.max_steps=6")
+    tiny_train(tmp_path / "whole", *settings)
+    original = GracefulStop.on_train_batch_end
+
+    def ask(self, trainer, module, outputs, batch, batch_idx):
+        self.stopped = batch_idx >= 9
+        original(self, trainer, module, outputs, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GracefulStop, "on_train_batch_end", ask)
+        assert tiny_train(tmp_path / "stopped", *settings).steps == 3
+    tiny_train(tmp_path / "stopped", "resume=true", *settings)
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_resume_takes_the_learning_rate_of_its_config(tmp_path):
+    tiny_train(tmp_path, "trainer.max_steps=2", "warmup_steps=0")
+    tiny_train(tmp_path, "trainer.max_steps=4", "warmup_steps=0", "resume=true", "optimizer.lr=1e-9")
+    checkpoint = torch.load(newest_checkpoint(tmp_path / "checkpoints"), weights_only=False)
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 1e-9
+
+
+@pytest.mark.parametrize("override", ["backbone.widths=[16,16]", "seed=3", "loader.holdout=0.2", "schedule=flow"])
+def test_a_run_is_not_resumed_as_another(tmp_path, override):
+    tiny_train(tmp_path, "trainer.max_steps=1")
+    before = (tmp_path / "config.yaml").read_text()
+    with pytest.raises(InputError, match=f"trained with another {override.split('.')[0].split('=')[0]}"):
+        tiny_train(tmp_path, "trainer.max_steps=2", "resume=true", override)
+    assert (tmp_path / "config.yaml").read_text() == before
+
+
+def test_trains_in_mixed_precision(tmp_path):
+    assert tiny_train(tmp_path, "trainer.max_steps=2", "trainer.precision=bf16-mixed").finished
 
 
 def test_resuming_in_the_middle_of_an_epoch_repeats_no_data(tmp_path, monkeypatch):
@@ -146,6 +211,14 @@ def test_a_run_is_not_overwritten_and_nothing_is_resumed_from_nowhere(tmp_path):
         ("conditioning=text", "needs captions"),
         ("schedule=karras +schedule.sigma_low=1", "Karras.*sigma_low"),
         ("loader.holdout=2", "loader.holdout"),
+        ("trainer.max_steps=0", "trainer.max_steps must be a whole number of at least 1"),
+        ("checkpoint_every=0", "checkpoint_every must be"),
+        ("seed=-1", "seed must be"),
+        ("ema=constant ema.warmup=0", "warmup > 0"),
+        ("conditioning.dropout=2", "a probability, got 2"),
+        ("guidance=-3", "guidance scale"),
+        ("sampler.steps=0", "at least 1 step"),
+        ("trainer.accelerator=gpu", "trainer:"),
         ("backbone.widths=[8]", "UNet: need one entry a level"),
     ],
 )
@@ -197,4 +270,3 @@ def test_metrics_of_a_resumed_run_are_kept(tmp_path):
     tiny_train(tmp_path, "trainer.max_steps=4", "trainer.val_check_interval=1", "resume=true")
     names = {path.name for path in (tmp_path / "logs" / "csv").iterdir()}
     assert {"metrics.csv", "metrics_before_step_00000002.csv"} <= names
-    assert json.loads(json.dumps(multidiff.load(tmp_path).shape)) == [1, 8, 8]
