@@ -17,7 +17,8 @@ from multidiff.configuration import instantiate
 from multidiff.errors import InputError
 from multidiff.files import atomic_directory
 from multidiff.model import MODEL_GROUPS, build_model
-from multidiff.pipeline import Pipeline, Sampling
+from multidiff.pipeline import Pipeline
+from multidiff.sampling import Sampling
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "README.md"
 FORMAT = 1

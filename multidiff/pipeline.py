@@ -1,15 +1,14 @@
 """A trained model, ready to sample."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from multidiff.configuration import instantiate, load_option
+from multidiff.configuration import instantiate
 from multidiff.diffusion.denoiser import Denoiser
 from multidiff.diffusion.editing import Draw, Edit, Inpaint, MixedNoise
 from multidiff.diffusion.guidance import ClassifierFreeGuidance
@@ -18,32 +17,13 @@ from multidiff.diffusion.samplers import Sampler, sample
 from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.model import Model
+from multidiff.sampling import Sampling
 
 Names = str | int | Sequence[str | int]
 """A label or a prompt for all samples, or several that the samples take in turn."""
 
 NoiseRows = Callable[[range], NoiseSource]
 """The noise of some of the samples that are asked for."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How samples are drawn.
-
-    Attributes:
-        sampler: a config of the group ``sampler``: its name, method, grid and number of steps.
-        guidance: scale of classifier-free guidance; 1 is off.
-    """
-
-    sampler: Mapping[str, Any]
-    guidance: float = 1.0
-
-    def changed(self, sampler: str | None, steps: int | None, guidance: float | None) -> "Sampling":
-        """This with another sampler by name, which brings its own steps, or other settings; None changes nothing."""
-        config = self.sampler if sampler in (None, self.sampler["name"]) else load_option("sampler", str(sampler))
-        return Sampling(
-            config if steps is None else {**config, "steps": steps}, self.guidance if guidance is None else guidance
-        )
 
 
 class Request(TypedDict, total=False):

@@ -18,7 +18,8 @@ from multidiff.diffusion.losses import DiffusionLoss
 from multidiff.errors import InputError
 from multidiff.files import atomic_path
 from multidiff.model import MODEL_GROUPS, build_model
-from multidiff.pipeline import Pipeline, Sampling
+from multidiff.pipeline import Pipeline
+from multidiff.sampling import Sampling
 from multidiff.training.callbacks import GracefulStop, Previews, Throughput
 from multidiff.training.checkpoints import AtomicCheckpointIO, Checkpoints, newest_checkpoint
 from multidiff.training.datamodule import DataModule

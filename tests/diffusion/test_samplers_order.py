@@ -61,7 +61,7 @@ def test_ipndm_has_the_order_of_its_estimates_on_equal_steps_of_sigma():
     assert math.log2(errors[0] / errors[1]) / 2 > 4 - 0.1
 
 
-@pytest.mark.parametrize("rtol", [1e-3, 1e-5, 1e-7])
+@pytest.mark.parametrize("rtol", [1e-3, 1e-5])
 def test_the_adaptive_solver_keeps_its_tolerance(mixture, rtol):
     """The error of the whole way is within ten times what each step may have, and costs what third order costs."""
     calls = []

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.base import Denoise, History, Sampler
+from multidiff.diffusion.samplers.dpm_solver import DPMSolverSinglestep
 from multidiff.diffusion.samplers.levels import Level, euler_step, noise_estimate
 from multidiff.diffusion.schedules import Schedule
 
@@ -75,9 +76,9 @@ class Ancestral(Sampler):
     """A deterministic step below the level of s, then as much fresh noise as DDIM's ``eta`` adds.
 
     With ``r = sigma / alpha``: down to ``sqrt(r_s^2 - u^2)``, then up by ``u = eta r_s sqrt(1 - r_s^2 / r_t^2)``. The
-    law is that of the data to the order of the deterministic step. With Euler it is DDIM, with single-step
-    DPM-Solver++ it is DPM++ 2S ancestral. Song et al. (2021), eq. 16, https://arxiv.org/abs/2010.02502; the composition
-    is k-diffusion's.
+    law is that of the data to the order of the deterministic step. With single-step DPM-Solver++ of order 2 it is DPM++
+    2S ancestral, with Euler DDIM. Song et al. (2021), eq. 16, https://arxiv.org/abs/2010.02502; the composition is
+    k-diffusion's.
 
     Args:
         schedule: of the denoiser.
@@ -86,7 +87,7 @@ class Ancestral(Sampler):
     """
 
     schedule: Schedule
-    method: Callable[[Schedule], Sampler]
+    method: Callable[[Schedule], Sampler] = DPMSolverSinglestep
     eta: float = 1.0
 
     def __post_init__(self) -> None:

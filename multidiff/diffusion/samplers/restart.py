@@ -10,6 +10,7 @@ from torch import Tensor
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.base import Denoise, History, Sampler, integrate
 from multidiff.diffusion.samplers.levels import Level
+from multidiff.diffusion.samplers.runge_kutta import Heun
 from multidiff.diffusion.schedules import Schedule
 
 
@@ -23,7 +24,7 @@ class Restart(Sampler):
 
     Args:
         schedule: of the denoiser.
-        method: makes the sampler from the schedule: its class, or a partial.
+        method: makes the sampler from the schedule: its class, or a partial; Heun in the paper.
         low: the lower ``sigma / alpha`` of the interval.
         high: the upper one.
         repeats: the paper's K.
@@ -31,7 +32,7 @@ class Restart(Sampler):
     """
 
     schedule: Schedule
-    method: Callable[[Schedule], Sampler]
+    method: Callable[[Schedule], Sampler] = Heun
     low: float = 0.1
     high: float = 2.0
     repeats: int = 2
