@@ -2,7 +2,8 @@
 
 All solve the same probability-flow ODE, of the same exact denoiser or the same trained model, from the same start, on
 the same noise levels (EDM's, 80 to 0.002, then 0) with the same number of evaluations; the error is the root mean
-square distance of x0 to a solution in very small steps. Our samplers are also run on the grids that their configs name.
+square distance of x0 to a solution in very small steps. Our samplers are also run on the grids that their configs name,
+and on those that `multidiff grid` fits to the model on other samples, which takes 64 evaluations once.
 
     python benchmarks/samplers.py --model quickstart/digits --json samples.json --plot samplers.png
 """
@@ -14,55 +15,51 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import diffusers
-import k_diffusion
 import matplotlib as mpl
 import torch
+from sampler_runs import Counted, Fitted, Run, diffusers_runs, k_runs, our_runs
 from torch import Tensor
 
 import multidiff
 from modalities.image.unet import UNet
-from multidiff.configuration import group_options, instantiate, load_option
+from multidiff.configuration import instantiate, load_option
 from multidiff.diffusion.denoiser import Denoiser, NetworkDenoiser
-from multidiff.diffusion.grids import Grid, KarrasRho
+from multidiff.diffusion.grids import KarrasRho
 from multidiff.diffusion.mixture import GaussianMixture
 from multidiff.diffusion.noise import NoiseSource, sample_seeds
 from multidiff.diffusion.predictions import Velocity
-from multidiff.diffusion.samplers import DPMSolverMultistep, Sampler, sample
+from multidiff.diffusion.samplers import DPMSolverMultistep, sample
 from multidiff.diffusion.schedules import Cosine
 
+SAME = (
+    ("ours euler", "k-diffusion euler"),
+    ("ours heun", "k-diffusion heun"),
+    ("ours dpm2", "k-diffusion dpm_2"),
+    ("ours dpmpp_2m", "k-diffusion dpmpp_2m"),
+    ("ours dpmpp_2m", "diffusers DPMSolverMultistep 2"),
+    ("ours unipc_2", "diffusers UniPC 2"),
+)
+"""One method under two names."""
+
+SHOWN = ("ours dpmpp_2m", "ours dpmpp_2m, fitted grid", "ours unipc_2, fitted grid", "ours unipc_3, fitted grid")
+"""Of ours, in the plot."""
+
 BUDGETS = (4, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)
-ITERATIVE_OTHERS = {"adaptive", "consistency", "lcm", "restart"}
-"""Our samplers that do not take one deterministic path through a given number of steps."""
 
 
 class Problem(NamedTuple):
-    """A denoiser, the samples that start from its noise, and where each of them ends."""
+    """A denoiser, the samples that start from its noise, where each of them ends, and other noise to fit grids on."""
 
     denoiser: Denoiser
     noise: NoiseSource
     solution: Tensor
-
-
-class Counted(Denoiser):
-    """Counts evaluations."""
-
-    def __init__(self, denoiser: Denoiser):
-        super().__init__()
-        self.denoiser, self.schedule, self.calls = denoiser, denoiser.schedule, 0
-
-    def forward(self, x_t: Tensor, t: Tensor, cond: Any = None) -> Tensor:
-        self.calls += 1
-        return self.denoiser(x_t, t, cond)
-
-    def at_sigma(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """x0 for a variance-exploding ``x = x0 + sigma noise``."""
-        t = self.schedule.time(-torch.log(sigma.double())).clamp(max=1)
-        return self((self.schedule.alpha(t).to(x) * x), t)
+    other: NoiseSource
 
 
 def mixture(dimensions: int) -> Problem:
@@ -72,105 +69,20 @@ def mixture(dimensions: int) -> Problem:
     stds = 0.1 + 0.3 * torch.rand(5, generator=generator, dtype=torch.float64)
     denoiser = GaussianMixture(Cosine(), means, stds)
     noise = NoiseSource(sample_seeds(0, 0, 256), (dimensions,), torch.float64)
-    return Problem(denoiser, noise, solve(denoiser, noise, 4000))
+    other = NoiseSource(sample_seeds(1, 0, 32), (dimensions,), torch.float64)
+    return Problem(denoiser, noise, solve(denoiser, noise, 4000), other)
 
 
 def trained(path: str) -> Problem:
     """A trained image model, unconditionally, against its own solution in 1000 steps."""
     pipeline = multidiff.load(path)
-    noise = NoiseSource(sample_seeds(0, 0, 32), pipeline.shape)
-    return Problem(pipeline.model.denoiser, noise, solve(pipeline.model.denoiser, noise, 1000))
+    noise, other = (NoiseSource(sample_seeds(seed, 0, 32), pipeline.shape) for seed in (0, 1))
+    return Problem(pipeline.model.denoiser, noise, solve(pipeline.model.denoiser, noise, 1000), other)
 
 
 def solve(denoiser: Denoiser, noise: NoiseSource, steps: int) -> Tensor:
     method = DPMSolverMultistep(denoiser.schedule, order=3)
     return sample(denoiser, noise, method, KarrasRho()(denoiser.schedule, steps))
-
-
-Run = Callable[[Counted, NoiseSource, int], Tensor]
-"""From a denoiser, noise and a number of steps to x0."""
-
-
-def our_runs() -> dict[str, tuple[Run, int]]:
-    """Every deterministic sampler that we ship, on the common grid and on its own, with its evaluations a step."""
-    runs: dict[str, tuple[Run, int]] = {}
-    for name in sorted(set(group_options("sampler")) - ITERATIVE_OTHERS):
-        option = load_option("sampler", name)
-        method = instantiate(option["method"], schedule=Cosine())
-        if method.stochastic:
-            continue
-        own = instantiate(option["grid"])
-        runs[f"ours {name}"] = (_our_run(option["method"], KarrasRho()), method.evaluations)
-        if own != KarrasRho():
-            runs[f"ours {name}, own grid"] = (_our_run(option["method"], own), method.evaluations)
-    return runs
-
-
-def _our_run(config: dict[str, Any], grid: Grid) -> Run:
-    def run(denoiser: Counted, noise: NoiseSource, steps: int) -> Tensor:
-        method: Sampler = instantiate(config, schedule=denoiser.schedule)
-        return sample(denoiser, noise, method, grid(denoiser.schedule, steps))
-
-    return run
-
-
-def sigmas(denoiser: Counted, steps: int) -> Tensor:
-    """The common levels, ``(steps + 1,)``, the last 0."""
-    times = KarrasRho()(denoiser.schedule, steps)
-    return torch.exp(-denoiser.schedule.log_snr(times))
-
-
-def start(noise: NoiseSource, sigma: Tensor) -> Tensor:
-    """Our own start, seen from a variance-exploding schedule."""
-    return noise.start() * sigma
-
-
-def k_runs() -> dict[str, tuple[Run, int]]:
-    """k-diffusion's deterministic functions with their evaluations a step."""
-
-    def run_of(function: Callable[..., Tensor]) -> Run:
-        def run(denoiser: Counted, noise: NoiseSource, steps: int) -> Tensor:
-            levels = sigmas(denoiser, steps)
-            x = start(noise, levels[0])
-            return function(lambda x, s: denoiser.at_sigma(x, s[0]), x, levels.to(x), disable=True)
-
-        return run
-
-    costs = {"euler": 1, "heun": 2, "dpm_2": 2, "lms": 1, "dpmpp_2m": 1}
-    functions = {name: getattr(k_diffusion.sampling, f"sample_{name}") for name in costs}
-    return {f"k-diffusion {name}": (run_of(functions[name]), cost) for name, cost in costs.items()}
-
-
-def diffusers_runs() -> dict[str, tuple[Run, int]]:
-    """diffusers' multistep schedulers, all of one evaluation a step."""
-    solver = {"final_sigmas_type": "zero"}
-    schedulers: dict[str, tuple[Any, dict[str, Any]]] = {
-        "DPMSolverMultistep 2": (diffusers.DPMSolverMultistepScheduler, {"solver_order": 2, **solver}),
-        "DPMSolverMultistep 3": (diffusers.DPMSolverMultistepScheduler, {"solver_order": 3, **solver}),
-        "UniPC 2": (diffusers.UniPCMultistepScheduler, {"solver_order": 2, **solver}),
-        "UniPC 3": (diffusers.UniPCMultistepScheduler, {"solver_order": 3, **solver}),
-        "EulerDiscrete": (diffusers.EulerDiscreteScheduler, {}),
-    }
-    return {f"diffusers {name}": (_diffusers_run(*made), 1) for name, made in schedulers.items()}
-
-
-def _diffusers_run(kind: Any, settings: dict[str, Any]) -> Run:
-    def run(denoiser: Counted, noise: NoiseSource, steps: int) -> Tensor:
-        scheduler = kind(**settings)
-        scheduler.set_timesteps(steps)
-        levels = sigmas(denoiser, steps)
-        scheduler.sigmas = levels.to(torch.float32)
-        exploding = kind is diffusers.EulerDiscreteScheduler
-        x = start(noise, levels[0]) / (1 if exploding else torch.sqrt(1 + levels[0] ** 2))
-        for sigma, timestep in zip(levels[:-1], scheduler.timesteps, strict=True):
-            scale = torch.sqrt(1 + sigma**2)
-            scheduler.scale_model_input(x, timestep)  # some count their steps there
-            ve = x.to(noise.dtype) * (1 if exploding else scale)
-            epsilon = (ve - denoiser.at_sigma(ve, sigma)) / sigma
-            x = scheduler.step(epsilon, timestep, x).prev_sample
-        return x.to(noise.dtype)
-
-    return run
 
 
 def errors(problem: Problem, runs: dict[str, tuple[Run, int]], budgets: tuple[int, ...]) -> dict[str, dict[int, float]]:
@@ -189,8 +101,11 @@ def errors(problem: Problem, runs: dict[str, tuple[Run, int]], budgets: tuple[in
     return table
 
 
-def overhead() -> dict[str, float]:
-    """Milliseconds of one step without its network, and of one evaluation of a U-Net of 6.6M parameters, at batch 1."""
+def overhead(rounds: int = 15) -> dict[str, float]:
+    """Milliseconds of one step without its network, and of one evaluation of a U-Net of 6.6M parameters, at batch 1.
+
+    Medians of rounds in which every one takes its turn, so that what else the machine does hits all alike.
+    """
     x0, steps = torch.zeros(1, 3, 32, 32), 20
 
     class Nothing(Denoiser):
@@ -201,20 +116,27 @@ def overhead() -> dict[str, float]:
 
     noise = NoiseSource([0], (3, 32, 32))
     grid = KarrasRho()(Nothing.schedule, steps)
-    times: dict[str, float] = {}
+    turns: dict[str, Callable[[], Any]] = {}
     for name in ("dpmpp_2m", "dpmpp_3m", "unipc_3", "dpmpp_2m_sde", "ddpm"):
         method = instantiate(load_option("sampler", name)["method"], schedule=Nothing.schedule)
-        times[f"ours {name}"] = median_ms(lambda m=method: sample(Nothing(), noise, m, grid)) / steps
+        turns[f"ours {name}"] = partial(sample, Nothing(), noise, method, grid)
     schedulers = {"DPMSolverMultistep": {}, "UniPCMultistep": {"solver_order": 3}, "DDPM": {}}
     for name, settings in schedulers.items():
         kind = getattr(diffusers, f"{name}Scheduler")
-        times[f"diffusers {name}"] = median_ms(lambda k=kind, s=settings: _steps_of(k(**s), x0, steps)) / steps
+        turns[f"diffusers {name}"] = partial(_steps_of, kind(**settings), x0, steps)
     settings = load_option("backbone", "unet")
     network = NetworkDenoiser(instantiate(settings, channels=3), Cosine(), Velocity()).eval()
     assert isinstance(network.network, UNet)
+    half = torch.tensor(0.5)
+    turns["unet evaluation"] = lambda: [network(x0, half) for _ in range(steps)]
+    durations: dict[str, list[float]] = {name: [] for name in turns}
     with torch.no_grad():
-        times["unet evaluation"] = median_ms(lambda: network(x0, torch.tensor(0.5)))
-    return times
+        for _ in range(rounds + 2):
+            for name, turn in turns.items():
+                began = time.perf_counter()
+                turn()
+                durations[name].append(1000 * (time.perf_counter() - began) / steps)
+    return {name: statistics.median(values[2:]) for name, values in durations.items()}
 
 
 def _steps_of(scheduler: Any, x: Tensor, steps: int) -> None:
@@ -224,13 +146,14 @@ def _steps_of(scheduler: Any, x: Tensor, steps: int) -> None:
         x = scheduler.step(x, timestep, x).prev_sample
 
 
-def median_ms(function: Callable[[], Any], rounds: int = 9) -> float:
-    durations = []
-    for _ in range(rounds + 2):
-        began = time.perf_counter()
-        function()
-        durations.append(1000 * (time.perf_counter() - began))
-    return statistics.median(durations[2:])
+def agreement(problem: Problem, runs: dict[str, tuple[Run, int]], steps: int = 16) -> dict[str, float]:
+    """The largest difference of any number of x0 between the names of one method."""
+    differences = {}
+    for pair in SAME:
+        with torch.no_grad():
+            a, b = (runs[name][0](Counted(problem.denoiser), problem.noise, steps) for name in pair)
+        differences[" = ".join(pair)] = (a - b).abs().max().item()
+    return differences
 
 
 def show(title: str, table: dict[str, dict[int, float]], budgets: tuple[int, ...]) -> None:
@@ -245,9 +168,10 @@ def plot(tables: dict[str, dict[str, dict[int, float]]], path: Path) -> None:
     mpl.use("Agg")
     figure, axes = mpl.pyplot.subplots(1, len(tables), figsize=(6 * len(tables), 5), squeeze=False)
     for axis, (title, table) in zip(axes[0], tables.items(), strict=True):
-        middle = BUDGETS[len(BUDGETS) // 2]
-        ours = sorted((n for n in table if n.startswith("ours")), key=lambda n: table[n].get(middle, 9.0))[:5]
-        for name in [*ours, *(n for n in table if not n.startswith("ours"))]:
+        ours = [name for name in table if name.startswith("ours")]
+        lowest = {b: min(table[name][b] for name in ours if b in table[name]) for b in table[SHOWN[0]]}
+        axis.loglog(list(lowest), list(lowest.values()), "k-", linewidth=3, alpha=0.3, label="the best of ours")
+        for name in [*SHOWN, *(name for name in table if name not in ours)]:
             style = "-o" if name in ours else "--"
             axis.loglog(list(table[name]), list(table[name].values()), style, markersize=3, label=name)
         axis.set(title=title, xlabel="network evaluations", ylabel="RMS error of x0")
@@ -265,15 +189,20 @@ def main() -> None:
     torch.set_num_threads(1)
     import matplotlib.pyplot  # noqa: F401, PLC0415
 
-    runs = our_runs() | k_runs() | diffusers_runs()
     problems = {"mixture in 2 dimensions": mixture(2), "mixture in 64 dimensions": mixture(64)}
     budgets = dict.fromkeys(problems, BUDGETS)
     if options.model:
         problems["trained model"], budgets["trained model"] = trained(options.model), (4, 6, 8, 10, 16, 32)
     tables = {}
     for title, problem in problems.items():
-        tables[title] = errors(problem, runs, budgets[title])
+        ours = our_runs(Fitted(problem.denoiser, problem.other))
+        tables[title] = errors(problem, ours | k_runs() | diffusers_runs(), budgets[title])
         show(title, tables[title], budgets[title])
+    print("\nlargest difference of x0 in 2 dimensions, 16 steps, where the method is the same:")
+    first = problems["mixture in 2 dimensions"]
+    same = agreement(first, our_runs(KarrasRho()) | k_runs() | diffusers_runs())
+    for pair, difference in same.items():
+        print(f"{pair:58}{difference:.1e}")
     times = overhead()
     print("\nmilliseconds a step, batch 1, 3x32x32, without the network:")
     for name, milliseconds in times.items():
@@ -281,7 +210,7 @@ def main() -> None:
     machine = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__, "threads": 1}
     versions = {name: version(name) for name in ("diffusers", "k-diffusion")}
     if options.json:
-        options.json.write_text(json.dumps({**machine, **versions, "errors": tables, "overhead_ms": times}, indent=2))
+        options.json.write_text(json.dumps({**machine, **versions, **results}, indent=2))
     if options.plot:
         plot(tables, options.plot)
 

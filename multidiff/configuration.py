@@ -5,8 +5,9 @@ A config can travel with a downloaded model, so it may name only classes on an a
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import entry_points
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,8 @@ def resolved(config: Any) -> dict[str, Any]:
 def instantiate(config: Any, **arguments: Any) -> Any:
     """Make the object that ``config`` describes by its ``_target_``, and those within it, with further ``arguments``.
 
+    ``_partial_: true`` beside a target leaves out what is not known yet: it makes a function of the other arguments.
+
     Raises:
         InputError: a target is not on the allow-list (nothing is imported then), or the class refuses its arguments.
     """
@@ -80,11 +83,15 @@ def _build(node: Any, arguments: Mapping[str, Any]) -> Any:
         return [_build(value, {}) for value in node]
     if not isinstance(node, dict):
         return node
-    settings = {key: _build(value, {}) for key, value in node.items() if key != "_target_"}
+    settings = {key: _build(value, {}) for key, value in node.items() if key not in ("_target_", "_partial_")}
     if "_target_" not in node:
         return settings
+    target = check_target(node["_target_"])
     try:
-        return check_target(node["_target_"])(**settings, **arguments)
+        if node.get("_partial_"):
+            signature(target).bind_partial(**settings, **arguments)  # a wrong name is refused now, not where it is used
+            return partial(target, **settings, **arguments)
+        return target(**settings, **arguments)
     except InputError:
         raise
     except (TypeError, ValueError) as error:

@@ -11,13 +11,12 @@ from torch import Tensor
 from multidiff.configuration import instantiate
 from multidiff.diffusion.denoiser import Denoiser
 from multidiff.diffusion.editing import Draw, Edit, Inpaint, MixedNoise
-from multidiff.diffusion.guidance import ClassifierFreeGuidance
 from multidiff.diffusion.noise import NoiseSource, sample_seeds
 from multidiff.diffusion.samplers import Sampler, sample
 from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.model import Model
-from multidiff.sampling import Sampling
+from multidiff.sampling import Guide, Sampling
 
 Names = str | int | Sequence[str | int]
 """A label or a prompt for all samples, or several that the samples take in turn."""
@@ -26,14 +25,21 @@ NoiseRows = Callable[[range], NoiseSource]
 """The noise of some of the samples that are asked for."""
 
 
-class Request(TypedDict, total=False):
-    """What every way of drawing samples takes by keyword; `Pipeline.sample` explains each."""
+class Changes(TypedDict, total=False):
+    """Where a request differs from how a model is sampled by default; `Pipeline.sample` explains each."""
+
+    sampler: str | None
+    steps: int | None
+    guidance: Guide | None
+    guidance_rule: str | None
+    negative: str | int | None
+
+
+class Request(Changes, total=False):
+    """What every way of drawing samples takes by keyword."""
 
     label: Names | None
     prompt: Names | None
-    sampler: str | None
-    steps: int | None
-    guidance: float | None
     batch_size: int
 
 
@@ -54,18 +60,7 @@ class Pipeline:
         self.sampling = sampling
 
     def sample(
-        self,
-        n: int = 1,
-        *,
-        label: Names | None = None,
-        prompt: Names | None = None,
-        sampler: str | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        init: Any = None,
-        strength: float | None = None,
-        seed: int = 0,
-        batch_size: int = 64,
+        self, n: int = 1, *, init: Any = None, strength: float | None = None, seed: int = 0, **request: Unpack[Request]
     ) -> list[Any]:
         """Draw ``n`` samples as artifacts: PIL images, audio clips, meshes.
 
@@ -73,15 +68,20 @@ class Pipeline:
 
         Args:
             n: how many.
-            label: a class that the model was trained with; of several, sample i takes number i modulo their count.
-            prompt: a text, likewise, for a model that was trained with captions.
-            sampler: an option of the config group ``sampler``.
-            steps: number of steps; the sampler's own by default.
-            guidance: scale of classifier-free guidance; 1 is off.
             init: an artifact to start from in place of noise.
             strength: with ``init``, how much of it is made anew: above 0, at most 1.
             seed: any integer of 64 bits.
-            batch_size: how many go through the network at once; it changes speed and memory only.
+            **request: any of
+
+                - ``label``: a class that the model was trained with; of several, sample i takes number i modulo their
+                  count.
+                - ``prompt``: a text, likewise, for a model that was trained with captions.
+                - ``sampler``: an option of the config group ``sampler``, or a file that `multidiff grid` wrote.
+                - ``steps``: number of steps; the sampler's own by default.
+                - ``guidance``: its scale, 1 being off; or a function that makes a guided denoiser of a denoiser.
+                - ``guidance_rule``: an option of the config group ``guidance_rule``.
+                - ``negative``: a label or a prompt to lead away from.
+                - ``batch_size``: how many go through the network at once; it changes speed and memory only.
 
         Raises:
             InputError: a value that cannot be used; the message lists what can.
@@ -90,17 +90,7 @@ class Pipeline:
             raise InputError("init and strength come together: an artifact, and how much of it is made anew")
         with refusals():
             draw = sample if strength is None else Edit(self.tensor(init), strength)
-        return self._artifacts(
-            n,
-            self._seeded(seed),
-            draw,
-            label=label,
-            prompt=prompt,
-            sampler=sampler,
-            steps=steps,
-            guidance=guidance,
-            batch_size=batch_size,
-        )
+        return self._artifacts(n, self._seeded(seed), draw, **request)
 
     def inpaint(
         self, artifact: Any, mask: Any, *, n: int = 1, repeats: int = 5, seed: int = 0, **request: Unpack[Request]
@@ -211,12 +201,10 @@ class Pipeline:
         *,
         label: Names | None = None,
         prompt: Names | None = None,
-        sampler: str | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
         batch_size: int = 64,
+        **changes: Unpack[Changes],
     ) -> list[Any]:
-        sampling = self.sampling.changed(sampler, steps, guidance)
+        sampling = self.sampling.changed(**changes)
         conditions = self.conditions(n, label=label, prompt=prompt)
         return list(self._stream(noise, conditions, sampling, batch_size, draw, None))
 
@@ -256,9 +244,21 @@ class Pipeline:
         """
         schedule = self.model.denoiser.schedule
         with refusals():
-            denoiser = ClassifierFreeGuidance(self.model.denoiser, sampling.guidance)
+            denoiser = self._guided(sampling)
             grid = instantiate(sampling.sampler["grid"])(schedule, sampling.sampler["steps"])
         return denoiser, instantiate(sampling.sampler["method"], schedule=schedule), grid
+
+    def _guided(self, sampling: Sampling) -> Denoiser:
+        denoiser = self.model.denoiser
+        if callable(sampling.guidance):
+            return sampling.guidance(denoiser)
+        negative = None
+        if sampling.negative is not None:
+            if self.model.conditioner.reads is None:
+                raise InputError("this model takes no condition, so there is no negative one either")
+            with torch.no_grad():
+                negative = self.model.condition([sampling.negative])
+        return instantiate(sampling.rule, denoiser=denoiser, scale=sampling.guidance, negative=negative)
 
     def _noise(self, seeds: Sequence[int]) -> NoiseSource:
         parameter = next(self.model.parameters())

@@ -1,10 +1,20 @@
 """How samples are drawn: a sampler's config, which travels with a model, and the guidance."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 from multidiff.configuration import load_option
+from multidiff.diffusion.denoiser import Denoiser
+from multidiff.errors import InputError
+
+SAMPLER_PARTS = {"name", "steps", "method", "grid"}
+
+Guide = float | Callable[[Denoiser], Denoiser]
+"""The scale of guidance, 1 being off; or, from Python, any guidance at all, as a function of the denoiser."""
 
 
 @dataclass(frozen=True)
@@ -13,15 +23,57 @@ class Sampling:
 
     Attributes:
         sampler: a config of the group ``sampler``: its name, method, grid and number of steps.
-        guidance: scale of classifier-free guidance; 1 is off.
+        guidance: its scale, or what makes a guided denoiser.
+        rule: a config of the group ``guidance_rule``: what the scale means.
+        negative: a label or a prompt from which guidance leads away; None for the null condition.
     """
 
     sampler: Mapping[str, Any]
-    guidance: float = 1.0
+    guidance: Guide = 1.0
+    rule: Mapping[str, Any] = field(default_factory=lambda: load_option("guidance_rule", "cfg"))
+    negative: str | None = None
 
-    def changed(self, sampler: str | None, steps: int | None, guidance: float | None) -> "Sampling":
-        """This with another sampler by name, which brings its own steps, or other settings; None changes nothing."""
-        config = self.sampler if sampler in (None, self.sampler["name"]) else load_option("sampler", str(sampler))
+    def changed(
+        self,
+        *,
+        sampler: str | None = None,
+        steps: int | None = None,
+        guidance: Guide | None = None,
+        guidance_rule: str | None = None,
+        negative: str | int | None = None,
+    ) -> "Sampling":
+        """This with another sampler, which brings its own steps, or other settings; None changes nothing.
+
+        Raises:
+            InputError: there is no such sampler or rule, or a setting that would change nothing.
+        """
+        config = self.sampler if sampler in (None, self.sampler["name"]) else load_sampler(str(sampler))
+        guidance = self.guidance if guidance is None else guidance
+        for name, value in (("rule", guidance_rule), ("negative condition", negative)):
+            if value is not None and callable(guidance):
+                raise InputError(f"a {name} is for guidance by a scale; the function that is given knows its own")
+            if value is not None and guidance == 1:
+                raise InputError(f"guidance 1 is off, so that a {name} changes nothing; ask for guidance above 1")
         return Sampling(
-            config if steps is None else {**config, "steps": steps}, self.guidance if guidance is None else guidance
+            config if steps is None else {**config, "steps": steps},
+            guidance,
+            self.rule if guidance_rule is None else load_option("guidance_rule", guidance_rule),
+            self.negative if negative is None else str(negative),
         )
+
+
+def load_sampler(name: str) -> dict[str, Any]:
+    """The sampler called ``name`` in the config group, or described by the YAML file ``name``.
+
+    Raises:
+        InputError: there is none, or the file describes something else.
+    """
+    if not name.endswith(".yaml"):
+        return load_option("sampler", name)
+    try:
+        config = yaml.safe_load(Path(name).read_text())
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{name} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict) or set(config) != SAMPLER_PARTS:
+        raise InputError(f"{name} does not describe a sampler by {', '.join(sorted(SAMPLER_PARTS))}")
+    return config

@@ -1,5 +1,7 @@
 """The list of samplers, and the grid that is fitted to a model."""
 
+import json
+
 import pytest
 import yaml
 
@@ -34,6 +36,9 @@ def test_a_fitted_grid_is_a_sampler_config(run_dir, tmp_path):
     assert not list(tmp_path.iterdir())
     done = multidiff("grid", run_dir, "--steps", 5, "-n", 2, "--out", "mine/sampler/quick.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    drawn = multidiff("sample", run_dir, "-n", 1, "--sampler", "mine/sampler/quick.yaml", "--out", "out", cwd=tmp_path)
+    assert drawn.returncode == 0, drawn.stderr
+    assert json.loads((tmp_path / "out" / "samples.json").read_text())["sampler"]["name"] == "quick"
     shown = multidiff("train", "--config-dir", "mine", *TINY, "sampler=quick", "--cfg", "job", cwd=tmp_path)
     config = yaml.safe_load(shown.stdout)["sampler"]
     assert (config["name"], len(config["grid"]["log_snr"])) == ("quick", 5)

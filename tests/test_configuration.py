@@ -6,6 +6,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from multidiff.configuration import check_target, compose, group_options, instantiate, load_option
+from multidiff.diffusion.samplers import DPMSolverSinglestep
+from multidiff.diffusion.schedules import Cosine
 from multidiff.errors import InputError
 
 SETTINGS = ("schedule", "prediction", "loss", "ema", "logger", "callbacks")
@@ -70,6 +72,14 @@ def test_an_interpolated_target_is_checked_too():
 def test_an_unknown_argument_is_named():
     with pytest.raises(InputError, match=r"RectifiedFlow.*offset"):
         instantiate({"_target_": "multidiff.diffusion.schedules.RectifiedFlow", "offset": 0.1})
+
+
+def test_a_partial_waits_for_the_rest_and_refuses_a_wrong_name_at_once():
+    config = {"_target_": "multidiff.diffusion.samplers.DPMSolverSinglestep", "_partial_": True, "order": 3}
+    schedule = Cosine()
+    assert instantiate(config)(schedule) == DPMSolverSinglestep(schedule, 3)
+    with pytest.raises(InputError, match=r"DPMSolverSinglestep.*stages"):
+        instantiate({**config, "stages": 3})
 
 
 def test_an_impossible_value_is_explained():

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import multidiff
+from multidiff.configuration import group_options, load_option
+from multidiff.diffusion.guidance import ClassifierFreeGuidance
 from multidiff.errors import InputError
 from tests.tiny import tiny_train
 
@@ -58,9 +61,49 @@ def test_several_labels_are_taken_in_turn(pipeline):
 
 
 def test_a_sampler_by_name_brings_its_own_steps(pipeline):
-    assert pipeline.sampling.changed("ddpm", None, None).sampler["steps"] == 250
-    assert pipeline.sampling.changed("ddpm", 7, 2.0).sampler["steps"] == 7
-    assert pipeline.sampling.changed(None, None, 2.0).guidance == 2
+    assert pipeline.sampling.changed(sampler="ddpm").sampler["steps"] == 250
+    assert pipeline.sampling.changed(sampler="ddpm", steps=7).sampler["steps"] == 7
+    assert pipeline.sampling.changed(guidance=2.0).guidance == 2
+
+
+def test_a_sampler_can_come_from_a_file(pipeline, tmp_path):
+    config = {**load_option("sampler", "unipc_2"), "name": "mine", "steps": 3}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
+    own = pipeline.sample(2, label=3, sampler=str(tmp_path / "mine.yaml"))
+    assert pixels(own) == pixels(pipeline.sample(2, label=3, sampler="unipc_2", steps=3))
+
+
+@pytest.mark.parametrize("text", ["name: mine", "[", "- 1"])
+def test_a_file_that_describes_no_sampler_is_explained(pipeline, tmp_path, text):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"mine\.yaml"):
+        pipeline.sample(1, sampler=str(tmp_path / "mine.yaml"))
+
+
+@pytest.mark.parametrize("rule", sorted(set(group_options("guidance_rule")) - {"cfg"}))
+def test_rules_of_guidance_differ_and_agree_where_it_is_off(pipeline, rule):
+    strong = {"label": 3, "steps": 5, "guidance": 4.0}
+    assert pixels(pipeline.sample(2, **strong, guidance_rule=rule)) != pixels(pipeline.sample(2, **strong))
+    assert pixels(pipeline.sample(2, **strong, guidance_rule="cfg")) == pixels(pipeline.sample(2, **strong))
+
+
+def test_a_negative_condition_leads_away_from_it(pipeline):
+    denoisers = [
+        pipeline.prepared(pipeline.sampling.changed(guidance=3.0, negative=negative))[0] for negative in (None, "5")
+    ]
+    x, t = torch.ones(1, *pipeline.shape), torch.tensor(0.5)
+    three, five = (pipeline.model.condition([label]) for label in ("3", "5"))
+    plain, away = (denoise(x, t, three) for denoise in denoisers)
+    towards = pipeline.model.denoiser(x, t, five) - pipeline.model.denoiser(x, t, three.null())
+    torch.testing.assert_close(plain - away, 2 * towards)  # (1 - scale) (five - null)
+
+
+def test_guidance_can_be_any_function_of_the_denoiser(pipeline):
+    def weaker(denoiser):
+        return ClassifierFreeGuidance(denoiser, 0.5)
+
+    given = pipeline.sample(2, label=3, steps=5, guidance=weaker)
+    assert pixels(given) == pixels(pipeline.sample(2, label=3, steps=5, guidance=0.5))
 
 
 def test_the_dtype_of_the_weights_is_the_dtype_of_the_samples(pipeline):
@@ -82,6 +125,11 @@ def test_the_dtype_of_the_weights_is_the_dtype_of_the_samples(pipeline):
         ({"sampler": "fast"}, "no sampler is called 'fast'"),
         ({"steps": 0}, "at least 1 step"),
         ({"guidance": -1.0}, "guidance scale"),
+        ({"guidance_rule": "x", "guidance": 2.0}, "no guidance_rule is called 'x'; there are: apg, cfg"),
+        ({"guidance_rule": "apg", "guidance": 1.0}, "guidance 1 is off"),
+        ({"negative": "3", "guidance": 1.0}, "guidance 1 is off"),
+        ({"negative": "x", "guidance": 2.0}, "'x'; it knows: 0, 1, 2"),
+        ({"negative": "3", "guidance": ClassifierFreeGuidance}, "knows its own"),
         ({"batch_size": 0}, "batch size"),
         ({"init": Image.new("L", (8, 8)), "strength": 0.0}, "strength is above 0"),
         ({"init": Image.new("L", (8, 8)), "strength": 1.1}, "strength is above 0"),

@@ -7,7 +7,6 @@ import torch
 import yaml
 
 from multidiff import model_directory
-from multidiff.diffusion.guidance import ClassifierFreeGuidance
 from multidiff.diffusion.noise import NoiseSource, sample_seeds
 from multidiff.diffusion.optimized_grid import optimized_grid
 from multidiff.errors import InputError
@@ -33,7 +32,7 @@ def run(
     parameter = next(pipeline.model.parameters())
     noise = NoiseSource(sample_seeds(seed, 0, n), pipeline.shape, parameter.dtype, parameter.device)
     with torch.no_grad(), refusals():
-        denoiser = ClassifierFreeGuidance(pipeline.model.denoiser, pipeline.sampling.guidance)
+        denoiser, _, _ = pipeline.prepared(pipeline.sampling)
         levels = optimized_grid(denoiser, noise, steps, pipeline.model.condition(conditions)).log_snr
     sampler = pipeline.sampling.sampler
     config = {
@@ -44,7 +43,7 @@ def run(
     }
     text = (
         f"# Fitted to {model} by: multidiff grid --steps {steps}\n"
-        "# Use it as DIR/sampler/NAME.yaml with --config-dir DIR, or as `sampler` in the config.yaml of the model.\n"
+        "# Draw with it by --sampler THIS.yaml; train with it as DIR/sampler/NAME.yaml and --config-dir DIR.\n"
         + yaml.safe_dump(config, sort_keys=False, default_flow_style=None)
     )
     if out is None:

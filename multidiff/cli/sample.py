@@ -4,14 +4,14 @@ import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from rich.progress import Progress
 
 from multidiff import model_directory
 from multidiff.errors import InputError
 from multidiff.files import atomic_path, sha256
-from multidiff.pipeline import Names
+from multidiff.pipeline import Changes, Names
 
 PREVIEWED = 100
 """More samples than these make no better preview."""
@@ -24,23 +24,23 @@ def run(
     *,
     label: Names | None = None,
     prompt: str | None = None,
-    sampler: str | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
     seed: int = 0,
     batch_size: int = 64,
     format: str | None = None,
+    **changes: Unpack[Changes],
 ) -> None:
     """Draw ``n`` samples of ``model`` into the folder ``out``."""
     pipeline = model_directory.load(model)
     suffix = _suffix(format, pipeline.modality.suffixes)
-    sampling = pipeline.sampling.changed(sampler, steps, guidance)
+    sampling = pipeline.sampling.changed(**changes)
     conditions = pipeline.conditions(n, label=label or None, prompt=prompt)
     request = {
         "multidiff": version("multidiff-toolkit"),
         "model_sha256": sha256(model_directory.find_model(Path(model)) / model_directory.WEIGHTS),
         "sampler": dict(sampling.sampler),
         "guidance": sampling.guidance,
+        "guidance_rule": dict(sampling.rule),
+        "negative": sampling.negative,
         "seed": seed,
     }
     pipeline.prepared(sampling)

@@ -16,6 +16,7 @@ from multidiff.diffusion.grids import check_grid
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.ancestral import lost_variance
 from multidiff.diffusion.samplers.base import Denoise, History, Sampler, integrate
+from multidiff.diffusion.samplers.levels import Level
 from multidiff.diffusion.schedules import Schedule
 
 SHORTEST = 1e-3
@@ -155,7 +156,8 @@ class Resampled(Sampler):
         x = self.inner.step(denoise, x_t, t, s, history, noise)
         if s == 0:
             return x
-        kept, added = self.schedule.alpha(t) / self.schedule.alpha(s), lost_variance(self.schedule, t, s).sqrt()
+        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        kept, added = here.alpha / there.alpha, lost_variance(here, there).sqrt()
         for repeat in range(1, self.repeats):
             branch = noise.branch(repeat)
             history.clear()  # its estimates lie on the path that is left

@@ -14,9 +14,9 @@ from multidiff.diffusion.samplers.levels import Level, euler_step, noise_estimat
 from multidiff.diffusion.schedules import Schedule
 
 
-def lost_variance(schedule: Schedule, t: Tensor, s: Tensor) -> Tensor:
+def lost_variance(t: Level, s: Level) -> Tensor:
     """Variance of x_t given x_s: ``sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2``."""
-    return schedule.sigma(t) ** 2 - (schedule.alpha(t) / schedule.alpha(s) * schedule.sigma(s)) ** 2
+    return t.sigma**2 - (t.alpha / s.alpha * s.sigma) ** 2
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class DDPM(Sampler):
     stochastic = True
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
-        alpha, sigma = self.schedule.alpha, self.schedule.sigma
+        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
         x0 = denoise(x_t, t)
-        lost, kept = lost_variance(self.schedule, t, s), sigma(s) / sigma(t)
-        mean = alpha(t) / alpha(s) * kept**2 * x_t + alpha(s) * lost / sigma(t) ** 2 * x0
+        lost, kept = lost_variance(here, there), there.sigma / here.sigma
+        mean = here.alpha / there.alpha * kept**2 * x_t + there.alpha * lost / here.sigma**2 * x0
         return mean + torch.sqrt(lost) * kept * noise.between(t, s)
 
 
@@ -66,7 +66,7 @@ class DDIM(Sampler):
         x0 = denoise(x_t, t)
         if not self.stochastic:
             return euler_step(x_t, x0, here, there)
-        fresh = self.eta * torch.sqrt(lost_variance(self.schedule, t, s)) * there.sigma / here.sigma
+        fresh = self.eta * torch.sqrt(lost_variance(here, there)) * there.sigma / here.sigma
         kept = torch.sqrt(there.sigma**2 - fresh**2)
         return there.alpha * x0 + kept * noise_estimate(x_t, x0, here) + fresh * noise.between(t, s)
 

@@ -33,7 +33,7 @@ class Level:
     @property
     def is_end(self) -> bool:
         """Whether there is no noise or no signal here, so that log SNR is infinite and nothing can be interpolated."""
-        return bool(self.alpha == 0) or bool(self.sigma == 0)
+        return bool(torch.isinf(self.log_snr))
 
 
 def euler_step(x_t: Tensor, x0: Tensor, t: Level, s: Level) -> Tensor:
