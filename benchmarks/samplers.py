@@ -210,6 +210,7 @@ def main() -> None:
     machine = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__, "threads": 1}
     versions = {name: version(name) for name in ("diffusers", "k-diffusion")}
     if options.json:
+        results = {"errors": tables, "agreement": same, "overhead_ms": times}
         options.json.write_text(json.dumps({**machine, **versions, **results}, indent=2))
     if options.plot:
         plot(tables, options.plot)
