@@ -11,29 +11,21 @@ and on those that `multidiff grid` fits to the model on other samples, which tak
 import argparse
 import json
 import platform
-import statistics
-import time
 import warnings
-from collections.abc import Callable
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import diffusers
 import matplotlib as mpl
 import torch
 from sampler_runs import Counted, Fitted, Run, diffusers_runs, k_runs, our_runs
 from torch import Tensor
 
 import multidiff
-from modalities.image.unet import UNet
-from multidiff.configuration import instantiate, load_option
-from multidiff.diffusion.denoiser import Denoiser, NetworkDenoiser
+from multidiff.diffusion.denoiser import Denoiser
 from multidiff.diffusion.grids import KarrasRho
 from multidiff.diffusion.mixture import GaussianMixture
 from multidiff.diffusion.noise import NoiseSource, sample_seeds
-from multidiff.diffusion.predictions import Velocity
 from multidiff.diffusion.samplers import DPMSolverMultistep, sample
 from multidiff.diffusion.schedules import Cosine
 
@@ -49,6 +41,12 @@ SAME = (
 
 SHOWN = ("ours dpmpp_2m", "ours dpmpp_2m, fitted grid", "ours unipc_2, fitted grid", "ours unipc_3, fitted grid")
 """Of ours, in the plot."""
+
+PEERS = (
+    *("diffusers DPMSolverMultistep 2", "diffusers DPMSolverMultistep 3", "diffusers UniPC 2", "diffusers UniPC 3"),
+    *("k-diffusion lms", "k-diffusion heun"),
+)
+"""Of the peers' in the plot; the others lie on these, or beyond it."""
 
 BUDGETS = (4, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)
 
@@ -101,51 +99,6 @@ def errors(problem: Problem, runs: dict[str, tuple[Run, int]], budgets: tuple[in
     return table
 
 
-def overhead(rounds: int = 15) -> dict[str, float]:
-    """Milliseconds of one step without its network, and of one evaluation of a U-Net of 6.6M parameters, at batch 1.
-
-    Medians of rounds in which every one takes its turn, so that what else the machine does hits all alike.
-    """
-    x0, steps = torch.zeros(1, 3, 32, 32), 20
-
-    class Nothing(Denoiser):
-        schedule = Cosine()
-
-        def forward(self, x_t: Tensor, t: Tensor, cond: Any = None) -> Tensor:
-            return x0
-
-    noise = NoiseSource([0], (3, 32, 32))
-    grid = KarrasRho()(Nothing.schedule, steps)
-    turns: dict[str, Callable[[], Any]] = {}
-    for name in ("dpmpp_2m", "dpmpp_3m", "unipc_3", "dpmpp_2m_sde", "ddpm"):
-        method = instantiate(load_option("sampler", name)["method"], schedule=Nothing.schedule)
-        turns[f"ours {name}"] = partial(sample, Nothing(), noise, method, grid)
-    schedulers = {"DPMSolverMultistep": {}, "UniPCMultistep": {"solver_order": 3}, "DDPM": {}}
-    for name, settings in schedulers.items():
-        kind = getattr(diffusers, f"{name}Scheduler")
-        turns[f"diffusers {name}"] = partial(_steps_of, kind(**settings), x0, steps)
-    settings = load_option("backbone", "unet")
-    network = NetworkDenoiser(instantiate(settings, channels=3), Cosine(), Velocity()).eval()
-    assert isinstance(network.network, UNet)
-    half = torch.tensor(0.5)
-    turns["unet evaluation"] = lambda: [network(x0, half) for _ in range(steps)]
-    durations: dict[str, list[float]] = {name: [] for name in turns}
-    with torch.no_grad():
-        for _ in range(rounds + 2):
-            for name, turn in turns.items():
-                began = time.perf_counter()
-                turn()
-                durations[name].append(1000 * (time.perf_counter() - began) / steps)
-    return {name: statistics.median(values[2:]) for name, values in durations.items()}
-
-
-def _steps_of(scheduler: Any, x: Tensor, steps: int) -> None:
-    scheduler.set_timesteps(steps)
-    for timestep in scheduler.timesteps:
-        scheduler.scale_model_input(x, timestep)
-        x = scheduler.step(x, timestep, x).prev_sample
-
-
 def agreement(problem: Problem, runs: dict[str, tuple[Run, int]], steps: int = 16) -> dict[str, float]:
     """The largest difference of any number of x0 between the names of one method."""
     differences = {}
@@ -166,18 +119,23 @@ def show(title: str, table: dict[str, dict[int, float]], budgets: tuple[int, ...
 
 def plot(tables: dict[str, dict[str, dict[int, float]]], path: Path) -> None:
     mpl.use("Agg")
-    figure, axes = mpl.pyplot.subplots(1, len(tables), figsize=(6 * len(tables), 5), squeeze=False)
+    figure, axes = mpl.pyplot.subplots(
+        1, len(tables), figsize=(5 * len(tables), 5), sharey=True, squeeze=False, layout="constrained"
+    )
     for axis, (title, table) in zip(axes[0], tables.items(), strict=True):
         ours = [name for name in table if name.startswith("ours")]
         lowest = {b: min(table[name][b] for name in ours if b in table[name]) for b in table[SHOWN[0]]}
-        axis.loglog(list(lowest), list(lowest.values()), "k-", linewidth=3, alpha=0.3, label="the best of ours")
-        for name in [*SHOWN, *(name for name in table if name not in ours)]:
-            style = "-o" if name in ours else "--"
-            axis.loglog(list(table[name]), list(table[name].values()), style, markersize=3, label=name)
-        axis.set(title=title, xlabel="network evaluations", ylabel="RMS error of x0")
-        axis.legend(fontsize=6)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+        axis.loglog(list(lowest), list(lowest.values()), "k-", linewidth=6, alpha=0.2, label="the best of ours")
+        for name in [*SHOWN, *PEERS]:
+            style = "-o" if name in SHOWN else "--"
+            axis.loglog(list(table[name]), list(table[name].values()), style, markersize=4, label=name)
+        axis.set(title=title, xlabel="network evaluations", ylim=(1e-5, 2))
+        axis.set_xticks(list(lowest), [str(budget) for budget in lowest])
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("RMS error of x0")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    figure.savefig(path, dpi=90)
 
 
 def main() -> None:
@@ -203,14 +161,10 @@ def main() -> None:
     same = agreement(first, our_runs(KarrasRho()) | k_runs() | diffusers_runs())
     for pair, difference in same.items():
         print(f"{pair:58}{difference:.1e}")
-    times = overhead()
-    print("\nmilliseconds a step, batch 1, 3x32x32, without the network:")
-    for name, milliseconds in times.items():
-        print(f"{name:34}{milliseconds:8.3f}  {100 * milliseconds / times['unet evaluation']:.1f} % of an evaluation")
     machine = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__, "threads": 1}
     versions = {name: version(name) for name in ("diffusers", "k-diffusion")}
     if options.json:
-        results = {"errors": tables, "agreement": same, "overhead_ms": times}
+        results = {"errors": tables, "agreement": same}
         options.json.write_text(json.dumps({**machine, **versions, **results}, indent=2))
     if options.plot:
         plot(tables, options.plot)

@@ -7,6 +7,7 @@ another sampler: 2 or 3 estimates with ``eta = 1`` are DPM++ 2M and 3M SDE, two 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -63,7 +64,7 @@ class DPMSolverMultistep(Multistep):
     def memory(self) -> int:
         return self.order
 
-    @property
+    @cached_property
     def equation(self) -> Equation:
         return equation_in(self.form, self.eta)
 

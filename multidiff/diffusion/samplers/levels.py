@@ -1,7 +1,7 @@
 """A time of the schedule with its levels of signal and noise, and the one step that exists at every level."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -18,7 +18,9 @@ class Level:
     sigma: Tensor
 
     @classmethod
+    @lru_cache(maxsize=8)  # the end of one step is the start of the next, as one tensor
     def at(cls, schedule: Schedule, t: Tensor) -> "Level":
+        """The level of ``schedule`` at time ``t``."""
         return cls(t, schedule.alpha(t), schedule.sigma(t))
 
     @cached_property

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
@@ -49,7 +49,7 @@ class NoiseMultistep(Multistep):
     def memory(self) -> int:
         return self.order
 
-    @property
+    @cached_property
     def equation(self) -> Equation:
         return equation_in("noise")
 
@@ -116,7 +116,7 @@ class IPNDM(Multistep):
     def memory(self) -> int:
         return self.estimates
 
-    @property
+    @cached_property
     def equation(self) -> Equation:
         return equation_in("noise")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -58,7 +59,7 @@ class UniPC(Multistep):
     def memory(self) -> int:
         return self.predictor_order
 
-    @property
+    @cached_property
     def equation(self) -> Equation:
         return equation_in(self.form)
 
@@ -111,7 +112,7 @@ class SASolver(Multistep):
     def memory(self) -> int:
         return self.predictor_order
 
-    @property
+    @cached_property
     def equation(self) -> Equation:
         return equation_in("data", self.eta)
 
