@@ -12,6 +12,7 @@ from einops import rearrange, reduce
 from PIL import Image
 from torch import Tensor, nn
 
+from multidiff.errors import InputError
 from multidiff.evaluation.encoder import Recipe, Task, trained
 from multidiff.evaluation.features import Extractor, Features, Seen
 from multidiff.evaluation.reference import Reference
@@ -94,16 +95,24 @@ class Rotations(Squares):
 
 
 class Encoder(Features):
-    """A small classifier that learned from the training part of the reference; without classes, from rotations."""
+    """A small classifier that learned from the training part of the reference; without classes, from rotations.
 
-    def __init__(self, cache: str | Path | None = None):
+    Args:
+        steps: of its training, 64 images each.
+        cache: folder for the trained encoder; by default that of the user.
+    """
+
+    def __init__(self, steps: int, cache: str | Path | None = None):
+        if steps < 1:
+            raise InputError(f"an encoder trains for at least 1 step, got steps={steps}")
+        self.recipe = Recipe(steps)
         self.cache = None if cache is None else Path(cache).expanduser()
 
     def extractor(self, reference: Reference, device: torch.device) -> Extractor:
         classified = len(reference.dataset.label_names) > 1
         task = Classes(reference) if classified else Rotations(reference)
         result = trained(
-            task, reference.training, reference.held_out, reference.dataset.content, Recipe(), cache=self.cache
+            task, reference.training, reference.held_out, reference.dataset.content, self.recipe, self.cache
         )
         network = result.network.to(device)
         return Extractor(

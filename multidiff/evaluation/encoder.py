@@ -57,7 +57,7 @@ class Recipe:
     Smith and Topin (2017), https://arxiv.org/abs/1708.07120.
     """
 
-    steps: int = 600
+    steps: int
     batch_size: int = 64
     lr: float = 3e-3
     weight_decay: float = 0.05

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -41,8 +41,8 @@ class Evaluation:
     memorisation: Memorisation
     protocol: dict[str, Any]
 
-    def to_json(self) -> str:
-        """Everything, and nothing that could change from run to run."""
+    def to_json(self, sweeps: Mapping[str, Any] | None = None) -> str:
+        """Everything, with further scores by the setting they were taken at, and nothing that changes with the run."""
         memory = self.memorisation
         record = {
             "format": FORMAT,
@@ -58,9 +58,20 @@ class Evaluation:
                     for sample, real in memory.closest(CLOSEST)
                 ],
             },
+            **({"sweeps": sweeps} if sweeps else {}),
             "protocol": self.protocol,
         }
         return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def require_enough(count: int) -> None:
+    """Refuse to evaluate so few samples that no distance has an error bar.
+
+    Raises:
+        InputError: there are fewer than `FEWEST`.
+    """
+    if count < FEWEST:
+        raise InputError(f"an evaluation needs at least {FEWEST} samples, got {count}")
 
 
 class Evaluator:
@@ -85,8 +96,6 @@ class Evaluator:
         batch_size: int = BLOCK,
         advance: Advance = lambda count: None,
     ):
-        if batch_size < 1:
-            raise InputError(f"the batch size must be at least 1, got {batch_size}")
         self.reference, self.extractor, self.batch_size = reference, extractor, batch_size
         self.processes = processes or Processes()
         self.training = Real(reference, reference.training)
@@ -97,7 +106,8 @@ class Evaluator:
 
     def look(self, source: Source, advance: Advance) -> Seen | None:
         """What the extractor sees in ``source``, on process 0."""
-        return seen(self.extractor, source, self.processes, batch_size=self.batch_size, advance=advance)
+        with self.processes.working():
+            return seen(self.extractor, source, self.processes, batch_size=self.batch_size, advance=advance)
 
     def distances(self, source: Source, advance: Advance = lambda count: None) -> dict[str, float] | None:
         """The quick scores of ``source``, on process 0."""
@@ -114,8 +124,7 @@ class Evaluator:
         Raises:
             InputError: there are too few samples for error bars.
         """
-        if len(source) < FEWEST:
-            raise InputError(f"an evaluation needs at least {FEWEST} samples, got {len(source)}")
+        require_enough(len(source))
         generated = self.look(source, advance)
         if generated is None or self.comparison is None or self._held_out_seen is None:
             return None

@@ -1,8 +1,10 @@
 """Work shared between processes, gathered in the order that one process would have done it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 
@@ -16,6 +18,19 @@ class Processes:
         """The results of all processes by their numbers, on process 0; nothing elsewhere."""
         return mine
 
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """While all processes work, each takes its part of the threads; they would wait for one another otherwise."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(max(1, threads // self.count))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+
     def share(self, numbers: Sequence[int]) -> Sequence[int]:
         """Those of ``numbers`` that this process does."""
         return numbers[self.rank :: self.count]
@@ -26,6 +41,9 @@ class Group(Processes):
 
     def __init__(self) -> None:
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
+
+    def wait(self) -> None:
+        dist.barrier()
 
     def gather(self, mine: dict[int, Any]) -> dict[int, Any]:
         everyone: list[Any] | None = [None] * self.count if self.rank == 0 else None

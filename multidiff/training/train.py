@@ -78,7 +78,13 @@ def train(config: DictConfig) -> Result:
     averaged.prepared(sampling)  # bad settings are refused before anything is written
 
     def export(step: int) -> None:
-        facts = {"data": type(dataset).__name__, "steps": step, "samples_seen": step * _samples_per_step(trainer, data)}
+        facts = {
+            "data": type(dataset).__name__,
+            "seed": settings["seed"],
+            "holdout": settings["loader"]["holdout"],
+            "steps": step,
+            "samples_seen": step * _samples_per_step(trainer, data),
+        }
         model_directory.save(averaged, settings, run_dir / "model", facts)
 
     checkpoints = Checkpoints(run_dir / "checkpoints", config.checkpoint_every, export)
