@@ -6,6 +6,7 @@ modality brings the network and the examples; what is here trains them reproduci
 
 import hashlib
 import json
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +22,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from multidiff.errors import InputError
-from multidiff.files import atomic_directory
 from multidiff.training.cache import default_cache
 
 _FORMAT = 1
@@ -125,9 +125,14 @@ def _train(task: Task, training: Sequence[int], held_out: Sequence[int], recipe:
         _descend(network, task, np.asarray(training), recipe)
     facts = {"task": task.name, "classes": task.class_names, "accuracy": accuracy(network.eval(), task, held_out)}
     try:
-        with atomic_directory(folder) as temporary:
-            save_file(network.state_dict(), temporary / WEIGHTS)
-            (temporary / FACTS).write_text(json.dumps(facts))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as temporary:
+            part = Path(temporary) / folder.name
+            part.mkdir()
+            save_file(network.state_dict(), part / WEIGHTS)
+            (part / FACTS).write_text(json.dumps(facts))
+            if not folder.exists():  # another process may have been faster
+                part.rename(folder)
     except OSError as error:
         raise InputError(f"cannot write the cache {folder}: {error.strerror}; set MULTIDIFF_CACHE elsewhere") from error
 

@@ -15,6 +15,9 @@ from multidiff.evaluation.memorisation import Memorisation
 LOWER_IS_BETTER = frozenset({"frechet_distance", "frechet_distance_infinite", "kernel_distance", "gaussian_distance"})
 """Of the others, more is better, up to what real data scores."""
 
+QUICK = ("frechet_distance", "kernel_distance", "precision", "recall")
+"""What `Comparison.distances` measures."""
+
 
 @dataclass(frozen=True)
 class Score:
