@@ -4,6 +4,7 @@ A config can travel with a downloaded model, so it may name only classes on an a
 """
 
 import importlib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from importlib.metadata import entry_points
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from multidiff.errors import InputError
@@ -56,6 +58,29 @@ def load_option(group: str, name: str) -> dict[str, Any]:
     if name not in options:
         raise InputError(f"no {group} is called {name!r}; there are: {', '.join(options)}")
     return resolved(OmegaConf.load(config_dir() / group / f"{name}.yaml"))
+
+
+def described(group: str, text: str) -> dict[str, Any]:
+    """The config ``group/NAME.yaml`` with changes, from ``NAME KEY=VALUE ...``.
+
+    Raises:
+        InputError: there is no such config, a setting is none of its own, or one that it needs is not given.
+    """
+    name, *changes = shlex.split(text) or [""]
+    options = group_options(group)
+    if name not in options:
+        raise InputError(f"no {group} is called {name!r}; there are: {', '.join(options)}")
+    config = DictConfig(OmegaConf.load(config_dir() / group / f"{name}.yaml"))
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or key not in config or key == "_target_":
+            known = ", ".join(str(key) for key in config if key != "_target_")
+            raise InputError(f"{group} {name}: {change!r} is not KEY=VALUE with a key of: {known}")
+        config[key] = yaml.safe_load(value)
+    missing = [str(key) for key in config if OmegaConf.is_missing(config, key)]
+    if missing:
+        raise InputError(f"{group} {name} needs {', '.join(missing)}: '{name} {missing[0]}=VALUE'")
+    return resolved(config)
 
 
 def resolved(config: Any) -> dict[str, Any]:

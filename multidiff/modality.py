@@ -22,11 +22,13 @@ class Modality(ABC, Generic[Artifact]):
         name: as in configs and entry points.
         suffixes: of the files that ``read`` accepts, lower case; the first is what ``write`` defaults to.
         channels: C of the tensors ``(C, *size)``.
+        features: the option of the group ``features`` that evaluation takes by default.
     """
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
     channels: int
+    features: ClassVar[str | None] = None
 
     @abstractmethod
     def read(self, path: Path) -> Artifact:
@@ -47,6 +49,14 @@ class Modality(ABC, Generic[Artifact]):
     @abstractmethod
     def preview(self, artifacts: Sequence[Artifact]) -> Image:
         """One picture by which a person can judge the samples."""
+
+    def folder(self, root: Path, shape: Sequence[int]) -> dict[str, Any]:
+        """The config of a data set of the files below ``root``, as samples of ``shape``.
+
+        Raises:
+            InputError: the modality has none.
+        """
+        raise InputError(f"{root}: {self.name}s are not evaluated against a folder; name a data config")
 
 
 def modality_names() -> list[str]:

@@ -28,6 +28,7 @@ class ImageModality(Modality[Image.Image]):
 
     name: ClassVar[str] = "image"
     suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
+    features: ClassVar[str | None] = "encoder"
 
     def __init__(self, channels: int):
         if channels not in MODES:
@@ -52,6 +53,9 @@ class ImageModality(Modality[Image.Image]):
 
     def preview(self, artifacts: Sequence[Image.Image]) -> Image.Image:
         return contact_sheet(artifacts)
+
+    def folder(self, root: Path, shape: Sequence[int]) -> dict[str, Any]:
+        return {"_target_": "modalities.image.data.ImageFolder", "root": str(root), "size": list(shape[1:])}
 
 
 def to_pixels(image: Image.Image) -> np.ndarray:

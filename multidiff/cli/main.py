@@ -80,6 +80,55 @@ def sample(
 
 
 @app.command()
+def evaluate(
+    data: Annotated[str, typer.Option(help="Real data: a folder, or a data config, as 'idx root=MNIST'.")],
+    model: Annotated[str | None, typer.Argument(help="A run directory or a model directory.")] = None,
+    generated: Annotated[Path | None, typer.Option(help="Instead of a model: a folder of samples.")] = None,
+    modality: Annotated[str, typer.Option(help="Of --generated: 'image channels=1' for gray.")] = "image",
+    features: Annotated[
+        str | None, typer.Option(help="encoder, inception, dinov2, clip, as 'inception weights=FILE'.")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="How many samples are scored.")] = 2000,
+    sampler: Annotated[str | None, typer.Option(help="Numerical method; by default the model's own.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of the sampler.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="How closely to follow the condition; 1 is off.")] = None,
+    guidance_rule: Annotated[str | None, typer.Option(help="cfg, cfg_rescaled, cfg_interval or apg.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Samples in memory at once; changes no digit.")] = 64,
+    holdout: Annotated[
+        float | None, typer.Option(help="Fraction of the data held out of training; of a model, its own.")
+    ] = None,
+    split_seed: Annotated[int | None, typer.Option(help="That chose what was held out; of a model, its own.")] = None,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Also score other steps and guidance scales.")] = False,
+    processes: Annotated[int, typer.Option(help="That share the work; changes no digit. torchrun does it too.")] = 1,
+    json: Annotated[Path | None, typer.Option(help="File for scores and protocol.")] = None,
+    report: Annotated[Path | None, typer.Option(help="File for a page with pictures and plots.")] = None,
+) -> None:
+    """Score a model, or samples in a folder, against real data."""
+    from multidiff.cli.evaluate import Request, run  # noqa: PLC0415
+
+    run(
+        Request(
+            model=model,
+            generated=generated,
+            data=data,
+            modality=modality,
+            features=features,
+            samples=samples,
+            changes={"sampler": sampler, "steps": steps, "guidance": guidance, "guidance_rule": guidance_rule},
+            seed=seed,
+            batch_size=batch_size,
+            holdout=holdout,
+            split_seed=split_seed,
+            sweep=sweep,
+            processes=processes,
+            json=json,
+            report=report,
+        )
+    )
+
+
+@app.command()
 def samplers() -> None:
     """List the samplers, with their order, their cost and when to use each."""
     from multidiff.cli.samplers import run  # noqa: PLC0415

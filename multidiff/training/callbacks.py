@@ -1,7 +1,9 @@
-"""Previews, speed, and a stop when asked."""
+"""What a callback may know of its run; previews, speed, and a stop when asked."""
 
 import signal
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -12,6 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from multidiff.files import atomic_path
 from multidiff.pipeline import Pipeline
+from multidiff.training.dataset import Dataset
 
 
 def step_done(trainer: L.Trainer, batch_idx: int) -> bool:
@@ -19,7 +22,38 @@ def step_done(trainer: L.Trainer, batch_idx: int) -> bool:
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
-class Previews(L.Callback):
+@dataclass(frozen=True)
+class Run:
+    """What callbacks may know of the run that they are part of.
+
+    Attributes:
+        pipeline: samples the averaged model as it is at the moment.
+        conditions: labels or captions of the data that the model can be asked for; one None without any.
+        dataset: the training data.
+        holdout: fraction of it that is held out.
+        seed: that chose which.
+        run_dir: of the run.
+        save: writes the averaged model into a folder, with the step and further facts.
+    """
+
+    pipeline: Pipeline
+    conditions: list[str | None]
+    dataset: Dataset
+    holdout: float
+    seed: int
+    run_dir: Path
+    save: Callable[[Path, int, Mapping[str, Any]], None]
+
+
+class RunCallback(L.Callback):
+    """A callback that is told of its run before training."""
+
+    def attach(self, run: Run) -> None:
+        """Take from ``run`` what is needed."""
+        raise NotImplementedError
+
+
+class Previews(RunCallback):
     """Samples the averaged model now and then, always from the same seeds.
 
     Args:
@@ -34,11 +68,11 @@ class Previews(L.Callback):
         self.folder = Path()
         self.conditions: list[str | None] = []
 
-    def attach(self, pipeline: Pipeline, conditions: list[str | None], folder: Path) -> None:
-        """Say what to sample, with which conditions, and where the pictures go."""
-        self.pipeline = pipeline
-        self.conditions = [conditions[i % len(conditions)] for i in range(self.count)]
-        self.folder = folder
+    def attach(self, run: Run) -> None:
+        """Sample what the run trains, under its conditions in turn; pictures go into ``RUN_DIR/previews``."""
+        self.pipeline = run.pipeline
+        self.conditions = [run.conditions[i % len(run.conditions)] for i in range(self.count)]
+        self.folder = run.run_dir / "previews"
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from multidiff.errors import InputError
 from multidiff.training.dataset import Dataset
+from multidiff.training.split import split
 
 
 class Batches:
@@ -93,18 +94,12 @@ class DataModule(L.LightningDataModule):
 
     def __init__(self, dataset: Dataset, *, batch_size: int, workers: int, holdout: float, seed: int):
         super().__init__()
-        if not 0 < holdout < 1:
-            raise InputError(f"loader.holdout is the fraction of data that validates, between 0 and 1, got {holdout}")
         if batch_size < 1 or workers < 0:
             raise InputError(
                 f"loader.batch_size must be at least 1 and loader.workers at least 0, got {batch_size} and {workers}"
             )
-        if len(dataset) < 2:
-            raise InputError(f"training needs at least 2 samples, one to hold out, and there are {len(dataset)}")
-        order = np.random.default_rng(seed).permutation(len(dataset))
-        held_out = min(max(1, round(holdout * len(dataset))), len(dataset) - 1)
         self.dataset = dataset
-        self.validation, self.training = sorted(order[:held_out].tolist()), sorted(order[held_out:].tolist())
+        self.training, self.validation = split(len(dataset), holdout, seed)
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
 
     def train_dataloader(self) -> DataLoader[Any]:

@@ -15,12 +15,14 @@ class Dataset(ABC):
         labels: class index of each sample, ``(N,)``, or None.
         label_names: name of each class.
         captions: a text for each sample, or None.
+        content: hex hash of all samples and of what is known of them.
     """
 
     shape: tuple[int, ...]
     labels: Sequence[int] | None = None
     label_names: tuple[str, ...] = ()
     captions: Sequence[str] | None = None
+    content: str
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from multidiff.files import atomic_path
 from multidiff.model import MODEL_GROUPS, build_model
 from multidiff.pipeline import Pipeline
 from multidiff.sampling import Sampling
-from multidiff.training.callbacks import GracefulStop, Previews, Throughput
+from multidiff.training.callbacks import GracefulStop, Run, RunCallback, Throughput
 from multidiff.training.checkpoints import AtomicCheckpointIO, Checkpoints, newest_checkpoint
 from multidiff.training.datamodule import DataModule
 from multidiff.training.dataset import Dataset
@@ -77,17 +78,25 @@ def train(config: DictConfig) -> Result:
     averaged = Pipeline(module.ema.model, modality, dataset.shape, sampling)  # type: ignore[arg-type]
     averaged.prepared(sampling)  # bad settings are refused before anything is written
 
-    def export(step: int) -> None:
-        facts = {"data": type(dataset).__name__, "steps": step, "samples_seen": step * _samples_per_step(trainer, data)}
-        model_directory.save(averaged, settings, run_dir / "model", facts)
+    def save(directory: Path, step: int, known: Mapping[str, Any]) -> None:
+        facts = {
+            "data": type(dataset).__name__,
+            "seed": settings["seed"],
+            "holdout": settings["loader"]["holdout"],
+            "steps": step,
+            "samples_seen": step * _samples_per_step(trainer, data),
+            **known,
+        }
+        model_directory.save(averaged, settings, directory, facts)
 
+    export = partial(save, run_dir / "model", known={})
     checkpoints = Checkpoints(run_dir / "checkpoints", config.checkpoint_every, export)
     callbacks = [*instantiate_all(config.callbacks), GracefulStop(), Throughput(), Progress(), checkpoints]
+    conditions = _conditions(dataset, module.model.conditioner.reads)
+    run = Run(averaged, conditions, dataset, settings["loader"]["holdout"], settings["seed"], run_dir, save)
     for callback in callbacks:
-        if isinstance(callback, Previews):
-            callback.attach(
-                averaged, _preview_conditions(dataset, module.model.conditioner.reads), run_dir / "previews"
-            )
+        if isinstance(callback, RunCallback):
+            callback.attach(run)
     if checkpoint:
         _check_same_run(run_dir, settings)
     trainer = _trainer(
@@ -178,7 +187,7 @@ def _module(settings: dict[str, Any], modality: Any) -> DiffusionModule:
     )
 
 
-def _preview_conditions(dataset: Dataset, reads: str | None) -> list[str | None]:
+def _conditions(dataset: Dataset, reads: str | None) -> list[str | None]:
     choices = {"label": dataset.label_names, "caption": dataset.captions, None: None}[reads]
     return list(choices) if choices else [None]
 

@@ -1,0 +1,187 @@
+"""What the quality benchmarks share: contenders that train for so many seconds on the same data, and their scores."""
+
+import json
+import platform
+import statistics
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from modalities.image.modality import ImageModality
+from multidiff.configuration import compose, described, instantiate, resolved
+from multidiff.evaluation.evaluation import Evaluator
+from multidiff.evaluation.reference import Reference
+from multidiff.evaluation.sources import Source
+from multidiff.model import build_model
+from multidiff.pipeline import Pipeline
+from multidiff.sampling import Sampling
+from multidiff.training.ema import EMA
+
+CLIP = 1.0
+"""Norm that all gradients are clipped to."""
+
+
+class Contender(ABC):
+    """A generator of images: how it trains and how it samples.
+
+    Attributes:
+        batch_size: images a step.
+        network: what is trained; its parameters are what it is sized by.
+    """
+
+    batch_size: int
+    network: nn.Module
+
+    @abstractmethod
+    def step(self, x0: Tensor) -> None:
+        """One training step on ``x0``, ``(B, C, H, W)`` in [-1, 1]."""
+
+    @abstractmethod
+    def sample(self, n: int, seed: int) -> Tensor:
+        """``(n, C, H, W)`` in about [-1, 1]."""
+
+
+class Ours(Contender):
+    """This project, as an experiment configures it, without a condition."""
+
+    def __init__(self, modality: ImageModality, shape: tuple[int, ...], overrides: list[str], steps: int, seed: int):
+        torch.manual_seed(seed)
+        settings = resolved(compose([*overrides, "run_dir=unused", "data=digits", "conditioning=none"]))
+        self.network = build_model(settings, modality)
+        self.ema = EMA(self.network, instantiate(settings["ema"]))
+        self.loss = instantiate(settings["loss"])
+        self.optimizer = instantiate(settings["optimizer"], params=list(self.network.parameters()))
+        self.warmup, self.lr, self.done = settings["warmup_steps"], settings["optimizer"]["lr"], 0
+        self.batch_size = settings["loader"]["batch_size"]
+        self.generator = torch.Generator().manual_seed(seed)
+        sampling = Sampling(settings["sampler"]).changed(steps=steps)
+        self.pipeline = Pipeline(self.ema.model, modality, shape, sampling)  # type: ignore[arg-type]
+
+    def step(self, x0: Tensor) -> None:
+        self.done += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * min(1, self.done / max(1, self.warmup))
+        self.optimizer.zero_grad()
+        self.loss(self.network.denoiser, x0, None, self.generator).mean().backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        self.optimizer.step()
+        self.ema.update(self.network)
+
+    def sample(self, n: int, seed: int) -> Tensor:
+        return self.pipeline.sample_tensor([seed * 1_000_003 + i for i in range(n)], [None] * n, self.pipeline.sampling)
+
+
+class Tensors(Source):
+    """Samples that are there already, ``(N, C, H, W)``."""
+
+    def __init__(self, modality: ImageModality, x: Tensor):
+        self.modality, self.x, self.asked = modality, x, [None] * len(x)
+
+    def block(self, number: int) -> list[Any]:
+        return [self.modality.to_artifact(self.x[row]) for row in self.rows(number)]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Data, features, and how long everyone trains.
+
+    Attributes:
+        reference: the data; everyone trains on its training part.
+        evaluator: of everyone's samples.
+        images: the training part, ``(N, C, H, W)``.
+        samples: how many everyone draws.
+        out: folder for pictures.
+    """
+
+    reference: Reference
+    evaluator: Evaluator
+    images: Tensor
+    samples: int
+    out: Path
+
+    @classmethod
+    def on(cls, data: str, modality: str, features: str, samples: int, out: Path) -> "Contest":
+        """On the data that ``NAME KEY=VALUE ...`` describes."""
+        kind: ImageModality = instantiate(described("modality", modality))
+        reference = Reference(kind, instantiate(described("data", data), modality=kind), holdout=0.1, seed=0)
+        extractor = instantiate(described("features", features)).extractor(reference, torch.device("cpu"))
+        print(f"{extractor.name}: {dict(extractor.facts)}")
+        images = torch.stack([reference.dataset.x0(i, np.random.default_rng(i)) for i in reference.training])
+        out.mkdir(parents=True, exist_ok=True)
+        return cls(reference, Evaluator(reference, extractor), images, samples, out)
+
+    @property
+    def modality(self) -> ImageModality:
+        return self.reference.modality  # type: ignore[return-value]
+
+    def run(self, name: str, contender: Contender, seconds: float, seed: int = 0) -> dict[str, Any]:
+        """Train for ``seconds``, sample, save a picture, score."""
+        steps, took = self._train(contender, seconds, seed)
+        x = torch.cat([contender.sample(64, seed * 1000 + i) for i in range(-(-self.samples // 64))])[: self.samples]
+        source = Tensors(self.modality, x.float().nan_to_num(0))
+        self.modality.preview(source.first(64)).save(self.out / f"{name.replace(' ', '_').replace(',', '')}.png")
+        evaluation = self.evaluator.evaluate(source, {"name": name})
+        assert evaluation is not None
+        figures = {
+            "parameters": sum(parameter.numel() for parameter in contender.network.parameters()),
+            "seconds": took,
+            "steps": steps,
+            "samples_per_second": steps * contender.batch_size / took,
+            "milliseconds_an_image": milliseconds(lambda: contender.sample(64, seed)) / 64,
+            "finite": bool(x.isfinite().all()),
+            **{score: result.value for score, result in evaluation.scores.items()},
+        }
+        shown = ("parameters", "samples_per_second", "milliseconds_an_image", "frechet_distance", "precision", "recall")
+        print(f"{name:44}" + "".join(f"{figure} {figures[figure]:.4g}  " for figure in shown))
+        return figures
+
+    def floor(self) -> dict[str, float]:
+        """What the held-out real images score."""
+        evaluation = self.evaluator.evaluate(self.evaluator.held_out, {})
+        assert evaluation is not None
+        return {name: score.value for name, score in evaluation.scores.items()}
+
+    def _train(self, contender: Contender, seconds: float, seed: int) -> tuple[int, float]:
+        random = np.random.default_rng(seed)
+        contender.network.train()
+        steps, began = 0, time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            contender.step(self.images[random.integers(len(self.images), size=contender.batch_size)])
+            steps += 1
+        return steps, time.perf_counter() - began
+
+
+def milliseconds(function: Callable[[], Any], rounds: int = 3) -> float:
+    """The median duration of a call, after one to warm up."""
+    durations = []
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        function()
+        durations.append(1000 * (time.perf_counter() - began))
+    return statistics.median(durations[1:])
+
+
+def environment(*packages: str) -> dict[str, Any]:
+    """What the figures depend on."""
+    return {
+        "machine": platform.processor() or platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **{name: version(name) for name in packages},
+        "dtype": "float32",
+    }
+
+
+def write(path: Path | None, record: dict[str, Any]) -> None:
+    if path:
+        path.write_text(json.dumps(record, indent=2) + "\n")

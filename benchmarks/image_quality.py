@@ -1,0 +1,196 @@
+"""Quality of images after the same seconds of training: ours, diffusers, and lucidrains' denoising-diffusion-pytorch.
+
+Everyone trains without a condition on the same images, in one process, one after another, on an otherwise idle machine;
+parameters are matched within 15 %. Each peer runs twice: with the batch size and learning rate that its own documents
+give, and with ours. Ours runs for half of the seconds and for all of them. Look at the pictures in --out before you
+believe a score.
+
+    python benchmarks/image_quality.py --seconds 120 --json quality.json --plot quality.png --out quality
+    python benchmarks/image_quality.py --data 'idx root=MNIST' --ours-config 'experiment=image/digits backbone=unet'
+    python benchmarks/image_quality.py --ablation 'edm: schedule=karras prediction=edm loss=edm' --no-peers
+"""
+
+import argparse
+import io
+from collections.abc import Callable
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import ema_pytorch
+import matplotlib as mpl
+import torch
+from contest import CLIP, Contender, Contest, Ours, environment, write
+from denoising_diffusion_pytorch import GaussianDiffusion, Unet
+from torch import Tensor, nn
+
+TOLERANCE = 0.15
+PLOTTED = ("frechet_distance", "kernel_distance", "precision", "recall", "samples_per_second", "milliseconds_an_image")
+
+
+class Diffusers(Contender):
+    """UNet2DModel with DDPM training, linear betas and epsilon prediction; DPM++ 2M; the EMA of its example script."""
+
+    def __init__(self, shape: tuple[int, ...], size: int, steps: int, batch_size: int, lr: float):
+        torch.manual_seed(0)
+        channels, side, _ = shape
+        coarse = len(levels_of(side)) - 1
+        self.network: Any = diffusers.UNet2DModel(
+            sample_size=side,
+            in_channels=channels,
+            out_channels=channels,
+            block_out_channels=tuple(size * factor for factor in levels_of(side)),
+            norm_num_groups=4,
+            down_block_types=("DownBlock2D",) + ("AttnDownBlock2D",) * coarse,
+            up_block_types=("AttnUpBlock2D",) * coarse + ("UpBlock2D",),
+        )
+        self.ema = diffusers.training_utils.EMAModel(
+            self.network.parameters(), decay=0.9999, use_ema_warmup=True, power=0.75
+        )
+        self.scheduler = diffusers.DDPMScheduler(1000, beta_schedule="linear")
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr, betas=(0.95, 0.999), weight_decay=1e-6)
+        self.warmup, self.lr, self.done = 500, lr, 0
+        self.shape, self.steps, self.batch_size = shape, steps, batch_size
+
+    def step(self, x0: Tensor) -> None:
+        self.done += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * min(1, self.done / self.warmup)
+        noise, t = torch.randn_like(x0), torch.randint(1000, (len(x0),))
+        self.optimizer.zero_grad()
+        output = self.network(self.scheduler.add_noise(x0, noise, t), t).sample
+        (output - noise).square().mean().backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        self.optimizer.step()
+        self.ema.step(self.network.parameters())
+
+    @torch.no_grad()
+    def sample(self, n: int, seed: int) -> Tensor:
+        self.network.eval()
+        self.ema.store(self.network.parameters())
+        self.ema.copy_to(self.network.parameters())
+        scheduler = diffusers.DPMSolverMultistepScheduler.from_config(self.scheduler.config)
+        scheduler.set_timesteps(self.steps)
+        x = torch.randn(n, *self.shape, generator=torch.Generator().manual_seed(seed))
+        for t in scheduler.timesteps:
+            x = scheduler.step(self.network(x, t).sample, t, x).prev_sample
+        self.ema.restore(self.network.parameters())
+        return x
+
+
+class Lucidrains(Contender):
+    """Unet and GaussianDiffusion with their defaults (velocity, sigmoid betas), EMA and Adam of its Trainer; DDIM."""
+
+    def __init__(self, shape: tuple[int, ...], size: int, steps: int, batch_size: int, lr: float):
+        torch.manual_seed(0)
+        channels, side, _ = shape
+        network = Unet(size, dim_mults=levels_of(side), channels=channels)
+        self.network = GaussianDiffusion(network, image_size=side, sampling_timesteps=steps)
+        self.ema = ema_pytorch.EMA(self.network, beta=0.995, update_every=10)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr, betas=(0.9, 0.99))
+        self.batch_size = batch_size
+
+    def step(self, x0: Tensor) -> None:
+        self.optimizer.zero_grad()
+        self.network((x0 + 1) / 2).backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        self.optimizer.step()
+        self.ema.update()
+
+    @torch.no_grad()
+    def sample(self, n: int, seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        self.ema.ema_model.eval()
+        with redirect_stderr(io.StringIO()):  # its progress bars cannot be turned off
+            return 2 * self.ema.ema_model.sample(batch_size=n) - 1
+
+
+def levels_of(side: int) -> tuple[int, ...]:
+    """Widths of the levels, relative to the first: two for tiny images, three for others."""
+    return (1, 2) if side <= 8 else (1, 2, 4)
+
+
+def parameters(contender: Contender) -> int:
+    return sum(parameter.numel() for parameter in contender.network.parameters())
+
+
+def matched(make: Callable[[int], Contender], target: int) -> int:
+    """The size whose parameters come nearest to ``target``, which they must within `TOLERANCE`."""
+    counts: dict[int, int] = {}
+    for size in range(8, 257, 4):
+        counts[size] = parameters(make(size))
+        if counts[size] > target:
+            break
+    size = min(counts, key=lambda size: abs(counts[size] - target))
+    if abs(counts[size] / target - 1) > TOLERANCE:
+        raise SystemExit(f"no size comes within {TOLERANCE:.0%} of {target} parameters; the nearest has {counts[size]}")
+    return size
+
+
+def plot(results: dict[str, dict[str, Any]], floor: dict[str, float], path: Path) -> None:
+    mpl.use("Agg")
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(14, 6), layout="constrained")
+    for axis, name in zip(figure.subplots(2, 3).flat, PLOTTED, strict=True):
+        axis.barh(list(results), [result[name] for result in results.values()])
+        if name in floor:
+            axis.axvline(floor[name], color="black", linestyle=":", label="real, held out")
+            axis.legend(fontsize=7)
+        axis.set_title(name.replace("_", " "))
+        axis.tick_params(labelsize=7)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="digits", help="as multidiff evaluate --data, by name")
+    parser.add_argument("--modality", default="image channels=1")
+    parser.add_argument("--features", default="encoder")
+    parser.add_argument("--ours-config", default="experiment=image/digits", help="overrides of the training config")
+    parser.add_argument("--ablation", action="append", default=[], help="'NAME: OVERRIDES', a further variant of ours")
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--seconds", type=float, default=120, help="of training, each")
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=20, help="of every sampler")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("quality"), help="folder for the pictures")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+
+    contest = Contest.on(options.data, options.modality, options.features, options.samples, options.out)
+    shape = tuple(contest.reference.dataset.shape)
+
+    def ours(overrides: str = "") -> Ours:
+        words = [*options.ours_config.split(), *overrides.split()]
+        return Ours(contest.modality, shape, words, options.steps, seed=0)
+
+    results = {
+        "ours, half the seconds": contest.run("ours, half the seconds", ours(), options.seconds / 2),
+        "ours": contest.run("ours", ours(), options.seconds),
+    }
+    for variant in options.ablation:
+        name, _, overrides = variant.partition(":")
+        results[name] = contest.run(name, ours(overrides), options.seconds)
+    if not options.no_peers:
+        mine = ours()
+        for name, kind in (("diffusers", Diffusers), ("denoising-diffusion-pytorch", Lucidrains)):
+            size = matched(lambda size, kind=kind: kind(shape, size, options.steps, 16, 1e-4), parameters(mine))
+            for setting, batch_size, lr in (("its settings", 16, 1e-4), ("our settings", mine.batch_size, mine.lr)):
+                title = f"{name}, {setting}"
+                contender = kind(shape, size, options.steps, batch_size, lr)
+                results[title] = contest.run(title, contender, options.seconds)
+    floor = contest.floor()
+    print(f"{'real, held out':44}" + "".join(f"{name} {floor[name]:.4g}  " for name in PLOTTED[:4]))
+    versions = environment("diffusers", "denoising-diffusion-pytorch")
+    settings = {name: str(value) for name, value in vars(options).items()}
+    write(options.json, {"environment": versions, "settings": settings, "results": results, "real": floor})
+    if options.plot:
+        plot(results, floor, options.plot)
+
+
+if __name__ == "__main__":
+    main()

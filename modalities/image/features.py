@@ -1,0 +1,164 @@
+"""Features of images that need no download: a small network, trained on the reference data alone."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange, reduce
+from PIL import Image
+from torch import Tensor, nn
+
+from multidiff.errors import InputError
+from multidiff.evaluation.encoder import Recipe, Task, trained
+from multidiff.evaluation.features import Extractor, Features, Seen
+from multidiff.evaluation.reference import Reference
+from multidiff.modality import Modality
+from multidiff.nn.norm import group_norm
+
+LARGEST = 64
+"""Pixels of the square that larger images are shrunk to."""
+
+TURNS = ("0", "90", "180", "270")
+
+
+class SmallNetwork(nn.Module):
+    """A convolutional classifier of squares: three sizes, two layers each, and the mean over what is left.
+
+    ``(B, channels, side, side)`` to features ``(B, 128)`` and logits ``(B, classes)``.
+    """
+
+    def __init__(self, channels: int, classes: int, side: int):
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = channels
+        for width, stride in ((32, 2 if side > 32 else 1), (64, 2), (128, 2)):
+            for step in (stride, 1):
+                layers += [nn.Conv2d(before, width, 3, stride=step, padding=1), group_norm(width), nn.SiLU()]
+                before = width
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(before, classes)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = reduce(self.layers(x), "b c h w -> b c", "mean")
+        return features, self.head(features)
+
+
+class Squares(Task):
+    """The reference's images, as squares of at most `LARGEST` pixels."""
+
+    def __init__(self, reference: Reference):
+        self.reference = reference
+        self.channels, height, width = reference.dataset.shape
+        self.side = min(LARGEST, max(height, width))
+
+    def network(self) -> nn.Module:
+        return SmallNetwork(self.channels, len(self.class_names), self.side)
+
+    def images(self, indices: Sequence[int], random: np.random.Generator | None) -> Tensor:
+        """Samples ``(B, C, S, S)``, moved by up to an eighth of their side if ``random`` is given."""
+        images = [self.reference.artifact(i) for i in indices]
+        x = squares(images, self.reference.modality, self.side)
+        return x if random is None else moved(x, random)
+
+
+class Classes(Squares):
+    """To tell the classes of the data apart."""
+
+    name = "telling the classes apart"
+
+    def __init__(self, reference: Reference):
+        super().__init__(reference)
+        self.class_names = reference.dataset.label_names
+        self.labels = np.asarray(reference.dataset.labels)
+
+    def examples(self, indices: Sequence[int], random: np.random.Generator | None) -> tuple[Tensor, Tensor]:
+        return self.images(indices, random), torch.from_numpy(self.labels[list(indices)]).long()
+
+
+class Rotations(Squares):
+    """To tell by how many quarters an image was turned, which takes knowing what is in it.
+
+    Gidaris et al. (2018), https://arxiv.org/abs/1803.07728.
+    """
+
+    name = "telling by which of four angles an image was turned"
+    class_names = TURNS
+
+    def examples(self, indices: Sequence[int], random: np.random.Generator | None) -> tuple[Tensor, Tensor]:
+        x = self.images(indices, random)
+        turns = torch.arange(len(x)) % 4
+        return torch.stack([torch.rot90(image, int(k), (1, 2)) for image, k in zip(x, turns, strict=True)]), turns
+
+
+class Encoder(Features):
+    """A small classifier that learned from the training part of the reference; without classes, from rotations.
+
+    Args:
+        steps: of its training, 64 images each.
+        cache: folder for the trained encoder; by default that of the user.
+    """
+
+    def __init__(self, steps: int, cache: str | Path | None = None):
+        if steps < 1:
+            raise InputError(f"an encoder trains for at least 1 step, got steps={steps}")
+        self.recipe = Recipe(steps)
+        self.cache = None if cache is None else Path(cache).expanduser()
+
+    def extractor(self, reference: Reference, device: torch.device) -> Extractor:
+        classified = len(reference.dataset.label_names) > 1
+        task = Classes(reference) if classified else Rotations(reference)
+        result = trained(
+            task, reference.training, reference.held_out, reference.dataset.content, self.recipe, self.cache
+        )
+        network = result.network.to(device)
+        return Extractor(
+            "encoder",
+            result.sha256,
+            f"antialiased resize to a square of {task.side} pixels where it is not one; levels to [-1, 1]",
+            partial(_look, network, device, reference.modality, task.side, classified),
+            task.class_names if classified else (),
+            {"learned": task.name, "accuracy on held-out data": result.accuracy},
+        )
+
+
+@torch.no_grad()
+def _look(
+    network: nn.Module,
+    device: torch.device,
+    modality: Modality[Any],
+    side: int,
+    classified: bool,
+    images: Sequence[Image.Image],
+) -> Seen:
+    features, logits = network(squares(images, modality, side).to(device))
+    return Seen(features.cpu(), logits.argmax(dim=1).cpu() if classified else None)
+
+
+def squares(images: Sequence[Image.Image], modality: Modality[Any], side: int) -> Tensor:
+    """``(B, C, side, side)`` in [-1, 1]; what has another size is resized (Lanczos, antialiased)."""
+    fitting = (
+        image if image.size == (side, side) else image.resize((side, side), Image.Resampling.LANCZOS)
+        for image in images
+    )
+    return torch.stack([modality.to_tensor(image) for image in fitting])
+
+
+def moved(x: Tensor, random: np.random.Generator) -> Tensor:
+    """``(B, C, S, S)``, each moved by up to an eighth of its side, its edges repeated."""
+    reach = max(1, x.shape[-1] // 8)
+    padded = F.pad(x, (reach, reach, reach, reach), mode="replicate")
+    offsets = random.integers(2 * reach + 1, size=(len(x), 2)).tolist()
+    side = x.shape[-1]
+    return torch.stack([p[:, i : i + side, j : j + side] for p, (i, j) in zip(padded, offsets, strict=True)])
+
+
+def rgb_levels(images: Sequence[Image.Image], side: int | None = None) -> Tensor:
+    """``(B, 3, H, W)`` in uint8, resized to ``side`` (bicubic, antialiased) where one is given."""
+    converted = (image.convert("RGB") for image in images)
+    fitting = (image if side is None else image.resize((side, side), Image.Resampling.BICUBIC) for image in converted)
+    pixels = np.stack([np.asarray(image) for image in fitting])
+    return rearrange(torch.from_numpy(pixels), "b h w c -> b c h w").contiguous()

@@ -1,0 +1,195 @@
+"""multidiff evaluate: scores with the protocol that they hold under, as a table, as JSON, and as a page."""
+
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Unpack
+
+import torch
+import torch.distributed as dist
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from multidiff.cli.subject import data_of, subject_of
+from multidiff.configuration import described, instantiate
+from multidiff.errors import InputError
+from multidiff.evaluation.evaluation import Evaluation, Evaluator, require_enough
+from multidiff.evaluation.features import Extractor, Features
+from multidiff.evaluation.processes import Group, Processes
+from multidiff.evaluation.reference import Reference
+from multidiff.evaluation.report import Sweep, page
+from multidiff.evaluation.scores import LOWER_IS_BETTER
+from multidiff.evaluation.sources import Drawn, Source
+from multidiff.files import atomic_path
+from multidiff.pipeline import Changes
+
+SWEPT_STEPS = (4, 8, 16, 32, 64)
+SWEPT_GUIDANCE = (1.0, 1.5, 2.0, 3.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for; its help explains each."""
+
+    model: str | None
+    generated: Path | None
+    data: str
+    modality: str
+    features: str | None
+    samples: int
+    changes: Changes
+    seed: int
+    batch_size: int
+    holdout: float | None
+    split_seed: int | None
+    sweep: bool
+    processes: int
+    json: Path | None
+    report: Path | None
+
+
+def run(request: Request) -> None:
+    """Evaluate, alone, with processes of our own, or as one of those that torchrun started."""
+    if (request.model is None) == (request.generated is None):
+        raise InputError("give either a MODEL to draw samples from, or --generated DIR with samples that are there")
+    if request.processes < 1 or request.batch_size < 1:
+        wrong = "--processes" if request.processes < 1 else "--batch-size"
+        raise InputError(f"{wrong} must be at least 1, got {min(request.processes, request.batch_size)}")
+    require_enough(request.samples)
+    if request.sweep and request.model is None:
+        raise InputError("--sweep draws samples at several settings, so it needs a MODEL")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        with _joined("env://", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])):
+            evaluate(request, Group())
+    elif request.processes > 1:
+        _with_children(request)
+    else:
+        evaluate(request, Processes())
+
+
+def evaluate(request: Request, processes: Processes) -> None:
+    """Evaluate as one of ``processes``; process 0 writes and prints."""
+    subject = subject_of(request.model, request.generated, request.modality, _device(processes.rank))
+    reference = Reference(
+        subject.modality,
+        data_of(request.data, subject),
+        subject.holdout if request.holdout is None else request.holdout,
+        subject.split_seed if request.split_seed is None else request.split_seed,
+    )
+    source, facts = subject.source(reference, request.samples, request.seed, **request.changes)
+    require_enough(len(source))
+    extractor = _extractor(request, reference, processes)
+    sweeps = _swept(source) if request.sweep and isinstance(source, Drawn) else {}
+    rounds = 1 + sum(len(points) for points in sweeps.values())
+    total = len(source) * rounds + len(reference.training) + len(reference.held_out)
+    with Progress(transient=True, disable=processes.rank > 0) as progress:
+        task = progress.add_task("evaluating", total=total)
+
+        def advance(count: int) -> None:
+            progress.advance(task, count)
+
+        evaluator = Evaluator(reference, extractor, processes, batch_size=request.batch_size, advance=advance)
+        evaluation = evaluator.evaluate(source, facts, advance)
+        curves: dict[str, Sweep] = {
+            setting: {value: evaluator.distances(point, advance) or {} for value, point in points.items()}
+            for setting, points in sweeps.items()
+        }
+    if evaluation is None:
+        return
+    _show(evaluation)
+    if request.json:
+        with atomic_path(request.json) as path:
+            path.write_text(evaluation.to_json(curves))
+    if request.report:
+        with atomic_path(request.report) as path:
+            path.write_text(page(f"Evaluation of {subject.name}", evaluation, evaluator, source, curves))
+        print(f"report in {request.report}")
+
+
+def _extractor(request: Request, reference: Reference, processes: Processes) -> Extractor:
+    asked = request.features or reference.modality.features
+    if asked is None:
+        raise InputError(f"{reference.modality.name}s have no features of their own: say which with --features")
+    features: Features = instantiate(described("features", asked))
+    device = _device(processes.rank)
+    if processes.rank:
+        processes.wait()  # process 0 trains and caches what must be trained
+        return features.extractor(reference, device)
+    extractor = features.extractor(reference, device)
+    for name, fact in extractor.facts.items():
+        print(f"{extractor.name}: {name} {fact:.1%}" if isinstance(fact, float) else f"{extractor.name}: {name} {fact}")
+    processes.wait()
+    return extractor
+
+
+def _swept(source: Drawn) -> dict[str, dict[float, Source]]:
+    def changed(**changes: Unpack[Changes]) -> Source:
+        return Drawn(source.pipeline, source.sampling.changed(**changes), source.asked, source.seed)
+
+    sweeps: dict[str, dict[float, Source]] = {"steps": {steps: changed(steps=steps) for steps in SWEPT_STEPS}}
+    if any(source.asked):
+        sweeps["guidance"] = {scale: changed(guidance=scale) for scale in SWEPT_GUIDANCE}
+    return sweeps
+
+
+def _show(evaluation: Evaluation) -> None:
+    count = next(iter(evaluation.scores.values())).count
+    table = Table("score", "all samples", f"first {count}", f"{count} real, held out", box=None)
+    for name, score in evaluation.scores.items():
+        if not name.endswith("_error"):
+            better = "lower" if name in LOWER_IS_BETTER else "higher"
+            table.add_row(
+                f"{name} ({better})", f"{score.value:.4g}", f"{score.at_floor_count:.4g}", f"{score.floor:.4g}"
+            )
+    reading = evaluation.reading
+    if reading:
+        table.add_row("read as asked (higher)", f"{reading.accuracy:.4g}", "", f"{reading.floor:.4g}")
+    Console().print(table)
+    memory = evaluation.memorisation
+    print(f"nearer to the training data than held-out samples: {memory.nearer:.1%} (50 % if alike)")
+
+
+def _device(rank: int) -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", rank % torch.cuda.device_count())
+
+
+@contextmanager
+def _joined(meeting: str, rank: int, count: int) -> Iterator[None]:
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def _with_children(request: Request) -> None:
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = f"file://{folder}/meeting"
+        arguments = [(request, meeting, rank, torch.get_num_threads()) for rank in range(1, request.processes)]
+        children = [context.Process(target=_child, args=each, daemon=True) for each in arguments]
+        for child in children:
+            child.start()
+        try:
+            with _joined(meeting, 0, request.processes):
+                evaluate(request, Group())
+        except BaseException:
+            for child in children:
+                child.terminate()
+            raise
+        finally:
+            for child in children:
+                child.join()
+
+
+def _child(request: Request, meeting: str, rank: int, threads: int) -> None:
+    torch.set_num_threads(threads)
+    with _joined(meeting, rank, request.processes):
+        evaluate(request, Group())

@@ -1,0 +1,156 @@
+"""What `multidiff evaluate` evaluates: a model, or files that anything made; and the data it is held against."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Unpack
+
+import torch
+
+from multidiff import model_directory
+from multidiff.configuration import described, group_options, instantiate
+from multidiff.errors import InputError
+from multidiff.evaluation.reference import Reference
+from multidiff.evaluation.sources import Drawn, Files, Source
+from multidiff.files import sha256
+from multidiff.modality import Modality
+from multidiff.pipeline import Changes
+from multidiff.training.dataset import Dataset
+from multidiff.training.folder import find_entries
+
+RECORD = "samples.json"
+
+
+class Subject(ABC):
+    """Something that samples come from.
+
+    Attributes:
+        name: for a title.
+        modality: of the samples.
+        shape: ``(C, *size)`` of each.
+        holdout: fraction of the data that was held out of training, as far as is known.
+        split_seed: that chose it.
+    """
+
+    name: str
+    modality: Modality[Any]
+    shape: tuple[int, ...]
+    holdout: float = 0.1
+    split_seed: int = 0
+
+    @abstractmethod
+    def source(
+        self,
+        reference: Reference,
+        samples: int,
+        seed: int,
+        **changes: Unpack[Changes],
+    ) -> tuple[Source, dict[str, Any]]:
+        """The samples, and what the protocol must say of them."""
+
+
+class ModelSubject(Subject):
+    """A trained model: samples are drawn."""
+
+    def __init__(self, path: str, device: torch.device):
+        directory = model_directory.find_model(Path(path))
+        self.pipeline = model_directory.load(directory, str(device))
+        training = model_directory.read_config(directory).get("training") or {}
+        self.name, self.modality, self.shape = path, self.pipeline.modality, self.pipeline.shape
+        self.holdout, self.split_seed = training.get("holdout", self.holdout), training.get("seed", self.split_seed)
+        self.sha256 = sha256(directory / model_directory.WEIGHTS)
+
+    def source(
+        self,
+        reference: Reference,
+        samples: int,
+        seed: int,
+        **changes: Unpack[Changes],
+    ) -> tuple[Source, dict[str, Any]]:
+        pipeline = self.pipeline
+        sampling = pipeline.sampling.changed(**changes)
+        pipeline.prepared(sampling)
+        conditioner = pipeline.model.conditioner
+        asked = _asked_of(pipeline, reference.conditions(samples, conditioner.reads, conditioner.vocabulary))
+        facts = {
+            "model_sha256": self.sha256,
+            "sampler": dict(sampling.sampler),
+            "guidance": sampling.guidance,
+            "guidance_rule": dict(sampling.rule),
+            "seed": seed,
+        }
+        return Drawn(pipeline, sampling, asked, seed), facts
+
+
+class FilesSubject(Subject):
+    """A folder of samples, of which ``samples.json`` tells what they are, or sub-folders their classes."""
+
+    def __init__(self, folder: Path, modality: Modality[Any]):
+        self.name, self.modality = str(folder), modality
+        self.paths, self.asked = _listed(folder, modality)
+        self.shape = tuple(modality.to_tensor(modality.read(self.paths[0])).shape)
+
+    def source(
+        self,
+        reference: Reference,
+        samples: int,
+        seed: int,
+        **changes: Unpack[Changes],
+    ) -> tuple[Source, dict[str, Any]]:
+        if any(value is not None for value in changes.values()):
+            raise InputError("--sampler, --steps and --guidance are for a MODEL; files are taken as they are")
+        paths, asked = self.paths[:samples], self.asked[:samples]
+        content = hashlib.sha256("".join(sha256(path) for path in paths).encode()).hexdigest()
+        return Files(self.modality, paths, asked, reference.dataset.shape), {"files": len(paths), "content": content}
+
+
+def subject_of(model: str | None, generated: Path | None, modality: str, device: torch.device) -> Subject:
+    """The model, or the folder of files, whose modality is ``NAME KEY=VALUE ...``."""
+    if model is not None:
+        return ModelSubject(model, device)
+    assert generated is not None
+    return FilesSubject(generated, instantiate(described("modality", modality)))
+
+
+def data_of(text: str, subject: Subject) -> Dataset:
+    """The data set that ``--data`` names: a folder, or ``NAME KEY=VALUE ...`` of the group ``data``.
+
+    Raises:
+        InputError: it is neither, or its samples have another shape than those of ``subject``.
+    """
+    words = text.split()
+    if words and words[0] in group_options("data"):
+        config = described("data", text)
+    elif Path(text).expanduser().is_dir():
+        config = subject.modality.folder(Path(text).expanduser(), subject.shape)
+    else:
+        options = ", ".join(group_options("data"))
+        raise InputError(f"--data {text}: neither a folder nor one of: {options}")
+    dataset: Dataset = instantiate(config, modality=subject.modality)
+    if tuple(dataset.shape) != subject.shape:
+        raise InputError(
+            f"--data {text} has samples of shape {tuple(dataset.shape)}, and {subject.name} {subject.shape}"
+        )
+    return dataset
+
+
+def _asked_of(pipeline: Any, asked: Sequence[str | None]) -> Sequence[str | None]:
+    """The conditions, once the model has been found to know each of them."""
+    known = sorted({name for name in asked if name is not None})
+    if known:
+        pipeline.model.condition(known)
+    return asked
+
+
+def _listed(folder: Path, modality: Modality[Any]) -> tuple[list[Path], list[str | None]]:
+    record = folder / RECORD
+    if not record.is_file():
+        entries = find_entries(folder, modality.suffixes, modality.name)
+        return [entry.path for entry in entries], [entry.label for entry in entries]
+    try:
+        files = json.loads(record.read_text())["files"]
+        return [folder / file["file"] for file in files], [file["condition"] for file in files]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{record} is not a record that `multidiff sample` wrote; remove it or mend it") from error

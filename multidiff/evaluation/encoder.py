@@ -1,0 +1,164 @@
+"""An encoder that is trained on the reference data alone: features that need no download and no licence.
+
+It learns to tell the data's classes apart or, where there are none, to solve a task that the data itself poses. A
+modality brings the network and the examples; what is here trains them reproducibly and keeps the result in the cache.
+"""
+
+import hashlib
+import json
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import track
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from multidiff.errors import InputError
+from multidiff.training.cache import default_cache
+
+_FORMAT = 1
+"""Encoders of another recipe have other keys."""
+
+WEIGHTS, FACTS = "encoder.safetensors", "facts.json"
+
+
+class Task(ABC):
+    """What an encoder learns.
+
+    Attributes:
+        name: in words, for the protocol.
+        class_names: of what it tells apart.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """Fresh weights, drawn from torch's generator; inputs to features ``(B, D)`` and logits ``(B, classes)``."""
+
+    @abstractmethod
+    def examples(self, indices: Sequence[int], random: np.random.Generator | None) -> tuple[Tensor, Tensor]:
+        """Inputs, ``(B, ...)``, and classes, ``(B,)``, of samples of the data; without ``random``, not augmented."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an encoder is trained: AdamW, with the learning rate rising and falling once (OneCycle).
+
+    Smith and Topin (2017), https://arxiv.org/abs/1708.07120.
+    """
+
+    steps: int
+    batch_size: int = 64
+    lr: float = 3e-3
+    weight_decay: float = 0.05
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An encoder with its history.
+
+    Attributes:
+        network: in evaluation mode, on the CPU.
+        sha256: hex hash of the weights.
+        accuracy: on samples that it never saw.
+    """
+
+    network: nn.Module
+    sha256: str
+    accuracy: float
+
+
+def trained(
+    task: Task, training: Sequence[int], held_out: Sequence[int], content: str, recipe: Recipe, cache: Path | None
+) -> Trained:
+    """The encoder of ``task``, from the cache if it was trained on the same content before.
+
+    It is trained on the CPU, whose arithmetic is the most reproducible, and leaves torch's generator as it was.
+
+    Args:
+        task: what to learn.
+        training: indices to learn from.
+        held_out: indices to measure the accuracy on.
+        content: hex hash of the data.
+        recipe: how to learn.
+        cache: folder; by default that of the user.
+
+    Raises:
+        InputError: the cache cannot be written.
+    """
+    story = [_FORMAT, task.name, task.class_names, list(training), list(held_out), content, asdict(recipe)]
+    folder = (cache or default_cache()) / "encoders" / hashlib.sha256(json.dumps(story).encode()).hexdigest()
+    if not (folder / FACTS).exists():
+        _train(task, training, held_out, recipe, folder)
+    with torch.random.fork_rng(devices=[]):
+        network = task.network()
+    state = load_file(folder / WEIGHTS)
+    network.load_state_dict(state)
+    accuracy = json.loads((folder / FACTS).read_text())["accuracy"]
+    return Trained(network.eval().requires_grad_(False), state_hash(state), accuracy)
+
+
+def state_hash(state: dict[str, Tensor]) -> str:
+    """The SHA-256 of weights by their names, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _train(task: Task, training: Sequence[int], held_out: Sequence[int], recipe: Recipe, folder: Path) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        network = task.network().train()
+        _descend(network, task, np.asarray(training), recipe)
+    facts = {"task": task.name, "classes": task.class_names, "accuracy": accuracy(network.eval(), task, held_out)}
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as temporary:
+            part = Path(temporary) / folder.name
+            part.mkdir()
+            save_file(network.state_dict(), part / WEIGHTS)
+            (part / FACTS).write_text(json.dumps(facts))
+            if not folder.exists():  # another process may have been faster
+                part.rename(folder)
+    except OSError as error:
+        raise InputError(f"cannot write the cache {folder}: {error.strerror}; set MULTIDIFF_CACHE elsewhere") from error
+
+
+def _descend(network: nn.Module, task: Task, training: np.ndarray, recipe: Recipe) -> None:
+    random = np.random.default_rng(recipe.seed)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=recipe.steps)
+    console = Console(stderr=True)
+    steps: Any = range(recipe.steps)
+    if console.is_terminal:
+        steps = track(steps, "Training the encoder", console=console, transient=True)
+    for _ in steps:
+        inputs, classes = task.examples(random.choice(training, recipe.batch_size).tolist(), random)
+        optimizer.zero_grad()
+        F.cross_entropy(network(inputs)[1], classes).backward()
+        optimizer.step()
+        schedule.step()
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, task: Task, indices: Sequence[int], batch_size: int = 256) -> float:
+    """The part of the classes that ``network`` tells rightly."""
+    right = count = 0
+    for start in range(0, len(indices), batch_size):
+        inputs, classes = task.examples(indices[start : start + batch_size], None)
+        right += int((network(inputs)[1].argmax(dim=1) == classes).sum())
+        count += len(classes)
+    return right / count

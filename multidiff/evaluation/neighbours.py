@@ -1,0 +1,32 @@
+"""Nearest neighbours among features, exactly, a block of rows at a time."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+_ROWS = 1024
+
+
+def distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:
+    """Euclidean distances between ``x``, ``(N, D)``, and ``y``, ``(M, D)``, in blocks of rows of ``(N, M)``."""
+    for start in range(0, len(x), _ROWS):
+        yield torch.cdist(x[start : start + _ROWS].double(), y.double())
+
+
+def nearest(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """For each row of ``x``, the distance to the nearest row of ``y``, ``(N,)``, and its index, ``(N,)``."""
+    index = torch.cat([block.argmin(dim=1) for block in distances(x, y)])
+    exact = (x.double() - y.double()[index]).norm(dim=1)  # a copy is at 0, where products of matrices leave 1e-7
+    return exact, index
+
+
+def radii(x: Tensor, k: int) -> Tensor:
+    """The distance of each row of ``x`` to the ``k``-th nearest of the others, ``(N,)``.
+
+    Raises:
+        ValueError: there are not that many others.
+    """
+    if len(x) <= k:
+        raise ValueError(f"a neighbour number {k} needs more than {k} samples, got {len(x)}")
+    return torch.cat([block.kthvalue(k + 1, dim=1).values for block in distances(x, x)])

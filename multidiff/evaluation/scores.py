@@ -1,0 +1,124 @@
+"""All scores of samples against real data, each beside what real data itself scores."""
+
+from dataclasses import dataclass
+
+import torch
+
+from multidiff.evaluation.classification import accuracy, confusion
+from multidiff.evaluation.diversity import vendi_score
+from multidiff.evaluation.features import Seen
+from multidiff.evaluation.frechet import FrechetDistance, Moments
+from multidiff.evaluation.kernel import Gaussian, kernel_distance, median_distance, polynomial
+from multidiff.evaluation.manifold import density_coverage, precision_recall
+from multidiff.evaluation.memorisation import Memorisation
+
+LOWER_IS_BETTER = frozenset({"frechet_distance", "frechet_distance_infinite", "kernel_distance", "gaussian_distance"})
+"""Of the others, more is better, up to what real data scores."""
+
+QUICK = ("frechet_distance", "kernel_distance", "precision", "recall")
+"""What `Comparison.distances` measures."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure with what it must be read against.
+
+    Attributes:
+        value: of all samples.
+        floor: of real held-out samples, as many as ``count`` says.
+        at_floor_count: of the first ``count`` samples; what ``floor`` is fairly compared with.
+        count: samples of either kind for the last two.
+    """
+
+    value: float
+    floor: float
+    at_floor_count: float
+    count: int
+
+
+class Comparison:
+    """Scores of sets of features against one set of real ones, ``(M, D)``.
+
+    Args:
+        reference: what is seen in the real samples.
+        gaussian_width: of the Gaussian kernel; by default the median distance between real samples.
+    """
+
+    def __init__(self, reference: Seen, gaussian_width: float | None):
+        self.features = reference.features.double()
+        self.frechet = FrechetDistance(Moments.of([self.features]))
+        self.width = gaussian_width or median_distance(self.features)
+
+    def distances(self, seen: Seen) -> dict[str, float]:
+        """The quick ones: Fréchet and polynomial kernel distance, precision, recall."""
+        features = seen.features.double()
+        precision, recall = precision_recall(features, self.features)
+        return {
+            "frechet_distance": self.frechet(Moments.of([features])),
+            "kernel_distance": kernel_distance(features, self.features, polynomial).value,
+            "precision": precision,
+            "recall": recall,
+        }
+
+    def scores(self, seen: Seen) -> dict[str, float]:
+        """All of them; those that end in ``_error`` are standard errors of those before them."""
+        features = seen.features.double()
+        kernel = kernel_distance(features, self.features, polynomial)
+        gaussian = kernel_distance(features, self.features, Gaussian(self.width))
+        precision, recall = precision_recall(features, self.features)
+        density, coverage = density_coverage(features, self.features)
+        return {
+            "frechet_distance": self.frechet(Moments.of([features])),
+            "frechet_distance_infinite": self.frechet.extrapolated(features),
+            "kernel_distance": kernel.value,
+            "kernel_distance_error": kernel.error,
+            "gaussian_distance": gaussian.value,
+            "gaussian_distance_error": gaussian.error,
+            "precision": precision,
+            "recall": recall,
+            "density": density,
+            "coverage": coverage,
+            "vendi_score": vendi_score(features),
+        }
+
+    def with_floor(self, generated: Seen, held_out: Seen) -> dict[str, Score]:
+        """All scores of ``generated``, beside those of ``held_out`` at the same counts."""
+        count = min(len(generated.features), len(held_out.features))
+        value, floor = self.scores(generated), self.scores(held_out.first(count))
+        same = value if count == len(generated.features) else self.scores(generated.first(count))
+        return {name: Score(value[name], floor[name], same[name], count) for name in value}
+
+    def memorisation(self, generated: Seen, held_out: Seen) -> Memorisation:
+        """How near samples are to the real ones, beside those held out."""
+        return Memorisation.of(generated.features, self.features, held_out.features)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How samples of known classes were read.
+
+    Attributes:
+        class_names: in the order of the table.
+        accuracy: the part that is read as asked.
+        floor: that part of the real held-out samples.
+        table: ``table[a][b]`` counts samples of class a read as class b.
+    """
+
+    class_names: tuple[str, ...]
+    accuracy: float
+    floor: float
+    table: list[list[int]]
+
+
+def reading(
+    class_names: tuple[str, ...], generated: Seen, asked: list[str | None], held_out: Seen, labels: list[str | None]
+) -> Reading | None:
+    """How a classifier read the samples; None if it is none, or if no class of it was asked for."""
+    known = [i for i, name in enumerate(asked) if name in class_names]
+    if generated.classes is None or held_out.classes is None or not known:
+        return None
+    wanted = torch.tensor([class_names.index(str(asked[i])) for i in known])
+    real = torch.tensor([class_names.index(str(name)) for name in labels])
+    read = generated.classes[known]
+    table = confusion(read, wanted, len(class_names)).tolist()
+    return Reading(class_names, accuracy(read, wanted), accuracy(held_out.classes, real), table)

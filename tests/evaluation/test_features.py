@@ -1,0 +1,188 @@
+"""Features are the same each time, in any batches; what papers use loads from local files, and from nowhere else."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model
+
+from modalities.image.data import Digits, Labelled
+from modalities.image.features import Encoder
+from modalities.image.modality import ImageModality
+from modalities.image.pretrained import CLIP, INCEPTION, DINOv2, Inception
+from multidiff.errors import InputError
+from multidiff.evaluation.features import seen
+from multidiff.evaluation.processes import Processes
+from multidiff.evaluation.reference import Reference
+from multidiff.evaluation.sources import Real
+
+GRAY = ImageModality(1)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return Reference(GRAY, Digits(GRAY), holdout=0.1, seed=0)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def encoder(digits, cache):
+    return Encoder(steps=60, cache=cache).extractor(digits, CPU)
+
+
+def unlabelled(reference):
+    dataset = Labelled(reference.dataset.pixels, [], (), white=16)
+    dataset.labels = None
+    return replace(reference, dataset=dataset)
+
+
+class TestEncoder:
+    def test_it_reads_digits_that_it_never_saw(self, encoder):
+        assert encoder.facts["accuracy on held-out data"] > 0.7
+        assert encoder.class_names == tuple("0123456789")
+
+    def test_it_is_trained_once(self, digits, cache, encoder, monkeypatch):
+        monkeypatch.setattr("multidiff.evaluation.encoder._train", None)
+        assert Encoder(steps=60, cache=cache).extractor(digits, CPU).sha256 == encoder.sha256
+
+    def test_training_it_again_gives_the_same_weights(self, digits, tmp_path):
+        hashes = set()
+        for run in ("a", "b"):
+            torch.manual_seed(len(hashes))  # what was drawn before does not matter
+            hashes.add(Encoder(steps=3, cache=tmp_path / run).extractor(digits, CPU).sha256)
+        assert len(hashes) == 1
+
+    def test_training_it_leaves_the_random_state_alone(self, digits, tmp_path):
+        before = torch.get_rng_state()
+        Encoder(steps=1, cache=tmp_path).extractor(digits, CPU)
+        assert torch.equal(before, torch.get_rng_state())
+
+    def test_it_never_sees_what_is_held_out(self, digits, tmp_path, monkeypatch):
+        asked = []
+        original = Reference.artifact
+        monkeypatch.setattr("multidiff.evaluation.encoder.accuracy", lambda *_: 0.5)
+        monkeypatch.setattr(Reference, "artifact", lambda self, i: asked.append(i) or original(self, i))
+        Encoder(steps=40, cache=tmp_path).extractor(digits, CPU)
+        assert len(set(asked)) > len(digits.training) / 2
+        assert not set(asked) & set(digits.held_out)
+
+    def test_without_classes_it_learns_from_rotations(self, digits, tmp_path):
+        extractor = Encoder(steps=60, cache=tmp_path).extractor(unlabelled(digits), CPU)
+        assert extractor.class_names == ()
+        assert extractor.facts["accuracy on held-out data"] > 0.4  # chance is a quarter
+        assert extractor.look([digits.artifact(0)] * 2).classes is None
+
+    def test_other_data_or_another_split_trains_another(self, digits, tmp_path, encoder):
+        other = Encoder(steps=60, cache=tmp_path)
+        keys = set()
+        for reference in (digits, replace(digits, seed=1), unlabelled(digits)):
+            Encoder(steps=1, cache=other.cache).extractor(reference, CPU)
+            keys = {path.name for path in (tmp_path / "encoders").iterdir()}
+        assert len(keys) == 3
+
+    def test_no_step_is_no_encoder(self):
+        with pytest.raises(InputError, match="at least 1 step"):
+            Encoder(steps=0)
+
+
+@pytest.mark.parametrize("batch_size", [1, 32, 1000])
+def test_batch_size_changes_no_bit(digits, encoder, batch_size):
+    source = Real(digits, digits.held_out)
+    expected = seen(encoder, source, Processes())
+    features = seen(encoder, source, Processes(), batch_size=batch_size)
+    assert torch.equal(features.features, expected.features)
+    assert torch.equal(features.classes, expected.classes)
+
+
+def test_what_follows_changes_no_bit(digits, encoder):
+    """40 of 180: the last block is not full."""
+    few = seen(encoder, Real(digits, digits.held_out[:40]), Processes())
+    many = seen(encoder, Real(digits, digits.held_out), Processes())
+    assert torch.equal(few.features, many.features[:40])
+
+
+def images(digits, count=3):
+    return [digits.artifact(i) for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Random weights of the real network, saved as torch-fidelity publishes its own."""
+    path = tmp_path_factory.mktemp("inception") / INCEPTION
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "load", lambda *_, **__: {})
+        patch.setattr(nn.Module, "load_state_dict", lambda *_, **__: None)
+        torch.save(FeatureExtractorInceptionV3("random", ["2048"], "none").state_dict(), path)
+    return path
+
+
+class TestInception:
+    def test_its_features_come_from_the_file(self, digits, weights):
+        extractor = Inception(weights).extractor(digits, CPU)
+        features = extractor.look(images(digits)).features
+        assert features.shape == (3, 2048)
+        assert features.isfinite().all()
+        assert len(extractor.sha256) == 64
+
+    def test_a_missing_file_says_where_it_belongs(self, digits, tmp_path, monkeypatch):
+        monkeypatch.setenv("MULTIDIFF_CACHE", str(tmp_path))
+        with pytest.raises(InputError, match=rf"not at {tmp_path}/weights/{INCEPTION}: put https://.*there, or give"):
+            Inception().extractor(digits, CPU)
+
+    def test_a_damaged_file_is_named(self, digits, tmp_path):
+        (tmp_path / "w.pth").write_bytes(b"no weights")
+        with pytest.raises(InputError, match=r"w\.pth is damaged or not torch-fidelity's"):
+            Inception(tmp_path / "w.pth").extractor(digits, CPU)
+
+    def test_a_file_that_would_run_code_is_refused(self, digits, tmp_path):
+        torch.save({"a": print}, tmp_path / "w.pth")
+        with pytest.raises(InputError, match="damaged or not"):
+            Inception(tmp_path / "w.pth").extractor(digits, CPU)
+
+
+SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+class TestTransformers:
+    def test_dinov2_reads_the_class_token(self, digits, tmp_path):
+        network = Dinov2Model(Dinov2Config(**SMALL, image_size=28, patch_size=14)).eval()
+        network.save_pretrained(tmp_path)
+        extractor = DINOv2(tmp_path).extractor(digits, CPU)
+        features = extractor.look(images(digits)).features
+        assert features.shape == (3, 16)
+        assert "224" in extractor.preprocessing
+        expected = network(torch.zeros(1, 3, 224, 224)).pooler_output
+        black = [image.point(lambda level: 0) for image in images(digits, 1)]
+        assert not torch.allclose(extractor.look(black).features, expected)  # black is not 0 once it is normalised
+
+    def test_clip_embeds_at_unit_length_with_the_kernel_of_cmmd(self, digits, tmp_path):
+        config = CLIPVisionConfig(**SMALL, intermediate_size=32, image_size=28, patch_size=14, projection_dim=8)
+        CLIPVisionModelWithProjection(config).save_pretrained(tmp_path)
+        extractor = CLIP(tmp_path).extractor(digits, CPU)
+        features = extractor.look(images(digits)).features
+        assert features.shape == (3, 8)
+        assert torch.allclose(features.norm(dim=1), torch.ones(3))
+        assert extractor.gaussian_width == 10
+
+    @pytest.mark.parametrize("kind", [DINOv2, CLIP])
+    def test_a_missing_folder_says_what_belongs_there(self, kind, digits, tmp_path, monkeypatch):
+        monkeypatch.setenv("MULTIDIFF_CACHE", str(tmp_path))
+        with pytest.raises(
+            InputError, match=rf"not at {tmp_path}/weights/\w+/: put config\.json and model.safetensors of"
+        ):
+            kind().extractor(digits, CPU)
+
+    def test_weights_of_another_model_are_refused(self, digits, tmp_path):
+        """transformers would fill in random ones, with a warning."""
+        Dinov2Model(Dinov2Config(**SMALL, image_size=28, patch_size=14)).save_pretrained(tmp_path)
+        save_file({"other": torch.zeros(2)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(InputError, match="lacks weights of a Dinov2Model"):
+            DINOv2(tmp_path).extractor(digits, CPU)

@@ -1,0 +1,48 @@
+"""Copies of training samples are found, and honest samples are not accused."""
+
+import pytest
+import torch
+
+from multidiff.evaluation.classification import accuracy, confusion
+from multidiff.evaluation.memorisation import Memorisation
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+TRAINING, HELD_OUT = normal(400, 6), normal(300, 6, seed=1)
+
+
+def test_honest_samples_are_as_near_as_held_out_ones():
+    memory = Memorisation.of(normal(400, 6, seed=2), TRAINING, HELD_OUT)
+    assert memory.nearer == pytest.approx(0.5, abs=0.05)
+    assert memory.suspicious < 0.03
+
+
+def test_a_planted_training_sample_is_the_closest_pair():
+    generated = normal(400, 6, seed=2)
+    generated[123] = TRAINING[45]
+    memory = Memorisation.of(generated, TRAINING, HELD_OUT)
+    assert memory.closest(3)[0] == (123, 45)
+    assert memory.distances[123] == 0
+    assert memory.suspicious >= 1 / 400
+
+
+def test_a_model_that_copies_is_found_out():
+    generated = TRAINING[:200] + 0.01 * normal(200, 6, seed=3)
+    memory = Memorisation.of(generated, TRAINING, HELD_OUT)
+    assert memory.nearer > 0.99
+    assert memory.suspicious > 0.99
+    assert memory.neighbours.tolist() == list(range(200))
+
+
+def test_ties_count_for_half():
+    memory = Memorisation.of(HELD_OUT, TRAINING, HELD_OUT)
+    assert memory.nearer == pytest.approx(0.5)
+
+
+def test_accuracy_and_confusion_count_what_was_asked_and_read():
+    asked, read = torch.tensor([0, 0, 1, 2, 2, 2]), torch.tensor([0, 1, 1, 2, 0, 2])
+    assert accuracy(read, asked) == pytest.approx(4 / 6)
+    assert confusion(read, asked, 3).tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 2]]

@@ -1,0 +1,82 @@
+"""Scores while training: logged, the best model kept, and training itself untouched."""
+
+import csv
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import multidiff
+from multidiff.errors import InputError
+from multidiff.evaluation.scores import QUICK
+from multidiff.model_directory import read_config
+from multidiff.training.evaluate import Evaluate
+from tests.tiny import tiny_train
+
+EVALUATED = (
+    "callbacks=evaluation",
+    "callbacks.previews.every=0",
+    "callbacks.evaluation.every=4",
+    "callbacks.evaluation.samples=32",
+    "callbacks.evaluation.steps=2",
+    "callbacks.evaluation.features='encoder steps=5'",
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MULTIDIFF_CACHE", str(tmp_path / "cache"))
+
+
+def scores_of(run_dir, name="frechet_distance"):
+    """The score at each step that has one, as the CSV logger wrote it."""
+    rows = csv.DictReader((run_dir / "logs" / "csv" / "metrics.csv").open())
+    return {int(row["step"]): float(row[f"evaluation/{name}"]) for row in rows if row.get(f"evaluation/{name}")}
+
+
+def test_scores_are_logged_and_the_best_model_is_kept(tmp_path):
+    tiny_train(tmp_path / "run", "trainer.max_steps=10", "optimizer.lr=1e-2", "warmup_steps=0", *EVALUATED)
+    scores = scores_of(tmp_path / "run")
+    assert set(scores) == {4, 8, 10}
+    facts = read_config(tmp_path / "run" / "best")["training"]
+    assert facts["frechet_distance"] == min(scores.values())
+    assert scores[facts["steps"]] == min(scores.values())
+    assert len(multidiff.load(tmp_path / "run" / "best").sample(1, steps=2)) == 1
+    events = EventAccumulator(str(tmp_path / "run" / "logs" / "tensorboard")).Reload()
+    assert {f"evaluation/{name}" for name in QUICK} <= set(events.Tags()["scalars"])
+
+
+def test_training_is_not_touched(tmp_path):
+    settings = ("trainer.max_steps=6", "callbacks.evaluation.score=recall")
+    tiny_train(tmp_path / "with", *EVALUATED, *settings)
+    tiny_train(tmp_path / "without", settings[0])
+    weights = [(tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("with", "without")]
+    assert weights[0] == weights[1]
+
+
+def test_the_best_is_remembered_over_a_resume(tmp_path):
+    """The same scores and the same best model as in one go."""
+    tiny_train(tmp_path / "whole", "trainer.max_steps=8", *EVALUATED)
+    tiny_train(tmp_path / "halves", "trainer.max_steps=4", *EVALUATED)
+    tiny_train(tmp_path / "halves", "trainer.max_steps=8", "resume=true", *EVALUATED)
+    assert scores_of(tmp_path / "halves")[8] == scores_of(tmp_path / "whole")[8]
+    best = [(tmp_path / run / "best" / "model.safetensors").read_bytes() for run in ("whole", "halves")]
+    assert best[0] == best[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "saying"),
+    [
+        ({"every": 0}, "every must be at least 1, got 0"),
+        ({"score": "beauty"}, "score is one of frechet_distance, .* not 'beauty'"),
+        ({"samples": 3}, "at least 20 samples, got 3"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, saying):
+    with pytest.raises(InputError, match=saying):
+        Evaluate(**settings)
+
+
+def test_missing_weights_are_known_before_training(tmp_path):
+    with pytest.raises(InputError, match="put https://"):
+        tiny_train(tmp_path / "run", *EVALUATED, "callbacks.evaluation.features=inception")
+    assert not (tmp_path / "run").exists()
