@@ -19,6 +19,16 @@ LAYERS = {
     "multidiff/diffusion": {"multidiff.diffusion"},
     "multidiff/nn": {"multidiff.nn", "multidiff.diffusion"},
     "multidiff/conditioners": {"multidiff.conditioners", "multidiff.nn", "multidiff.diffusion", "multidiff.errors"},
+    "multidiff/evaluation": {
+        "multidiff.evaluation",
+        "multidiff.diffusion",
+        "multidiff.pipeline",
+        "multidiff.sampling",
+        "multidiff.modality",
+        "multidiff.errors",
+        "multidiff.files",
+        *(f"multidiff.training.{module}" for module in ("cache", "dataset", "split")),
+    },
 }
 """What of multidiff each lower layer may import."""
 
@@ -65,6 +75,13 @@ def test_only_configuration_and_the_command_line_know_hydra():
         if name.split(".")[0] == "hydra"
     }
     assert users == {"multidiff/configuration.py", "multidiff/cli/main.py", "multidiff/cli/train.py"}
+
+
+@pytest.mark.parametrize("metric", ["frechet", "kernel", "manifold", "diversity", "classification", "memorisation"])
+def test_a_metric_knows_features_alone(metric):
+    own = {"multidiff.evaluation.blocks", "multidiff.evaluation.neighbours", "torch", "torch.nn.functional"}
+    used = set(imports(ROOT / "multidiff" / "evaluation" / f"{metric}.py"))
+    assert used <= own | {"collections.abc", "dataclasses"}
 
 
 def test_an_image_user_pays_for_no_other_modality():
