@@ -150,7 +150,7 @@ def stored(
         cache=None if cache is None else Path(cache).expanduser(),
     )
     if converted:
-        log.warning("%s/: converted %s", root, ", ".join(f"{n} files {how}" for how, n in sorted(converted.items())))
+        log.warning("%s/: files converted: %s", root, ", ".join(f"{n} {how}" for how, n in sorted(converted.items())))
     return store
 
 

@@ -22,6 +22,9 @@ FADE = 0.02
 _METAL = (205.3, 304.4, 369.6, 522.7, 540.0, 800.0)
 """Hz of the six oscillators of the TR-808's cymbals and hats."""
 
+_TABLE = 4096
+"""Points of a period from which squares are read."""
+
 Parameters = Mapping[str, float]
 Wave = np.ndarray[Any, Any]
 
@@ -148,12 +151,10 @@ def decay(time: Wave, seconds: float) -> Wave:
 
 def square(time: Wave, hertz: float) -> Wave:
     """A square wave of the harmonics that the sample rate holds."""
-    turn = np.exp(2j * np.pi * hertz * time)
-    harmonic, twice, wave = turn, turn * turn, np.zeros_like(time)
-    for odd in np.arange(1, SAMPLE_RATE / 2 / hertz, 2):
-        wave += harmonic.imag / odd
-        harmonic = harmonic * twice
-    return wave
+    harmonics = np.zeros(_TABLE // 2 + 1, dtype=complex)
+    odd = np.arange(1, SAMPLE_RATE / 2 / hertz, 2)
+    harmonics[odd.astype(int)] = -0.5j * _TABLE / odd
+    return np.interp(hertz * time, np.arange(_TABLE) / _TABLE, np.fft.irfft(harmonics), period=1)
 
 
 def noise(time: Wave, random: np.random.Generator) -> Wave:

@@ -155,7 +155,7 @@ class STFT(Frontend):
 
 def _scale_magnitude(z: Tensor, power: float) -> Tensor:
     """``|z|^power`` with the phase of ``z``."""
-    return torch.polar(z.abs() ** power, z.angle())
+    return z * z.abs().clamp(min=torch.finfo(z.real.dtype).tiny) ** (power - 1)
 
 
 def _fold(parts: Tensor) -> Tensor:
