@@ -1,5 +1,6 @@
 """What sounds are compared by: a small network that learned to tell the classes of real clips apart."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ class ClipClassifier(nn.Module):
         self.sample_rate, self.length = sample_rate, round(seconds * sample_rate)
         self.mel = MelSpectrogram(sample_rate, n_fft=512, hop_length=128, n_mels=64, f_min=20.0)
         widths = [1, width, 2 * width, 4 * width]
-        self.layers = nn.Sequential(*(_layer(*pair) for pair in zip(widths, widths[1:], strict=False)))
+        self.layers = nn.Sequential(*(_layer(*pair) for pair in itertools.pairwise(widths)))
         self.out = nn.Linear(2 * widths[-1], len(self.classes))
 
     def forward(self, waveforms: Tensor) -> Tensor:

@@ -221,7 +221,7 @@ class TestSpeechCommands:
             self.split(root)
 
     def test_what_is_missing_is_named(self, root):
-        with pytest.raises(InputError, match="no folder .*three: set data.root"):
+        with pytest.raises(InputError, match=r"no folder .*three: set data.root"):
             self.split(root, words=("zero", "three"))
         with pytest.raises(InputError, match=r"data\.split is one of train, validation, test, not 'dev'"):
             self.split(root, "dev")
