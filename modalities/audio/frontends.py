@@ -19,12 +19,10 @@ class Frontend(ABC):
     Attributes:
         width: channels of the model for each channel of the sound.
         hop: samples from one frame to the next.
-        margin: how many frames at each end of a piece also see what lies beyond it.
     """
 
     width: int
     hop: int
-    margin: int
 
     @abstractmethod
     def encode(self, waveform: Tensor) -> Tensor:
@@ -42,6 +40,10 @@ class Frontend(ABC):
     def samples(self, frames: int) -> int:
         """How many samples so many frames decode to."""
 
+    @abstractmethod
+    def touching(self, start: int, stop: int) -> range:
+        """The frames that change with the samples from ``start`` to before ``stop``."""
+
 
 @dataclass(frozen=True)
 class PatchedWaveform(Frontend):
@@ -54,7 +56,6 @@ class PatchedWaveform(Frontend):
 
     patch: int
     gain: float = 1.0
-    margin = 0
 
     def __post_init__(self) -> None:
         if self.patch < 1 or self.gain <= 0:
@@ -79,6 +80,9 @@ class PatchedWaveform(Frontend):
 
     def samples(self, frames: int) -> int:
         return frames * self.patch
+
+    def touching(self, start: int, stop: int) -> range:
+        return range(start // self.patch, -(-stop // self.patch))
 
 
 class Waveform(PatchedWaveform):
@@ -124,10 +128,6 @@ class STFT(Frontend):
     def hop(self) -> int:  # type: ignore[override]
         return self.step
 
-    @property
-    def margin(self) -> int:  # type: ignore[override]
-        return self.size // (2 * self.step)
-
     def encode(self, waveform: Tensor) -> Tensor:
         z = self._analysis(_to_multiple(waveform, self.step))
         parts = torch.view_as_real(_scale_magnitude(z, self.power) * self.scale)
@@ -143,6 +143,10 @@ class STFT(Frontend):
 
     def samples(self, frames: int) -> int:
         return (frames - 1) * self.step
+
+    def touching(self, start: int, stop: int) -> range:
+        reach = self.size // 2
+        return range(max(0, (start - reach) // self.step + 1), -(-(stop + reach) // self.step))
 
     @cached_property
     def _analysis(self) -> Spectrogram:

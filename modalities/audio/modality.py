@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor
 
@@ -55,6 +57,49 @@ class AudioModality(Modality[AudioClip]):
 
     def to_artifact(self, x: Tensor) -> AudioClip:
         return AudioClip(self.frontend.decode(x.detach().cpu().float()).numpy(), self.sample_rate)
+
+    def sized(self, artifact: AudioClip, shape: tuple[int, ...]) -> Tensor:
+        """A shorter clip has silence after it."""
+        waveform, length = self.fitted(artifact).tensor(), self.frontend.samples(shape[-1])
+        missing = length - waveform.shape[1]
+        if missing < 0:
+            raise InputError(
+                f"this model makes {length / self.sample_rate:.3g} s of sound, and the clip given lasts "
+                f"{artifact.seconds:.3g} s: cut it"
+            )
+        return self.frontend.encode(F.pad(waveform, (0, missing)))
+
+    def mask(self, shape: tuple[int, ...], *region: Any) -> Tensor:
+        """The frames that see any of the time from ``start`` to ``end``, in seconds."""
+        start, end = region
+        length = self.frontend.samples(shape[-1])
+        first, last = round(start * self.sample_rate), round(end * self.sample_rate)
+        if not 0 <= first < last <= length:
+            raise InputError(
+                f"a span from {start} to {end} s is not within the {length / self.sample_rate:.3g} s that the model "
+                "makes: give a start and a later end"
+            )
+        touched = torch.zeros(shape, dtype=torch.bool)
+        frames = self.frontend.touching(first, last)
+        touched[:, frames.start : frames.stop] = True
+        return touched
+
+    def region(self, text: str) -> tuple[float, float]:
+        """``START:END``, in seconds."""
+        try:
+            start, end = map(float, text.split(":"))
+        except ValueError as error:
+            raise InputError(f"a span of time is START:END in seconds, such as 0.2:0.5, not {text!r}") from error
+        return start, end
+
+    def extension(self, artifact: AudioClip, amount: float) -> tuple[Tensor, int]:
+        """The frames that see nothing beyond the end of the clip; ``amount`` is in seconds."""
+        waveform = self.fitted(artifact).tensor()
+        length = waveform.shape[1] + self.samples(amount)
+        known = self.frontend.encode(waveform)[:, : self.frontend.touching(waveform.shape[1], length).start]
+        if not known.shape[1]:
+            raise InputError(f"a clip of {artifact.seconds:.3g} s is too short to go on from")
+        return known, self.frontend.frames(length)
 
     def preview(self, artifacts: Sequence[AudioClip]) -> Image:
         return sound_sheet(artifacts)
