@@ -195,7 +195,7 @@ class Pipeline:
         draw: Draw | None = None,
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> Iterator[Any]:
-        """Artifacts one by one, drawn a batch at a time, one for each of ``conditions``; ``draw`` is `sample` by default."""
+        """Artifacts one by one, drawn a batch at a time by ``draw``, or `sample`; one for each of ``conditions``."""
         return self._stream(self._seeded(seed), conditions, sampling, batch_size, draw or sample, on_step)
 
     @torch.no_grad()

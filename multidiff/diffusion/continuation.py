@@ -21,7 +21,7 @@ class Continue:
     The window is as large as the noise that it is drawn from.
 
     Args:
-        x0: the beginning, ``(C, *size, L)``.
+        x0: the beginning, ``(C, *size, L)``, or one for each sample of the batch.
         length: of the result, above L.
         overlap: how many positions of a window are known, fewer than it has; all of ``x0``, where that has less.
         repeats: as for `Inpaint`.
@@ -51,7 +51,7 @@ class Continue:
         window = noise.size[-1]
         if self.overlap >= window:
             raise ValueError(f"the known part of a window is shorter than it, got {self.overlap} of {window}")
-        whole = self.x0[None]
+        whole = self.x0.reshape(-1, *self.x0.shape[-len(noise.size) :])
         new = torch.arange(window, device=whole.device)
         while missing := self.length - whole.shape[-1]:
             known = whole[..., -self.overlap :]
