@@ -51,7 +51,8 @@ class Canvas:
         with refusals():
             x0, length = self.modality.extension(artifact, amount)
             if x0.shape[:-1] != self.shape[:-1]:
-                raise InputError(f"this model goes on from {self.shape[:-1]}, and the one given is {x0.shape[:-1]}")
+                asked, given = self.shape[:-1], tuple(x0.shape[:-1])
+                raise InputError(f"this model goes on from {asked}, and the one given is {given}")
             return Continue(
                 x0.to(self.like.device, self.like.dtype), length, max(1, int(overlap * self.shape[-1])), repeats
             )

@@ -194,7 +194,7 @@ def test_wrong_training_settings(tmp_path, arguments, saying):
 
 
 def test_an_unknown_experiment_lists_the_known_ones(tmp_path):
-    refused("train", "experiment=image/digit", cwd=tmp_path, saying="there are: image/digits, image/folder")
+    refused("train", "experiment=image/digit", cwd=tmp_path, saying="audio/sc09, image/digits, image/folder")
 
 
 def test_a_value_that_is_missing_is_asked_for(tmp_path):
