@@ -1,8 +1,8 @@
 """Our audio U-Net beside audio-diffusion-pytorch's UNetV0, of equal parameters, on a batch of seconds of 16 kHz sound.
 
-Two pairs, in one process and in turn. "drums": our `unet1d_small` on the STFT, as `experiment=audio/drums` has it, beside
-a UNetV0 of as many parameters on samples, which is what UNetV0 takes. "samples": our `unet1d` on samples beside UNetV0
-with the widths, strides and attention that it was published with. Run it on an idle machine:
+Two pairs, in one process and in turn. "drums": our `unet1d_small` on the STFT, as `experiment=audio/drums` has it,
+beside a UNetV0 of as many parameters on samples, which is what UNetV0 takes. "samples": our `unet1d` on samples beside
+UNetV0 with the widths, strides and attention that it was published with. Run it on an idle machine:
 
     python benchmarks/audio_speed.py --rounds 5 --json audio_speed.json
 """

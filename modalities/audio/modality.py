@@ -59,10 +59,10 @@ class AudioModality(Modality[AudioClip]):
         return AudioClip(self.frontend.decode(x.detach().cpu().float()).numpy(), self.sample_rate)
 
     def sized(self, artifact: AudioClip, shape: tuple[int, ...]) -> Tensor:
-        """A shorter clip has silence after it."""
+        """A shorter clip has silence after it; a millisecond too much, which resampling may add, is cut."""
         waveform, length = self.fitted(artifact).tensor(), self.frontend.samples(shape[-1])
         missing = length - waveform.shape[1]
-        if missing < 0:
+        if -missing > self.sample_rate / 1000:
             raise InputError(
                 f"this model makes {length / self.sample_rate:.3g} s of sound, and the clip given lasts "
                 f"{artifact.seconds:.3g} s: cut it"
