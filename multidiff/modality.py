@@ -6,6 +6,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
+import torch
 from PIL.Image import Image
 from torch import Tensor
 
@@ -45,6 +47,38 @@ class Modality(ABC, Generic[Artifact]):
     @abstractmethod
     def to_artifact(self, x: Tensor) -> Artifact:
         """The inverse of ``to_tensor``, for any finite values."""
+
+    def sized(self, artifact: Artifact, shape: tuple[int, ...]) -> Tensor:
+        """``to_tensor``, brought to ``shape`` where that takes nothing away.
+
+        Raises:
+            InputError: it has another size.
+        """
+        x = self.to_tensor(artifact)
+        if x.shape != shape:
+            raise InputError(f"this model makes samples of shape {shape}, and the one given is {tuple(x.shape)}")
+        return x
+
+    def mask(self, shape: tuple[int, ...], *region: Any) -> Tensor:
+        """True in the part of a tensor of ``shape`` that ``region`` says; here, an array that broadcasts to it.
+
+        Raises:
+            ValueError: it says none.
+        """
+        (array,) = region
+        return torch.from_numpy(np.broadcast_to(np.array(array, dtype=bool), shape).copy())
+
+    def region(self, text: str) -> tuple[Any, ...]:
+        """What ``mask`` takes, as told on a command line; here, a file that holds what is true where it is not 0."""
+        return (self.read(Path(text)),)
+
+    def extension(self, artifact: Artifact, amount: float) -> tuple[Tensor, int]:
+        """The beginning of every artifact that goes on where this one ends, and the length of those ``amount`` longer.
+
+        Both are of tensors, whose last axis grows; ``amount`` is in positions here.
+        """
+        x = self.to_tensor(artifact)
+        return x, x.shape[-1] + round(amount)
 
     @abstractmethod
     def preview(self, artifacts: Sequence[Artifact]) -> Image:

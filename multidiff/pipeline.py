@@ -1,19 +1,18 @@
 """A trained model, ready to sample."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, TypedDict, Unpack
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from multidiff.configuration import instantiate
 from multidiff.diffusion.denoiser import Denoiser
-from multidiff.diffusion.editing import Draw, Edit, Inpaint, MixedNoise
+from multidiff.diffusion.editing import Draw, MixedNoise
 from multidiff.diffusion.noise import NoiseSource, sample_seeds
 from multidiff.diffusion.samplers import Sampler, sample
-from multidiff.errors import InputError
+from multidiff.edits import Canvas
+from multidiff.errors import InputError, refusals
 from multidiff.modality import Modality
 from multidiff.model import Model
 from multidiff.sampling import Guide, Sampling
@@ -88,27 +87,50 @@ class Pipeline:
         """
         if (init is None) != (strength is None):
             raise InputError("init and strength come together: an artifact, and how much of it is made anew")
-        with refusals():
-            draw = sample if strength is None else Edit(self.tensor(init), strength)
+        draw = sample if strength is None else self.canvas.varied(init, strength)
         return self._artifacts(n, self._seeded(seed), draw, **request)
 
     def inpaint(
-        self, artifact: Any, mask: Any, *, n: int = 1, repeats: int = 5, seed: int = 0, **request: Unpack[Request]
+        self, artifact: Any, *region: Any, n: int = 1, repeats: int = 5, seed: int = 0, **request: Unpack[Request]
     ) -> list[Any]:
         """Make a part of ``artifact`` anew, ``n`` times over, to agree with the rest, which is kept.
 
         Args:
             artifact: of the size that the model makes.
-            mask: true where it is made anew; an array, a tensor or a picture, broadcastable to ``(C, *size)``.
+            *region: what is made anew, in the words of the modality, see `Modality.mask`: of an image, a mask that is
+                true there; of a sound, the seconds at which it starts and ends.
             n: how many.
             repeats: how often each step is taken; more agree better with the rest, and take longer.
             seed: as for `sample`.
             **request: as for `sample`.
         """
-        with refusals():
-            x0 = self.tensor(artifact)
-            part = torch.from_numpy(np.broadcast_to(np.array(mask, dtype=bool), self.shape).copy()).to(x0.device)
-            draw = Inpaint(x0, part, repeats)
+        draw = self.canvas.repainted(artifact, *region, repeats=repeats)
+        return self._artifacts(n, self._seeded(seed), draw, **request)
+
+    def extend(
+        self,
+        artifact: Any,
+        amount: float,
+        *,
+        n: int = 1,
+        overlap: float = 0.5,
+        repeats: int = 5,
+        seed: int = 0,
+        **request: Unpack[Request],
+    ) -> list[Any]:
+        """Go on where ``artifact``, of any length, ends: longer ones, ``n`` times over, that begin as it does.
+
+        Args:
+            artifact: it grows along its last axis, which is to the right for images, and in time for sounds.
+            amount: by how much, in the unit of the modality: pixels, or seconds.
+            n: how many.
+            overlap: the part of what the model draws at once that is there already; more agrees better, and takes
+                longer.
+            repeats: as for `inpaint`.
+            seed: as for `sample`.
+            **request: as for `sample`.
+        """
+        draw = self.canvas.continued(artifact, amount, overlap=overlap, repeats=repeats)
         return self._artifacts(n, self._seeded(seed), draw, **request)
 
     def interpolate(self, first: int, second: int, n: int = 8, **request: Unpack[Request]) -> list[Any]:
@@ -135,17 +157,10 @@ class Pipeline:
         base, *others = sample_seeds(seed, 0, n + 1)
         return self._artifacts(n, self._mixed([base] * n, others, [amount] * n), sample, **request)
 
-    def tensor(self, artifact: Any) -> Tensor:
-        """The artifact as the model sees it, ``(C, *size)``.
-
-        Raises:
-            InputError: it has another size than the samples of the model.
-        """
-        x = self.modality.to_tensor(artifact)
-        if x.shape != self.shape:
-            raise InputError(f"this model makes samples of shape {self.shape}, and the one given is {tuple(x.shape)}")
-        parameter = next(self.model.parameters())
-        return x.to(parameter.device, parameter.dtype)
+    @property
+    def canvas(self) -> Canvas:
+        """What it draws on, and the ways to draw that start from an artifact."""
+        return Canvas(self.modality, self.shape, next(self.model.parameters()))
 
     def conditions(self, n: int, *, label: Names | None = None, prompt: Names | None = None) -> list[str | None]:
         """The label or prompt of each of ``n`` samples.
@@ -177,10 +192,11 @@ class Pipeline:
         *,
         seed: int = 0,
         batch_size: int = 64,
+        draw: Draw | None = None,
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> Iterator[Any]:
-        """Artifacts one by one, drawn a batch at a time, one for each of ``conditions``."""
-        return self._stream(self._seeded(seed), conditions, sampling, batch_size, sample, on_step)
+        """Artifacts one by one, drawn a batch at a time by ``draw``, or `sample`; one for each of ``conditions``."""
+        return self._stream(self._seeded(seed), conditions, sampling, batch_size, draw or sample, on_step)
 
     @torch.no_grad()
     def sample_tensor(
@@ -275,12 +291,3 @@ class Pipeline:
             return MixedNoise(a, b, [part[i] for i in rows])
 
         return noise
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """What the core refuses as a value is the user's to mend."""
-    try:
-        yield
-    except ValueError as error:
-        raise InputError(str(error)) from error

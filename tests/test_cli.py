@@ -88,6 +88,39 @@ def test_sample_writes_files_a_preview_and_a_record(run_dir, tmp_path):
     assert (inside["condition"], inside["index"], inside["seed"]) == ("5", 1, 0)
 
 
+def test_sample_starts_from_a_file(run_dir, tmp_path):
+    Image.new("L", (8, 8), 100).save(tmp_path / "gray.png")
+    mask = Image.new("L", (8, 8))
+    mask.paste(255, (4, 0, 8, 8))
+    mask.save(tmp_path / "mask.png")
+    for out, options in {"a": ("--strength", 0.5), "b": ("--mask", "mask.png"), "c": ("--extend", 4)}.items():
+        request = ("sample", run_dir, "-n", 1, "--steps", 2, "--init", "gray.png", *options, "--out", out)
+        done = multidiff(*request, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        record = json.loads((tmp_path / out / "samples.json").read_text())
+        assert record["init"] == {"file": "gray.png", "sha256": sha256(tmp_path / "gray.png")}
+    left = Image.open(tmp_path / "b" / "00000.png").crop((0, 0, 4, 8))
+    assert set(left.tobytes()) == {100}
+    assert Image.open(tmp_path / "c" / "00000.png").size == (12, 8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "saying"),
+    [
+        (["--init", "gray.png"], "--init FILE comes with one of --strength, --mask and --extend"),
+        (["--strength", 0.5], "--init FILE comes with one of"),
+        (["--init", "gray.png", "--strength", 0.5, "--extend", 3], "--init FILE comes with one of"),
+        (["--init", "none.png", "--strength", 0.5], "none.png"),
+        (["--init", "gray.png", "--strength", 2], "strength is above 0"),
+        (["--init", "gray.png", "--mask", "none.png"], "none.png"),
+        (["--init", "gray.png", "--extend", 0], "longer than its beginning"),
+    ],
+)
+def test_wrong_files_to_start_from(run_dir, tmp_path, arguments, saying):
+    Image.new("L", (8, 8), 100).save(tmp_path / "gray.png")
+    refused("sample", run_dir, "--out", "out", *arguments, cwd=tmp_path, saying=saying)
+
+
 def test_train_is_a_hydra_application_that_litters_nowhere(tmp_path):
     shown = multidiff("train", *TINY, "--cfg", "job", cwd=tmp_path)
     assert yaml.safe_load(shown.stdout)["backbone"]["widths"] == [8, 8]
@@ -161,7 +194,7 @@ def test_wrong_training_settings(tmp_path, arguments, saying):
 
 
 def test_an_unknown_experiment_lists_the_known_ones(tmp_path):
-    refused("train", "experiment=image/digit", cwd=tmp_path, saying="there are: image/digits, image/folder")
+    refused("train", "experiment=image/digit", cwd=tmp_path, saying="audio/sc09, image/digits, image/folder")
 
 
 def test_a_value_that_is_missing_is_asked_for(tmp_path):

@@ -170,6 +170,16 @@ def test_inpainting_keeps_what_is_not_masked(pipeline):
     assert close(by_picture, painted)
 
 
+def test_an_image_goes_on_to_the_right(pipeline):
+    (image,) = pipeline.sample(1, label=3)
+    longer = pipeline.extend(image, 9, n=2, label=5, steps=4, repeats=2)
+    assert [x.size for x in longer] == [(17, 8)] * 2
+    assert all(np.array_equal(np.array(x)[:, :8], np.array(image)) for x in longer)
+    assert pixels(longer)[0] != pixels(longer)[1]
+    (longest,) = pipeline.extend(longer[0], 1, label=5, steps=4, repeats=2)
+    assert longest.size == (18, 8)
+
+
 def test_interpolation_ends_at_the_samples_of_both_seeds(pipeline):
     between = pipeline.interpolate(1, 2, 5, label=3, steps=5, batch_size=2)
     assert len(between) == 5
@@ -194,6 +204,9 @@ def distance(image, other):
     [
         (lambda pipe: pipe.inpaint(Image.new("L", (8, 8)), np.ones((3, 3))), "could not be broadcast|broadcast"),
         (lambda pipe: pipe.inpaint(Image.new("L", (8, 8)), np.ones((8, 8)), repeats=0), "at least once"),
+        (lambda pipe: pipe.extend(Image.new("L", (8, 8)), 0), "longer than its beginning"),
+        (lambda pipe: pipe.extend(Image.new("L", (8, 9)), 1), r"goes on from \(1, 8\), and the one given is \(1, 9\)"),
+        (lambda pipe: pipe.extend(Image.new("L", (8, 8)), 1, overlap=1.0), "between 0 and 1, got 1.0"),
         (lambda pipe: pipe.interpolate(1, 1), "between two seeds"),
         (lambda pipe: pipe.interpolate(1, 2, 1), "at least 2"),
         (lambda pipe: pipe.variations(1, 2, 1.5), "from 0 to 1, got 1.5"),

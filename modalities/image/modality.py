@@ -51,6 +51,10 @@ class ImageModality(Modality[Image.Image]):
             return Image.fromarray(rearrange(levels, "1 h w -> h w").numpy())
         return Image.fromarray(rearrange(levels, "c h w -> h w c", c=self.channels).contiguous().numpy())
 
+    def region(self, text: str) -> tuple[np.ndarray]:
+        """The light parts of the picture in the file ``text``."""
+        return (np.asarray(read_image(Path(text), channels=1)) > 127,)
+
     def preview(self, artifacts: Sequence[Image.Image]) -> Image.Image:
         return contact_sheet(artifacts)
 

@@ -2,31 +2,17 @@
 
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
-from multidiff.diffusion.conditioning import Conditioning
-from multidiff.nn.attention import CrossAttention, SelfAttention
-from multidiff.nn.embeddings import Embedding
-from multidiff.nn.initialization import zero
-from multidiff.nn.norm import group_norm
-from multidiff.nn.resample import crop, downsample, pad_to_multiple, upsample
-from multidiff.nn.residual import ResidualBlock, convolution
+from multidiff.nn import unet
 
 
-class UNet(nn.Module):
-    """The U-Net of ADM, resampling by means and copies as EDM2 does.
-
-    The encoder hands the output of every block to the decoder, which concatenates it to its own. Images of any size are
-    padded with zeros until every level can halve them, and the output is cropped back. The output is zero at first.
-    Dhariwal and Nichol (2021), section 3, https://arxiv.org/abs/2105.05233.
+class UNet(unet.UNet):
+    """The U-Net in two dimensions, each level halving the sides of the one before.
 
     Args:
         channels: of the image.
         vector_dim: width of the condition vector; 0 for none.
         token_dim: width of the condition tokens, which every block that attends reads; 0 for none.
-        widths: channels of each level, finest first; each level halves the sides of the one before.
+        widths: channels of each level, finest first.
         blocks: residual blocks of each level on the way down, and again on the way up.
         attention: for each level, whether its blocks attend. The block in the middle always does.
         head_size: channels of an attention head. Small heads are slow: 8 takes six times as long as 64.
@@ -48,112 +34,15 @@ class UNet(nn.Module):
         head_size: int = 64,
         dropout: float = 0.0,
     ):
-        super().__init__()
-        if not len(widths) == len(blocks) == len(attention) > 0 or min(blocks) < 1:
-            raise ValueError(f"need one entry a level and 1 block or more, got {widths=}, {blocks=}, {attention=}")
-        embedding_dim = 4 * widths[0]
-
-        def block(in_channels: int, out_channels: int, attend: bool) -> Block:
-            heads = head_size if attend else 0
-            return Block(
-                in_channels, out_channels, embedding_dim, head_size=heads, token_dim=token_dim, dropout=dropout
-            )
-
-        levels = list(zip(widths, blocks, attention, strict=True))
-        above = [widths[0], *widths[:-1]]
-        below = [*widths[1:], widths[-1]]
-        self.token_dim = token_dim
-        self.stride = 2 ** (len(levels) - 1)
-        self.embedding = Embedding(embedding_dim, vector_dim)
-        self.stem = convolution(2, channels, widths[0], 3)
-        self.encoder = nn.ModuleList(
-            EncoderLevel(block(before if i == 0 else width, width, attend) for i in range(count))
-            for before, (width, count, attend) in zip(above, levels, strict=True)
+        super().__init__(
+            dims=2,
+            channels=channels,
+            vector_dim=vector_dim,
+            token_dim=token_dim,
+            widths=widths,
+            strides=[1, *[2] * (len(widths) - 1)],
+            blocks=blocks,
+            attention=attention,
+            head_size=head_size,
+            dropout=dropout,
         )
-        self.middle = block(widths[-1], widths[-1], True)
-        self.decoder = nn.ModuleList(
-            DecoderLevel(block((before if i == 0 else width) + width, width, attend) for i in range(count))
-            for before, (width, count, attend) in reversed(list(zip(below, levels, strict=True)))
-        )
-        self.norm = group_norm(widths[0])
-        self.head = zero(convolution(2, widths[0], channels, 3))
-
-    def forward(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None = None) -> Tensor:
-        """Predict.
-
-        Args:
-            x: images at about unit scale, ``(B, channels, H, W)``.
-            log_snr: ``log(alpha / sigma)``, ``(B,)``; may be infinite.
-            cond: conditions of the B images; None is the null condition.
-
-        Returns:
-            A tensor like ``x``.
-
-        Raises:
-            ValueError: ``cond`` holds a vector or tokens, and the network was made for none.
-        """
-        cond = cond or Conditioning()
-        if cond.tokens is not None and not self.token_dim:
-            raise ValueError("condition tokens were given to a backbone with token_dim=0")
-        embedding = self.embedding(log_snr, cond.vector)
-        h = self.stem(pad_to_multiple(x, self.stride))
-        skips: list[Tensor] = []
-        for depth, level in enumerate(self.encoder):
-            skips += level(downsample(h) if depth else h, embedding, cond)
-            h = skips[-1]
-        h = self.middle(h, embedding, cond)
-        for depth, level in enumerate(self.decoder):
-            h = level(upsample(h) if depth else h, skips, embedding, cond)
-        return crop(self.head(F.silu(self.norm(h))), x)
-
-
-class Block(nn.Module):
-    """A residual block, then attention of the positions to one another and to the tokens of the condition.
-
-    ``(B, in_channels, H, W)`` to ``(B, out_channels, H, W)``.
-
-    Args:
-        in_channels: of the input.
-        out_channels: of the output.
-        embedding_dim: width of the embedding.
-        head_size: channels of an attention head; 0 for no attention of either kind.
-        token_dim: width of the condition tokens; 0 for no attention to them.
-        dropout: probability that a value is dropped within the residual block.
-    """
-
-    def __init__(
-        self, in_channels: int, out_channels: int, embedding_dim: int, *, head_size: int, token_dim: int, dropout: float
-    ):
-        super().__init__()
-        self.residual = ResidualBlock(in_channels, out_channels, embedding_dim, dims=2, dropout=dropout)
-        attends, reads = head_size > 0, head_size > 0 and token_dim > 0
-        self.self_attention = SelfAttention(out_channels, head_size=head_size) if attends else None
-        self.cross_attention = CrossAttention(out_channels, token_dim, head_size=head_size) if reads else None
-
-    def forward(self, x: Tensor, embedding: Tensor, cond: Conditioning) -> Tensor:
-        x = self.residual(x, embedding)
-        if self.self_attention is not None:
-            x = self.self_attention(x)
-        if self.cross_attention is not None:
-            x = self.cross_attention(x, cond.tokens, cond.mask)
-        return x
-
-
-class EncoderLevel(nn.ModuleList):
-    """Blocks of one resolution; returns what each of them made, for the decoder to use again."""
-
-    def forward(self, x: Tensor, embedding: Tensor, cond: Conditioning) -> list[Tensor]:
-        outputs = []
-        for block in self:
-            x = block(x, embedding, cond)
-            outputs.append(x)
-        return outputs
-
-
-class DecoderLevel(nn.ModuleList):
-    """Blocks of one resolution, each of which takes the newest of the encoder's outputs off the stack."""
-
-    def forward(self, x: Tensor, skips: list[Tensor], embedding: Tensor, cond: Conditioning) -> Tensor:
-        for block in self:
-            x = block(torch.cat([x, skips.pop()], dim=1), embedding, cond)
-        return x

@@ -9,9 +9,8 @@ import yaml
 from multidiff import model_directory
 from multidiff.diffusion.noise import NoiseSource, sample_seeds
 from multidiff.diffusion.optimized_grid import optimized_grid
-from multidiff.errors import InputError
+from multidiff.errors import InputError, refusals
 from multidiff.files import atomic_path
-from multidiff.pipeline import refusals
 
 
 def run(

@@ -9,9 +9,10 @@ from typing import Any, Unpack
 from rich.progress import Progress
 
 from multidiff import model_directory
+from multidiff.diffusion.editing import Draw
 from multidiff.errors import InputError
 from multidiff.files import atomic_path, sha256
-from multidiff.pipeline import Changes, Names
+from multidiff.pipeline import Changes, Names, Pipeline
 
 PREVIEWED = 100
 """More samples than these make no better preview."""
@@ -27,10 +28,15 @@ def run(
     seed: int = 0,
     batch_size: int = 64,
     format: str | None = None,
+    init: Path | None = None,
+    strength: float | None = None,
+    mask: str | None = None,
+    extend: float | None = None,
     **changes: Unpack[Changes],
 ) -> None:
-    """Draw ``n`` samples of ``model`` into the folder ``out``."""
+    """Draw ``n`` samples of ``model`` into the folder ``out``, from noise or from the file ``init``."""
     pipeline = model_directory.load(model)
+    draw = _draw(pipeline, init, strength, mask, extend)
     suffix = _suffix(format, pipeline.modality.suffixes)
     sampling = pipeline.sampling.changed(**changes)
     conditions = pipeline.conditions(n, label=label or None, prompt=prompt)
@@ -42,6 +48,7 @@ def run(
         "guidance_rule": dict(sampling.rule),
         "negative": sampling.negative,
         "seed": seed,
+        **_edit_record(init, strength=strength, mask=mask, extend=extend),
     }
     pipeline.prepared(sampling)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -49,7 +56,7 @@ def run(
     artifacts, files = [], []
     with Progress(transient=True) as progress:
         task = progress.add_task("sampling", total=n)
-        stream = pipeline.stream(conditions, sampling, seed=seed, batch_size=batch_size)
+        stream = pipeline.stream(conditions, sampling, seed=seed, batch_size=batch_size, draw=draw)
         for i, (artifact, condition) in enumerate(zip(stream, conditions, strict=True)):
             out.mkdir(parents=True, exist_ok=True)
             path = out / f"{i:05d}{suffix}"
@@ -68,6 +75,30 @@ def write_record(out: Path, preview: Any, record: dict[str, Any]) -> None:
         preview.save(path)
     with atomic_path(out / "samples.json") as path:
         path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def _draw(
+    pipeline: Pipeline, init: Path | None, strength: float | None, mask: str | None, extend: float | None
+) -> Draw | None:
+    """What ``init`` is for: to be varied, to be made anew in part, or to go on from; None to start from noise."""
+    given = [name for name, value in (("strength", strength), ("mask", mask), ("extend", extend)) if value is not None]
+    if init is None and not given:
+        return None
+    if init is None or len(given) != 1:
+        raise InputError("--init FILE comes with one of --strength, --mask and --extend, which say what to do with it")
+    artifact = pipeline.modality.read(init)
+    if strength is not None:
+        return pipeline.canvas.varied(artifact, strength)
+    if mask is not None:
+        return pipeline.canvas.repainted(artifact, *pipeline.modality.region(mask))
+    assert extend is not None
+    return pipeline.canvas.continued(artifact, extend)
+
+
+def _edit_record(init: Path | None, **options: Any) -> dict[str, Any]:
+    if init is None:
+        return {}
+    return {"init": {"file": init.name, "sha256": sha256(init)}, **{k: v for k, v in options.items() if v is not None}}
 
 
 def _suffix(asked: str | None, offered: Sequence[str]) -> str:

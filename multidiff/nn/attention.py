@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from multidiff.nn.initialization import zero
 from multidiff.nn.norm import group_norm
+from multidiff.nn.rotary import rotated
 
 
 class SelfAttention(nn.Module):
@@ -18,21 +19,30 @@ class SelfAttention(nn.Module):
     Args:
         channels: C, a multiple of ``head_size``.
         head_size: channels of each head.
+        rotary: whether a position knows where the others are relative to it, by `rotated`; without, it does not.
+        query_key_norm: whether queries and keys are normalised, which keeps attention from saturating at high learning
+            rates. Dehghani et al. (2023), section 2, https://arxiv.org/abs/2302.05442, with root mean squares.
 
     Raises:
         ValueError: heads do not divide the channels.
     """
 
-    def __init__(self, channels: int, *, head_size: int):
+    def __init__(self, channels: int, *, head_size: int, rotary: bool = False, query_key_norm: bool = False):
         super().__init__()
         self.heads = _heads(channels, head_size)
+        self.rotary = rotary
         self.norm = group_norm(channels)
         self.query_key_value = nn.Linear(channels, 3 * channels)
+        self.query_norm = nn.RMSNorm(head_size) if query_key_norm else nn.Identity()
+        self.key_norm = nn.RMSNorm(head_size) if query_key_norm else nn.Identity()
         self.out = zero(nn.Linear(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         projected = self.query_key_value(_as_sequence(self.norm(x)))
         q, k, v = rearrange(projected, "b n (three h d) -> three b h n d", three=3, h=self.heads)
+        q, k = self.query_norm(q), self.key_norm(k)
+        if self.rotary:
+            q, k = rotated(q, x.shape[2:]), rotated(k, x.shape[2:])
         return x + _as_field(self.out(_merge_heads(F.scaled_dot_product_attention(q, k, v))), x)
 
 

@@ -1,7 +1,13 @@
 """Changes of resolution, for samples of any number of dimensions."""
 
+from functools import cache
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_SPAN = 5
+"""Length of the low-pass filter in positions of the coarser resolution; odd."""
 
 
 def downsample(x: Tensor, factor: int = 2) -> Tensor:
@@ -16,6 +22,52 @@ def downsample(x: Tensor, factor: int = 2) -> Tensor:
 def upsample(x: Tensor, factor: int = 2) -> Tensor:
     """Each position repeated ``factor`` times a side: ``(B, C, *size)`` to ``(B, C, *size * factor)``."""
     return F.interpolate(x, scale_factor=factor, mode="nearest")
+
+
+def downsample_filtered(x: Tensor, factor: int = 2) -> Tensor:
+    """Like ``downsample``, through a low-pass filter that lets next to nothing alias: for waveforms.
+
+    With ``upsample_filtered``, the resampling of Karras et al. (2021), section 3.1, https://arxiv.org/abs/2106.12423.
+    """
+    for axis in range(2, x.ndim):
+        rows = _padded_rows(x, axis, _SPAN // 2 * factor)
+        kernel = lowpass(factor).to(x).reshape(1, 1, -1)
+        x = _from_rows(F.conv1d(rows, kernel, stride=factor), x, axis)
+    return x
+
+
+def upsample_filtered(x: Tensor, factor: int = 2) -> Tensor:
+    """Like ``upsample``, through the filter of ``downsample_filtered``, which removes the images of the spectrum."""
+    for axis in range(2, x.ndim):
+        rows = _padded_rows(x, axis, _SPAN // 2)
+        phases = factor * lowpass(factor).to(x).reshape(_SPAN, 1, factor).flip(0).permute(2, 1, 0)
+        x = _from_rows(F.conv1d(rows, phases).transpose(1, 2), x, axis)
+    return x
+
+
+@cache
+def lowpass(factor: int) -> Tensor:
+    """A sinc with its cutoff at the coarser resolution's Nyquist frequency, in a Kaiser window: ``(5 factor,)``.
+
+    Each of its ``factor`` phases sums to ``1 / factor``, so that a constant stays one in both directions.
+    """
+    count = _SPAN * factor
+    places = (torch.arange(count, dtype=torch.float64) - (count - 1) / 2) / factor
+    taps = torch.sinc(places) * torch.kaiser_window(count, periodic=False, beta=4.0, dtype=torch.float64)
+    phases = taps.reshape(_SPAN, factor)
+    return (phases / (factor * phases.sum(dim=0))).flatten()
+
+
+def _padded_rows(x: Tensor, axis: int, amount: int) -> Tensor:
+    """``x`` as rows along ``axis``, ``(rows, 1, length)``, their ends repeated ``amount`` times."""
+    rows = x.movedim(axis, -1)
+    return F.pad(rows.reshape(-1, 1, rows.shape[-1]), (amount, amount), mode="replicate")
+
+
+def _from_rows(rows: Tensor, like: Tensor, axis: int) -> Tensor:
+    """The inverse of rows along ``axis``, of any length: the other sides are those of ``like``."""
+    sides = like.movedim(axis, -1).shape[:-1]
+    return rows.reshape(*sides, -1).movedim(-1, axis)
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

@@ -1,0 +1,111 @@
+"""A sound as a value, and the few things that are done to one."""
+
+import base64
+import io
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+from torchaudio.transforms import Resample
+
+from multidiff.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class AudioClip:
+    """A sound; in a notebook, a player.
+
+    Attributes:
+        waveform: ``(C, T)``, C being 1 (mono) or 2 (stereo), float32, full scale at -1 and 1, read-only.
+        sample_rate: samples a second.
+
+    Raises:
+        InputError: there is no sample, a value is not finite, or shape or rate is not that of a sound.
+    """
+
+    waveform: np.ndarray
+    sample_rate: int
+
+    def __post_init__(self) -> None:
+        waveform = np.array(self.waveform, dtype=np.float32)
+        if waveform.ndim != 2 or not waveform.size:
+            raise InputError(f"a waveform is (channels, samples), at least one of each, not {waveform.shape}")
+        if self.sample_rate < 1:
+            raise InputError(f"a sample rate is at least 1 Hz, not {self.sample_rate}")
+        if not np.isfinite(waveform).all():
+            raise InputError("there are samples that are not finite (NaN or infinity)")
+        waveform.setflags(write=False)
+        object.__setattr__(self, "waveform", waveform)
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return len(self.waveform)
+
+    @property
+    def seconds(self) -> float:
+        """The duration."""
+        return self.waveform.shape[1] / self.sample_rate
+
+    def tensor(self) -> Tensor:
+        """A copy of the waveform, ``(C, T)``."""
+        return torch.from_numpy(self.waveform.copy())
+
+    def resampled(self, sample_rate: int) -> "AudioClip":
+        """The same sound at another rate, band-limited."""
+        return AudioClip(resampled(self.waveform, self.sample_rate, sample_rate), sample_rate)
+
+    def with_channels(self, channels: int) -> "AudioClip":
+        """In mono, the mean of the channels; in stereo, a mono sound on both sides.
+
+        Raises:
+            InputError: there is no usual way, as from 6 channels to 2.
+        """
+        if channels == self.channels:
+            return self
+        if channels == 1:
+            return AudioClip(self.waveform.mean(axis=0, keepdims=True), self.sample_rate)
+        if self.channels == 1:
+            return AudioClip(np.repeat(self.waveform, channels, axis=0), self.sample_rate)
+        raise InputError(f"{self.channels} channels do not become {channels}: mix them down to 1 or 2 first")
+
+    def __repr__(self) -> str:
+        kind = {1: "mono", 2: "stereo"}.get(self.channels, f"{self.channels} channels")
+        return f"AudioClip({self.seconds:.3f} s, {kind}, {self.sample_rate} Hz)"
+
+    def _repr_html_(self) -> str:
+        wav = io.BytesIO()
+        soundfile.write(wav, np.clip(self.waveform.T, -1, 1), self.sample_rate, "PCM_16", format="WAV")
+        encoded = base64.b64encode(wav.getvalue()).decode()
+        return f'<audio controls src="data:audio/wav;base64,{encoded}"></audio>'
+
+
+def resampled(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+    """``waveform``, ``(C, T)``, from one rate to another, by torchaudio's windowed sinc: ``(C, ceil(T new / old))``."""
+    return waveform if rate == new_rate else _resampler(rate, new_rate)(torch.tensor(waveform)).numpy()
+
+
+@cache
+def _resampler(rate: int, new_rate: int) -> Resample:
+    return Resample(rate, new_rate, lowpass_filter_width=32)
+
+
+def true_peak(clip: AudioClip) -> float:
+    """The largest magnitude between the samples as well as on them, from fourfold oversampling; 1 is full scale.
+
+    ITU-R BS.1770-4, annex 2, https://www.itu.int/rec/R-REC-BS.1770.
+    """
+    between = resampled(clip.waveform, 1, 4)
+    return float(max(np.abs(between).max(), np.abs(clip.waveform).max()))
+
+
+def limited(clip: AudioClip, ceiling: float = 1.0) -> tuple[AudioClip, float]:
+    """``clip``, turned down as a whole so that its true peak is at most ``ceiling``, and by how many dB that was."""
+    peak = true_peak(clip)
+    if peak <= ceiling:
+        return clip, 0.0
+    gain = ceiling / peak * (1 - 1e-6)  # rounding must not lead back above
+    return AudioClip(clip.waveform * np.float32(gain), clip.sample_rate), float(-20 * np.log10(gain))

@@ -1,0 +1,62 @@
+"""Samples that go on where a given one ends, to any length."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from multidiff.diffusion.conditioning import Conditioning
+from multidiff.diffusion.denoiser import Denoiser
+from multidiff.diffusion.editing import Inpaint, OnStep
+from multidiff.diffusion.noise import NoiseSource
+from multidiff.diffusion.samplers.base import Sampler
+
+
+@dataclass(frozen=True)
+class Continue:
+    """Make ``x0`` longer along its last axis, a window at a time, each beginning with the end of what there is so far.
+
+    A window is inpainted, its beginning being known, so that what is new agrees with it as it would within one sample.
+    The window is as large as the noise that it is drawn from.
+
+    Args:
+        x0: the beginning, ``(C, *size, L)``, or one for each sample of the batch.
+        length: of the result, above L.
+        overlap: how many positions of a window are known, fewer than it has; all of ``x0``, where that has less.
+        repeats: as for `Inpaint`.
+    """
+
+    x0: Tensor
+    length: int
+    overlap: int
+    repeats: int = 5
+
+    def __post_init__(self) -> None:
+        if self.length <= self.x0.shape[-1]:
+            raise ValueError(f"a continuation is longer than its beginning, got {self.length} of {self.x0.shape[-1]}")
+        if self.overlap < 1 or not self.x0.shape[-1]:
+            raise ValueError(f"a continuation goes on from something, got an overlap of {self.overlap}")
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        noise: NoiseSource,
+        sampler: Sampler,
+        grid: Tensor,
+        cond: Conditioning | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        window = noise.size[-1]
+        if self.overlap >= window:
+            raise ValueError(f"the known part of a window is shorter than it, got {self.overlap} of {window}")
+        whole = self.x0.reshape(-1, *self.x0.shape[-len(noise.size) :])
+        new = torch.arange(window, device=whole.device)
+        while missing := self.length - whole.shape[-1]:
+            known = whole[..., -self.overlap :]
+            given = known.shape[-1]
+            draw = Inpaint(F.pad(known, (0, window - given)), new >= given, self.repeats)
+            made = draw(denoiser, noise.branch(missing), sampler, grid, cond, on_step)
+            whole = torch.cat([whole.expand(len(made), *whole.shape[1:]), made[..., given : given + missing]], dim=-1)
+        return whole

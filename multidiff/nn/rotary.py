@@ -1,0 +1,35 @@
+"""Positions as rotations of queries and keys."""
+
+import torch
+from torch import Tensor
+
+
+def rotated(x: Tensor, size: torch.Size, base: float = 10000.0) -> Tensor:
+    """``x`` with each pair of channels turned by an angle proportional to its position along one of the axes.
+
+    The product of a query and a key rotated so depends on how far apart they are, never on where: what is learned at
+    one length holds at another. Su et al. (2021), eq. 34, https://arxiv.org/abs/2104.09864; with several axes, each has
+    an equal share of the pairs.
+
+    Args:
+        x: queries or keys, ``(B, heads, N, D)``, N being the product of ``size``.
+        size: of the field that they are the positions of, one number an axis, last axis fastest.
+        base: of the angular frequencies, which are ``base^(-i / pairs)`` a position.
+
+    Raises:
+        ValueError: D is not a multiple of twice the number of axes.
+    """
+    angles = _angles(x, size, base)
+    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+
+
+def _angles(x: Tensor, size: torch.Size, base: float) -> Tensor:
+    """``(N, D / 2)``, the pairs of the first axis first."""
+    if x.shape[-1] % (2 * len(size)):
+        raise ValueError(f"heads of {x.shape[-1]} channels hold no equal number of pairs for {len(size)} axes")
+    pairs = x.shape[-1] // (2 * len(size))
+    frequencies = base ** -(torch.arange(pairs, device=x.device) / pairs)
+    places = torch.cartesian_prod(*(torch.arange(side, device=x.device) for side in size)).reshape(-1, len(size))
+    return (places[:, :, None] * frequencies).flatten(1).to(x.dtype)

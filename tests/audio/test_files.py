@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+import soundfile
+
+from modalities.audio.clip import AudioClip, limited, resampled, true_peak
+from modalities.audio.files import SUFFIXES, read_clip, read_metadata, write_clip
+from multidiff.errors import InputError
+
+RATE = 16000
+LOSSY = (".ogg", ".mp3")
+METADATA = {"condition": "kick", "seed": 2**63 - 1, "story": "ü" * 100}
+
+
+def tone(frequency=440, seconds=0.5, rate=RATE, amplitude=0.5, channels=1):
+    waves = [np.sin(2 * np.pi * frequency * (k + 1) * np.arange(round(seconds * rate)) / rate) for k in range(channels)]
+    return AudioClip(amplitude * np.stack(waves), rate)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_what_is_written_is_read(tmp_path, suffix, channels):
+    clip = tone(channels=channels)
+    write_clip(clip, tmp_path / f"a{suffix}", METADATA)
+    again = read_clip(tmp_path / f"a{suffix}")
+    assert (again.sample_rate, again.channels) == (RATE, channels)
+    assert again.waveform.shape == clip.waveform.shape
+    middle = slice(RATE // 8, -RATE // 8)  # codecs blur the ends
+    tolerance = 0.05 if suffix in LOSSY else 2**-15
+    assert np.abs(again.waveform - clip.waveform)[:, middle].max() <= tolerance
+    assert read_metadata(tmp_path / f"a{suffix}") == METADATA
+
+
+@pytest.mark.parametrize(
+    ("encoding", "suffix", "subtype", "step"),
+    [
+        ("16", ".wav", "PCM_16", 2**-15),
+        ("24", ".wav", "PCM_24", 2**-23),
+        ("float", ".wav", "FLOAT", 0),
+        ("24", ".flac", "PCM_24", 2**-23),
+        ("float", ".flac", "PCM_24", 2**-23),
+        ("float", ".aiff", "FLOAT", 0),
+    ],
+)
+def test_encodings_are_as_fine_as_they_say(tmp_path, encoding, suffix, subtype, step):
+    path = tmp_path / f"a{suffix}"
+    write_clip(tone(), path, METADATA, encoding)
+    assert soundfile.info(path).subtype == subtype
+    assert np.abs(read_clip(path).waveform - tone().waveform).max() <= step
+    assert read_metadata(path) == METADATA
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_loud_clips_are_turned_down_and_said_so(tmp_path, suffix, caplog):
+    write_clip(tone(amplitude=3.0), tmp_path / f"a{suffix}", {})
+    assert f"a{suffix}: turned down by" in caplog.text
+    again = read_clip(tmp_path / f"a{suffix}")
+    assert 0.8 < np.abs(again.waveform).max() <= 1
+    caplog.clear()
+    write_clip(tone(amplitude=0.8), tmp_path / f"b{suffix}", {})
+    assert not caplog.text
+
+
+def test_the_true_peak_lies_between_the_samples():
+    """A tone at a quarter of the rate, sampled at 45 degrees, is never seen at its top, which is sqrt(2) higher."""
+    clip = AudioClip(np.sin(np.pi / 2 * np.arange(4000) + np.pi / 4)[None], RATE)
+    assert np.abs(clip.waveform).max() == pytest.approx(0.5**0.5, abs=1e-6)
+    middle = AudioClip(clip.waveform * np.hanning(4000), RATE)
+    assert true_peak(middle) == pytest.approx(1, abs=0.01)
+    lower, by = limited(middle, 0.5)
+    assert true_peak(lower) <= 0.5
+    assert by == pytest.approx(20 * np.log10(true_peak(middle) / 0.5), abs=1e-3)
+    assert limited(lower, 0.5) == (lower, 0.0)
+
+
+def test_resampling_keeps_a_tone():
+    clip = tone(440, seconds=1, rate=44100).resampled(RATE)
+    expected = tone(440, seconds=1, rate=RATE)
+    assert clip.waveform.shape == expected.waveform.shape
+    middle = slice(500, -500)
+    assert np.abs(clip.waveform - expected.waveform)[:, middle].max() < 1e-3
+    assert np.abs(resampled(tone(9000, rate=44100).waveform, 44100, RATE)[:, middle]).max() < 1e-2  # not heard below
+
+
+def test_channels_are_mixed_down_and_spread():
+    stereo = tone(channels=2)
+    assert np.allclose(stereo.with_channels(1).waveform, stereo.waveform.mean(axis=0), atol=1e-7)
+    assert np.array_equal(tone().with_channels(2).waveform, np.repeat(tone().waveform, 2, axis=0))
+    with pytest.raises(InputError, match="6 channels do not become 2"):
+        tone(100, channels=6).with_channels(2)
+
+
+def test_a_clip_cannot_change():
+    source = np.zeros((1, 4), dtype=np.float32)
+    clip = AudioClip(source, RATE)
+    source[:] = 1
+    assert not clip.waveform.any()
+    with pytest.raises(ValueError, match="read-only"):
+        clip.waveform[0, 0] = 1
+
+
+def test_a_notebook_shows_a_player():
+    assert tone()._repr_html_().startswith('<audio controls src="data:audio/wav;base64,UklGR')
+    assert repr(tone(channels=2)) == "AudioClip(0.500 s, stereo, 16000 Hz)"
+
+
+@pytest.mark.parametrize(
+    ("waveform", "rate", "message"),
+    [
+        (np.zeros((1, 0)), RATE, "at least one of each"),
+        (np.zeros(5), RATE, r"not \(5,\)"),
+        (np.zeros((1, 5)), 0, "at least 1 Hz"),
+        (np.array([[0.0, np.nan]]), RATE, "NaN"),
+    ],
+)
+def test_what_is_no_sound(waveform, rate, message):
+    with pytest.raises(InputError, match=message):
+        AudioClip(waveform, rate)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".aiff"])
+def test_every_truncation_is_an_input_error(tmp_path, suffix):
+    write_clip(tone(seconds=0.05), tmp_path / f"whole{suffix}", METADATA)
+    content = (tmp_path / f"whole{suffix}").read_bytes()
+    path = tmp_path / f"cut{suffix}"
+    for kept in range(0, len(content) - 1, len(content) // 29):
+        path.write_bytes(content[:kept])
+        with pytest.raises(InputError, match=f"cut{suffix}: "):
+            read_clip(path)
+
+
+def test_a_truncated_wav_is_called_that(tmp_path):
+    write_clip(tone(), tmp_path / "a.wav", {})
+    content = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(content[:-1000])
+    with pytest.raises(InputError, match=r"a\.wav: truncated, its last 1000 bytes are missing"):
+        read_clip(tmp_path / "a.wav")
+
+
+def test_files_that_are_no_sound_are_named(tmp_path):
+    (tmp_path / "text.wav").write_bytes(b"no sound at all, and long enough")
+    with pytest.raises(InputError, match=r"text\.wav: not a sound, or damaged \(.*recognised\)$"):
+        read_clip(tmp_path / "text.wav")
+    with pytest.raises(InputError, match=r"none\.wav: No such file"):
+        read_clip(tmp_path / "none.wav")
+    with pytest.raises(InputError, match="Is a directory"):
+        read_clip(tmp_path)
+    soundfile.write(tmp_path / "empty.wav", np.zeros((0, 1)), RATE)
+    with pytest.raises(InputError, match=r"empty\.wav: holds no samples"):
+        read_clip(tmp_path / "empty.wav")
+    soundfile.write(tmp_path / "nan.wav", np.array([0, np.nan, 0]), RATE, "FLOAT")
+    with pytest.raises(InputError, match=r"nan\.wav: there are samples that are not finite"):
+        read_clip(tmp_path / "nan.wav")
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    with pytest.raises(InputError, match=r"suffix is not one of \.wav"):
+        write_clip(tone(), tmp_path / "a.txt", {})
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot write .*file/a\.wav"):
+        write_clip(tone(), tmp_path / "file/a.wav", {})
+    with pytest.raises(InputError, match=r"cannot write .*a\.mp3"):
+        write_clip(tone(channels=6, frequency=50), tmp_path / "a.mp3", {})
+    assert not [path for path in tmp_path.iterdir() if path.name != "file"]
+
+
+def test_the_files_of_others_have_no_metadata(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone().waveform.T, RATE)
+    assert read_metadata(tmp_path / "a.wav") == {}

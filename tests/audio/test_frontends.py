@@ -1,0 +1,88 @@
+import pytest
+import torch
+
+from modalities.audio.frontends import STFT, PatchedWaveform, Waveform
+
+FRONTENDS = [
+    Waveform(),
+    Waveform(gain=4.0),
+    PatchedWaveform(16),
+    PatchedWaveform(7, gain=0.5),
+    STFT(64, 16),
+    STFT(64, 32, power=1.0),
+    STFT(62, 31, power=0.3, scale=5.0),
+]
+
+
+def waveform(samples=1001, channels=1):
+    return torch.randn(channels, samples, generator=torch.Generator().manual_seed(0), dtype=torch.float64) / 3
+
+
+@pytest.mark.parametrize("frontend", FRONTENDS, ids=str)
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("samples", [1, 64, 1001])
+def test_decoding_undoes_encoding(frontend, channels, samples):
+    x = waveform(samples, channels).float()
+    encoded = frontend.encode(x)
+    assert encoded.shape == (channels * frontend.width, frontend.frames(samples))
+    decoded = frontend.decode(encoded)
+    assert decoded.shape[-1] == frontend.samples(encoded.shape[-1])
+    assert 0 <= decoded.shape[-1] - samples < frontend.hop
+    torch.testing.assert_close(decoded[:, :samples], x, atol=1e-5, rtol=0)
+    torch.testing.assert_close(decoded[:, samples:], torch.zeros_like(decoded[:, samples:]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("frontend", FRONTENDS, ids=str)
+def test_any_values_decode_to_a_sound(frontend):
+    x = torch.randn(2 * frontend.width, 20, generator=torch.Generator().manual_seed(0))
+    decoded = frontend.decode(x)
+    assert decoded.shape == (2, frontend.samples(20))
+    assert decoded.isfinite().all()
+
+
+@pytest.mark.parametrize("frontend", FRONTENDS, ids=str)
+@pytest.mark.parametrize(("start", "stop"), [(0, 960), (300, 301), (480, 700), (477, 703), (800, 960), (0, 1)])
+def test_the_frames_that_touch_a_span_are_those_that_change_with_it(frontend, start, stop):
+    x = waveform(960)
+    other = x.clone()
+    other[:, start:stop] += 1 + torch.rand(stop - start)
+    changed = (frontend.encode(other.float()) - frontend.encode(x.float())).abs().amax(dim=0) > 0
+    touching = frontend.touching(start, stop)
+    assert not changed[: touching.start].any()
+    assert not changed[touching.stop :].any()
+    # A Hann window is 0 at its first sample, so that a frame can touch what it does not see.
+    assert changed[touching.start : touching.stop].sum() >= min(len(touching), len(changed)) - 1
+
+
+def test_a_patch_is_a_run_of_samples():
+    assert torch.equal(PatchedWaveform(3).encode(torch.arange(6.0)[None]), torch.tensor([[0, 3], [1, 4], [2, 5.0]]))
+    assert torch.equal(Waveform().encode(torch.arange(6.0)[None]), torch.arange(6.0)[None])
+
+
+def test_compression_halves_decibels():
+    """Twice the level is 6 dB of the sound, and ``2^power`` in what the model sees."""
+    frontend, x = STFT(64, 16, power=0.5), waveform().float()
+    torch.testing.assert_close(frontend.encode(4 * x), 2 * frontend.encode(x))
+
+
+def test_a_tone_lies_in_its_bin():
+    size, k = 64, 5
+    tone = torch.cos(2 * torch.pi * k * torch.arange(2048) / size)[None]
+    energy = STFT(size, 16).encode(tone).square().mean(dim=-1)
+    bins = size // 2 + 1
+    assert (energy[:bins] + torch.nn.functional.pad(energy[bins:], (1, 1))).argmax() == k
+
+
+@pytest.mark.parametrize("step", [0, 3, 64])
+def test_windows_must_overlap(step):
+    with pytest.raises(ValueError, match="at least twice"):
+        STFT(64, step)
+
+
+def test_settings_out_of_range_are_errors():
+    for settings in ({"power": 0.0}, {"power": 1.5}, {"scale": 0.0}):
+        with pytest.raises(ValueError, match="above 0"):
+            STFT(64, 16, **settings)
+    for patch, gain in ((0, 1.0), (4, 0.0)):
+        with pytest.raises(ValueError, match="at least 1 sample"):
+            PatchedWaveform(patch, gain)

@@ -1,0 +1,72 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from modalities.audio.unet import UNet
+from multidiff.configuration import instantiate, load_option
+from multidiff.diffusion.conditioning import Conditioning
+
+BATCH, CHANNELS, VECTOR, TOKEN = 3, 2, 5, 6
+SETTINGS = {"widths": [8, 16], "strides": [1, 4], "blocks": [1, 2], "attention": [False, True], "head_size": 8}
+
+
+def make_network() -> UNet:
+    """A small network whose zero layers are disturbed, so that every path shows in the output."""
+    torch.manual_seed(0)
+    network = UNet(channels=CHANNELS, vector_dim=VECTOR, token_dim=TOKEN, **SETTINGS)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return network.eval()
+
+
+@pytest.fixture
+def cond() -> Conditioning:
+    mask = torch.tensor([[True, True, False], [True, False, False], [True, True, True]])
+    return Conditioning(torch.randn(BATCH, VECTOR), torch.randn(BATCH, 3, TOKEN), mask)
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 29, 64])
+def test_any_length_goes_in_and_comes_out(cond, length):
+    x = torch.randn(BATCH, CHANNELS, length)
+    assert make_network()(x, torch.zeros(BATCH), cond).shape == x.shape
+
+
+def test_every_parameter_has_a_gradient(cond):
+    network = make_network()
+    network(torch.randn(BATCH, CHANNELS, 32), torch.zeros(BATCH), cond).square().sum().backward()
+    assert not [name for name, value in network.named_parameters() if value.grad is None or not value.grad.any()]
+
+
+@pytest.mark.parametrize("changed", ["vector", "tokens", "mask"])
+def test_vector_and_tokens_matter(cond, changed):
+    network, x, log_snr = make_network(), torch.randn(BATCH, CHANNELS, 32), torch.zeros(BATCH)
+    told: dict[str, Tensor] = {"vector": cond.vector, "tokens": cond.tokens, "mask": cond.mask}
+    other = ~cond.mask if changed == "mask" else told[changed] + 1
+    difference = network(x, log_snr, Conditioning(**(told | {changed: other}))) - network(x, log_snr, cond)
+    assert (difference.abs().amax(dim=(1, 2)) > 1e-3).all()
+
+
+def test_sounds_that_start_later_give_outputs_that_start_later(cond):
+    """By a multiple of the stride, and away from the ends: positions are relative."""
+    network, log_snr, length, shift = make_network(), torch.zeros(BATCH), 400, 40
+    for block in network.modules():
+        if hasattr(block, "out"):
+            nn.init.zeros_(block.out.weight)  # attention over all of time sees the ends
+            nn.init.zeros_(block.out.bias)
+    x = torch.zeros(BATCH, CHANNELS, length)
+    x[..., 150:200] = torch.randn(BATCH, CHANNELS, 50)
+    out, later = network(x, log_snr, cond), network(x.roll(shift, -1), log_snr, cond)
+    torch.testing.assert_close(later[..., 180:260], out[..., 180 - shift : 260 - shift], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("strides", [[1], [2, 2], [1, 0]])
+def test_strides_must_fit(strides):
+    with pytest.raises(ValueError, match="strides"):
+        UNet(channels=1, **(SETTINGS | {"strides": strides}))
+
+
+@pytest.mark.parametrize("name", ["unet1d", "unet1d_small"])
+def test_the_presets_are_networks(name):
+    network = instantiate(load_option("backbone", name), channels=1)
+    x = torch.randn(1, 1, 300)
+    assert network(x, torch.zeros(1)).shape == x.shape
