@@ -78,9 +78,9 @@ def _our_run(config: dict[str, Any], grid: Grid) -> Run:
     return run
 
 
-def sigmas(denoiser: Counted, steps: int) -> Tensor:
-    """The common levels, ``(steps + 1,)``, the last 0."""
-    times = KarrasRho()(denoiser.schedule, steps)
+def sigmas(denoiser: Counted, grid: Grid, steps: int) -> Tensor:
+    """The levels of a grid, ``(steps + 1,)``, the last 0."""
+    times = grid(denoiser.schedule, steps)
     return torch.exp(-denoiser.schedule.log_snr(times))
 
 
@@ -89,12 +89,20 @@ def start(noise: NoiseSource, sigma: Tensor) -> Tensor:
     return noise.start() * sigma
 
 
-def k_runs() -> dict[str, tuple[Run, int]]:
+def peer_runs(fitted: Grid) -> dict[str, tuple[Run, int]]:
+    """Those of k-diffusion and diffusers, on the common grid and on the one that is fitted by our own command."""
+    runs: dict[str, tuple[Run, int]] = {}
+    for kind, grid in {"": KarrasRho(), ", fitted grid": fitted}.items():
+        runs |= {f"{name}{kind}": run for name, run in (k_runs(grid) | diffusers_runs(grid)).items()}
+    return runs
+
+
+def k_runs(grid: Grid) -> dict[str, tuple[Run, int]]:
     """k-diffusion's deterministic functions with their evaluations a step."""
 
     def run_of(function: Callable[..., Tensor]) -> Run:
         def run(denoiser: Counted, noise: NoiseSource, steps: int) -> Tensor:
-            levels = sigmas(denoiser, steps)
+            levels = sigmas(denoiser, grid, steps)
             x = start(noise, levels[0])
             return function(lambda x, s: denoiser.at_sigma(x, s[0]), x, levels.to(x), disable=True)
 
@@ -105,7 +113,7 @@ def k_runs() -> dict[str, tuple[Run, int]]:
     return {f"k-diffusion {name}": (run_of(functions[name]), cost) for name, cost in costs.items()}
 
 
-def diffusers_runs() -> dict[str, tuple[Run, int]]:
+def diffusers_runs(grid: Grid) -> dict[str, tuple[Run, int]]:
     """diffusers' multistep schedulers, all of one evaluation a step."""
     solver = {"final_sigmas_type": "zero"}
     schedulers: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -115,14 +123,14 @@ def diffusers_runs() -> dict[str, tuple[Run, int]]:
         "UniPC 3": (diffusers.UniPCMultistepScheduler, {"solver_order": 3, **solver}),
         "EulerDiscrete": (diffusers.EulerDiscreteScheduler, {}),
     }
-    return {f"diffusers {name}": (_diffusers_run(*made), 1) for name, made in schedulers.items()}
+    return {f"diffusers {name}": (_diffusers_run(*made, grid), 1) for name, made in schedulers.items()}
 
 
-def _diffusers_run(kind: Any, settings: dict[str, Any]) -> Run:
+def _diffusers_run(kind: Any, settings: dict[str, Any], grid: Grid) -> Run:
     def run(denoiser: Counted, noise: NoiseSource, steps: int) -> Tensor:
         scheduler = kind(**settings)
         scheduler.set_timesteps(steps)
-        levels = sigmas(denoiser, steps)
+        levels = sigmas(denoiser, grid, steps)
         scheduler.sigmas = levels.to(torch.float32)
         exploding = kind is diffusers.EulerDiscreteScheduler
         x = start(noise, levels[0]) / (1 if exploding else torch.sqrt(1 + levels[0] ** 2))

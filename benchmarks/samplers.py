@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import matplotlib as mpl
 import torch
-from sampler_runs import Counted, Fitted, Run, diffusers_runs, k_runs, our_runs
+from sampler_runs import Counted, Fitted, Run, our_runs, peer_runs
 from torch import Tensor
 
 import multidiff
@@ -153,12 +153,12 @@ def main() -> None:
         problems["trained model"], budgets["trained model"] = trained(options.model), (4, 6, 8, 10, 16, 32)
     tables = {}
     for title, problem in problems.items():
-        ours = our_runs(Fitted(problem.denoiser, problem.other))
-        tables[title] = errors(problem, ours | k_runs() | diffusers_runs(), budgets[title])
+        fitted = Fitted(problem.denoiser, problem.other)
+        tables[title] = errors(problem, our_runs(fitted) | peer_runs(fitted), budgets[title])
         show(title, tables[title], budgets[title])
     print("\nlargest difference of x0 in 2 dimensions, 16 steps, where the method is the same:")
     first = problems["mixture in 2 dimensions"]
-    same = agreement(first, our_runs(KarrasRho()) | k_runs() | diffusers_runs())
+    same = agreement(first, our_runs(KarrasRho()) | peer_runs(KarrasRho()))
     for pair, difference in same.items():
         print(f"{pair:58}{difference:.1e}")
     machine = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__, "threads": 1}

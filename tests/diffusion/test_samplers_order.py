@@ -163,3 +163,14 @@ def test_deis_is_exact_on_polynomials_in_time(schedule, order):
     certify_polynomials(
         DEIS(schedule, order), order - 1, "noise", variable=lambda log_snr, schedule: schedule.time(log_snr)
     )
+
+
+def test_a_much_longer_step_than_the_last_goes_by_a_line():
+    """With ``stretch``, the step after it uses two estimates whatever the order; steps that are alike use all."""
+    schedule = REMEMBERED["cosine"]
+    for log_snr, same in (([-2.0, -1.5, -1.0, 0.0], 2), ([-2.0, -1.5, -1.0, -0.5], 3)):
+        times = schedule.time(torch.tensor(log_snr, dtype=torch.float64))
+        ends = []
+        for sampler in (DPMSolverMultistep(schedule, 3, stretch=1.2), DPMSolverMultistep(schedule, same)):
+            ends.append(integrate(mixture_of(schedule), double_noise(8).start(), double_noise(8), sampler, times))
+        torch.testing.assert_close(*ends)

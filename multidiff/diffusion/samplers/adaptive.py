@@ -14,7 +14,7 @@ from multidiff.diffusion.schedules import Schedule
 
 SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0
 PROPORTIONAL, INTEGRAL = 0.4 / 3, 0.7 / 3
-FIRST_STEP = 0.1
+FIRST_STEP, SHORTEST = 0.1, 1e-5
 """In log SNR."""
 
 
@@ -31,6 +31,9 @@ class Adaptive(Sampler):
         schedule: of the denoiser.
         rtol: relative tolerance.
         atol: absolute tolerance, for data at about unit scale.
+
+    Raises:
+        FloatingPointError: in a step, if the tolerance cannot be kept.
     """
 
     schedule: Schedule
@@ -55,6 +58,12 @@ class Adaptive(Sampler):
             stop = torch.where(done, place + FIRST_STEP, stop)  # a step that has a length, to be thrown away
             low, high = self.pair(denoise, x, place, stop)
             error = self.error(x, low, high).to(place).clamp(min=1e-10)
+            if not error.isfinite().all():
+                raise FloatingPointError("the denoiser gave an estimate that is not finite; no step is small enough")
+            if size[~done].min() < SHORTEST:
+                raise FloatingPointError(
+                    f"rtol {self.rtol} and atol {self.atol} are finer than {x.dtype} can tell apart"
+                )
             accepted = (error <= 1) & ~done
             x = torch.where(_like(x, accepted), high, x)
             rule = SAFETY * error**-(INTEGRAL) * torch.where(accepted, before, 1.0) ** PROPORTIONAL

@@ -5,6 +5,7 @@ every order; others put a moment's small-step limit in its place, or lose a fact
 another sampler: 2 or 3 estimates with ``eta = 1`` are DPM++ 2M and 3M SDE, two stages with it are DPM++ SDE.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,19 +34,22 @@ def solver_weights(equation: Equation, nodes: Sequence[Level], t: Level, s: Leve
 class DPMSolverMultistep(Multistep):
     """``x_s = propagation x_t + gain sum_i w_i f_i + spread z`` through the last ``order`` estimates.
 
-    The first steps have fewer. Lu et al. (2022), algorithm 2, https://arxiv.org/abs/2211.01095.
+    The first steps have fewer. Lu et al. (2022), https://arxiv.org/abs/2211.01095, whose algorithm 2 puts h / 2 in
+    place of a moment: that is ``UniPC(schedule, 2, corrector=False)``.
 
     Args:
         schedule: of the denoiser.
         order: how many estimates are interpolated.
         form: ``data`` (DPM-Solver++) or ``noise`` (DPM-Solver).
         eta: noise of the reverse process: 0 none, 1 that of the reverse SDE.
+        stretch: the longest step, in lengths of the last, that goes by more than two estimates: see `Multistep`.
     """
 
     schedule: Schedule
     order: int = 2
     form: str = "data"
     eta: float = 0.0
+    stretch: float = math.inf
 
     def __post_init__(self) -> None:
         if self.order < 1:
@@ -76,9 +80,10 @@ class DPMSolverMultistep(Multistep):
 class DPMSolverSinglestep(Sampler):
     """The multistep method's step, with estimates made within the step in place of remembered ones.
 
-    Each stage integrates the polynomial through the stages before it. Lu et al. (2022), algorithms 1 and 2 of
-    https://arxiv.org/abs/2206.00927 and algorithm 1 of https://arxiv.org/abs/2211.01095. The weight of the second of
-    three stages vanishes with the step, so that its own error costs no order.
+    Each stage, and the step, integrates exactly the polynomial through the stages before it, where the papers have a
+    moment's limit for small steps: Lu et al. (2022), algorithms 1 and 2 of https://arxiv.org/abs/2206.00927, and
+    algorithm 1 of https://arxiv.org/abs/2211.01095. The DPM-Solver-2 of the former is `Midpoint`. The weight of the
+    second of three stages vanishes with the step, so that its own error costs no order.
 
     Args:
         schedule: of the denoiser.

@@ -1,5 +1,6 @@
 """The step that all multistep methods share: they differ in the weights that they give to earlier estimates."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,6 +11,9 @@ from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.base import Denoise, History, Sampler
 from multidiff.diffusion.samplers.exponential import Equation, combine
 from multidiff.diffusion.samplers.levels import Level, euler_step
+
+LINE = 2
+"""Estimates that a line goes through."""
 
 
 class Known(NamedTuple):
@@ -26,9 +30,15 @@ class Multistep(Sampler):
     With a corrector, the step into ``x_t`` is taken again once the estimate at ``x_t`` is known, Adams-Moulton's way:
     the estimate serves both, so a step costs one evaluation either way. At no signal and at no noise the step is
     Euler's, and leaves no estimate: nothing is interpolated from an infinite log SNR.
+
+    Attributes:
+        stretch: a step that is longer than this many times the last, in log SNR, goes by two estimates at most. It
+            would leave the reach of a parabola through closer ones, which is worse than a line. Where a grid is
+            refined, steps come to be alike, and all estimates are used.
     """
 
     evaluations = 1
+    stretch: float = math.inf
 
     @property
     @abstractmethod
@@ -64,7 +74,12 @@ class Multistep(Sampler):
         if self.stochastic:
             base = base + equation.spread(here, there) * noise.between(t, s)
         history.appendleft(Known(here, estimate, base if self.corrector else None))
-        while len(history) > self.memory:
+        while len(history) > self.memory or (len(history) > LINE and self.stretches(history, there)):
             history.pop()
         weights = self.weights([known.level for known in history], here, there)
         return base + combine(weights, [known.estimate for known in history])
+
+    def stretches(self, history: History, stop: Level) -> bool:
+        """Whether the step to ``stop`` is too much longer than the one before it."""
+        here, before = history[0].level, history[1].level
+        return bool((stop.log_snr - here.log_snr).abs() > self.stretch * (here.log_snr - before.log_snr).abs())

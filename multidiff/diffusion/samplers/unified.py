@@ -1,5 +1,6 @@
 """Predictor and corrector in one evaluation: UniPC for the ODE, SA-Solver for the SDE."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +16,8 @@ from multidiff.diffusion.samplers.exponential import (
     interpolation_weights,
 )
 from multidiff.diffusion.samplers.levels import Level
-from multidiff.diffusion.samplers.multistep import Multistep
+from multidiff.diffusion.samplers.multistep import LINE, Multistep
 from multidiff.diffusion.schedules import Schedule
-
-LINEAR = 2
-"""Estimates through which UniPC passes a line."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,7 @@ class UniPC(Multistep):
         corrector: UniPC with it, UniP without.
         b: ``bh1`` for ``B = h``, ``bh2`` for ``B = exp(h) - 1``.
         form: ``data`` or ``noise``, whichever estimate is interpolated.
+        stretch: the longest step, in lengths of the last, that goes by more than two estimates: see `Multistep`.
     """
 
     schedule: Schedule
@@ -43,6 +42,7 @@ class UniPC(Multistep):
     corrector: bool = True
     b: str = "bh2"
     form: str = "data"
+    stretch: float = math.inf
 
     def __post_init__(self) -> None:
         if self.predictor_order < 1:
@@ -64,7 +64,7 @@ class UniPC(Multistep):
         return equation_in(self.form)
 
     def weights(self, nodes: Sequence[Level], t: Level, s: Level) -> Tensor:
-        if len(nodes) != LINEAR:
+        if len(nodes) != LINE:
             return solver_weights(self.equation, nodes, t, s)
         rate, h = self.equation.rate, s.log_snr - t.log_snr
         whole = exponential_moments(1, t.log_snr, s.log_snr, rate)[0]
@@ -84,11 +84,13 @@ class SASolver(Multistep):
         schedule: of the denoiser.
         predictor_order: how many estimates the predictor interpolates; the corrector has one more.
         eta: the paper's ``tau^2``: 0 is the ODE, 1 the reverse SDE.
+        stretch: the longest step, in lengths of the last, that goes by more than two estimates: see `Multistep`.
     """
 
     schedule: Schedule
     predictor_order: int = 2
     eta: float = 1.0
+    stretch: float = math.inf
     corrector = True
 
     def __post_init__(self) -> None:
