@@ -161,7 +161,7 @@ def test_a_folder_is_data_too(run_dir, tmp_path, pictures):
 @pytest.mark.parametrize(
     ("arguments", "saying"),
     [
-        (["--data", "nothing"], "neither a folder nor one of: cifar, digits"),
+        (["--data", "nothing"], "neither a folder nor one of: "),
         (["--data", "idx"], "data idx needs root"),
         (["--data", "idx colour=red"], "'colour=red' is not KEY=VALUE with a key of: root, split, subset"),
         (["--data", "digits", "--generated", "."], "either a MODEL to draw samples from, or --generated"),
