@@ -72,6 +72,16 @@ class PointCloud:
             columns.append(2 * _given(self.colours, "colours", channels) - 1)
         return np.concatenate(columns, axis=1)
 
+    def upright(self, up: str) -> "PointCloud":
+        """The cloud, whose axis ``up`` points up, turned so that y does.
+
+        Raises:
+            InputError: ``up`` is neither "y" nor "z".
+        """
+        turn = to_up(up).T
+        normals = None if self.normals is None else self.normals @ turn.T
+        return PointCloud(self.points @ turn.T, normals, self.colours, self.metadata)
+
     @classmethod
     def from_rows(cls, rows: np.ndarray) -> "PointCloud":
         """The inverse of `rows` for any finite values: normals are brought to length 1, colours clamped."""
@@ -83,6 +93,14 @@ class PointCloud:
         if rows.shape[1] == 9:
             colours = np.clip((rows[:, 6:] + 1) / 2, 0, 1)
         return cls(rows[:, :3], normals, colours)
+
+
+def to_up(up: str) -> np.ndarray:
+    """The rotation, ``(3, 3)``, from y up, as shapes are here, to ``up``: "y" or "z"."""
+    turns = {"y": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "z": [[1, 0, 0], [0, 0, -1], [0, 1, 0]]}
+    if up not in turns:
+        raise InputError(f"the axis that points up is one of {', '.join(turns)}, not {up!r}")
+    return np.array(turns[up], dtype=float)
 
 
 def check_channels(channels: int) -> None:

@@ -1,7 +1,9 @@
 """What training needs of data, whatever its kind."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -15,12 +17,15 @@ class Dataset(ABC):
         labels: class index of each sample, ``(N,)``, or None.
         label_names: name of each class.
         captions: a text for each sample, or None.
+        modality_settings: arguments of the modality that only the data can tell, such as their statistics; they travel
+            with the model.
     """
 
     shape: tuple[int, ...]
     labels: Sequence[int] | None = None
     label_names: tuple[str, ...] = ()
     captions: Sequence[str] | None = None
+    modality_settings: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def __len__(self) -> int: ...
