@@ -44,6 +44,7 @@ def run(
         "seed": seed,
     }
     pipeline.prepared(sampling)
+    modality = model_directory.read_config(model_directory.find_model(Path(model)))["modality"]
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out} is not an empty folder; choose another, or remove it")
     artifacts, files = [], []
@@ -58,7 +59,9 @@ def run(
             files.append({"file": path.name, **own, "sha256": sha256(path)})
             artifacts.append(artifact)
             progress.advance(task)
-    write_record(out, pipeline.modality.preview(artifacts[:PREVIEWED]), {**request, "files": files})
+    write_record(
+        out, pipeline.modality.preview(artifacts[:PREVIEWED]), {**request, "modality": modality, "files": files}
+    )
     print(f"{n} samples in {out}; look at {out / 'preview.png'}")
 
 
