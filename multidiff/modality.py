@@ -40,6 +40,23 @@ class Modality(ABC, Generic[Artifact]):
     def write(self, artifact: Artifact, path: Path, metadata: Mapping[str, Any]) -> None:
         """Write a file in the format of its suffix, with ``metadata`` inside it as JSON."""
 
+    def export(
+        self, artifact: Artifact, path: Path, metadata: Mapping[str, Any], settings: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Write ``artifact`` for other programs, and report what was written; by default as ``write`` does.
+
+        Raises:
+            InputError: the suffix is not written, or a setting is unknown or cannot be used.
+        """
+        if settings:
+            raise InputError(f"{', '.join(settings)}: not a setting by which the modality {self.name} exports")
+        self.write(artifact, path, metadata)
+        return {"file": path.name}
+
+    def turntable(self, artifacts: Sequence[Artifact]) -> list[Image]:
+        """The frames of one turn around the artifacts; none if they have no other side."""
+        return []
+
     @abstractmethod
     def to_tensor(self, artifact: Artifact) -> Tensor:
         """``(C, *size)`` in float32, at about unit scale."""

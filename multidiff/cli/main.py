@@ -137,6 +137,43 @@ def evaluate(
 
 
 @app.command()
+def export(
+    source: Annotated[Path, typer.Argument(help="A folder of samples, or a model.")],
+    format: Annotated[str, typer.Option(help="File suffix; for meshes glb, obj, ply, stl or 3mf.")],
+    out: Annotated[Path, typer.Option(help="Folder for the files and report.json.")],
+    n: Annotated[int, typer.Option("-n", help="How many samples, of a model.")] = 16,
+    label: Annotated[list[str] | None, typer.Option(help="A class to draw; give it again for more in turn.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="A text, for a model that was trained with captions.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the samples of a model.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="How many are drawn at once.")] = 64,
+    resolution: Annotated[int | None, typer.Option(help="Voxels a side of a surface.")] = None,
+    faces: Annotated[int | None, typer.Option(help="At most so many faces a mesh.")] = None,
+    size: Annotated[float | None, typer.Option(help="Metres along the longest side.")] = None,
+    units: Annotated[str | None, typer.Option(help="Of the numbers in the file: m, cm, mm or in.")] = None,
+    up: Annotated[str | None, typer.Option(help="The axis that points up: y or z.")] = None,
+    points: Annotated[bool, typer.Option("--points", help="Points rather than meshes.")] = False,
+    turntable: Annotated[bool, typer.Option("--turntable", help="Also an animated turntable.webp.")] = False,
+) -> None:
+    """Write samples for other programs: shapes as watertight meshes."""
+    from multidiff.cli.export import run  # noqa: PLC0415
+
+    asked = {"resolution": resolution, "faces": faces, "size": size, "units": units, "up": up, "points": points or None}
+    settings = {name: value for name, value in asked.items() if value is not None}
+    run(
+        source,
+        out,
+        format,
+        n=n,
+        label=label,
+        prompt=prompt,
+        seed=seed,
+        batch_size=batch_size,
+        turntable=turntable,
+        settings=settings,
+    )
+
+
+@app.command()
 def samplers() -> None:
     """List the samplers, with their order, their cost and when to use each."""
     from multidiff.cli.samplers import run  # noqa: PLC0415

@@ -51,6 +51,7 @@ def run(
         **_edit_record(init, strength=strength, mask=mask, extend=extend),
     }
     pipeline.prepared(sampling)
+    modality = model_directory.read_config(model_directory.find_model(Path(model)))["modality"]
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out} is not an empty folder; choose another, or remove it")
     artifacts, files = [], []
@@ -65,7 +66,9 @@ def run(
             files.append({"file": path.name, **own, "sha256": sha256(path)})
             artifacts.append(artifact)
             progress.advance(task)
-    write_record(out, pipeline.modality.preview(artifacts[:PREVIEWED]), {**request, "files": files})
+    write_record(
+        out, pipeline.modality.preview(artifacts[:PREVIEWED]), {**request, "modality": modality, "files": files}
+    )
     print(f"{n} samples in {out}; look at {out / 'preview.png'}")
 
 

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -38,6 +38,9 @@ _MANY = 500
 
 _ABANDONED = 3600
 """Seconds without a byte written after which a build counts as killed."""
+
+Source = TypeVar("Source")
+"""What an array is made from: a file, or a number."""
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +112,7 @@ def decoded(
     cache = cache or default_cache()
     folder = cache / _key(paths, _content_hashes(root, paths, cache), settings)
     if not folder.exists():
-        _build(folder, paths, decode)
+        _build(folder, paths, decode, "Decoding {} files")
     store = Store(folder)
     reasons = {name_in(root, paths[i]): reason for i, reason in store.skipped.items()}
     if not len(store):
@@ -120,6 +123,26 @@ def decoded(
     if reasons:
         log.warning("%s: left out", summary)
     return store
+
+
+def made(
+    count: int, make: Callable[[int], np.ndarray], settings: Mapping[str, Any], *, cache: Path | None = None
+) -> Store:
+    """The arrays ``make(0)`` to ``make(count - 1)``, from the cache where they have been made before.
+
+    Args:
+        count: how many, at least 1.
+        make: a pure function; its arrays are all of one type and number of axes.
+        settings: all that decides what ``make`` returns; JSON.
+        cache: as for `decoded`.
+
+    Raises:
+        InputError: the cache cannot be written.
+    """
+    folder = (cache or default_cache()) / _key([], [], {**settings, "count": count})
+    if not folder.exists():
+        _build(folder, range(count), make, "Making {} samples")
+    return Store(folder)
 
 
 def default_cache() -> Path:
@@ -134,13 +157,13 @@ def _key(paths: Sequence[Path], hashes: Sequence[str], settings: Mapping[str, An
     return hashlib.sha256(json.dumps([_FORMAT, settings, sources], sort_keys=True).encode()).hexdigest()
 
 
-def _build(folder: Path, paths: Sequence[Path], decode: Callable[[Path], np.ndarray]) -> None:
-    """Decode ``paths`` into the store ``folder``, which appears when it is whole."""
+def _build(folder: Path, sources: Sequence[Source], decode: Callable[[Source], np.ndarray], doing: str) -> None:
+    """Decode ``sources`` into the store ``folder``, which appears when it is whole."""
     with _writing_to(folder.parent), tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as temporary:
         _sweep(folder.parent)
         part = Path(temporary) / folder.name
         part.mkdir()
-        _write_store(part, paths, decode)
+        _write_store(part, sources, decode, doing)
         try:
             part.rename(folder)
         except OSError:
@@ -156,16 +179,16 @@ def _sweep(cache: Path) -> None:
                 shutil.rmtree(data.parents[1], ignore_errors=True)
 
 
-def _write_store(folder: Path, paths: Sequence[Path], decode: Callable[[Path], np.ndarray]) -> None:
+def _write_store(folder: Path, sources: Sequence[Source], decode: Callable[[Source], np.ndarray], doing: str) -> None:
     shapes: dict[int, tuple[int, ...]] = {}
     reasons: dict[int, str] = {}
     dtypes: set[np.dtype[Any]] = set()
     with (folder / "data.bin").open("wb") as data:
-        for i, path in enumerate(_progress(paths, "Decoding")):
+        for i, source in enumerate(_progress(sources, doing)):
             try:
-                array = decode(path)
+                array = decode(source)
             except InputError as error:
-                reasons[i] = str(error).removeprefix(f"{path}: ")
+                reasons[i] = str(error).removeprefix(f"{source}: ")
                 continue
             shapes[i] = array.shape
             dtypes.add(array.dtype)
@@ -186,7 +209,10 @@ def _content_hashes(root: Path, paths: Sequence[Path], cache: Path) -> list[str]
     """The content hash of each file; only files that are new or have changed since the last time are read."""
     index = cache / "contents" / f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]}.json"
     known = _read_index(index)
-    current = {name_in(root, path): _seen(path, known.get(name_in(root, path))) for path in _progress(paths, "Hashing")}
+    current = {
+        name_in(root, path): _seen(path, known.get(name_in(root, path)))
+        for path in _progress(paths, "Hashing {} files")
+    }
     if any(known.get(name) != seen for name, seen in current.items()):
         with _writing_to(index.parent), tempfile.TemporaryDirectory(dir=index.parent) as temporary:
             part = Path(temporary) / index.name
@@ -224,7 +250,7 @@ def _writing_to(folder: Path) -> Iterator[None]:
         raise InputError(f"cannot write the cache {folder}: {error.strerror}; set MULTIDIFF_CACHE elsewhere") from error
 
 
-def _progress(paths: Sequence[Path], doing: str) -> Iterable[Path]:
+def _progress(sources: Sequence[Source], doing: str) -> Iterable[Source]:
     console = Console(stderr=True)
-    hidden = len(paths) < _MANY or not console.is_terminal
-    return track(paths, f"{doing} {len(paths)} files", console=console, transient=True, disable=hidden)
+    hidden = len(sources) < _MANY or not console.is_terminal
+    return track(sources, doing.format(len(sources)), console=console, transient=True, disable=hidden)

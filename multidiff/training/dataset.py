@@ -1,7 +1,9 @@
 """What training needs of data, whatever its kind."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +18,8 @@ class Dataset(ABC):
         label_names: name of each class.
         captions: a text for each sample, or None.
         content: hex hash of all samples and of what is known of them.
+        modality_settings: arguments of the modality that only the data can tell, such as their statistics; they travel
+            with the model.
     """
 
     shape: tuple[int, ...]
@@ -23,6 +27,7 @@ class Dataset(ABC):
     label_names: tuple[str, ...] = ()
     captions: Sequence[str] | None = None
     content: str
+    modality_settings: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -68,10 +68,10 @@ def train(config: DictConfig) -> Result:
     _check_numbers(config)
     checkpoint = _checkpoint(run_dir, resume=config.resume)
     L.seed_everything(config.seed, verbose=False)
-    modality = instantiate(config.modality)
-    dataset: Dataset = instantiate(config.data, modality=modality)
+    dataset: Dataset = instantiate(config.data, modality=instantiate(config.modality))
     config = _informed_by(dataset, config)
     settings = resolved(config)
+    modality = instantiate(settings["modality"])
     module = _module(settings, modality)
     data: DataModule = instantiate(settings["loader"], dataset=dataset, seed=config.seed)
     sampling = Sampling(settings["sampler"], settings["guidance"])
@@ -171,6 +171,7 @@ def _informed_by(dataset: Dataset, config: DictConfig) -> DictConfig:
     learned = conditioner.settings_from(dataset.label_names, dataset.captions or ())  # type: ignore[attr-defined]
     informed = config.copy()
     informed.conditioning = {**config.conditioning, **learned}
+    informed.modality = {**config.modality, **dataset.modality_settings}
     return informed
 
 

@@ -1,0 +1,144 @@
+"""Watertight solids that know what lies inside them, so that a union of them can be sampled without booleans.
+
+A sample of a union is a sample of its parts less the points inside another part: exact, and the same on every machine,
+whether manifold3d is installed or not. The y axis points up.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import trimesh
+
+from modalities.shape.cloud import PointCloud
+from modalities.shape.files import sample_surface
+
+Colour = tuple[float, float, float]
+"""Red, green and blue from 0 to 1."""
+
+SIDES = 24
+"""Of the polygons that stand for circles."""
+
+NUDGE = 1e-5
+"""Metres off the surface at which a point is asked whether it is inside: less than any detail, more than rounding."""
+
+
+@dataclass(frozen=True)
+class Solid:
+    """A watertight mesh and its inside.
+
+    Attributes:
+        mesh: closed, with outward faces.
+        contains: which of the points ``(N, 3)`` lie inside, ``(N,)``.
+        colour: of the whole surface.
+    """
+
+    mesh: trimesh.Trimesh
+    contains: Callable[[np.ndarray], np.ndarray]
+    colour: Colour
+
+    def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> "Solid":
+        """The solid shifted."""
+        return self._placed(np.eye(3), np.array([x, y, z]))
+
+    def turned(self, axis: str, degrees: float) -> "Solid":
+        """The solid turned about an axis through the origin: "x", "y" or "z"."""
+        angle, direction = np.radians(degrees), [float(axis == name) for name in "xyz"]
+        return self._placed(trimesh.transformations.rotation_matrix(angle, direction)[:3, :3], np.zeros(3))
+
+    def _placed(self, rotation: np.ndarray, shift: np.ndarray) -> "Solid":
+        mesh = trimesh.Trimesh(self.mesh.vertices @ rotation.T + shift, self.mesh.faces, process=False)
+        return Solid(mesh, lambda points: self.contains((points - shift) @ rotation), self.colour)
+
+
+def box(size: Sequence[float], colour: Colour) -> Solid:
+    """A box around the origin with sides ``size`` along x, y and z."""
+    half = np.asarray(size) / 2
+    return Solid(trimesh.creation.box(size), lambda p: (np.abs(p) < half).all(axis=1), colour)
+
+
+def lathe(profile: Sequence[tuple[float, float]], colour: Colour) -> Solid:
+    """What a closed outline of (radius, height) sweeps around the y axis.
+
+    Args:
+        profile: corners counter-clockwise, the first and the last on the axis or both off it.
+        colour: of the surface.
+    """
+    outline = np.asarray(profile, dtype=float)
+    ends = outline if outline[0, 0] == 0 else np.vstack([outline, outline[:1]])
+    mesh = trimesh.creation.revolve(ends, sections=SIDES)
+    mesh.vertices = mesh.vertices[:, [1, 2, 0]]  # it turns about z; a cyclic change of the axes mirrors nothing
+    flat = np.cos(np.pi / SIDES)  # the nearest that a side of the polygon comes to the axis, for radius 1
+
+    def contains(points: np.ndarray) -> np.ndarray:
+        sector = np.mod(np.arctan2(points[:, 0], points[:, 2]), 2 * np.pi / SIDES) - np.pi / SIDES
+        radius = np.hypot(points[:, 0], points[:, 2]) * np.cos(sector) / flat
+        return within(np.stack([radius, points[:, 1]], axis=1), outline)
+
+    return Solid(mesh, contains, colour)
+
+
+def within(points: np.ndarray, outline: np.ndarray) -> np.ndarray:
+    """Which of the points ``(N, 2)`` lie inside a polygon ``(K, 2)``, by the parity of crossings."""
+    inside = np.zeros(len(points), dtype=bool)
+    x, y = points.T
+    for (x0, y0), (x1, y1) in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+        if y0 != y1:
+            inside ^= ((y0 > y) != (y1 > y)) & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
+    return inside
+
+
+def cylinder(radius: float, height: float, colour: Colour) -> Solid:
+    """A cylinder around the y axis, on the ground."""
+    return lathe([(0, 0), (radius, 0), (radius, height), (0, height)], colour)
+
+
+def ring(radius: float, thickness: float, colour: Colour) -> Solid:
+    """A torus around the z axis: the middle of the tube at ``radius``, the tube's own radius ``thickness``."""
+    mesh = trimesh.creation.torus(radius, thickness, SIDES, SIDES // 2)
+
+    def contains(points: np.ndarray) -> np.ndarray:
+        return np.hypot(np.hypot(points[:, 0], points[:, 1]) - radius, points[:, 2]) < thickness
+
+    return Solid(mesh, contains, colour)
+
+
+def sample_union(parts: Sequence[Solid], count: int, random: np.random.Generator) -> PointCloud:
+    """``count`` points on the surface of the union, evenly by area, with normals and colours."""
+    areas = np.array([part.mesh.area for part in parts])
+    found: list[PointCloud] = []
+    while sum(map(len, found)) < count:
+        shares = random.multinomial(count + count // 4, areas / areas.sum())
+        for i, (part, share) in enumerate(zip(parts, shares, strict=True)):
+            if not share:
+                continue
+            cloud = _coloured_sample(part, int(share), random)
+            offset = NUDGE * cloud.rows(6)[:, 3:]
+            above, below = cloud.points + offset, cloud.points - offset
+            hidden = np.zeros(len(cloud), dtype=bool)
+            for j, other in enumerate(parts):
+                if j != i:
+                    hidden |= other.contains(above)
+                if j < i:  # of faces that coincide, the first part's is kept
+                    hidden |= other.contains(below)
+            if not hidden.all():
+                found.append(cloud[~hidden])
+    rows = np.concatenate([cloud.rows(9) for cloud in found])
+    return PointCloud.from_rows(random.permutation(rows)[:count])
+
+
+def _coloured_sample(part: Solid, count: int, random: np.random.Generator) -> PointCloud:
+    cloud = sample_surface(part.mesh, count, random, colours=False)
+    return PointCloud(cloud.points, cloud.normals, np.tile(part.colour, (count, 1)))
+
+
+def union(parts: Sequence[Solid]) -> trimesh.Trimesh:
+    """The parts as one mesh: their boolean union if manifold3d (the extra ``mesh``) is there, else side by side.
+
+    Either way the mesh is watertight; only the union is in one part.
+    """
+    meshes = [part.mesh for part in parts]
+    try:
+        return trimesh.boolean.union(meshes, engine="manifold")
+    except (ImportError, ValueError):
+        return trimesh.util.concatenate(meshes)

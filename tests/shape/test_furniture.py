@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from modalities.shape.furniture import LABELS, make
+from modalities.shape.solids import NUDGE, box, cylinder, ring, sample_union, union
+
+SEEDS = range(6)
+GREY = (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_things_are_watertight_connected_and_tell_the_truth(label):
+    for seed in SEEDS:
+        thing = make(label, np.random.default_rng(seed))
+        assert all(part.mesh.is_volume for part in thing.parts)
+        assert label in thing.caption
+        whole = union(thing.parts)
+        assert whole.is_watertight
+        if len(whole.split()) != len(thing.parts):
+            assert whole.body_count == 1
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_a_seed_makes_the_same_thing(label):
+    one, other = (make(label, np.random.default_rng(3)) for _ in range(2))
+    assert one.caption == other.caption
+    for a, b in zip(one.parts, other.parts, strict=True):
+        assert np.array_equal(a.mesh.vertices, b.mesh.vertices)
+
+
+@pytest.mark.parametrize("solid", [box((1, 2, 3), GREY), cylinder(0.7, 1.5, GREY), ring(1, 0.3, GREY)])
+def test_a_solid_knows_its_inside(solid):
+    moved = solid.turned("x", 40).turned("y", 70).moved(1, 2, 3)
+    centroids, normals = moved.mesh.triangles_center, moved.mesh.face_normals
+    assert moved.contains(centroids - 1e-2 * normals).all()
+    assert not moved.contains(centroids + 1e-1 * normals).any()
+
+
+def test_no_point_of_a_union_is_inside_it():
+    for label in set(LABELS) - {"mug"}:  # whose handle is a polygon, but a true ring inside
+        parts = make(label, np.random.default_rng(0)).parts
+        cloud = sample_union(parts, 2000, np.random.default_rng(0))
+        assert len(cloud) == 2000
+        assert not np.any([part.contains(cloud.points + NUDGE * cloud.normals) for part in parts])
+
+
+def test_a_union_is_sampled_evenly_by_area():
+    """Two cubes that share half a cube, four faces of each coinciding: no part of the surface counts twice."""
+    parts = [box((1, 1, 1), GREY), box((1, 1, 1), GREY).moved(x=0.5)]
+    count = 20_000
+    cloud = sample_union(parts, count, np.random.default_rng(0))
+    share = (cloud.points[:, 0] < 0.25).mean()
+    assert abs(share - 0.5) < 5 * 0.5 / np.sqrt(count)
+    ends = (np.abs(cloud.normals[:, 0]) > 0.5).mean()
+    assert abs(ends - 2 / (2 + 4 * 1.5)) < 5 * 0.5 / np.sqrt(count)

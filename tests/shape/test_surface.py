@@ -1,0 +1,125 @@
+"""Solids from their own oriented points: closed, outward, in one part, and as large as they were."""
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from modalities.shape.cloud import PointCloud
+from modalities.shape.files import sample_surface
+from modalities.shape.surface import MARGIN, Reconstruction, signed_field, spacing, without_small_parts
+from multidiff.errors import InputError
+
+SOLIDS = {
+    "sphere": trimesh.creation.icosphere(4),
+    "torus": trimesh.creation.torus(1, 0.3, 64, 32),
+    "box": trimesh.creation.box((2, 1, 0.3)),
+}
+GENUS = {"sphere": 0, "torus": 1, "box": 0}
+
+
+def points_of(solid, count=4096, seed=0):
+    return sample_surface(solid, count, np.random.default_rng(seed), colours=False)
+
+
+@pytest.mark.parametrize("resolution", [64, 128])
+@pytest.mark.parametrize("name", SOLIDS)
+def test_a_solid_is_closed_and_keeps_its_volume(name, resolution):
+    solid = SOLIDS[name]
+    mesh = Reconstruction(resolution).mesh(points_of(solid))
+    assert mesh.is_watertight
+    assert mesh.is_winding_consistent
+    assert mesh.body_count == 1
+    assert mesh.euler_number == 2 - 2 * GENUS[name]
+    voxel = MARGIN * solid.extents.max() / resolution
+    assert abs(mesh.volume - solid.volume) < solid.area * voxel / 4  # the surface is a quarter of a voxel off at most
+
+
+@pytest.mark.parametrize("count", [512, 1024, 2048])
+@pytest.mark.parametrize("resolution", [64, 128])
+def test_few_points_at_high_resolution_still_close(count, resolution):
+    for seed in range(3):
+        mesh = Reconstruction(resolution).mesh(points_of(SOLIDS["sphere"], count, seed))
+        assert mesh.is_watertight
+        assert mesh.body_count == 1
+
+
+def test_thin_parts_survive_the_smoothing():
+    """A plate a tenth as thick as wide, of few points: the smoothing alone would swallow it."""
+    plate = trimesh.creation.box((2, 0.1, 2))
+    mesh = Reconstruction(64).mesh(points_of(plate, 1024))
+    assert mesh.is_watertight
+    assert abs(mesh.volume / plate.volume - 1) < 0.2
+
+
+def test_moving_and_scaling_the_points_moves_and_scales_the_mesh():
+    cloud = points_of(SOLIDS["torus"], 1024)
+    here = Reconstruction(64).mesh(cloud)
+    there = Reconstruction(64).mesh(PointCloud(cloud.points * 8 + 4, cloud.normals))
+    assert np.isclose(there.volume, here.volume * 8**3, rtol=1e-3)
+    assert np.allclose(there.bounds, here.bounds * 8 + 4, atol=1e-2)
+
+
+def test_the_field_is_positive_inside_alone():
+    resolution, centre, radius = 48, 24.0, 12.0
+    cloud = points_of(SOLIDS["sphere"])
+    points = torch.from_numpy(cloud.points * radius + centre).float()
+    field = signed_field(points, torch.from_numpy(cloud.normals.copy()), resolution, width=1.0)
+    grid = torch.stack(torch.meshgrid(*3 * [torch.arange(48.0)], indexing="ij"))
+    distance = (grid - centre).square().sum(dim=0).sqrt()
+    assert (field[distance < radius - 1] > 0).all()
+    assert (field[distance > radius + 1] < 0).all()
+
+
+def test_the_spacing_is_the_root_of_the_area_a_point():
+    sphere = SOLIDS["sphere"]
+    count = 20_000
+    assert np.isclose(spacing(points_of(sphere, count).points), np.sqrt(sphere.area / count), rtol=0.05)
+
+
+def test_normals_are_estimated_where_there_are_none():
+    cloud = points_of(SOLIDS["torus"])
+    mesh = Reconstruction(64).mesh(PointCloud(cloud.points))
+    assert np.isclose(mesh.volume, SOLIDS["torus"].volume, rtol=0.02)
+
+
+def test_normals_that_point_inwards_are_turned():
+    cloud = points_of(SOLIDS["torus"])
+    mesh = Reconstruction(64).mesh(PointCloud(cloud.points, -cloud.normals))
+    assert np.isclose(mesh.volume, SOLIDS["torus"].volume, rtol=0.02)
+
+
+def test_colours_reach_the_vertices():
+    cloud = points_of(SOLIDS["sphere"])
+    colours = (cloud.points + 1) / 2
+    mesh = Reconstruction(64).mesh(PointCloud(cloud.points, cloud.normals, colours.clip(0, 1)))
+    expected = (mesh.vertices + 1) / 2
+    assert np.abs(mesh.visual.vertex_colors[:, :3] / 255 - expected).max() < spacing(cloud.points)
+
+
+def test_small_floating_parts_are_removed():
+    large, small = trimesh.creation.icosphere(3), trimesh.creation.icosphere(2, radius=0.1)
+    small.apply_translation((2, 0, 0))
+    both = trimesh.util.concatenate([large, small])
+    assert without_small_parts(both.copy(), 0.01).body_count == 1
+    assert without_small_parts(both.copy(), 1e-6).body_count == 2
+
+
+def test_decimation_keeps_the_mesh_closed():
+    pytest.importorskip("fast_simplification")
+    mesh = Reconstruction(64, faces=500).mesh(points_of(SOLIDS["torus"]))
+    assert len(mesh.faces) <= 500
+    assert mesh.is_watertight
+    assert np.isclose(mesh.volume, SOLIDS["torus"].volume, rtol=0.05)
+
+
+def test_what_has_no_surface_is_refused_with_the_reason():
+    random = np.random.default_rng(0)
+    for cloud, saying in (
+        (PointCloud(np.ones((100, 3)), np.eye(3)[np.zeros(100, int)]), "coincide"),
+        (PointCloud(random.normal(size=(5, 3))), "5 points describe no surface"),
+    ):
+        with pytest.raises(InputError, match=saying):
+            Reconstruction(32).mesh(cloud)
+    with pytest.raises(InputError, match="16 to 512"):
+        Reconstruction(8)
