@@ -9,9 +9,11 @@ import yaml
 
 from multidiff.configuration import load_option
 from multidiff.diffusion.denoiser import Denoiser
+from multidiff.diffusion.noise import sample_seeds
 from multidiff.errors import InputError
 
 SAMPLER_PARTS = {"name", "steps", "method", "grid"}
+MAX_STEPS = 100_000
 
 Guide = float | Callable[[Denoiser], Denoiser]
 """The scale of guidance, 1 being off; or, from Python, any guidance at all, as a function of the denoiser."""
@@ -32,6 +34,12 @@ class Sampling:
     guidance: Guide = 1.0
     rule: Mapping[str, Any] = field(default_factory=lambda: load_option("guidance_rule", "cfg"))
     negative: str | None = None
+
+    def __post_init__(self) -> None:
+        steps = self.sampler["steps"]
+        if type(steps) is not int or not 1 <= steps <= MAX_STEPS:
+            name = self.sampler["name"]
+            raise InputError(f"sampler {name}: steps must be an integer from 1 to {MAX_STEPS}, got {steps!r}")
 
     def changed(
         self,
@@ -76,4 +84,17 @@ def load_sampler(name: str) -> dict[str, Any]:
         raise InputError(f"{name} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict) or set(config) != SAMPLER_PARTS:
         raise InputError(f"{name} does not describe a sampler by {', '.join(sorted(SAMPLER_PARTS))}")
+    if not isinstance(config["name"], str):
+        raise InputError(f"{name}: the name of a sampler must be a text, got {config['name']!r}")
     return config
+
+
+def seeds_of(seed: int, start: int, stop: int) -> list[int]:
+    """The seeds of samples ``start`` to ``stop - 1`` of a request with the given ``seed``.
+
+    Raises:
+        InputError: it is not an integer of 64 bits.
+    """
+    if not isinstance(seed, int) or not -(2**63) <= seed < 2**63:
+        raise InputError(f"a seed is an integer of 64 bits, got {seed!r}")
+    return sample_seeds(seed, start, stop)

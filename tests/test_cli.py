@@ -248,7 +248,7 @@ def test_one_corrupt_image_among_good_ones(tmp_path, caplog, allowed, ends):
         (["--label", "x"], "it knows: 0, 1"),
         (["--prompt", "a cat"], "it takes labels"),
         (["--sampler", "x"], "there are: adaptive, "),
-        (["--steps", 0], "at least 1 step"),
+        (["--steps", 0], "steps must be an integer from 1 to 100000, got 0"),
         (["--guidance", "-1"], "guidance scale"),
         (["--guidance", 2, "--guidance-rule", "x"], "there are: apg, cfg"),
         (["--guidance", 2, "--negative", "x"], "it knows: 0, 1"),
