@@ -1,6 +1,6 @@
 """A trained model, ready to sample."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypedDict, Unpack
 
 import torch
@@ -203,7 +203,7 @@ class Pipeline:
     def sample_tensor(
         self,
         seeds: Sequence[int],
-        conditions: Iterable[str | None],
+        conditions: Sequence[str | None],
         sampling: Sampling,
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
@@ -221,8 +221,8 @@ class Pipeline:
         batch_size: int = 64,
         **changes: Unpack[Changes],
     ) -> list[Any]:
-        sampling = self.sampling.changed(**changes)
         conditions = self.conditions(n, label=label, prompt=prompt)
+        sampling = self.sampling.requested(conditions, **changes)
         return list(self._stream(noise, conditions, sampling, batch_size, draw, None))
 
     def _stream(
@@ -245,13 +245,13 @@ class Pipeline:
     def _draw(
         self,
         noise: NoiseSource,
-        conditions: Iterable[str | None],
+        conditions: Sequence[str | None],
         sampling: Sampling,
         draw: Draw,
         on_step: Callable[[int, Tensor], None] | None,
     ) -> Tensor:
-        denoiser, method, grid = self.prepared(sampling)
-        return draw(denoiser, noise, method, grid, self.model.condition(list(conditions)), on_step)
+        denoiser, method, grid = self.prepared(sampling.effective(conditions))
+        return draw(denoiser, noise, method, grid, self.model.condition(conditions), on_step)
 
     def prepared(self, sampling: Sampling) -> tuple[Denoiser, Sampler, Tensor]:
         """The guided denoiser, the method and the grid that ``sampling`` describes.

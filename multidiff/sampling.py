@@ -1,7 +1,7 @@
 """How samples are drawn: a sampler's config, which travels with a model, and the guidance."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,29 @@ class Sampling:
             self.rule if guidance_rule is None else load_option("guidance_rule", guidance_rule),
             self.negative if negative is None else str(negative),
         )
+
+    def requested(
+        self, conditions: Sequence[str | None], *, guidance: Guide | None = None, **changes: Any
+    ) -> "Sampling":
+        """This `changed` for samples of these ``conditions``, of which None is the null condition.
+
+        Raises:
+            InputError: as for `changed`, or a scale of guidance is asked for that would change nothing.
+        """
+        sampling = self.changed(guidance=guidance, **changes)
+        if guidance not in (None, 1) and not sampling.leads(conditions):
+            raise InputError(
+                f"guidance needs a label or a prompt to follow, or a negative; give one, or leave {guidance} out"
+            )
+        return sampling
+
+    def effective(self, conditions: Sequence[str | None]) -> "Sampling":
+        """This with guidance off where it would change nothing, at twice the cost."""
+        return self if self.leads(conditions) else replace(self, guidance=1.0)
+
+    def leads(self, conditions: Sequence[str | None]) -> bool:
+        """Whether guidance has a condition to follow, or one to lead away from."""
+        return callable(self.guidance) or self.negative is not None or any(name is not None for name in conditions)
 
 
 def load_sampler(name: str) -> dict[str, Any]:

@@ -132,6 +132,22 @@ def test_a_negative_condition_leads_away_from_it(pipeline):
     torch.testing.assert_close(plain - away, 2 * towards)  # (1 - scale) (five - null)
 
 
+def test_guidance_costs_only_where_it_leads(pipeline, monkeypatch):
+    rows = []
+
+    def cost(**request):
+        rows.clear()
+        with pipeline.model.denoiser.register_forward_pre_hook(lambda _, arguments: rows.append(len(arguments[0]))):
+            pipeline.sample(2, steps=3, **request)
+        return sum(rows)
+
+    unguided = cost()
+    monkeypatch.setattr(pipeline, "sampling", pipeline.sampling.changed(guidance=3.0))  # the model's own, not asked for
+    assert cost() == unguided
+    assert cost(guidance=1.0, label=3) == unguided
+    assert cost(label=3) == cost(negative="5") == cost(label=3, guidance=2.0) == 2 * unguided
+
+
 def test_guidance_can_be_any_function_of_the_denoiser(pipeline):
     def weaker(denoiser):
         return ClassifierFreeGuidance(denoiser, 0.5)
@@ -161,7 +177,8 @@ def test_the_dtype_of_the_weights_is_the_dtype_of_the_samples(pipeline):
         ({"steps": 4.5}, "steps must be an integer from 1 to 100000, got 4.5"),
         ({"seed": 2**64}, "64 bits"),
         ({"seed": 0.5}, "64 bits"),
-        ({"guidance": -1.0}, "guidance scale"),
+        ({"guidance": -1.0, "label": 3}, "guidance scale"),
+        ({"guidance": 3.0}, "guidance needs a label or a prompt to follow"),
         ({"guidance_rule": "x", "guidance": 2.0}, "no guidance_rule is called 'x'; there are: apg, cfg"),
         ({"guidance_rule": "apg", "guidance": 1.0}, "guidance 1 is off"),
         ({"negative": "3", "guidance": 1.0}, "guidance 1 is off"),
