@@ -102,6 +102,19 @@ def instantiate(config: Any, **arguments: Any) -> Any:
     return _build(plain, arguments)
 
 
+def instantiate_as(kind: type, config: Any, **arguments: Any) -> Any:
+    """Make the ``kind`` of object that ``config`` describes, as `instantiate` does.
+
+    Raises:
+        InputError: it describes something else, or leaves out what is not known yet.
+    """
+    target = config.get("_target_") if isinstance(config, Mapping) else None
+    whole = isinstance(target, str) and not config.get("_partial_")
+    if not whole or not issubclass(check_target(str(target)), kind):
+        raise InputError(f"expected the _target_ of a {kind.__name__}, without _partial_, got {config!r}")
+    return instantiate(config, **arguments)
+
+
 def _build(node: Any, arguments: Mapping[str, Any]) -> Any:
     # Hydra's own instantiate would resolve interpolations again, and they can name any function.
     if isinstance(node, list):

@@ -1,21 +1,22 @@
 """A trained model, ready to sample."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor
 
-from multidiff.configuration import instantiate
+from multidiff.configuration import instantiate, instantiate_as
 from multidiff.diffusion.denoiser import Denoiser
 from multidiff.diffusion.editing import Draw, MixedNoise
-from multidiff.diffusion.noise import NoiseSource, sample_seeds
+from multidiff.diffusion.grids import Grid
+from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers import Sampler, sample
 from multidiff.edits import Canvas
 from multidiff.errors import InputError, refusals
 from multidiff.modality import Modality
 from multidiff.model import Model
-from multidiff.sampling import Guide, Sampling
+from multidiff.sampling import Guide, Sampling, seeds_of
 
 Names = str | int | Sequence[str | int]
 """A label or a prompt for all samples, or several that the samples take in turn."""
@@ -140,7 +141,7 @@ class Pipeline:
         """
         if n < 2 or first == second:
             raise InputError(f"interpolation goes between two seeds in at least 2, got {first}, {second} and {n}")
-        a, b = (sample_seeds(seed, 0, 1) for seed in (first, second))
+        a, b = (seeds_of(seed, 0, 1) for seed in (first, second))
         return self._artifacts(n, self._mixed(a * n, b * n, [i / (n - 1) for i in range(n)]), sample, **request)
 
     def variations(self, seed: int, n: int = 8, amount: float = 0.3, **request: Unpack[Request]) -> list[Any]:
@@ -154,7 +155,7 @@ class Pipeline:
         """
         if not 0 <= amount <= 1:
             raise InputError(f"the amount of variation runs from 0 to 1, got {amount}")
-        base, *others = sample_seeds(seed, 0, n + 1)
+        base, *others = seeds_of(seed, 0, n + 1)
         return self._artifacts(n, self._mixed([base] * n, others, [amount] * n), sample, **request)
 
     @property
@@ -202,7 +203,7 @@ class Pipeline:
     def sample_tensor(
         self,
         seeds: Sequence[int],
-        conditions: Iterable[str | None],
+        conditions: Sequence[str | None],
         sampling: Sampling,
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
@@ -220,8 +221,8 @@ class Pipeline:
         batch_size: int = 64,
         **changes: Unpack[Changes],
     ) -> list[Any]:
-        sampling = self.sampling.changed(**changes)
         conditions = self.conditions(n, label=label, prompt=prompt)
+        sampling = self.sampling.requested(conditions, **changes)
         return list(self._stream(noise, conditions, sampling, batch_size, draw, None))
 
     def _stream(
@@ -244,13 +245,13 @@ class Pipeline:
     def _draw(
         self,
         noise: NoiseSource,
-        conditions: Iterable[str | None],
+        conditions: Sequence[str | None],
         sampling: Sampling,
         draw: Draw,
         on_step: Callable[[int, Tensor], None] | None,
     ) -> Tensor:
-        denoiser, method, grid = self.prepared(sampling)
-        return draw(denoiser, noise, method, grid, self.model.condition(list(conditions)), on_step)
+        denoiser, method, grid = self.prepared(sampling.effective(conditions))
+        return draw(denoiser, noise, method, grid, self.model.condition(conditions), on_step)
 
     def prepared(self, sampling: Sampling) -> tuple[Denoiser, Sampler, Tensor]:
         """The guided denoiser, the method and the grid that ``sampling`` describes.
@@ -261,8 +262,9 @@ class Pipeline:
         schedule = self.model.denoiser.schedule
         with refusals():
             denoiser = self._guided(sampling)
-            grid = instantiate(sampling.sampler["grid"])(schedule, sampling.sampler["steps"])
-        return denoiser, instantiate(sampling.sampler["method"], schedule=schedule), grid
+            method: Sampler = instantiate_as(Sampler, sampling.sampler["method"], schedule=schedule)
+            grid: Grid = instantiate_as(Grid, sampling.sampler["grid"])
+            return denoiser, method, grid(schedule, sampling.sampler["steps"])
 
     def _guided(self, sampling: Sampling) -> Denoiser:
         denoiser = self.model.denoiser
@@ -281,9 +283,7 @@ class Pipeline:
         return NoiseSource(seeds, self.shape, parameter.dtype, parameter.device)
 
     def _seeded(self, seed: int) -> NoiseRows:
-        if not -(2**63) <= seed < 2**63:
-            raise InputError(f"a seed is an integer of 64 bits, got {seed}")
-        return lambda rows: self._noise(sample_seeds(seed, rows.start, rows.stop))
+        return lambda rows: self._noise(seeds_of(seed, rows.start, rows.stop))
 
     def _mixed(self, first: Sequence[int], second: Sequence[int], part: Sequence[float]) -> NoiseRows:
         def noise(rows: range) -> NoiseSource:

@@ -49,6 +49,7 @@ def test_a_fitted_grid_is_a_sampler_config(run_dir, tmp_path):
     ("arguments", "saying"),
     [
         (["--steps", 0], "1 to 64 steps, got 0"),
+        (["--seed", 2**64], "64 bits"),
         (["-n", 0], "at least 1, got 0"),
         (["--out", "grid.txt"], "should end in .yaml"),
         (["--label", "x"], "it knows"),

@@ -80,6 +80,40 @@ def test_a_file_that_describes_no_sampler_is_explained(pipeline, tmp_path, text)
         pipeline.sample(1, sampler=str(tmp_path / "mine.yaml"))
 
 
+GRIDS, SAMPLERS = "multidiff.diffusion.grids", "multidiff.diffusion.samplers"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"name": 3}, "must be a text, got 3"),
+        *[({"steps": steps}, "1 to 100000, got") for steps in ("4", 4.5, None, True, 10**14)],
+        ({"method": 3}, "the _target_ of a Sampler, .* got 3"),
+        ({"method": {"_target_": f"{SAMPLERS}.Heun", "_partial_": True}}, "a Sampler, without _partial_"),
+        ({"method": {"_target_": "multidiff.diffusion.schedules.Cosine"}}, "the _target_ of a Sampler"),
+        ({"method": {"_target_": f"{SAMPLERS}.Ancestral", "method": 3}}, "_partial_: true, got 3"),
+        ({"method": {"_target_": f"{SAMPLERS}.Restart", "steps": 1.5}}, "steps must be an integer"),
+        ({"method": {"_target_": f"{SAMPLERS}.UniPC", "predictor_order": 2.5}}, "predictor_order must be an integer"),
+        *[
+            ({"method": {"_target_": f"{SAMPLERS}.{name}", "order": 2.5}}, "order must be an integer of at least 1")
+            for name in ("DPMSolverMultistep", "DPMSolverSinglestep", "DEIS", "LMS")
+        ],
+        ({"grid": 4}, "the _target_ of a Grid, .* got 4"),
+        ({"grid": {"_target_": f"{GRIDS}.KarrasRho", "sigma_min": -1}}, "0 < sigma_min < sigma_max, got -1"),
+        ({"grid": {"_target_": f"{GRIDS}.UniformLogSNR", "sigma_min": 90}}, "0 < sigma_min < sigma_max, got 90"),
+        ({"grid": {"_target_": f"{GRIDS}.KarrasRho", "rho": 0}}, "rho must be above 0, got 0"),
+        ({"grid": {"_target_": f"{GRIDS}.Trailing", "train_steps": 9.5}}, "train_steps must be an integer"),
+        ({"grid": {"_target_": f"{GRIDS}.Interpolated", "log_snr": ["a", "b", "c"]}}, "numbers that increase"),
+        ({"grid": {"_target_": f"{GRIDS}.Interpolated", "log_snr": [float("nan")]}}, "numbers that increase"),
+    ],
+)
+def test_a_sampler_that_cannot_be_is_explained(pipeline, tmp_path, wrong, message):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**load_option("sampler", "unipc_2"), **wrong}))
+    with pytest.raises(InputError, match=message) as refusal:
+        pipeline.sample(1, sampler=str(tmp_path / "mine.yaml"))
+    assert "\n" not in str(refusal.value)
+
+
 @pytest.mark.parametrize("rule", sorted(set(group_options("guidance_rule")) - {"cfg"}))
 def test_rules_of_guidance_differ_and_agree_where_it_is_off(pipeline, rule):
     strong = {"label": 3, "steps": 5, "guidance": 4.0}
@@ -96,6 +130,22 @@ def test_a_negative_condition_leads_away_from_it(pipeline):
     plain, away = (denoise(x, t, three) for denoise in denoisers)
     towards = pipeline.model.denoiser(x, t, five) - pipeline.model.denoiser(x, t, three.null())
     torch.testing.assert_close(plain - away, 2 * towards)  # (1 - scale) (five - null)
+
+
+def test_guidance_costs_only_where_it_leads(pipeline, monkeypatch):
+    rows = []
+
+    def cost(**request):
+        rows.clear()
+        with pipeline.model.denoiser.register_forward_pre_hook(lambda _, arguments: rows.append(len(arguments[0]))):
+            pipeline.sample(2, steps=3, **request)
+        return sum(rows)
+
+    unguided = cost()
+    monkeypatch.setattr(pipeline, "sampling", pipeline.sampling.changed(guidance=3.0))  # the model's own, not asked for
+    assert cost() == unguided
+    assert cost(guidance=1.0, label=3) == unguided
+    assert cost(label=3) == cost(negative="5") == cost(label=3, guidance=2.0) == 2 * unguided
 
 
 def test_guidance_can_be_any_function_of_the_denoiser(pipeline):
@@ -123,8 +173,12 @@ def test_the_dtype_of_the_weights_is_the_dtype_of_the_samples(pipeline):
         ({"label": []}, "empty"),
         ({"prompt": "a cat"}, "not trained with a prompt: it takes labels"),
         ({"sampler": "fast"}, "no sampler is called 'fast'"),
-        ({"steps": 0}, "at least 1 step"),
-        ({"guidance": -1.0}, "guidance scale"),
+        ({"steps": 0}, "steps must be an integer from 1 to 100000, got 0"),
+        ({"steps": 4.5}, "steps must be an integer from 1 to 100000, got 4.5"),
+        ({"seed": 2**64}, "64 bits"),
+        ({"seed": 0.5}, "64 bits"),
+        ({"guidance": -1.0, "label": 3}, "guidance scale"),
+        ({"guidance": 3.0}, "guidance needs a label or a prompt to follow"),
         ({"guidance_rule": "x", "guidance": 2.0}, "no guidance_rule is called 'x'; there are: apg, cfg"),
         ({"guidance_rule": "apg", "guidance": 1.0}, "guidance 1 is off"),
         ({"negative": "3", "guidance": 1.0}, "guidance 1 is off"),
@@ -209,6 +263,8 @@ def distance(image, other):
         (lambda pipe: pipe.extend(Image.new("L", (8, 8)), 1, overlap=1.0), "between 0 and 1, got 1.0"),
         (lambda pipe: pipe.interpolate(1, 1), "between two seeds"),
         (lambda pipe: pipe.interpolate(1, 2, 1), "at least 2"),
+        (lambda pipe: pipe.interpolate(1, 2**70), "64 bits"),
+        (lambda pipe: pipe.variations(2**70), "64 bits"),
         (lambda pipe: pipe.variations(1, 2, 1.5), "from 0 to 1, got 1.5"),
         (lambda pipe: pipe.variations(1, 0), "at least 1, got 0"),
     ],

@@ -7,10 +7,11 @@ import torch
 import yaml
 
 from multidiff import model_directory
-from multidiff.diffusion.noise import NoiseSource, sample_seeds
+from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.optimized_grid import optimized_grid
 from multidiff.errors import InputError, refusals
 from multidiff.files import atomic_path
+from multidiff.sampling import seeds_of
 
 
 def run(
@@ -29,7 +30,7 @@ def run(
     pipeline = model_directory.load(model)
     conditions = pipeline.conditions(n, label=label or None, prompt=prompt)
     parameter = next(pipeline.model.parameters())
-    noise = NoiseSource(sample_seeds(seed, 0, n), pipeline.shape, parameter.dtype, parameter.device)
+    noise = NoiseSource(seeds_of(seed, 0, n), pipeline.shape, parameter.dtype, parameter.device)
     with torch.no_grad(), refusals():
         denoiser, _, _ = pipeline.prepared(pipeline.sampling)
         levels = optimized_grid(denoiser, noise, steps, pipeline.model.condition(conditions)).log_snr

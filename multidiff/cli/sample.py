@@ -38,8 +38,8 @@ def run(
     pipeline = model_directory.load(model)
     draw = _draw(pipeline, init, strength, mask, extend)
     suffix = _suffix(format, pipeline.modality.suffixes)
-    sampling = pipeline.sampling.changed(**changes)
     conditions = pipeline.conditions(n, label=label or None, prompt=prompt)
+    sampling = pipeline.sampling.requested(conditions, **changes)
     request = {
         "multidiff": version("multidiff-toolkit"),
         "model_sha256": sha256(model_directory.find_model(Path(model)) / model_directory.WEIGHTS),

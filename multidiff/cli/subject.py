@@ -70,10 +70,10 @@ class ModelSubject(Subject):
         **changes: Unpack[Changes],
     ) -> tuple[Source, dict[str, Any]]:
         pipeline = self.pipeline
-        sampling = pipeline.sampling.changed(**changes)
-        pipeline.prepared(sampling)
         conditioner = pipeline.model.conditioner
         asked = _asked_of(pipeline, reference.conditions(samples, conditioner.reads, conditioner.vocabulary))
+        sampling = pipeline.sampling.requested(asked, **changes)
+        pipeline.prepared(sampling)
         facts = {
             "model_sha256": self.sha256,
             "sampler": dict(sampling.sampler),

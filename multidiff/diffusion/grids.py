@@ -57,6 +57,10 @@ class Trailing(Grid):
 
     train_steps: int = 1000
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.train_steps, int) or self.train_steps < 1:
+            raise ValueError(f"train_steps must be an integer of at least 1, got {self.train_steps!r}")
+
     def times(self, schedule: Schedule, steps: int) -> Tensor:
         if steps > self.train_steps:
             raise ValueError(f"a model of {self.train_steps} discrete times cannot take {steps} steps")
@@ -75,6 +79,11 @@ class KarrasRho(Grid):
     sigma_max: float = 80.0
     rho: float = 7.0
 
+    def __post_init__(self) -> None:
+        _check_levels(self.sigma_min, self.sigma_max)
+        if not 0 < self.rho < math.inf:
+            raise ValueError(f"rho must be above 0, got {self.rho}")
+
     def times(self, schedule: Schedule, steps: int) -> Tensor:
         high, low = _levels_within(schedule, self.sigma_max, self.sigma_min)
         roots = torch.linspace(high ** (1 / self.rho), low ** (1 / self.rho), steps, dtype=torch.float64)
@@ -90,6 +99,9 @@ class UniformLogSNR(Grid):
 
     sigma_min: float = 0.002
     sigma_max: float = 80.0
+
+    def __post_init__(self) -> None:
+        _check_levels(self.sigma_min, self.sigma_max)
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
         high, low = _levels_within(schedule, self.sigma_max, self.sigma_min)
@@ -109,8 +121,10 @@ class Interpolated(Grid):
     log_snr: Sequence[float]
 
     def __post_init__(self) -> None:
-        if not self.log_snr or not all(low < high for low, high in pairwise(self.log_snr)):
-            raise ValueError(f"the log SNR of a grid increases, got {list(self.log_snr)}")
+        levels = list(self.log_snr)
+        numbers = all(isinstance(level, int | float) and math.isfinite(level) for level in levels)
+        if not levels or not numbers or not all(low < high for low, high in pairwise(levels)):
+            raise ValueError(f"log_snr must be numbers that increase, got {levels}")
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
         levels = torch.tensor([*self.log_snr, self.log_snr[-1]], dtype=torch.float64)
@@ -118,6 +132,11 @@ class Interpolated(Grid):
         before = place.long()
         lowest = schedule.log_snr(torch.ones((), dtype=torch.float64))
         return _times(schedule, torch.lerp(levels[before], levels[before + 1], place - before).clamp(min=lowest))
+
+
+def _check_levels(sigma_min: float, sigma_max: float) -> None:
+    if not 0 < sigma_min < sigma_max < math.inf:
+        raise ValueError(f"need 0 < sigma_min < sigma_max, got {sigma_min} and {sigma_max}")
 
 
 def _levels_within(schedule: Schedule, sigma_max: float, sigma_min: float) -> tuple[float, float]:

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from multidiff.diffusion.noise import sample_seeds
 from multidiff.errors import InputError
 from multidiff.evaluation.reference import Reference
 from multidiff.modality import Modality
 from multidiff.pipeline import Pipeline
-from multidiff.sampling import Sampling
+from multidiff.sampling import Sampling, seeds_of
 
 BLOCK = 32
 """Artifacts that go through a network at once."""
@@ -71,7 +70,7 @@ class Drawn(Source):
     def block(self, number: int) -> list[Any]:
         rows = self.rows(number)
         conditions = [self.asked[i % len(self)] for i in range(rows.start, rows.start + BLOCK)]
-        seeds = sample_seeds(self.seed, rows.start, rows.start + BLOCK)
+        seeds = seeds_of(self.seed, rows.start, rows.start + BLOCK)
         x0 = self.pipeline.sample_tensor(seeds, conditions, self.sampling)
         return [self.pipeline.modality.to_artifact(x) for x in x0[: len(rows)].cpu()]
 

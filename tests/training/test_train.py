@@ -217,7 +217,7 @@ def test_a_run_is_not_overwritten_and_nothing_is_resumed_from_nowhere(tmp_path):
         ("ema=constant ema.warmup=0", "warmup > 0"),
         ("conditioning.dropout=2", "a probability, got 2"),
         ("guidance=-3", "guidance scale"),
-        ("sampler.steps=0", "at least 1 step"),
+        ("sampler.steps=0", "steps must be an integer from 1 to 100000, got 0"),
         ("trainer.accelerator=gpu", "trainer:"),
         ("backbone.widths=[8]", "UNet: need one entry a level"),
     ],

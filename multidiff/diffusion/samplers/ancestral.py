@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from multidiff.diffusion.noise import NoiseSource
-from multidiff.diffusion.samplers.base import Denoise, History, Sampler
+from multidiff.diffusion.samplers.base import Denoise, History, Sampler, made_by
 from multidiff.diffusion.samplers.dpm_solver import DPMSolverSinglestep
 from multidiff.diffusion.samplers.levels import Level, euler_step, noise_estimate
 from multidiff.diffusion.schedules import Schedule
@@ -93,11 +93,12 @@ class Ancestral(Sampler):
     def __post_init__(self) -> None:
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta runs from 0 (deterministic) to 1, got {self.eta}")
+        made_by(self.method, self.schedule)
 
     @cached_property
     def inner(self) -> Sampler:
         """The deterministic sampler."""
-        return self.method(self.schedule)
+        return made_by(self.method, self.schedule)
 
     @property
     def evaluations(self) -> int:  # type: ignore[override]

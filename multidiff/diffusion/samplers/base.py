@@ -56,6 +56,24 @@ class Sampler(ABC):
         """
 
 
+def check_count(name: str, count: int) -> None:
+    """Raise a ValueError unless ``count`` is an integer of at least 1."""
+    if not isinstance(count, int) or count < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {count!r}")
+
+
+def made_by(method: Callable[[Schedule], Sampler], schedule: Schedule) -> Sampler:
+    """The sampler that another one runs.
+
+    Raises:
+        ValueError: ``method`` does not make a sampler.
+    """
+    sampler = method(schedule) if callable(method) else method
+    if not isinstance(sampler, Sampler):
+        raise ValueError(f"method must be a sampler's _target_ with _partial_: true, got {method!r}")
+    return sampler
+
+
 @torch.no_grad()
 def sample(
     denoiser: Denoiser,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from multidiff.diffusion.noise import NoiseSource
-from multidiff.diffusion.samplers.base import Denoise, History, Sampler
+from multidiff.diffusion.samplers.base import Denoise, History, Sampler, check_count
 from multidiff.diffusion.samplers.exponential import Equation, combine, equation_in, exponential_weights
 from multidiff.diffusion.samplers.levels import Level, euler_step
 from multidiff.diffusion.samplers.multistep import Multistep
@@ -52,8 +52,7 @@ class DPMSolverMultistep(Multistep):
     stretch: float = math.inf
 
     def __post_init__(self) -> None:
-        if self.order < 1:
-            raise ValueError(f"the order must be at least 1, got {self.order}")
+        check_count("order", self.order)
         equation_in(self.form, self.eta)
 
     @property
@@ -98,6 +97,7 @@ class DPMSolverSinglestep(Sampler):
     eta: float = 0.0
 
     def __post_init__(self) -> None:
+        check_count("order", self.order)
         if self.order not in STAGES:
             raise ValueError(f"single-step orders are {', '.join(map(str, STAGES))}; got {self.order}")
         equation_in(self.form, self.eta)

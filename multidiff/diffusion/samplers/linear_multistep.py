@@ -8,6 +8,7 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
+from multidiff.diffusion.samplers.base import check_count
 from multidiff.diffusion.samplers.exponential import Equation, equation_in, interpolation_weights
 from multidiff.diffusion.samplers.levels import Level
 from multidiff.diffusion.samplers.multistep import Multistep
@@ -42,8 +43,7 @@ class NoiseMultistep(Multistep):
     order: int = 3
 
     def __post_init__(self) -> None:
-        if self.order < 1:
-            raise ValueError(f"the order must be at least 1, got {self.order}")
+        check_count("order", self.order)
 
     @property
     def memory(self) -> int:
@@ -105,8 +105,7 @@ class IPNDM(Multistep):
     estimates: int = 4
 
     def __post_init__(self) -> None:
-        if self.estimates < 1:
-            raise ValueError(f"at least 1 estimate is needed, got {self.estimates}")
+        check_count("estimates", self.estimates)
 
     @property
     def order(self) -> int:  # type: ignore[override]

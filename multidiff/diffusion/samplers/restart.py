@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from multidiff.diffusion.noise import NoiseSource
-from multidiff.diffusion.samplers.base import Denoise, History, Sampler, integrate
+from multidiff.diffusion.samplers.base import Denoise, History, Sampler, check_count, integrate, made_by
 from multidiff.diffusion.samplers.levels import Level
 from multidiff.diffusion.samplers.runge_kutta import Heun
 from multidiff.diffusion.schedules import Schedule
@@ -42,13 +42,14 @@ class Restart(Sampler):
     def __post_init__(self) -> None:
         if not 0 < self.low < self.high:
             raise ValueError(f"need 0 < low < high, got {self.low} and {self.high}")
-        if self.repeats < 1 or self.steps < 1:
-            raise ValueError(f"repeats and steps are at least 1, got {self.repeats} and {self.steps}")
+        check_count("repeats", self.repeats)
+        check_count("steps", self.steps)
+        made_by(self.method, self.schedule)
 
     @cached_property
     def inner(self) -> Sampler:
         """The sampler that goes down."""
-        return self.method(self.schedule)
+        return made_by(self.method, self.schedule)
 
     @property
     def evaluations(self) -> int:  # type: ignore[override]

@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from multidiff.diffusion.samplers.base import check_count
 from multidiff.diffusion.samplers.dpm_solver import solver_weights
 from multidiff.diffusion.samplers.exponential import (
     Equation,
@@ -45,8 +46,7 @@ class UniPC(Multistep):
     stretch: float = math.inf
 
     def __post_init__(self) -> None:
-        if self.predictor_order < 1:
-            raise ValueError(f"the order of the predictor must be at least 1, got {self.predictor_order}")
+        check_count("predictor_order", self.predictor_order)
         if self.b not in {"bh1", "bh2"}:
             raise ValueError(f"b is bh1 or bh2, got {self.b!r}")
         equation_in(self.form)
@@ -94,8 +94,7 @@ class SASolver(Multistep):
     corrector = True
 
     def __post_init__(self) -> None:
-        if self.predictor_order < 1:
-            raise ValueError(f"the order of the predictor must be at least 1, got {self.predictor_order}")
+        check_count("predictor_order", self.predictor_order)
         equation_in("data", self.eta)
 
     @property
