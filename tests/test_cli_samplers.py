@@ -1,6 +1,7 @@
 """The list of samplers, and the grid that is fitted to a model."""
 
 import json
+import shlex
 
 import pytest
 import yaml
@@ -45,6 +46,15 @@ def test_a_fitted_grid_is_a_sampler_config(run_dir, tmp_path):
     instantiate(config["method"], schedule=Cosine())
 
 
+def test_a_fitted_grid_says_how_it_was_made(run_dir, tmp_path):
+    asked = ("--label", "3", "--label", "5", "--seed", "7", "--guidance", "3.0", "--guidance-rule", "apg")
+    command = ["multidiff", "grid", str(run_dir), "-n", "2", "--steps", "5", *asked, "--negative", "1"]
+    guided = multidiff(*command[1:], cwd=tmp_path).stdout
+    words = shlex.split(guided.splitlines()[0].removeprefix("# Made by: "))
+    assert sorted(words) == sorted(command)
+    assert multidiff(*words[1:], cwd=tmp_path).stdout == guided
+
+
 @pytest.mark.parametrize(
     ("arguments", "saying"),
     [
@@ -53,6 +63,7 @@ def test_a_fitted_grid_is_a_sampler_config(run_dir, tmp_path):
         (["-n", 0], "at least 1, got 0"),
         (["--out", "grid.txt"], "should end in .yaml"),
         (["--label", "x"], "it knows"),
+        (["--guidance", 3], "guidance needs a label"),
     ],
 )
 def test_wrong_requests_for_a_grid(run_dir, tmp_path, arguments, saying):

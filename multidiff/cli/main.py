@@ -188,13 +188,27 @@ def grid(
     out: Annotated[Path | None, typer.Option(help="File for the result; by default it is printed.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="A class to measure on; give it again for more.")] = None,
     prompt: Annotated[str | None, typer.Option(help="A text to measure on.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="How closely to follow the condition; 1 is off.")] = None,
+    guidance_rule: Annotated[str | None, typer.Option(help="cfg, cfg_rescaled, cfg_interval or apg.")] = None,
+    negative: Annotated[str | None, typer.Option(help="A class or a text that guidance leads away from.")] = None,
     n: Annotated[int, typer.Option("-n", help="How many samples to measure on.")] = 16,
     seed: Annotated[int, typer.Option(help="Of those samples.")] = 0,
 ) -> None:
     """Compute the times at which a model is best sampled in a few steps, as a sampler config."""
     from multidiff.cli.grid import run  # noqa: PLC0415
 
-    run(model, steps, out=out, label=label, prompt=prompt, n=n, seed=seed)
+    run(
+        model,
+        steps,
+        out=out,
+        label=label,
+        prompt=prompt,
+        n=n,
+        seed=seed,
+        guidance=guidance,
+        guidance_rule=guidance_rule,
+        negative=negative,
+    )
 
 
 def main() -> NoReturn:
