@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from multidiff.configuration import load_option
+from multidiff.configuration import group_options, load_option
 from multidiff.diffusion.denoiser import Denoiser
 from multidiff.diffusion.noise import sample_seeds
 from multidiff.errors import InputError
@@ -55,7 +55,8 @@ class Sampling:
         Raises:
             InputError: there is no such sampler or rule, or a setting that would change nothing.
         """
-        config = self.sampler if sampler in (None, self.sampler["name"]) else load_sampler(str(sampler))
+        own = sampler is None or (sampler == self.sampler["name"] and sampler not in group_options("sampler"))
+        config = self.sampler if own else load_sampler(str(sampler))
         guidance = self.guidance if guidance is None else guidance
         for name, value in (("rule", guidance_rule), ("negative condition", negative)):
             if value is not None and callable(guidance):

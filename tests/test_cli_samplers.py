@@ -27,6 +27,7 @@ def test_samplers_are_listed_with_what_they_are(tmp_path, monkeypatch):
         assert name in rows
         assert advice(name), f"{name}.yaml does not say when to use it"
     assert rows["heun"][1:5] == ["2", "2", "18", "no"]
+    assert rows["dpmpp_3m_sde"][1] == "2", "of a stochastic one, the order of the law"
     assert rows["ddpm"][1:5] == ["1", "1", "250", "yes"]
 
 

@@ -1,5 +1,7 @@
 """A pipeline gives sample i of a seed, whatever else is asked for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -64,6 +66,12 @@ def test_a_sampler_by_name_brings_its_own_steps(pipeline):
     assert pipeline.sampling.changed(sampler="ddpm").sampler["steps"] == 250
     assert pipeline.sampling.changed(sampler="ddpm", steps=7).sampler["steps"] == 7
     assert pipeline.sampling.changed(guidance=2.0).guidance == 2
+
+
+def test_a_name_that_is_shipped_means_what_is_shipped_and_any_other_the_models_own(pipeline):
+    own = {**pipeline.sampling.sampler, "steps": 3}
+    assert replace(pipeline.sampling, sampler=own).changed(sampler="dpmpp_2m").sampler["steps"] == 20
+    assert replace(pipeline.sampling, sampler={**own, "name": "mine"}).changed(sampler="mine").sampler["steps"] == 3
 
 
 def test_a_sampler_can_come_from_a_file(pipeline, tmp_path):

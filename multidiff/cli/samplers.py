@@ -14,7 +14,8 @@ def run() -> None:
     for name in group_options("sampler"):
         config = load_option("sampler", name)
         sampler: Sampler = instantiate(config["method"], schedule=Cosine())
-        order = str(sampler.order) if sampler.order else "-"
+        certified = sampler.weak_order if sampler.stochastic else sampler.order
+        order = str(certified) if certified else "-"
         noise = "yes" if sampler.stochastic else "no"
         table.add_row(name, order, str(sampler.evaluations), str(config["steps"]), noise, advice(name))
     Console().print(table)

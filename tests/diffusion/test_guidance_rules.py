@@ -215,3 +215,10 @@ def test_shorter_prompts_are_padded():
 def test_impossible_settings_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make(Gaussian())
+
+
+def test_a_curve_of_one_point_is_constant_and_one_of_none_is_refused():
+    log_snr = torch.linspace(-3, 3, 5)
+    torch.testing.assert_close(ScaleCurve([0.0], [2.0])(log_snr), torch.full_like(log_snr, 2.0))
+    with pytest.raises(ValueError, match="a scale for each"):
+        ScaleCurve([], [])

@@ -1,5 +1,6 @@
 """Samplers converge at their order, agree where theory says that they must, and stay finite at the ends."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -21,6 +22,7 @@ from multidiff.diffusion.samplers import (
     integrate,
     sample,
 )
+from multidiff.diffusion.schedules import Cosine
 
 from .conftest import SCHEDULES, mixture_of
 from .family import (
@@ -196,3 +198,15 @@ def test_a_grid_that_is_none_is_refused(times):
     mixture = mixture_of(SCHEDULES["flow"])
     with pytest.raises(ValueError, match="decreases strictly"):
         sample(mixture, double_noise(1), Euler(mixture.schedule), torch.tensor(times))
+
+
+def test_a_schedule_need_not_be_hashable():
+    @dataclass
+    class Plain(Cosine):
+        shift: float = 0.0
+
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(Plain())
+    plain, usual = (mixture_of(schedule) for schedule in (Plain(), Cosine()))
+    x0, same = (sample(m, double_noise(4), Heun(m.schedule), KarrasRho()(m.schedule, 5)) for m in (plain, usual))
+    torch.testing.assert_close(x0, same, rtol=0, atol=0)

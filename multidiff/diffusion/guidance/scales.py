@@ -26,11 +26,14 @@ class ScaleCurve:
     scale: Sequence[float]
 
     def __post_init__(self) -> None:
-        if len(self.log_snr) != len(self.scale) or not all(a < b for a, b in pairwise(self.log_snr)):
+        alike = len(self.log_snr) == len(self.scale) > 0
+        if not alike or not all(a < b for a, b in pairwise(self.log_snr)):
             raise ValueError(f"need increasing log SNR and a scale for each, got {self.log_snr} and {self.scale}")
 
     def __call__(self, log_snr: Tensor) -> Tensor:
         points, scale = log_snr.new_tensor(self.log_snr), log_snr.new_tensor(self.scale)
+        if len(points) == 1:
+            return scale.expand_as(log_snr)
         place = log_snr.clamp(points[0], points[-1]).contiguous()
         after = torch.searchsorted(points, place).clamp(min=1, max=len(points) - 1)
         part = (place - points[after - 1]) / (points[after] - points[after - 1])

@@ -1,5 +1,6 @@
 """A time of the schedule with its levels of signal and noise, and the one step that exists at every level."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -18,10 +19,9 @@ class Level:
     sigma: Tensor
 
     @classmethod
-    @lru_cache(maxsize=8)  # the end of one step is the start of the next, as one tensor
     def at(cls, schedule: Schedule, t: Tensor) -> "Level":
         """The level of ``schedule`` at time ``t``."""
-        return cls(t, schedule.alpha(t), schedule.sigma(t))
+        return _level(schedule.alpha, schedule.sigma, t)
 
     @cached_property
     def log_snr(self) -> Tensor:
@@ -47,3 +47,8 @@ def euler_step(x_t: Tensor, x0: Tensor, t: Level, s: Level) -> Tensor:
 def noise_estimate(x_t: Tensor, x0: Tensor, t: Level) -> Tensor:
     """The noise that takes ``x0`` to ``x_t``."""
     return (x_t - t.alpha * x0) / t.sigma
+
+
+@lru_cache(maxsize=8)  # the end of one step is the start of the next, as one tensor; bound methods go by their schedule
+def _level(alpha: Callable[[Tensor], Tensor], sigma: Callable[[Tensor], Tensor], t: Tensor) -> Level:
+    return Level(t, alpha(t), sigma(t))
