@@ -93,7 +93,7 @@ def test_levels_beyond_the_schedule_are_cut():
 
 @pytest.mark.parametrize("levels", [[], [1.0, 0.0]])
 def test_levels_increase(levels):
-    with pytest.raises(ValueError, match="increases"):
+    with pytest.raises(ValueError, match="increase"):
         Interpolated(levels)
 
 
