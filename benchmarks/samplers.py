@@ -33,6 +33,7 @@ SAME = (
     ("ours euler", "k-diffusion euler"),
     ("ours heun", "k-diffusion heun"),
     ("ours dpm2", "k-diffusion dpm_2"),
+    ("ours lms", "k-diffusion lms"),
     ("ours dpmpp_2m", "k-diffusion dpmpp_2m"),
     ("ours dpmpp_2m", "diffusers DPMSolverMultistep 2"),
     ("ours unipc_2", "diffusers UniPC 2"),
