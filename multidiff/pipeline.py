@@ -221,6 +221,9 @@ class Pipeline:
         batch_size: int = 64,
         **changes: Unpack[Changes],
     ) -> list[Any]:
+        if unknown := changes.keys() - Changes.__optional_keys__:
+            takes = ", ".join(sorted(Request.__optional_keys__))
+            raise TypeError(f"{', '.join(sorted(unknown))}: no such option of sampling, which takes {takes}")
         conditions = self.conditions(n, label=label, prompt=prompt)
         sampling = self.sampling.requested(conditions, **changes)
         return list(self._stream(noise, conditions, sampling, batch_size, draw, None))

@@ -206,7 +206,7 @@ def test_a_wrong_request_is_explained(pipeline, request_, message):
 
 
 def test_an_unknown_argument_is_an_error(pipeline):
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="cfg_scale: no such option of sampling, which takes batch_size, guidance"):
         pipeline.sample(1, cfg_scale=3.0)
     with pytest.raises(TypeError):
         pipeline.variations(1, 2, cfg_scale=3.0)

@@ -17,6 +17,7 @@ from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.ancestral import lost_variance
 from multidiff.diffusion.samplers.base import Denoise, History, Sampler, integrate
 from multidiff.diffusion.samplers.levels import Level
+from multidiff.diffusion.samplers.multistep import Multistep
 from multidiff.diffusion.schedules import Schedule
 
 SHORTEST = 1e-3
@@ -150,7 +151,8 @@ class Resampled(Sampler):
 
     @property
     def order(self) -> int:  # type: ignore[override]
-        return self.inner.order
+        """The inner sampler's; first order, where that needs estimates from before, which lie on another path."""
+        return 1 if isinstance(self.inner, Multistep) and self.repeats > 1 else self.inner.order
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
         x = self.inner.step(denoise, x_t, t, s, history, noise)
@@ -160,7 +162,7 @@ class Resampled(Sampler):
         kept, added = here.alpha / there.alpha, lost_variance(here, there).sqrt()
         for repeat in range(1, self.repeats):
             branch = noise.branch(repeat)
-            history.clear()  # its estimates lie on the path that is left
+            history.clear()
             x = self.inner.step(denoise, kept * x + added * branch.between(s, t), t, s, history, branch)
         return x
 

@@ -9,7 +9,7 @@ from multidiff.diffusion.denoiser import Denoiser
 from multidiff.diffusion.editing import Edit, Inpaint, MixedNoise, Resampled
 from multidiff.diffusion.grids import KarrasRho, Uniform
 from multidiff.diffusion.noise import NoiseSource
-from multidiff.diffusion.samplers import DDPM, DPMSolverMultistep, Euler, SASolver, UniPC, sample
+from multidiff.diffusion.samplers import DDPM, DPMSolverMultistep, Euler, Heun, SASolver, UniPC, sample
 from multidiff.diffusion.schedules import Cosine, Karras, RectifiedFlow
 
 from .conftest import mixture_of
@@ -112,6 +112,11 @@ def test_resampling_a_gaussian_keeps_its_variance():
     x = sample(Gaussian(), noise(4_000, 1), Resampled(DDPM(Cosine()), 2), Uniform()(Cosine(), 30))
     plain = sample(Gaussian(), noise(4_000, 1), DDPM(Cosine()), Uniform()(Cosine(), 30))
     assert abs(x.std() / plain.std() - 1) < 4 / math.sqrt(2 * 4_000) + 1 / 30
+
+
+def test_resampling_leaves_the_order_of_samplers_that_remember_nothing():
+    orders = [Resampled(method(Cosine()), n).order for method in (DPMSolverMultistep, Heun) for n in (1, 2)]
+    assert orders == [2, 1, 2, 2]
 
 
 def test_mixed_noise_hits_its_ends_and_keeps_its_law():

@@ -46,8 +46,9 @@ class CFGPlusPlus:
 
     CFG++ renoises its guided x0 with the unconditional noise: ``alpha_s guided + sigma_s noise(uncond)``. Written as
     Euler's step from t to s, that is an x0 estimate of ``uncond + strength (cond - uncond) / (1 - (alpha_t / sigma_t) /
-    (alpha_s / sigma_s))``: the same samples with no sampler of its own, and with others than Euler too. Chung et al.
-    (2024), algorithm 2, https://arxiv.org/abs/2406.08070.
+    (alpha_s / sigma_s))``: the same samples with no sampler of its own. With others than Euler's it is a scale like any
+    other, which jumps from step to step and leaves them first order. Chung et al. (2024), algorithm 2,
+    https://arxiv.org/abs/2406.08070.
 
     Args:
         schedule: of the denoiser.
