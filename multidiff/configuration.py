@@ -11,11 +11,12 @@ from importlib.metadata import entry_points
 from inspect import signature
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, get_args
+from typing import Any, Union, get_args, get_origin
 
 import hydra
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from multidiff.errors import InputError
 
@@ -152,7 +153,8 @@ def _check_types(target: type, settings: Mapping[str, Any]) -> None:
     parameters = signature(target).parameters
     for name, value in settings.items():
         annotation = parameters[name].annotation if name in parameters else Any
-        kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+        kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+        kinds = tuple(kind for kind in kinds if kind is not Tensor)  # which no config can hold
         if set(kinds) <= PLAIN.keys() and not any(type(value) in PLAIN[kind] for kind in kinds):
             wanted = " or ".join("null" if kind in (None, NoneType) else kind.__name__ for kind in kinds)
             raise InputError(f"{target.__name__}: {name} must be of type {wanted}, got {value!r}")

@@ -139,6 +139,12 @@ def _check_numbers(config: DictConfig) -> None:
 
 
 def _trainer(settings: dict[str, Any], **arguments: Any) -> L.Trainer:
+    strategy = str(settings.get("strategy", "auto"))
+    if strategy.partition("_")[0] not in ("auto", "ddp"):
+        raise InputError(
+            f"trainer.strategy={strategy} would split the weights between devices, but their moving average is a whole "
+            "copy that previews, validation and the saved model sample from: use trainer=ddp"
+        )
     every = settings.get("val_check_interval")
     if isinstance(every, int):  # Lightning counts batches, of which a step may take several
         settings = {**settings, "val_check_interval": every * settings.get("accumulate_grad_batches", 1)}

@@ -1,5 +1,6 @@
 """Training learns, repeats itself to the bit, goes on where it stopped, and stops when it must."""
 
+import csv
 import os
 import signal
 import subprocess
@@ -45,6 +46,38 @@ def test_stopping_and_resuming_changes_no_bit(tmp_path, workers, accumulate):
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
     files = [(tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("whole", "halves")]
     assert files[0] == files[1]
+
+
+def logged(run_dir, name):
+    """The values of a metric by their step, over all parts of a run."""
+    rows = [row for path in (run_dir / "logs" / "csv").iterdir() for row in csv.DictReader(path.open())]
+    return {int(row["step"]): row[name] for row in rows if row.get(name)}
+
+
+def test_loggers_go_on_at_the_step_of_the_run_and_log_the_same(tmp_path):
+    """In mixed precision too, and twice from one checkpoint."""
+    settings = ("trainer.log_every_n_steps=1", "trainer.precision=bf16-mixed", "trainer.val_check_interval=3")
+    tiny_train(tmp_path / "whole", "trainer.max_steps=7", *settings)
+    for steps in (2, 4, 7):
+        resume = newest_checkpoint(tmp_path / "parts" / "checkpoints") is not None
+        tiny_train(tmp_path / "parts", f"trainer.max_steps={steps}", f"resume={str(resume).lower()}", *settings)
+    for name in ("train/loss", "train/gradient_norm", "val/loss"):
+        assert logged(tmp_path / "parts", name) == logged(tmp_path / "whole", name)
+    assert len(logged(tmp_path / "whole", "train/loss")) == 7
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_one_batch_is_learned_within_a_minute_and_it_is_said(tmp_path, capsys):
+    settings = ("check=overfit", "optimizer.lr=1e-2", "callbacks.learns_one_batch.fraction=0.8")
+    tiny_train(tmp_path / "run", *settings)
+    assert "this configuration learns one batch: the loss went from" in capsys.readouterr().out
+
+
+def test_a_configuration_that_cannot_learn_one_batch_is_refused(tmp_path):
+    settings = ("check=overfit", "optimizer.lr=1e-9", "trainer.max_steps=30")
+    with pytest.raises(InputError, match="does not learn one batch: the loss went from"):
+        tiny_train(tmp_path / "run", *settings)
 
 
 class Killed(BaseException):
@@ -204,6 +237,7 @@ def test_a_run_is_not_overwritten_and_nothing_is_resumed_from_nowhere(tmp_path):
         ("guidance=-3", "guidance scale"),
         ("sampler.steps=0", "steps must be an integer from 1 to 100000, got 0"),
         ("trainer.accelerator=gpu", "trainer:"),
+        ("trainer=fsdp", "their moving average is a whole copy"),
         ("backbone.widths=[8]", "UNet: need one entry a level"),
     ],
 )
