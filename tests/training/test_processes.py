@@ -37,7 +37,7 @@ def recorded(run_dir, *overrides):
         return clip(self, parameters, limit)
 
     def listen(self, name, value, **settings):
-        logged[name] = float(value)
+        logged[name] = value.item() if isinstance(value, torch.Tensor) else value
         log(self, name, value, **settings)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -109,6 +109,7 @@ def resume(rank, run_dir):
     tiny_train(run_dir, *SETTINGS, *TWO, "trainer.max_steps=8", "resume=true")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_two_processes_resumes_on_one_and_back(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     together(2, begin, two, log=tmp_path / "log")
@@ -191,6 +192,7 @@ def test_samples_are_the_same_files_whatever_the_number_of_processes(model, tmp_
     assert [text.count("11 samples in") for text in said] == [1, 0]
 
 
+@pytest.mark.slow
 def test_the_command_says_once_what_came_of_it_and_needs_a_common_directory(tmp_path):
     train = ["train", *TINY, *SETTINGS, "trainer=cpu_ddp", "trainer.val_check_interval=100"]
     said = together(2, command, [*train, f"run_dir={tmp_path / 'run'}"], log=tmp_path / "log")

@@ -17,6 +17,7 @@ from multidiff.errors import InputError
 from multidiff.files import atomic_directory, heal, surviving
 from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.module import DiffusionModule
+from multidiff.training.run_directory import held
 from multidiff.training.stability import Stability
 from tests.test_cli import multidiff as command
 from tests.test_cli import refused
@@ -188,22 +189,20 @@ def test_a_directory_that_refuses_to_be_written_is_named(tmp_path, place):
     refused("train", *TINY, f"run_dir={place}", cwd=tmp_path, saying=f"cannot write into the run directory {place}")
 
 
-def hold(run_dir, ready):
-    from multidiff.training.run_directory import held  # noqa: PLC0415
-
-    with held(run_dir):
-        ready.touch()
-        time.sleep(60)
-
-
 def test_a_second_process_is_refused_until_the_first_is_gone_however_it_goes(tmp_path):
     run_dir, ready = tmp_path / "run", tmp_path / "ready"
-    first = start(hold, run_dir, ready, log=tmp_path / "log")
-    until(ready.exists, first)
-    with pytest.raises(InputError, match=rf"process {first.pid} on .* is training in .*; wait for it"):
+    first = os.fork()
+    if first == 0:
+        with held(run_dir):
+            ready.touch()
+            time.sleep(60)
+            os._exit(0)
+    while not ready.exists():
+        time.sleep(0.01)
+    with pytest.raises(InputError, match=rf"process {first} on .* is training in .*; wait for it"):
         tiny_train(run_dir)
-    first.kill()
-    first.join()
+    os.kill(first, signal.SIGKILL)
+    os.waitpid(first, 0)
     assert tiny_train(run_dir, "trainer.max_steps=1").finished
 
 
