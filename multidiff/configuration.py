@@ -10,13 +10,24 @@ from functools import cache, partial
 from importlib.metadata import entry_points
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 import hydra
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from multidiff.errors import InputError
+
+PLAIN: dict[Any, tuple[type, ...]] = {
+    bool: (bool,),
+    int: (int,),
+    float: (float, int),
+    str: (str,),
+    NoneType: (NoneType,),
+}
+"""The types that a config can be held to, and what may stand for each."""
 
 FOREIGN_TARGETS = frozenset(
     {
@@ -125,6 +136,7 @@ def _build(node: Any, arguments: Mapping[str, Any]) -> Any:
     if "_target_" not in node:
         return settings
     target = check_target(node["_target_"])
+    _check_types(target, settings)
     try:
         if node.get("_partial_"):
             signature(target).bind_partial(**settings, **arguments)  # a wrong name is refused now, not where it is used
@@ -134,6 +146,18 @@ def _build(node: Any, arguments: Mapping[str, Any]) -> Any:
         raise
     except (TypeError, ValueError) as error:
         raise InputError(f"{node['_target_'].rpartition('.')[2]}: {' '.join(str(error).split())}") from error
+
+
+def _check_types(target: type, settings: Mapping[str, Any]) -> None:
+    """Refuse a setting that is no number, text or list where the class says that it takes one."""
+    parameters = signature(target).parameters
+    for name, value in settings.items():
+        annotation = parameters[name].annotation if name in parameters else Any
+        kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+        kinds = tuple(kind for kind in kinds if kind is not Tensor)  # which no config can hold
+        if set(kinds) <= PLAIN.keys() and not any(type(value) in PLAIN[kind] for kind in kinds):
+            wanted = " or ".join("null" if kind in (None, NoneType) else kind.__name__ for kind in kinds)
+            raise InputError(f"{target.__name__}: {name} must be of type {wanted}, got {value!r}")
 
 
 def target_class(config: Mapping[str, Any]) -> type:

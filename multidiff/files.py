@@ -13,13 +13,12 @@ from pathlib import Path
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path with the same suffix that becomes ``path`` when the block ends, and vanishes if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        _sync(temporary)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
@@ -28,27 +27,63 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """A temporary folder that replaces ``path`` when the block ends, and vanishes if it fails."""
+    """A temporary folder that replaces ``path`` when the block ends, and vanishes if it fails.
+
+    No file system swaps two folders everywhere, so for a moment ``path`` is absent and its old content beside it: see
+    `surviving` and `heal`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    heal(path.parent, path.name)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     try:
         yield temporary
+        for written in temporary.iterdir():
+            _sync(written)
         temporary.chmod(0o777 & ~_umask())
         if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
-            path.replace(old)
-            temporary.replace(path)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(path)
+            path.replace(_old(path))
+        temporary.replace(path)
+        shutil.rmtree(_old(path), ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def surviving(path: Path) -> Path:
+    """Where the content of ``path`` is, should a process have been killed while `atomic_directory` replaced it."""
+    return _old(path) if not path.exists() and _old(path).exists() else path
+
+
+def heal(folder: Path, *names: str) -> None:
+    """Undo what a process that was killed while it wrote files or folders of these ``names`` has left in ``folder``.
+
+    For whoever alone writes there: what another process is writing looks like a leftover.
+    """
+    for leftover in [found for name in names for found in folder.glob(f".{name}-*")]:
+        whole = leftover.with_name(leftover.name[1:].rpartition("-")[0])
+        if leftover == _old(whole) and not whole.exists():
+            leftover.replace(whole)
+        elif leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(f".{path.name}-old")
 
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's contents, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

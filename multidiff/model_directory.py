@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from multidiff.configuration import instantiate
 from multidiff.errors import InputError
-from multidiff.files import atomic_directory
+from multidiff.files import atomic_directory, surviving
 from multidiff.model import MODEL_GROUPS, build_model
 from multidiff.pipeline import Pipeline
 from multidiff.sampling import Sampling
@@ -65,6 +65,9 @@ def save(pipeline: Pipeline, config: Mapping[str, Any], directory: Path, trainin
         config: has the groups in `MODEL_GROUPS`, fully resolved.
         directory: is replaced if it exists.
         training: facts about the training that the config and the card should state.
+
+    Raises:
+        InputError: the weights cannot be written, for want of space perhaps; what was there stays.
     """
     description = {
         "format": FORMAT,
@@ -77,14 +80,17 @@ def save(pipeline: Pipeline, config: Mapping[str, Any], directory: Path, trainin
     }
     with atomic_directory(directory) as temporary:
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in pipeline.model.state_dict().items()}
-        save_file(state, temporary / WEIGHTS, metadata={"format": "pt"})
+        try:
+            save_file(state, temporary / WEIGHTS, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise InputError(f"{directory / WEIGHTS} cannot be written: {error}") from error
         (temporary / CONFIG).write_text(yaml.safe_dump(description, sort_keys=False, allow_unicode=True))
         (temporary / CARD).write_text(_card(pipeline, description))
 
 
 def find_model(path: Path) -> Path:
     """The model directory that ``path``, a run directory or a model directory, stands for."""
-    for directory in (path, path / "model"):
+    for directory in (surviving(path), surviving(path / "model")):
         if (directory / CONFIG).is_file() and (directory / WEIGHTS).exists():
             return directory
     if (path / "model").is_dir():

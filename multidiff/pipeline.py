@@ -16,7 +16,7 @@ from multidiff.edits import Canvas
 from multidiff.errors import InputError, refusals
 from multidiff.modality import Modality
 from multidiff.model import Model
-from multidiff.sampling import Guide, Sampling, seeds_of
+from multidiff.sampling import Guide, Sampling, batches_of, seeds_of
 
 Names = str | int | Sequence[str | int]
 """A label or a prompt for all samples, or several that the samples take in turn."""
@@ -192,12 +192,13 @@ class Pipeline:
         sampling: Sampling,
         *,
         seed: int = 0,
-        batch_size: int = 64,
+        batches: Sequence[range] | None = None,
         draw: Draw | None = None,
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> Iterator[Any]:
-        """Artifacts one by one, drawn a batch at a time by ``draw``, or `sample`; one for each of ``conditions``."""
-        return self._stream(self._seeded(seed), conditions, sampling, batch_size, draw or sample, on_step)
+        """Artifacts by ``draw``, or `sample`, one by one: for each of ``conditions``, or for those in ``batches``."""
+        batches = batches_of(len(conditions)) if batches is None else batches
+        return self._stream(self._seeded(seed), conditions, sampling, batches, draw or sample, on_step)
 
     @torch.no_grad()
     def sample_tensor(
@@ -226,21 +227,18 @@ class Pipeline:
             raise TypeError(f"{', '.join(sorted(unknown))}: no such option of sampling, which takes {takes}")
         conditions = self.conditions(n, label=label, prompt=prompt)
         sampling = self.sampling.requested(conditions, **changes)
-        return list(self._stream(noise, conditions, sampling, batch_size, draw, None))
+        return list(self._stream(noise, conditions, sampling, batches_of(n, batch_size), draw, None))
 
     def _stream(
         self,
         noise: NoiseRows,
         conditions: Sequence[str | None],
         sampling: Sampling,
-        batch_size: int,
+        batches: Sequence[range],
         draw: Draw,
         on_step: Callable[[int, Tensor], None] | None,
     ) -> Iterator[Any]:
-        if batch_size < 1:
-            raise InputError(f"the batch size must be at least 1, got {batch_size}")
-        for start in range(0, len(conditions), batch_size):
-            rows = range(start, min(start + batch_size, len(conditions)))
+        for rows in batches:
             x0 = self._draw(noise(rows), [conditions[i] for i in rows], sampling, draw, on_step)
             yield from (self.modality.to_artifact(x) for x in x0.cpu())
 

@@ -122,3 +122,14 @@ def seeds_of(seed: int, start: int, stop: int) -> list[int]:
     if not isinstance(seed, int) or not -(2**63) <= seed < 2**63:
         raise InputError(f"a seed is an integer of 64 bits, got {seed!r}")
     return sample_seeds(seed, start, stop)
+
+
+def batches_of(n: int, batch_size: int = 64) -> list[range]:
+    """The numbers of ``n`` samples, in those that go through the network at once.
+
+    Raises:
+        InputError: the batch size is less than 1.
+    """
+    if batch_size < 1:
+        raise InputError(f"the batch size must be at least 1, got {batch_size}")
+    return [range(start, min(start + batch_size, n)) for start in range(0, n, batch_size)]

@@ -1,26 +1,23 @@
 """multidiff evaluate: scores with the protocol that they hold under, as a table, as JSON, and as a page."""
 
 import multiprocessing
-import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
 import torch
-import torch.distributed as dist
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from multidiff.cli.processes import device_of, joined, launched
 from multidiff.cli.subject import data_of, subject_of
 from multidiff.configuration import described, instantiate
 from multidiff.errors import InputError
 from multidiff.evaluation.evaluation import Evaluation, Evaluator, require_enough
 from multidiff.evaluation.features import Extractor, Features
-from multidiff.evaluation.processes import Group, Processes
+from multidiff.evaluation.processes import Processes
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.report import Sweep, page
 from multidiff.evaluation.scores import LOWER_IS_BETTER
@@ -63,18 +60,16 @@ def run(request: Request) -> None:
     require_enough(request.samples)
     if request.sweep and request.model is None:
         raise InputError("--sweep draws samples at several settings, so it needs a MODEL")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        with _joined("env://", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])):
-            evaluate(request, Group())
-    elif request.processes > 1:
-        _with_children(request)
-    else:
-        evaluate(request, Processes())
+    with launched() as processes:
+        if processes.count == 1 and request.processes > 1:
+            _with_children(request)
+        else:
+            evaluate(request, processes)
 
 
 def evaluate(request: Request, processes: Processes) -> None:
     """Evaluate as one of ``processes``; process 0 writes and prints."""
-    subject = subject_of(request.model, request.generated, request.modality, _device(processes.rank))
+    subject = subject_of(request.model, request.generated, request.modality, device_of(processes))
     reference = Reference(
         subject.modality,
         data_of(request.data, subject),
@@ -116,7 +111,7 @@ def _extractor(request: Request, reference: Reference, processes: Processes) -> 
     if asked is None:
         raise InputError(f"{reference.modality.name}s have no features of their own: say which with --features")
     features: Features = instantiate(described("features", asked))
-    device = _device(processes.rank)
+    device = device_of(processes)
     if processes.rank:
         processes.wait()  # process 0 trains and caches what must be trained
         return features.extractor(reference, device)
@@ -154,21 +149,6 @@ def _show(evaluation: Evaluation) -> None:
     print(f"nearer to the training data than held-out samples: {memory.nearer:.1%} (50 % if alike)")
 
 
-def _device(rank: int) -> torch.device:
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", rank % torch.cuda.device_count())
-
-
-@contextmanager
-def _joined(meeting: str, rank: int, count: int) -> Iterator[None]:
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
-
-
 def _with_children(request: Request) -> None:
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
@@ -178,8 +158,8 @@ def _with_children(request: Request) -> None:
         for child in children:
             child.start()
         try:
-            with _joined(meeting, 0, request.processes):
-                evaluate(request, Group())
+            with joined(meeting, 0, request.processes) as group:
+                evaluate(request, group)
         except BaseException:
             for child in children:
                 child.terminate()
@@ -191,5 +171,5 @@ def _with_children(request: Request) -> None:
 
 def _child(request: Request, meeting: str, rank: int, threads: int) -> None:
     torch.set_num_threads(threads)
-    with _joined(meeting, rank, request.processes):
-        evaluate(request, Group())
+    with joined(meeting, rank, request.processes) as group:
+        evaluate(request, group)

@@ -15,6 +15,7 @@ from multidiff.errors import InputError
 from multidiff.files import atomic_path
 from multidiff.modality import Modality
 from multidiff.pipeline import Names
+from multidiff.sampling import batches_of
 
 RECORD = "samples.json"
 FRAME_MS = 60
@@ -43,7 +44,7 @@ def run(
         pipeline = model_directory.load(str(source))
         modality = pipeline.modality
         conditions = pipeline.conditions(n, label=label or None, prompt=prompt)
-        drawn = pipeline.stream(conditions, pipeline.sampling, seed=seed, batch_size=batch_size)
+        drawn = pipeline.stream(conditions, pipeline.sampling, seed=seed, batches=batches_of(n, batch_size))
         about = {"model": str(source), "sampler": dict(pipeline.sampling.sampler), "seed": seed}
         artifacts = (
             (f"{i:05d}", artifact, {**about, "index": i, "condition": condition})

@@ -25,7 +25,7 @@ def run(out: Path) -> None:
         began = time.monotonic()
         print(f"training {experiment}")
         run_dir = out / name
-        config = compose([f"experiment={experiment}", *shorter])
+        config = compose([f"experiment={experiment}", "trainer.devices=1", *shorter])
         config.run_dir = str(run_dir)
         result = train(config)
         if not result.finished:

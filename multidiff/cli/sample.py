@@ -3,22 +3,50 @@
 import json
 from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, Unpack
 
 from rich.progress import Progress
 
 from multidiff import model_directory
+from multidiff.cli.processes import device_of, launched
 from multidiff.diffusion.editing import Draw
 from multidiff.errors import InputError
+from multidiff.evaluation.processes import Processes
 from multidiff.files import atomic_path, sha256
 from multidiff.pipeline import Changes, Names, Pipeline
+from multidiff.sampling import batches_of
 
 PREVIEWED = 100
 """More samples than these make no better preview."""
 
 
-def run(
+class Request(Changes, total=False):
+    """What the command line asks for; its help explains each."""
+
+    label: Names | None
+    prompt: str | None
+    seed: int
+    batch_size: int
+    format: str | None
+    init: Path | None
+    strength: float | None
+    mask: str | None
+    extend: float | None
+
+
+def run(model: str, out: Path, n: int, **request: Unpack[Request]) -> None:
+    """Draw ``n`` samples of ``model`` into the folder ``out``, from noise or from the file ``init``.
+
+    Processes that torchrun started share the batches, each of which is drawn as one process alone would draw it.
+    """
+    with launched() as processes, processes.working():
+        _run(processes, model, out, n, **request)
+
+
+def _run(
+    processes: Processes,
     model: str,
     out: Path,
     n: int,
@@ -34,8 +62,7 @@ def run(
     extend: float | None = None,
     **changes: Unpack[Changes],
 ) -> None:
-    """Draw ``n`` samples of ``model`` into the folder ``out``, from noise or from the file ``init``."""
-    pipeline = model_directory.load(model)
+    pipeline = model_directory.load(model, str(device_of(processes)))
     draw = _draw(pipeline, init, strength, mask, extend)
     suffix = _suffix(format, pipeline.modality.suffixes)
     conditions = pipeline.conditions(n, label=label or None, prompt=prompt)
@@ -54,21 +81,26 @@ def run(
     modality = model_directory.read_config(model_directory.find_model(Path(model)))["modality"]
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out} is not an empty folder; choose another, or remove it")
-    artifacts, files = [], []
-    with Progress(transient=True) as progress:
-        task = progress.add_task("sampling", total=n)
-        stream = pipeline.stream(conditions, sampling, seed=seed, batch_size=batch_size, draw=draw)
-        for i, (artifact, condition) in enumerate(zip(stream, conditions, strict=True)):
+    batches = processes.share(batches_of(n, batch_size))
+    processes.wait()  # all have found the folder empty
+    drawn: dict[int, tuple[dict[str, Any], Any]] = {}
+    with Progress(transient=True, disable=processes.rank > 0) as progress:
+        task = progress.add_task("sampling", total=sum(map(len, batches)))
+        stream = pipeline.stream(conditions, sampling, seed=seed, batches=batches, draw=draw)
+        for i, artifact in zip(chain(*batches), stream, strict=True):
             out.mkdir(parents=True, exist_ok=True)
             path = out / f"{i:05d}{suffix}"
-            own = {"index": i, "condition": condition}
+            own = {"index": i, "condition": conditions[i]}
             pipeline.modality.write(artifact, path, {**request, **own})
-            files.append({"file": path.name, **own, "sha256": sha256(path)})
-            artifacts.append(artifact)
+            file = {"file": path.name, **own, "sha256": sha256(path)}
+            drawn[i] = file, artifact if i < PREVIEWED else None
             progress.advance(task)
-    write_record(
-        out, pipeline.modality.preview(artifacts[:PREVIEWED]), {**request, "modality": modality, "files": files}
-    )
+    everything = processes.gather(drawn)
+    if processes.rank:
+        return
+    files, artifacts = zip(*(everything[i] for i in range(n)), strict=True)
+    preview = pipeline.modality.preview(list(artifacts[:PREVIEWED]))
+    write_record(out, preview, {**request, "modality": modality, "files": files})
     print(f"{n} samples in {out}; look at {out / 'preview.png'}")
 
 

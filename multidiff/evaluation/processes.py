@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+
+T = TypeVar("T")
 
 
 class Processes:
@@ -31,9 +33,9 @@ class Processes:
     def wait(self) -> None:
         """Until all processes are here."""
 
-    def share(self, numbers: Sequence[int]) -> Sequence[int]:
-        """Those of ``numbers`` that this process does."""
-        return numbers[self.rank :: self.count]
+    def share(self, work: Sequence[T]) -> Sequence[T]:
+        """Those pieces of ``work`` that this process does."""
+        return work[self.rank :: self.count]
 
 
 class Group(Processes):

@@ -1,11 +1,9 @@
-"""What a callback may know of its run; previews, speed, and a stop when asked."""
+"""What a callback may know of its run; previews and speed."""
 
-import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning as L
@@ -110,31 +108,3 @@ class Throughput(L.Callback):
             self.since, self.steps = now, trainer.global_step
             pl_module.log("train/samples_per_second", rate)
             pl_module.log("train/samples", float(per_step * trainer.global_step))
-
-
-class GracefulStop(L.Callback):
-    """The first Ctrl-C or SIGTERM ends training after the present step, with a checkpoint; a second one, at once."""
-
-    def __init__(self) -> None:
-        self.stopped = False
-        self._handlers: dict[signal.Signals, Any] = {}
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        def stop(number: int, frame: FrameType | None) -> None:
-            self.stopped = True
-            self._restore()
-
-        self._handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        trainer.should_stop = trainer.should_stop or (self.stopped and step_done(trainer, batch_idx))
-
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}

@@ -2,32 +2,73 @@
 
 import re
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from multidiff.errors import InputError
 from multidiff.files import atomic_path
 
 BEST = "best.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its name, syncs it to the disk, then gives it its name."""
+    """Writes a checkpoint beside its name, syncs it to the disk, then gives it its name.
+
+    Raises:
+        InputError: it cannot be written, for want of space perhaps; those that are there stay.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        with atomic_path(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        try:
+            with atomic_path(Path(path)) as temporary:
+                torch.save(checkpoint, temporary)
+        except (OSError, RuntimeError) as error:  # torch's own writer says what it cannot do as a RuntimeError
+            reason = error.strerror if isinstance(error, OSError) else "the disk is full, or refuses to be written"
+            raise InputError(
+                f"{path} cannot be written: {reason}; the checkpoints before it are kept, mend that and resume=true"
+            ) from error
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of the latest step in ``folder``, if there is any."""
-    found = {
-        int(match[1]): path for path in folder.glob("step_*.ckpt") if (match := re.fullmatch(r"step_(\d+)", path.stem))
-    }
-    return found[max(found)] if found else None
+    """The newest whole checkpoint in ``folder``; None if there has never been one.
+
+    Raises:
+        InputError: there are checkpoints, and all are damaged.
+    """
+    found = _by_step(folder)
+    whole = next((path for path in found if is_whole(path)), None)
+    if found and whole is None:
+        raise InputError(f"every checkpoint in {folder} is damaged: copy one from elsewhere, or remove that folder")
+    return whole
+
+
+def set_aside_damaged(folder: Path, newest: Path) -> list[Path]:
+    """Rename the checkpoints newer than the ``newest`` whole one, so that none is taken for it; their old names."""
+    damaged = list(takewhile(lambda path: path != newest, _by_step(folder)))
+    for path in damaged:
+        path.replace(path.with_name(f"{path.name}.damaged"))
+    return damaged
+
+
+def is_whole(path: Path) -> bool:
+    """Whether ``path`` is a checkpoint of which every byte is as it was written: torch keeps their checksums."""
+    try:
+        with ZipFile(path) as archive:
+            return archive.testzip() is None
+    except BadZipFile:
+        return False
+
+
+def _by_step(folder: Path) -> list[Path]:
+    """The checkpoints of ``folder``, the latest step first."""
+    steps = {path: match for path in folder.glob("step_*.ckpt") if (match := re.fullmatch(r"step_(\d+)", path.stem))}
+    return sorted(steps, key=lambda path: int(steps[path][1]), reverse=True)
 
 
 class Checkpoints(L.Callback):
@@ -76,6 +117,6 @@ class Checkpoints(L.Callback):
         path = self.folder / f"step_{trainer.global_step:08d}.ckpt"
         trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
-            for old in sorted(self.folder.glob("step_*.ckpt"))[:-2]:
+            for old in _by_step(self.folder)[2:]:
                 old.unlink()
             self.export(trainer.global_step)

@@ -4,6 +4,7 @@ Nothing has to be remembered to go on after a stop: whoever knows the number of 
 order and their augmentation, with any number of loader workers.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -18,6 +19,8 @@ from torch.utils.data import Dataset as TorchDataset
 from multidiff.errors import InputError
 from multidiff.training.dataset import Dataset
 from multidiff.training.split import split
+
+log = logging.getLogger(__name__)
 
 
 class Batches:
@@ -118,8 +121,21 @@ class DataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         trainer = self._trainer()
+        if len(self.validation) < trainer.world_size:
+            raise InputError(
+                f"loader.holdout holds out {len(self.validation)} samples, which {trainer.world_size} processes cannot "
+                "share; raise it"
+            )
         mine = self.validation[trainer.global_rank :: trainer.world_size]
         return self._loader(InOrder(self.dataset, mine), batch_size=self.batch_size)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the stream is the trainer's step; what is left to keep is which data it was."""
+        return {"content": self.dataset.content}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict["content"] != self.dataset.content:
+            log.warning("the data has changed since the checkpoint: training goes on with what is there now")
 
     def _loader(self, dataset: TorchDataset[Any], **batching: Any) -> DataLoader[Any]:
         return DataLoader(

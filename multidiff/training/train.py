@@ -1,15 +1,19 @@
 """From a config to a trained model."""
 
 import logging
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch.distributed as dist
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -17,16 +21,17 @@ from multidiff import model_directory
 from multidiff.configuration import instantiate, resolved, target_class
 from multidiff.diffusion.losses import DiffusionLoss
 from multidiff.errors import InputError
-from multidiff.files import atomic_path
-from multidiff.model import MODEL_GROUPS, build_model
+from multidiff.model import build_model
 from multidiff.pipeline import Pipeline
 from multidiff.sampling import Sampling
-from multidiff.training.callbacks import GracefulStop, Run, RunCallback, Throughput
-from multidiff.training.checkpoints import AtomicCheckpointIO, Checkpoints, newest_checkpoint
+from multidiff.training.callbacks import Run, RunCallback, Throughput
+from multidiff.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from multidiff.training.datamodule import DataModule
 from multidiff.training.dataset import Dataset
 from multidiff.training.module import DiffusionModule
 from multidiff.training.progress import Progress
+from multidiff.training.run_directory import check_same_run, held, open_run, start_of
+from multidiff.training.stop import GracefulStop
 
 KNOWN_WARNINGS = (
     ".*smaller than the logging interval.*",
@@ -66,7 +71,7 @@ def train(config: DictConfig) -> Result:
         logging.getLogger(talkative).setLevel(logging.WARNING)
     run_dir = Path(config.run_dir)
     _check_numbers(config)
-    checkpoint = _checkpoint(run_dir, resume=config.resume)
+    checkpoint = start_of(run_dir, config.resume)
     L.seed_everything(config.seed, verbose=False)
     dataset: Dataset = instantiate(config.data, modality=instantiate(config.modality))
     config = _informed_by(dataset, config)
@@ -91,19 +96,18 @@ def train(config: DictConfig) -> Result:
 
     export = partial(save, run_dir / "model", known={})
     checkpoints = Checkpoints(run_dir / "checkpoints", config.checkpoint_every, export)
-    callbacks = [*instantiate_all(config.callbacks), GracefulStop(), Throughput(), Progress(), checkpoints]
+    callbacks = [*instantiate_all(config.callbacks), Throughput(), Progress(), checkpoints, GracefulStop()]
     conditions = _conditions(dataset, module.model.conditioner.reads)
     run = Run(averaged, conditions, dataset, settings["loader"]["holdout"], settings["seed"], run_dir, save)
     for callback in callbacks:
         if isinstance(callback, RunCallback):
             callback.attach(run)
     if checkpoint:
-        _check_same_run(run_dir, settings)
+        check_same_run(run_dir, settings)
     trainer = _trainer(
         settings["trainer"],
         callbacks=callbacks,
         logger=instantiate_all(config.logger),
-        plugins=[AtomicCheckpointIO()],
         default_root_dir=run_dir,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -111,8 +115,10 @@ def train(config: DictConfig) -> Result:
         use_distributed_sampler=False,
         max_epochs=-1,
     )
-    _open_run(run_dir, settings, checkpoint)
-    _fit(trainer, module, data, checkpoint)
+    with held(run_dir) if is_first_process() else nullcontext():
+        if is_first_process():
+            open_run(run_dir, settings, checkpoint)
+        _fit(trainer, module, data, checkpoint)
     samples = trainer.global_step * _samples_per_step(trainer, data)
     return Result(run_dir, trainer.global_step, samples, finished=trainer.global_step >= trainer.max_steps)
 
@@ -133,36 +139,24 @@ def _check_numbers(config: DictConfig) -> None:
 
 
 def _trainer(settings: dict[str, Any], **arguments: Any) -> L.Trainer:
+    strategy = str(settings.get("strategy", "auto"))
+    if strategy.partition("_")[0] not in ("auto", "ddp"):
+        raise InputError(
+            f"trainer.strategy={strategy} would split the weights between devices, but their moving average is a whole "
+            "copy that previews, validation and the saved model sample from: use trainer=ddp"
+        )
     every = settings.get("val_check_interval")
     if isinstance(every, int):  # Lightning counts batches, of which a step may take several
         settings = {**settings, "val_check_interval": every * settings.get("accumulate_grad_batches", 1)}
     try:
-        return instantiate(settings, **arguments)
+        return instantiate(settings, plugins=[AtomicCheckpointIO()], **arguments)
     except MisconfigurationException as error:
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
-
-
-def _check_same_run(run_dir: Path, settings: dict[str, Any]) -> None:
-    """Refuse to resume a run with a config under which its weights, or what it held out, would be others."""
-    before = resolved(OmegaConf.load(run_dir / "config.yaml"))
-    for key in (*MODEL_GROUPS, "seed", "loader.holdout"):
-        old, new = (OmegaConf.select(OmegaConf.create(config), key) for config in (before, settings))
-        if old != new:
-            raise InputError(f"{run_dir} was trained with another {key} ({old}, now {new}); choose another run_dir")
 
 
 def instantiate_all(configs: Mapping[str, Any] | None) -> list[Any]:
     """One object for each named config of a group; a name set to null is left out."""
     return [instantiate(config) for config in (configs or {}).values() if config is not None]
-
-
-def _checkpoint(run_dir: Path, *, resume: bool) -> Path | None:
-    newest = newest_checkpoint(run_dir / "checkpoints")
-    if newest and not resume:
-        raise InputError(f"{run_dir} already holds a run; go on with it by resume=true, or choose another run_dir")
-    if resume and not newest:
-        raise InputError(f"there is nothing to resume: {run_dir / 'checkpoints'} holds no checkpoint; leave resume out")
-    return newest
 
 
 def _informed_by(dataset: Dataset, config: DictConfig) -> DictConfig:
@@ -185,6 +179,7 @@ def _module(settings: dict[str, Any], modality: Any) -> DiffusionModule:
         lambda parameters: instantiate(settings["optimizer"], params=list(parameters)),
         settings["warmup_steps"],
         settings["seed"],
+        instantiate(settings["stability"]),
     )
 
 
@@ -197,16 +192,24 @@ def _samples_per_step(trainer: L.Trainer, data: DataModule) -> int:
     return data.batch_size * trainer.accumulate_grad_batches * trainer.world_size
 
 
-def _open_run(run_dir: Path, settings: dict[str, Any], checkpoint: Path | None) -> None:
-    with atomic_path(run_dir / "config.yaml") as path:
-        OmegaConf.save(OmegaConf.create(settings), path)
-    metrics = run_dir / "logs" / "csv" / "metrics.csv"
-    if checkpoint and metrics.exists():
-        metrics.rename(metrics.with_name(f"metrics_before_{checkpoint.stem}.csv"))  # the logger starts a new file
-
-
 def _fit(trainer: L.Trainer, module: DiffusionModule, data: DataModule, checkpoint: Path | None) -> None:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _environment_kept():
         for message in KNOWN_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=False)
+
+
+def is_first_process() -> bool:
+    """Whether this is the one process of those that train together which writes and prints."""
+    return not rank_zero_only.rank  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """What a launcher leaves behind would make the next training in this process take itself for a part of the last."""
+    before, alone = dict(os.environ), not dist.is_initialized()
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+    if alone and dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,5 +1,6 @@
 """Training learns, repeats itself to the bit, goes on where it stopped, and stops when it must."""
 
+import csv
 import os
 import signal
 import subprocess
@@ -13,9 +14,9 @@ import yaml
 import multidiff
 from multidiff.diffusion.losses import DiffusionLoss
 from multidiff.errors import InputError
-from multidiff.training.callbacks import GracefulStop
 from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.module import DiffusionModule
+from multidiff.training.stop import GracefulStop, Wish
 from tests.tiny import TINY, tiny_train
 
 
@@ -45,6 +46,38 @@ def test_stopping_and_resuming_changes_no_bit(tmp_path, workers, accumulate):
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
     files = [(tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("whole", "halves")]
     assert files[0] == files[1]
+
+
+def logged(run_dir, name):
+    """The values of a metric by their step, over all parts of a run."""
+    rows = [row for path in (run_dir / "logs" / "csv").iterdir() for row in csv.DictReader(path.open())]
+    return {int(row["step"]): row[name] for row in rows if row.get(name)}
+
+
+def test_loggers_go_on_at_the_step_of_the_run_and_log_the_same(tmp_path):
+    """In mixed precision too, and twice from one checkpoint."""
+    settings = ("trainer.log_every_n_steps=1", "trainer.precision=bf16-mixed", "trainer.val_check_interval=3")
+    tiny_train(tmp_path / "whole", "trainer.max_steps=7", *settings)
+    for steps in (2, 4, 7):
+        resume = newest_checkpoint(tmp_path / "parts" / "checkpoints") is not None
+        tiny_train(tmp_path / "parts", f"trainer.max_steps={steps}", f"resume={str(resume).lower()}", *settings)
+    for name in ("train/loss", "train/gradient_norm", "val/loss"):
+        assert logged(tmp_path / "parts", name) == logged(tmp_path / "whole", name)
+    assert len(logged(tmp_path / "whole", "train/loss")) == 7
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_one_batch_is_learned_within_a_minute_and_it_is_said(tmp_path, capsys):
+    settings = ("check=overfit", "optimizer.lr=1e-2", "callbacks.learns_one_batch.fraction=0.8")
+    tiny_train(tmp_path / "run", *settings)
+    assert "this configuration learns one batch: the loss went from" in capsys.readouterr().out
+
+
+def test_a_configuration_that_cannot_learn_one_batch_is_refused(tmp_path):
+    settings = ("check=overfit", "optimizer.lr=1e-9", "trainer.max_steps=30")
+    with pytest.raises(InputError, match="does not learn one batch: the loss went from"):
+        tiny_train(tmp_path / "run", *settings)
 
 
 class Killed(BaseException):
@@ -80,7 +113,7 @@ def test_a_stop_asked_for_within_a_step_waits_for_its_end(tmp_path, monkeypatch)
     original = GracefulStop.on_train_batch_end
 
     def ask(self, trainer, module, outputs, batch, batch_idx):
-        self.stopped = batch_idx >= 9
+        self.wish = Wish.STOP if batch_idx >= 9 else Wish.GO_ON
         original(self, trainer, module, outputs, batch, batch_idx)
 
     with monkeypatch.context() as patch:
@@ -179,21 +212,6 @@ def test_the_model_directory_holds_the_average(tmp_path):
     assert any(not torch.equal(value, state[f"model.{name}"]) for name, value in pipeline.model.state_dict().items())
 
 
-def test_a_loss_that_is_no_number_stops_training_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
-    original, calls = DiffusionLoss.__call__, []
-
-    def fail_at_the_sixth(self, *arguments):
-        calls.append(1)
-        return original(self, *arguments) * (float("nan") if len(calls) == 6 else 1)
-
-    monkeypatch.setattr(DiffusionLoss, "__call__", fail_at_the_sixth)
-    with pytest.raises(InputError, match="the loss became nan at step 5"):
-        tiny_train(tmp_path, "trainer.max_steps=10", "checkpoint_every=2")
-    assert newest_checkpoint(tmp_path / "checkpoints").name == "step_00000004.ckpt"
-    assert all(value.isfinite().all() for value in weights(tmp_path).values())
-    assert tiny_train(tmp_path, "trainer.max_steps=10", "resume=true").finished
-
-
 def test_a_run_is_not_overwritten_and_nothing_is_resumed_from_nowhere(tmp_path):
     tiny_train(tmp_path / "run", "trainer.max_steps=1")
     with pytest.raises(InputError, match="already holds a run; go on with it by resume=true"):
@@ -219,6 +237,7 @@ def test_a_run_is_not_overwritten_and_nothing_is_resumed_from_nowhere(tmp_path):
         ("guidance=-3", "guidance scale"),
         ("sampler.steps=0", "steps must be an integer from 1 to 100000, got 0"),
         ("trainer.accelerator=gpu", "trainer:"),
+        ("trainer=fsdp", "their moving average is a whole copy"),
         ("backbone.widths=[8]", "UNet: need one entry a level"),
     ],
 )

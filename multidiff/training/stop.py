@@ -1,0 +1,68 @@
+"""Stopping when asked, in all processes after the same step."""
+
+import signal
+from enum import IntEnum
+from types import FrameType
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+from multidiff.training.callbacks import step_done
+
+
+class Wish(IntEnum):
+    """What a process was asked to do; of several, the highest counts."""
+
+    GO_ON = 0
+    STOP = 1
+    REQUEUE = 2
+
+
+class GracefulStop(L.Callback):
+    """The first Ctrl-C or SIGTERM ends training after the present step, with a checkpoint; a second one, at once.
+
+    One process that is asked is enough: all of them stop. Under SLURM, the signal that Lightning requeues a job at does
+    the same, and Lightning's own handler is called when the checkpoint is written rather than in the middle of a step.
+    It therefore stands behind `Checkpoints` in the list of callbacks.
+    """
+
+    def __init__(self) -> None:
+        self.wish = Wish.GO_ON
+        self._handlers: dict[int, Any] = {}
+        self._requeue_signal: int | None = None
+        self._requeue: Any = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        def stop(number: int, frame: FrameType | None) -> None:
+            self.wish = Wish.REQUEUE if number == self._requeue_signal else Wish.STOP
+            self._restore()
+
+        signals: list[int] = [signal.SIGINT, signal.SIGTERM]
+        environment = trainer.strategy.cluster_environment if hasattr(trainer.strategy, "cluster_environment") else None
+        if isinstance(environment, SLURMEnvironment) and environment.auto_requeue and environment.requeue_signal:
+            self._requeue_signal = environment.requeue_signal
+            self._requeue = signal.getsignal(environment.requeue_signal)
+            signals.append(environment.requeue_signal)
+        self._handlers = {number: signal.signal(number, stop) for number in signals}
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if step_done(trainer, batch_idx):
+            mine = torch.tensor(int(self.wish), device=pl_module.device)
+            self.wish = Wish(int(trainer.strategy.reduce(mine, reduce_op="max")))
+            trainer.should_stop = trainer.should_stop or self.wish != Wish.GO_ON
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.wish == Wish.REQUEUE:
+            self._requeue(self._requeue_signal, None)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}

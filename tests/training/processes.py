@@ -1,0 +1,53 @@
+"""Trainings in processes of their own, forked by a server that has everything imported: a start costs nothing."""
+
+import multiprocessing
+import os
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    ["multidiff.training.train", "modalities.image.data", "torch.utils.tensorboard", "tests.tiny", __name__]
+)
+
+
+def start(function, *arguments, log):
+    """A process that calls ``function``; what it prints goes into the file ``log``."""
+    process = CONTEXT.Process(target=_called, args=(log, function, arguments))
+    process.start()
+    return process
+
+
+def together(count, function, *arguments, log):
+    """``function(rank, *arguments)`` in ``count`` processes that find one another as those of torchrun do."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    logs = [Path(f"{log}.{rank}") for rank in range(count)]
+    ranks = [start(partial(_ranked, rank, count, port), function, *arguments, log=logs[rank]) for rank in range(count)]
+    for process in ranks:
+        process.join(300)
+    said = [log.read_text() for log in logs]
+    assert [process.exitcode for process in ranks] == [0] * count, "\n".join(said)
+    return said
+
+
+def _ranked(rank, count, port, function, *arguments):
+    os.environ |= {"LOCAL_RANK": str(rank), "RANK": str(rank), "WORLD_SIZE": str(count), "NODE_RANK": "0"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    function(rank, *arguments)
+
+
+def _called(log, function, arguments):
+    torch.set_num_threads(1)
+    with Path(log).open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            function(*arguments)
+        finally:
+            sys.stdout.flush()

@@ -1,0 +1,311 @@
+"""Whatever ends a run, the next one goes on from a whole checkpoint, to the bit."""
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+import multidiff
+from multidiff.errors import InputError
+from multidiff.files import atomic_directory, heal, surviving
+from multidiff.training.checkpoints import newest_checkpoint
+from multidiff.training.module import DiffusionModule
+from multidiff.training.run_directory import held
+from multidiff.training.stability import Stability
+from tests.test_cli import multidiff as command
+from tests.test_cli import refused
+from tests.tiny import TINY, tiny_train
+from tests.training.processes import start
+from tests.training.test_train import weights
+
+EVERY = 2
+STEPS = 60
+KILLS = 20
+SURVIVOR = (f"trainer.max_steps={STEPS}", f"checkpoint_every={EVERY}", "resume=auto")
+
+
+def noting_steps(run_dir, notes, overrides):
+    """Train, and append the number of each step that begins to the file ``notes``."""
+    original = DiffusionModule.training_step
+
+    def noted(self, batch, batch_idx):
+        with notes.open("a") as file:
+            file.write(f"{self.global_step}\n")
+        return original(self, batch, batch_idx)
+
+    DiffusionModule.training_step = noted
+    tiny_train(run_dir, *overrides)
+
+
+def steps_begun(notes):
+    return [int(line) for line in notes.read_text().split()] if notes.exists() else []
+
+
+def being_written(run_dir):
+    """Whether a checkpoint or the model directory is half written at this moment."""
+    return any(next(run_dir.glob(pattern), None) for pattern in ("checkpoints/.step_*", ".model-*"))
+
+
+def until(condition, process):
+    while not condition() and process.is_alive():
+        time.sleep(1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_twenty_kills_in_a_row_lose_nothing_and_repeat_little(tmp_path, workers):
+    """Every other kill waits for a half-written file; the others come some steps after the first."""
+    overrides = (*SURVIVOR, f"loader.workers={workers}")
+    tiny_train(tmp_path / "whole", *overrides)
+    run_dir, chance, last, kills, hit = tmp_path / "run", random.Random(0), -1, 0, 0
+    while kills < KILLS:
+        notes = tmp_path / f"steps_{kills}"
+        process = start(noting_steps, run_dir, notes, overrides, log=tmp_path / "log")
+        until(lambda notes=notes: steps_begun(notes), process)
+        if kills % 2:
+            until(lambda: being_written(run_dir), process)
+            time.sleep(chance.random() * 5e-3)
+        else:
+            enough = chance.randint(1, 2 * EVERY)
+            until(lambda notes=notes, enough=enough: len(steps_begun(notes)) > enough, process)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, (tmp_path / "log").read_text()
+        begun = steps_begun(notes)
+        assert last + 1 - begun[0] <= EVERY
+        last, kills, hit = begun[-1], kills + 1, hit + being_written(run_dir)
+    assert hit  # some died while they wrote
+    finish = start(noting_steps, run_dir, tmp_path / "steps_last", overrides, log=tmp_path / "log")
+    finish.join()
+    assert finish.exitcode == 0, (tmp_path / "log").read_text()
+    assert last + 1 - steps_begun(tmp_path / "steps_last")[0] <= EVERY
+    whole, survived = weights(tmp_path / "whole"), weights(run_dir)
+    assert all(torch.equal(whole[name], survived[name]) for name in whole)
+    files = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("whole", "run")]
+    assert files[0] == files[1]
+    assert not list(run_dir.rglob(".*"))
+
+
+def truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it_which_is_said(tmp_path, caplog, damage):
+    settings = ("checkpoint_every=2", "trainer.max_steps=4")
+    tiny_train(tmp_path, *settings)
+    before, newest = weights(tmp_path), newest_checkpoint(tmp_path / "checkpoints")
+    damage(newest)
+    assert newest_checkpoint(tmp_path / "checkpoints").name == "step_00000002.ckpt"
+    assert tiny_train(tmp_path, *settings, "resume=true").steps == 4
+    assert "step_00000004.ckpt is damaged: set aside; going on from step_00000002.ckpt" in caplog.text
+    assert newest.with_name("step_00000004.ckpt.damaged").exists()
+    assert all(torch.equal(before[name], value) for name, value in weights(tmp_path).items())
+
+
+def test_without_a_whole_checkpoint_the_command_says_so_in_a_line(tmp_path):
+    tiny_train(tmp_path / "run", "trainer.max_steps=1")
+    truncate(newest_checkpoint(tmp_path / "run" / "checkpoints"))
+    refused("train", *TINY, "run_dir=run", "resume=true", cwd=tmp_path, saying="every checkpoint in run/checkpoints is")
+
+
+class Killed(BaseException):
+    """What no one catches."""
+
+
+def test_a_folder_survives_a_crash_between_its_two_renames(tmp_path, monkeypatch):
+    folder, renames = tmp_path / "model", []
+    with atomic_directory(folder) as path:
+        (path / "old").touch()
+    replace = type(folder).replace
+
+    def crash(self, target):
+        renames.append(target)
+        if len(renames) == 2:
+            raise Killed
+        return replace(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(folder), "replace", crash)
+        with pytest.raises(Killed), atomic_directory(folder) as path:
+            (path / "new").touch()
+    assert not folder.exists()
+    assert [path.name for path in surviving(folder).iterdir()] == ["old"]
+    (tmp_path / ".model-killed").mkdir()
+    heal(tmp_path, "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert [path.name for path in folder.iterdir()] == ["old"]
+
+
+def test_a_model_is_loaded_while_or_after_its_folder_is_replaced(tmp_path):
+    tiny_train(tmp_path, "trainer.max_steps=1")
+    (tmp_path / "model").rename(tmp_path / ".model-old")
+    assert multidiff.load(tmp_path).shape == (1, 8, 8)
+    tiny_train(tmp_path, "trainer.max_steps=1", "resume=true")
+    assert (tmp_path / "model").is_dir()
+
+
+@contextmanager
+def no_space_beyond(size):
+    """Files longer than ``size`` bytes cannot be written."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_a_line_and_the_checkpoints_before_it_are_kept(tmp_path):
+    tiny_train(tmp_path / "run", "trainer.max_steps=2")
+    before = weights(tmp_path / "run")
+    with no_space_beyond(20_000):
+        done = command("train", *TINY, "run_dir=run", "trainer.max_steps=4", "resume=true", cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "step_00000004.ckpt cannot be written: the disk is full" in done.stderr
+    assert all(torch.equal(before[name], value) for name, value in weights(tmp_path / "run").items())
+    assert not [path for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.startswith(".")]
+    assert tiny_train(tmp_path / "run", "trainer.max_steps=4", "resume=true").finished
+
+
+@pytest.mark.parametrize("place", ["/proc/run", "file/run"])
+def test_a_directory_that_refuses_to_be_written_is_named(tmp_path, place):
+    """Root may write whatever a mode forbids, but not into /proc, nor below a file."""
+    (tmp_path / "file").touch()
+    refused("train", *TINY, f"run_dir={place}", cwd=tmp_path, saying=f"cannot write into the run directory {place}")
+
+
+def test_a_second_process_is_refused_until_the_first_is_gone_however_it_goes(tmp_path):
+    run_dir, ready = tmp_path / "run", tmp_path / "ready"
+    first = os.fork()
+    if first == 0:
+        with held(run_dir):
+            ready.touch()
+            time.sleep(60)
+            os._exit(0)
+    while not ready.exists():
+        time.sleep(0.01)
+    with pytest.raises(InputError, match=rf"process {first} on .* is training in .*; wait for it"):
+        tiny_train(run_dir)
+    os.kill(first, signal.SIGKILL)
+    os.waitpid(first, 0)
+    assert tiny_train(run_dir, "trainer.max_steps=1").finished
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("loader.workers=abc", "DataModule: workers must be of type int, got 'abc'"),
+        ("optimizer.lr=fast", "AdamW: lr must be of type float, got 'fast'"),
+        ("conditioning.dropout=often", "LabelConditioner: dropout must be of type float, got 'often'"),
+        ("callbacks.previews.every=null", "Previews: every must be of type int, got None"),
+        ("resume=perhaps", "resume must be true, false or auto"),
+        ("stability.patience=0", "stability.patience must be at least 1"),
+    ],
+)
+def test_a_setting_of_the_wrong_type_is_named(tmp_path, override, message):
+    with pytest.raises(InputError, match=message):
+        tiny_train(tmp_path / "run", override)
+    assert not (tmp_path / "run").exists()
+
+
+def spoilt(monkeypatch, steps):
+    """The gradient is no number in these of the steps that are taken from now on."""
+    clip, calls = Stability.clip, iter(range(1000))
+
+    def spoil(self, parameters, limit):
+        parameters = list(parameters)
+        if next(calls) in steps:
+            parameters[0].grad.fill_(float("inf"))
+        return clip(self, parameters, limit)
+
+    monkeypatch.setattr(Stability, "clip", spoil)
+
+
+def test_a_gradient_that_is_no_number_changes_nothing_and_is_counted(tmp_path, monkeypatch):
+    tiny_train(tmp_path / "three", "trainer.max_steps=3", "checkpoint_every=2")
+    spoilt(monkeypatch, {2})
+    tiny_train(tmp_path / "skipped", "trainer.max_steps=3", "checkpoint_every=2")
+    (before, after) = sorted((tmp_path / "skipped" / "checkpoints").glob("step_*.ckpt"))
+    states = [torch.load(path, weights_only=False) for path in (before, after)]
+    assert all(torch.equal(value, states[1]["state_dict"][name]) for name, value in states[0]["state_dict"].items())
+    assert [state["stability"]["skipped"] for state in states] == [0, 1]
+    assert [state["global_step"] for state in states] == [2, 3]
+
+
+def test_too_many_in_a_row_end_training_with_the_last_checkpoint_kept(tmp_path, monkeypatch):
+    settings = ("trainer.max_steps=10", "checkpoint_every=2", "stability.patience=3")
+    with monkeypatch.context() as patch:
+        spoilt(patch, {1, 4, 5, 6})
+        with pytest.raises(InputError, match="3 steps in a row had a loss or a gradient that is no number"):
+            tiny_train(tmp_path, *settings)
+    assert newest_checkpoint(tmp_path / "checkpoints").name == "step_00000006.ckpt"
+    assert all(value.isfinite().all() for value in weights(tmp_path).values())
+    assert tiny_train(tmp_path, *settings, "resume=true").finished
+
+
+def test_data_that_changed_since_the_checkpoint_is_said(tmp_path, monkeypatch, caplog):
+    from modalities.image.data import Digits  # noqa: PLC0415
+
+    tiny_train(tmp_path, "trainer.max_steps=1")
+    original = Digits.__init__
+
+    def changed(self, *arguments, **settings):
+        original(self, *arguments, **settings)
+        self.content = "other"
+
+    monkeypatch.setattr(Digits, "__init__", changed)
+    tiny_train(tmp_path, "trainer.max_steps=2", "resume=true")
+    assert "the data has changed since the checkpoint" in caplog.text
+
+
+@pytest.mark.slow
+def test_slurms_signal_saves_requeues_and_the_same_command_goes_on(tmp_path):
+    """With a scontrol that writes down what it is asked."""
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    scontrol.chmod(0o755)
+    job = {"JOB_ID": "17", "NTASKS": "1", "NTASKS_PER_NODE": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    environment = {
+        **os.environ,
+        **{f"SLURM_{name}": value for name, value in job.items()},
+        "SLURM_JOB_NAME": "train",
+        "PATH": f"{scontrol.parent}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+    }
+    overrides = [*TINY, "trainer=slurm", "run_dir=run", "trainer.max_steps=100000", "checkpoint_every=5", "resume=auto"]
+    steps = []
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "multidiff.cli.main", "train", *overrides],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        known, deadline = newest_checkpoint(tmp_path / "run" / "checkpoints"), time.monotonic() + 120
+        while newest_checkpoint(tmp_path / "run" / "checkpoints") == known and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGUSR1)
+        said, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+        steps.append(int(newest_checkpoint(tmp_path / "run" / "checkpoints").stem[5:]))
+    assert steps[1] > steps[0]
+    assert (tmp_path / "asked").read_text() == "requeue 17\n" * 2
