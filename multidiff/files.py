@@ -39,6 +39,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         yield temporary
         for written in temporary.iterdir():
             _sync(written)
+            written.chmod(0o666 & ~_umask())
         temporary.chmod(0o777 & ~_umask())
         if path.exists():
             path.replace(_old(path))

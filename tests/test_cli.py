@@ -140,21 +140,22 @@ def test_multirun_gives_each_job_its_own_directory(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sweep_by_joblib_and_one_of_several_processes_give_each_job_its_own_directory(tmp_path):
-    """As commands of their own, since Lightning starts further processes by repeating the command."""
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    for name, options in {
-        "joblib": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
-        "ddp": ["trainer=cpu_ddp", "trainer.val_check_interval=1000"],
-    }.items():
-        sweep = [f"run_dir={name}", "seed=1,2", "trainer.max_steps=1", "hydra.sweep.subdir=${seed}"]
-        command = [sys.executable, "-m", "multidiff.cli.main", "train", "--multirun", *TINY, *sweep, *options]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        for seed in (1, 2):
-            assert yaml.safe_load((tmp_path / name / str(seed) / "config.yaml").read_text())["seed"] == seed
-            assert (tmp_path / name / str(seed) / "model" / "model.safetensors").exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ddp", "joblib"]
+@pytest.mark.parametrize(
+    "options",
+    [("trainer=cpu_ddp", "trainer.val_check_interval=1000"), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")],
+)
+def test_a_sweep_of_several_processes_or_by_joblib_gives_each_job_its_own_directory(tmp_path, options):
+    """As a command of its own, since Lightning starts further processes by repeating the command."""
+    if "hydra/launcher=joblib" in options:
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    sweep = ["run_dir=sweep", "seed=1,2", "trainer.max_steps=1", "hydra.sweep.subdir=${seed}"]
+    command = [sys.executable, "-m", "multidiff.cli.main", "train", "--multirun", *TINY, *sweep, *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for seed in (1, 2):
+        assert yaml.safe_load((tmp_path / "sweep" / str(seed) / "config.yaml").read_text())["seed"] == seed
+        assert (tmp_path / "sweep" / str(seed) / "model" / "model.safetensors").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep"]
 
 
 def test_a_users_own_configs_come_in_by_config_dir(tmp_path):
