@@ -100,17 +100,17 @@ GRIDS, SAMPLERS = "multidiff.diffusion.grids", "multidiff.diffusion.samplers"
         ({"method": {"_target_": f"{SAMPLERS}.Heun", "_partial_": True}}, "a Sampler, without _partial_"),
         ({"method": {"_target_": "multidiff.diffusion.schedules.Cosine"}}, "the _target_ of a Sampler"),
         ({"method": {"_target_": f"{SAMPLERS}.Ancestral", "method": 3}}, "_partial_: true, got 3"),
-        ({"method": {"_target_": f"{SAMPLERS}.Restart", "steps": 1.5}}, "steps must be an integer"),
-        ({"method": {"_target_": f"{SAMPLERS}.UniPC", "predictor_order": 2.5}}, "predictor_order must be an integer"),
+        ({"method": {"_target_": f"{SAMPLERS}.Restart", "steps": 1.5}}, "Restart: steps must be of type int, got 1.5"),
+        ({"method": {"_target_": f"{SAMPLERS}.UniPC", "predictor_order": 2.5}}, "predictor_order must be of type int, got 2.5"),
         *[
-            ({"method": {"_target_": f"{SAMPLERS}.{name}", "order": 2.5}}, "order must be an integer of at least 1")
+            ({"method": {"_target_": f"{SAMPLERS}.{name}", "order": 2.5}}, f"{name}: order must be of type int")
             for name in ("DPMSolverMultistep", "DPMSolverSinglestep", "DEIS", "LMS")
         ],
         ({"grid": 4}, "the _target_ of a Grid, .* got 4"),
         ({"grid": {"_target_": f"{GRIDS}.KarrasRho", "sigma_min": -1}}, "0 < sigma_min < sigma_max, got -1"),
         ({"grid": {"_target_": f"{GRIDS}.UniformLogSNR", "sigma_min": 90}}, "0 < sigma_min < sigma_max, got 90"),
         ({"grid": {"_target_": f"{GRIDS}.KarrasRho", "rho": 0}}, "rho must be above 0, got 0"),
-        ({"grid": {"_target_": f"{GRIDS}.Trailing", "train_steps": 9.5}}, "train_steps must be an integer"),
+        ({"grid": {"_target_": f"{GRIDS}.Trailing", "train_steps": 9.5}}, "train_steps must be of type int, got 9.5"),
         ({"grid": {"_target_": f"{GRIDS}.Interpolated", "log_snr": ["a", "b", "c"]}}, "numbers that increase"),
         ({"grid": {"_target_": f"{GRIDS}.Interpolated", "log_snr": [float("nan")]}}, "numbers that increase"),
     ],
