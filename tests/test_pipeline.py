@@ -12,6 +12,7 @@ import multidiff
 from multidiff.configuration import group_options, load_option
 from multidiff.diffusion.guidance import ClassifierFreeGuidance
 from multidiff.errors import InputError
+from multidiff.request import Request
 from tests.tiny import tiny_train
 
 
@@ -56,6 +57,23 @@ def test_seeds_labels_and_guidance_matter(pipeline):
     assert pixels(pipeline.sample(2, label=3, steps=5, guidance=4.0)) != base
     assert pixels(pipeline.sample(2, steps=5)) != base
     assert pixels(pipeline.sample(2, label=3, steps=5, guidance=0.0)) == pixels(pipeline.sample(2, steps=5))
+
+
+@pytest.mark.parametrize(
+    ("draw", "own"),
+    [
+        (lambda pipe, **wrong: pipe.sample(labl=3, **wrong), ["n", "init", "strength", "seed"]),
+        (lambda pipe, **wrong: pipe.inpaint(None, labl=3, **wrong), ["artifact", "n", "repeats", "seed"]),
+        (lambda pipe, **wrong: pipe.variations(0, labl=3, **wrong), ["seed", "n", "amount"]),
+    ],
+    ids=["sample", "inpaint", "variations"],
+)
+def test_an_unknown_word_is_answered_with_the_words_that_are_known(pipeline, draw, own, request):
+    words = [*own, *sorted(Request.__optional_keys__)]
+    with pytest.raises(TypeError) as refusal:
+        draw(pipeline, step=4)
+    name = request.node.callspec.id
+    assert str(refusal.value) == f"{name}() does not take labl, step; it takes {', '.join(words)}"
 
 
 def test_several_labels_are_taken_in_turn(pipeline):

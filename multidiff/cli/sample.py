@@ -12,7 +12,8 @@ from multidiff import model_directory
 from multidiff.diffusion.editing import Draw
 from multidiff.errors import InputError
 from multidiff.files import atomic_path, sha256
-from multidiff.pipeline import Changes, Names, Pipeline
+from multidiff.pipeline import Pipeline
+from multidiff.request import Changes, Names
 
 PREVIEWED = 100
 """More samples than these make no better preview."""
