@@ -1,7 +1,7 @@
 """A trained model, ready to sample."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -16,31 +16,11 @@ from multidiff.edits import Canvas
 from multidiff.errors import InputError, refusals
 from multidiff.modality import Modality
 from multidiff.model import Model
-from multidiff.sampling import Guide, Sampling, batches_of, seeds_of
-
-Names = str | int | Sequence[str | int]
-"""A label or a prompt for all samples, or several that the samples take in turn."""
+from multidiff.request import Changes, Names, Request, takes_a_request
+from multidiff.sampling import Sampling, batches_of, seeds_of
 
 NoiseRows = Callable[[range], NoiseSource]
 """The noise of some of the samples that are asked for."""
-
-
-class Changes(TypedDict, total=False):
-    """Where a request differs from how a model is sampled by default; `Pipeline.sample` explains each."""
-
-    sampler: str | None
-    steps: int | None
-    guidance: Guide | None
-    guidance_rule: str | None
-    negative: str | int | None
-
-
-class Request(Changes, total=False):
-    """What every way of drawing samples takes by keyword."""
-
-    label: Names | None
-    prompt: Names | None
-    batch_size: int
 
 
 class Pipeline:
@@ -59,6 +39,7 @@ class Pipeline:
         self.shape = tuple(shape)
         self.sampling = sampling
 
+    @takes_a_request
     def sample(
         self, n: int = 1, *, init: Any = None, strength: float | None = None, seed: int = 0, **request: Unpack[Request]
     ) -> list[Any]:
@@ -85,12 +66,14 @@ class Pipeline:
 
         Raises:
             InputError: a value that cannot be used; the message lists what can.
+            TypeError: a keyword that is none of these; likewise.
         """
         if (init is None) != (strength is None):
             raise InputError("init and strength come together: an artifact, and how much of it is made anew")
         draw = sample if strength is None else self.canvas.varied(init, strength)
         return self._artifacts(n, self._seeded(seed), draw, **request)
 
+    @takes_a_request
     def inpaint(
         self, artifact: Any, *region: Any, n: int = 1, repeats: int = 5, seed: int = 0, **request: Unpack[Request]
     ) -> list[Any]:
@@ -108,6 +91,7 @@ class Pipeline:
         draw = self.canvas.repainted(artifact, *region, repeats=repeats)
         return self._artifacts(n, self._seeded(seed), draw, **request)
 
+    @takes_a_request
     def extend(
         self,
         artifact: Any,
@@ -134,6 +118,7 @@ class Pipeline:
         draw = self.canvas.continued(artifact, amount, overlap=overlap, repeats=repeats)
         return self._artifacts(n, self._seeded(seed), draw, **request)
 
+    @takes_a_request
     def interpolate(self, first: int, second: int, n: int = 8, **request: Unpack[Request]) -> list[Any]:
         """``n`` samples on the way from the first sample of seed ``first`` to that of seed ``second``.
 
@@ -144,6 +129,7 @@ class Pipeline:
         a, b = (seeds_of(seed, 0, 1) for seed in (first, second))
         return self._artifacts(n, self._mixed(a * n, b * n, [i / (n - 1) for i in range(n)]), sample, **request)
 
+    @takes_a_request
     def variations(self, seed: int, n: int = 8, amount: float = 0.3, **request: Unpack[Request]) -> list[Any]:
         """``n`` samples like the first of ``seed``: its noise mixed with that of the n after it.
 
@@ -222,9 +208,6 @@ class Pipeline:
         batch_size: int = 64,
         **changes: Unpack[Changes],
     ) -> list[Any]:
-        if unknown := changes.keys() - Changes.__optional_keys__:
-            takes = ", ".join(sorted(Request.__optional_keys__))
-            raise TypeError(f"{', '.join(sorted(unknown))}: no such option of sampling, which takes {takes}")
         conditions = self.conditions(n, label=label, prompt=prompt)
         sampling = self.sampling.requested(conditions, **changes)
         return list(self._stream(noise, conditions, sampling, batches_of(n, batch_size), draw, None))

@@ -23,7 +23,7 @@ from multidiff.evaluation.report import Sweep, page
 from multidiff.evaluation.scores import LOWER_IS_BETTER
 from multidiff.evaluation.sources import Drawn, Source
 from multidiff.files import atomic_path
-from multidiff.pipeline import Changes
+from multidiff.request import Changes
 
 SWEPT_STEPS = (4, 8, 16, 32, 64)
 SWEPT_GUIDANCE = (1.0, 1.5, 2.0, 3.0, 4.0)

@@ -14,7 +14,7 @@ from multidiff.configuration import instantiate
 from multidiff.errors import InputError
 from multidiff.files import atomic_path
 from multidiff.modality import Modality
-from multidiff.pipeline import Names
+from multidiff.request import Names
 from multidiff.sampling import batches_of
 
 RECORD = "samples.json"

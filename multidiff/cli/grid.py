@@ -13,7 +13,7 @@ from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.optimized_grid import optimized_grid
 from multidiff.errors import InputError, refusals
 from multidiff.files import atomic_path
-from multidiff.pipeline import Changes
+from multidiff.request import Changes
 from multidiff.sampling import seeds_of
 
 

@@ -15,7 +15,8 @@ from multidiff.diffusion.editing import Draw
 from multidiff.errors import InputError
 from multidiff.evaluation.processes import Processes
 from multidiff.files import atomic_path, sha256
-from multidiff.pipeline import Changes, Names, Pipeline
+from multidiff.pipeline import Pipeline
+from multidiff.request import Changes, Names
 from multidiff.sampling import batches_of
 
 PREVIEWED = 100

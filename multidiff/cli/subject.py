@@ -16,7 +16,7 @@ from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.sources import Drawn, Files, Source
 from multidiff.files import sha256
 from multidiff.modality import Modality
-from multidiff.pipeline import Changes
+from multidiff.request import Changes
 from multidiff.training.dataset import Dataset
 from multidiff.training.folder import find_entries
 

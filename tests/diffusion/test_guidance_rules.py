@@ -1,6 +1,8 @@
 """Every guidance has a closed form on Gaussians, a neutral setting, and a price that is counted."""
 
 import math
+from collections import deque
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -18,7 +20,22 @@ from multidiff.diffusion.guidance import (
     PerpendicularNegativeGuidance,
     ScaleCurve,
 )
-from multidiff.diffusion.samplers import Euler, sample
+from multidiff.diffusion.samplers import (
+    DDIM,
+    DDPM,
+    LMS,
+    Adaptive,
+    Ancestral,
+    DPMSolverMultistep,
+    DPMSolverSinglestep,
+    Euler,
+    Heun,
+    Midpoint,
+    Restart,
+    SASolver,
+    UniPC,
+    sample,
+)
 from multidiff.diffusion.samplers.levels import Level, noise_estimate
 from multidiff.diffusion.schedules import Cosine, LinearVP, RectifiedFlow
 from multidiff.diffusion.thresholding import DynamicThresholding, StaticThresholding
@@ -29,6 +46,7 @@ X = noise(3, 4).start()
 T = torch.tensor(0.4, dtype=torch.float64)
 COND = means([1, 0, 2, -1], [0, 1, 0.5, 3], [-2, 0.1, 1, 1])
 OTHER = means([0.5, 0.5, -1, 0])
+ONE_ESTIMATE = [Euler, DDIM, partial(DDIM, eta=0.5), DDPM, partial(Ancestral, method=Euler)]
 TIMES = Cosine().time(torch.tensor([-2.0, 0.0, 2.0], dtype=torch.float64))
 
 
@@ -167,8 +185,35 @@ def test_cfg_plus_plus_renoises_with_the_unconditional_noise(schedule, strength)
         conditional, null = denoiser(x, t, COND), denoiser(x, t)
         guided = null + strength * (conditional - null)
         x = schedule.alpha(s) * guided + schedule.sigma(s) * noise_estimate(x, null, Level.at(schedule, t))
-    scaled = ClassifierFreeGuidance(denoiser, CFGPlusPlus(schedule, grid, strength))
+    scaled = ClassifierFreeGuidance(denoiser, CFGPlusPlus(Euler(schedule), grid, strength))
     same(sample(scaled, noise(3, 4), Euler(schedule), grid, COND), x)
+
+
+@pytest.mark.parametrize("make", ONE_ESTIMATE, ids=repr)
+def test_cfg_plus_plus_adds_to_the_unconditional_step_of_any_sampler_of_one_estimate(make):
+    """Ancestral ones too, whose noise and whose way down do not know of guidance."""
+    schedule, denoiser = LinearVP(), Gaussian(LinearVP())
+    sampler, grid, drawn = make(schedule), KarrasRho()(schedule, 6), noise(3, 4)
+    x = drawn.start() * schedule.sigma(grid[0])
+    for t, s in pairwise(grid):
+        direction = denoiser(x, t, COND) - denoiser(x, t)
+        x = sampler.step(denoiser, x, t, s, deque(), drawn) + 0.4 * schedule.alpha(s) * direction
+    scaled = ClassifierFreeGuidance(denoiser, CFGPlusPlus(sampler, grid, 0.4))
+    same(sample(scaled, drawn, sampler, grid, COND), x)
+
+
+@pytest.mark.parametrize(
+    "make", [Heun, Midpoint, Adaptive, Restart, LMS, DPMSolverSinglestep, DPMSolverMultistep, UniPC, SASolver]
+)
+def test_cfg_plus_plus_refuses_samplers_of_several_estimates(make):
+    with pytest.raises(ValueError, match=f"one estimate a step and no history .* {make.__name__} has more"):
+        CFGPlusPlus(make(Cosine()), Uniform()(Cosine(), 6), 0.5)
+
+
+def test_cfg_plus_plus_has_no_scale_off_its_grid():
+    scale = CFGPlusPlus(Euler(Cosine()), Uniform()(Cosine(), 6), 0.5)
+    with pytest.raises(ValueError, match="not on the grid"):
+        sample(ClassifierFreeGuidance(Gaussian(), scale), noise(3, 4), Midpoint(Cosine()), scale.grid, COND)
 
 
 def test_static_thresholding_cuts():
@@ -207,7 +252,7 @@ def test_shorter_prompts_are_padded():
         (lambda d: AdaptiveProjectedGuidance(d, 2.0, limit=0.0), "limit"),
         (lambda d: ComposedGuidance(d, 2.0, [OTHER], []), "weight"),
         (lambda d: ScaleCurve([1.0, 0.0], [1.0, 2.0]), "increasing"),
-        (lambda d: CFGPlusPlus(d.schedule, Uniform()(d.schedule, 3), 7.5), "CFG"),
+        (lambda d: CFGPlusPlus(Euler(d.schedule), Uniform()(d.schedule, 3), 7.5), "strength of CFG"),
         (lambda d: StaticThresholding(d, 0.0), "limit"),
         (lambda d: DynamicThresholding(d, fraction=0.0), "fraction"),
     ],
