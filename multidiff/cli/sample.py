@@ -12,10 +12,16 @@ from multidiff import model_directory
 from multidiff.diffusion.editing import Draw
 from multidiff.errors import InputError
 from multidiff.files import atomic_path, sha256
+from multidiff.modality import Modality
 from multidiff.pipeline import Changes, Names, Pipeline
 
 PREVIEWED = 100
 """More samples than these make no better preview."""
+
+TURNED = 16
+"""More samples than these take long to turn."""
+
+FRAME_MS = 60
 
 
 def run(
@@ -32,10 +38,16 @@ def run(
     strength: float | None = None,
     mask: str | None = None,
     extend: float | None = None,
+    size: int | None = None,
+    turntable: bool = False,
     **changes: Unpack[Changes],
 ) -> None:
     """Draw ``n`` samples of ``model`` into the folder ``out``, from noise or from the file ``init``."""
     pipeline = model_directory.load(model)
+    if size is not None:
+        pipeline = pipeline.resized(size)
+    if turntable:
+        check_turns(pipeline.modality)
     draw = _draw(pipeline, init, strength, mask, extend)
     suffix = _suffix(format, pipeline.modality.suffixes)
     conditions = pipeline.conditions(n, label=label or None, prompt=prompt)
@@ -69,6 +81,8 @@ def run(
     write_record(
         out, pipeline.modality.preview(artifacts[:PREVIEWED]), {**request, "modality": modality, "files": files}
     )
+    if turntable:
+        write_turntable(pipeline.modality, artifacts, out)
     print(f"{n} samples in {out}; look at {out / 'preview.png'}")
 
 
@@ -78,6 +92,19 @@ def write_record(out: Path, preview: Any, record: dict[str, Any]) -> None:
         preview.save(path)
     with atomic_path(out / "samples.json") as path:
         path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def check_turns(modality: Modality[Any]) -> None:
+    """Refuse a turntable of what has no other side."""
+    if not modality.turns:
+        raise InputError(f"--turntable is for what has another side, not for the modality {modality.name}")
+
+
+def write_turntable(modality: Modality[Any], artifacts: Sequence[Any], out: Path) -> None:
+    """Write ``turntable.webp``, one turn around the first of ``artifacts``."""
+    frames = modality.turntable(artifacts[:TURNED])
+    with atomic_path(out / "turntable.webp") as path:
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0)
 
 
 def _draw(
