@@ -95,10 +95,14 @@ def _drawn(
     stream = pipeline.stream(conditions, pipeline.sampling, seed=seed, batch_size=batch_size)
     about = {"model": str(source), "sampler": dict(pipeline.sampling.sampler), "seed": seed}
     samples = (
-        Sample(f"{i:05d}", lambda drawn=artifact: drawn, {**about, "index": i, "condition": condition})
+        Sample(f"{i:05d}", partial(_unchanged, artifact), {**about, "index": i, "condition": condition})
         for i, (artifact, condition) in enumerate(zip(stream, conditions, strict=True))
     )
     return pipeline.modality, samples
+
+
+def _unchanged(artifact: Any) -> Any:
+    return artifact
 
 
 def _recorded(folder: Path) -> tuple[Modality[Any], Iterator[Sample]]:
