@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,14 @@ from multidiff.errors import InputError
 Artifact = TypeVar("Artifact")
 """What a person wants: a PIL image, an audio clip, a mesh."""
 
+Given_contra = TypeVar("Given_contra", contravariant=True)
+
+
+class Exporter(Protocol[Given_contra]):
+    """Writes an artifact to a path, and reports what was written; an `InputError` says why it could not."""
+
+    def __call__(self, artifact: Given_contra, path: Path, metadata: Mapping[str, Any], /) -> dict[str, Any]: ...
+
 
 class Modality(ABC, Generic[Artifact]):
     """One kind of data: its files, and its place in tensor space.
@@ -24,12 +32,14 @@ class Modality(ABC, Generic[Artifact]):
         name: as in configs and entry points.
         suffixes: of the files that ``read`` accepts, lower case; the first is what ``write`` defaults to.
         channels: C of the tensors ``(C, *size)``.
+        turns: whether there is another side to see, which ``turntable`` shows.
         features: the option of the group ``features`` that evaluation takes by default.
     """
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
     channels: int
+    turns: ClassVar[bool] = False
     features: ClassVar[str | None] = None
 
     @abstractmethod
@@ -40,18 +50,22 @@ class Modality(ABC, Generic[Artifact]):
     def write(self, artifact: Artifact, path: Path, metadata: Mapping[str, Any]) -> None:
         """Write a file in the format of its suffix, with ``metadata`` inside it as JSON."""
 
-    def export(
-        self, artifact: Artifact, path: Path, metadata: Mapping[str, Any], settings: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Write ``artifact`` for other programs, and report what was written; by default as ``write`` does.
+    def exporter(self, suffix: str, settings: Mapping[str, Any]) -> Exporter[Artifact]:
+        """What writes artifacts for other programs as files with ``suffix``; by default ``write``.
 
         Raises:
             InputError: the suffix is not written, or a setting is unknown or cannot be used.
         """
         if settings:
             raise InputError(f"{', '.join(settings)}: not a setting by which the modality {self.name} exports")
-        self.write(artifact, path, metadata)
-        return {"file": path.name}
+        if suffix not in self.suffixes:
+            raise InputError(f"{self.name}s are not written as {suffix}; they are as {', '.join(self.suffixes)}")
+
+        def export(artifact: Artifact, path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
+            self.write(artifact, path, metadata)
+            return {"file": path.name}
+
+        return export
 
     def turntable(self, artifacts: Sequence[Artifact]) -> list[Image]:
         """The frames of one turn around the artifacts; none if they have no other side."""
@@ -75,6 +89,14 @@ class Modality(ABC, Generic[Artifact]):
         if x.shape != shape:
             raise InputError(f"this model makes samples of shape {shape}, and the one given is {tuple(x.shape)}")
         return x
+
+    def resized(self, shape: tuple[int, ...], amount: int) -> tuple[int, ...]:
+        """``shape`` for samples of another size than the model was trained on, ``amount`` in the unit of the modality.
+
+        Raises:
+            InputError: there are none.
+        """
+        raise InputError(f"a model of the modality {self.name} makes samples of the size that it was trained on")
 
     def mask(self, shape: tuple[int, ...], *region: Any) -> Tensor:
         """True in the part of a tensor of ``shape`` that ``region`` says; here, an array that broadcasts to it.

@@ -144,6 +144,10 @@ class Pipeline:
         base, *others = seeds_of(seed, 0, n + 1)
         return self._artifacts(n, self._mixed([base] * n, others, [amount] * n), sample, **request)
 
+    def resized(self, amount: int) -> "Pipeline":
+        """The same for samples of another size, as `Modality.resized` counts it: of shapes, so many points."""
+        return Pipeline(self.model, self.modality, self.modality.resized(self.shape, amount), self.sampling)
+
     @property
     def canvas(self) -> Canvas:
         """What it draws on, and the ways to draw that start from an artifact."""

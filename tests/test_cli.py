@@ -275,6 +275,8 @@ def test_one_corrupt_image_among_good_ones(tmp_path, caplog, allowed, ends):
         (["--guidance", 2, "--negative", "x"], "it knows: 0, 1"),
         (["--sampler", "nowhere.yaml"], "nowhere.yaml"),
         (["--format", "gif"], "it writes: .png"),
+        (["--points", 100], "of the size that it was trained on"),
+        (["--turntable"], "--turntable is for what has another side"),
         (["--seed", 2**64], "64 bits"),
         (["-n", "many"], "Invalid value for '-n'"),
         (["--lable", "3"], "--lable"),

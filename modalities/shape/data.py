@@ -9,7 +9,7 @@ import trimesh
 from torch import Tensor
 
 from modalities.shape.cloud import Normalisation, PointCloud
-from modalities.shape.files import MESH_SUFFIXES, read_geometry, sample_surface
+from modalities.shape.files import DROPPED, MESH_SUFFIXES, read_geometry, sample_surface
 from modalities.shape.furniture import LABELS, make
 from modalities.shape.modality import ShapeModality
 from modalities.shape.solids import sample_union
@@ -136,10 +136,13 @@ class MeshFolder(PointClouds):
         if split is not None:
             entries = in_split(entries, root, split)
         sizes: dict[Path, float] = {}
+        dropped: dict[Path, int] = {}
 
         def rows(path: Path) -> np.ndarray:
             try:
-                cloud = surface_points(read_geometry(path), stored, modality).upright(up)
+                shape = read_geometry(path)
+                dropped[path] = shape.metadata.get(DROPPED, 0)
+                cloud = surface_points(shape, stored, modality).upright(up)
                 normalisation = Normalisation.of(cloud.points, modality.normalisation)
                 sizes[path] = normalisation.scale
                 return normalised(cloud, normalisation).rows(modality.channels)
@@ -156,6 +159,9 @@ class MeshFolder(PointClouds):
             cache=_folder(cache),
         )
         _say_if_wild(sizes, modality)
+        if any(dropped.values()):
+            total, files = sum(dropped.values()), sum(map(bool, dropped.values()))
+            log.warning("%d degenerate faces of %d files were dropped", total, files)
         kept = [entries[i] for i in store.kept]
         self.labels, self.label_names = class_indices(kept)
         self.captions = captions_of(kept)

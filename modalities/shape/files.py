@@ -15,6 +15,7 @@ from multidiff.files import atomic_path
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf")
 POINT_SUFFIXES = (".ply", ".npz")
+DROPPED = "dropped_faces"
 COMMENT = "multidiff "
 """What the line of metadata in a PLY or an OBJ begins with."""
 
@@ -22,7 +23,7 @@ COMMENT = "multidiff "
 def read_geometry(path: Path) -> trimesh.Trimesh | PointCloud:
     """The mesh of a file, its scene flattened with all transforms; or the cloud, of a file of points.
 
-    Degenerate faces are dropped, and counted in the mesh's ``metadata["dropped_faces"]``. A non-manifold mesh is fine.
+    Degenerate faces are dropped, and counted in the mesh's ``metadata[DROPPED]``. A non-manifold mesh is fine.
 
     Raises:
         InputError: naming the file, if it is missing, damaged, empty, of no area, or not finite.
@@ -63,7 +64,7 @@ def checked(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
         raise InputError("a mesh of zero area")
     if not whole.all():
         mesh.update_faces(whole)
-        mesh.metadata["dropped_faces"] = int((~whole).sum())
+        mesh.metadata[DROPPED] = int((~whole).sum())
     return mesh
 
 

@@ -64,12 +64,16 @@ class Export:
         to_up(self.up)
         Reconstruction(self.resolution, faces=self.faces)
 
+    def check(self, suffix: str) -> None:
+        """Refuse a suffix that is not written."""
+        suffixes = POINT_SUFFIXES if self.points else WRITTEN
+        if suffix not in suffixes:
+            kind, other = ("points", " (without --points, the mesh)") if self.points else ("meshes", "")
+            raise InputError(f"{kind} are not written as {suffix}; they are as {', '.join(suffixes)}{other}")
+
     def write(self, cloud: PointCloud, path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
         """Write ``cloud`` to ``path``, as points or as the mesh through them, and report what was written."""
-        suffixes = POINT_SUFFIXES if self.points else WRITTEN
-        if path.suffix.lower() not in suffixes:
-            kind, other = ("points", " (without --points, the mesh)") if self.points else ("meshes", "")
-            raise InputError(f"{kind} are not written as {path.suffix}; they are as {', '.join(suffixes)}{other}")
+        self.check(path.suffix.lower())
         longest = float(np.ptp(cloud.points, axis=0).max())
         scale = UNITS[self.units] * (1.0 if self.size is None else self.size / longest)
         turn = scale * to_up(self.up)

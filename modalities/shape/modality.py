@@ -5,18 +5,24 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
 from modalities.shape.cloud import NormalisationKind, PointCloud, Scaling, check_channels
 from modalities.shape.files import MESH_SUFFIXES, POINT_SUFFIXES, read_geometry, sample_surface, write_cloud
 from modalities.shape.meshes import WRITTEN, Export, write_mesh
+from modalities.shape.normals import oriented
 from modalities.shape.preview import contact_sheet, turntable
 from modalities.shape.surface import Reconstruction
-from multidiff.modality import Modality
+from multidiff.errors import InputError
+from multidiff.modality import Exporter, Modality
 
 READ_POINTS = 8192
 """Points by which a mesh that is read is represented."""
+
+REACH = 2.0
+"""How far from the origin a normalised shape, or a part of one, may reach; the corners of the box are at 1.73."""
 
 
 class ShapeModality(Modality[PointCloud]):
@@ -33,6 +39,7 @@ class ShapeModality(Modality[PointCloud]):
     """
 
     name: ClassVar[str] = "shape"
+    turns: ClassVar[bool] = True
     suffixes: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys((*POINT_SUFFIXES, *WRITTEN, *MESH_SUFFIXES)))
 
     def __init__(
@@ -75,16 +82,54 @@ class ShapeModality(Modality[PointCloud]):
         else:
             write_mesh(Reconstruction().mesh(artifact), path, metadata)
 
-    def export(
-        self, artifact: PointCloud, path: Path, metadata: Mapping[str, Any], settings: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        return Export(**settings).write(artifact, path, metadata)
+    def exporter(self, suffix: str, settings: Mapping[str, Any]) -> Exporter[PointCloud]:
+        export = Export(**settings)
+        export.check(suffix)
+        return export.write
 
     def to_tensor(self, artifact: PointCloud) -> Tensor:
         return self.scaling.tensor(artifact.rows(self.channels))
 
     def to_artifact(self, x: Tensor) -> PointCloud:
         return PointCloud.from_rows(self.scaling.rows(x))
+
+    def sized(self, artifact: PointCloud, shape: tuple[int, ...]) -> Tensor:
+        """As many of its points as ``shape`` has, in random order; those of a smaller cloud come again.
+
+        Normals that are missing are estimated.
+
+        Raises:
+            InputError: the cloud is not in the scale that ``normalisation`` names.
+        """
+        reach = float(np.linalg.norm(artifact.points, axis=1).max())
+        if self.normalisation != "none" and reach > REACH:
+            raise InputError(
+                f"the shape given reaches {reach:.3g} from the origin: give it in the scale of the model's samples, "
+                f"where a whole shape lies around the origin and reaches 1 ({self.normalisation})"
+            )
+        order = np.random.default_rng(0).permutation(len(artifact))
+        cloud = oriented(artifact) if self.channels > 3 else artifact
+        return self.to_tensor(cloud[np.resize(order, shape[-1])])
+
+    def resized(self, shape: tuple[int, ...], amount: int) -> tuple[int, ...]:
+        """``amount`` points."""
+        if amount < 1:
+            raise InputError(f"a shape has at least 1 point, not {amount}")
+        return (self.channels, amount)
+
+    def mask(self, shape: tuple[int, ...], *region: Any) -> Tensor:
+        """The last points, ``region`` being their part of all, between 0 and 1."""
+        (part,) = region
+        if not 0 < part < 1:
+            raise InputError(f"the part of a shape that is made anew lies between 0 and 1, got {part}")
+        return torch.arange(shape[-1]).expand(shape) >= round((1 - part) * shape[-1])
+
+    def region(self, text: str) -> tuple[float]:
+        """The part of all points, between 0 and 1."""
+        try:
+            return (float(text),)
+        except ValueError as error:
+            raise InputError(f"the part of a shape that is made anew is a number such as 0.5, not {text!r}") from error
 
     def preview(self, artifacts: Sequence[PointCloud]) -> Image.Image:
         return contact_sheet(artifacts)

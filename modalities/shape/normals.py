@@ -1,50 +1,67 @@
 """Normals for points that have none."""
 
 import numpy as np
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 from scipy.spatial import cKDTree
 
 from modalities.shape.cloud import PointCloud
 
-NEIGHBOURS = 12
+NEIGHBOURS = 6
+"""Among which signs are carried. More of them reach through thin parts."""
+
+VOTERS = 24
+"""Neighbours that tell on which side of a point the shape lies."""
+
+TURN = 0.15
+"""Signs are carried between normals whose cosine is at least ``1 - TURN``, whatever their signs."""
+
+CLIMB = 0.35
+"""And along edges whose cosine with both is at most this: steeper ones lead through the shape to its other side."""
 
 
 def oriented(cloud: PointCloud) -> PointCloud:
     """``cloud`` with outward normals, estimated if it has none.
 
-    Directions by principal components; signs carried along the tree of neighbours that turn least, and outward at the
-    farthest point of each part. Hoppe et al. (1992), section 3, https://doi.org/10.1145/133994.134011. Parts thinner
-    than the spacing of the points can come out inverted.
+    Directions by principal components, and signs carried along the tree of neighbours that turn least: Hoppe et al.
+    (1992), section 3, https://doi.org/10.1145/133994.134011. The tree does not cross edges, nor thin parts. Each patch
+    that it spans then faces away from the points around it, as convex and thin parts do; a patch that is flat as far as
+    its neighbours reach, or both sides of a sheet thinner than the spacing of the points, can come out inverted.
     """
     if cloud.normals is not None or len(cloud) < 3:
         return cloud
-    count = min(NEIGHBOURS, len(cloud) - 1)
-    distances, neighbours = cKDTree(cloud.points).query(cloud.points, k=count + 1)
-    near = cloud.points[neighbours].astype(float)
-    near -= near.mean(axis=1, keepdims=True)
-    normals = np.linalg.eigh(np.einsum("nka,nkb->nab", near, near))[1][:, :, 0]
-    signs = _signs(cloud.points, normals, neighbours[:, 1:], distances[:, 1:])
+    points = cloud.points.astype(float)
+    neighbours = cKDTree(points).query(points, k=min(VOTERS + 1, len(cloud)))[1]
+    close = points[neighbours[:, : NEIGHBOURS + 1]]
+    close = close - close.mean(axis=1, keepdims=True)
+    normals = np.linalg.eigh(np.einsum("nka,nkb->nab", close, close))[1][:, :, 0]
+    away = points - points[neighbours].mean(axis=1)
+    signs = _signs(points, normals, neighbours[:, 1 : NEIGHBOURS + 1], votes=(away * normals).sum(axis=1))
     return PointCloud(cloud.points, normals * signs[:, None], cloud.colours, cloud.metadata)
 
 
-def _signs(points: np.ndarray, normals: np.ndarray, neighbours: np.ndarray, distances: np.ndarray) -> np.ndarray:
-    count = len(points)
-    rows, columns = np.repeat(np.arange(count), neighbours.shape[1]), neighbours.ravel()
-    turn = 1 - np.abs((normals[rows] * normals[columns]).sum(axis=1))
-    cost = turn + 0.1 * distances.ravel() / distances.mean() + 1e-6
-    graph = coo_matrix((cost, (rows, columns)), (count, count)).tocsr()
-    tree = minimum_spanning_tree(graph.maximum(graph.T))
-    parts, part = connected_components(tree, directed=False)
-    signs = np.ones(count)
-    for i in range(parts):
-        members = np.flatnonzero(part == i)
-        outwards = points[members] - points[members].mean(axis=0)
-        root = members[np.argmax(np.linalg.norm(outwards, axis=1))]
-        signs[root] = np.sign((points[root] - points[members].mean(axis=0)) @ normals[root]) or 1
-        order, parents = breadth_first_order(tree, root, directed=False)
+def _signs(points: np.ndarray, normals: np.ndarray, neighbours: np.ndarray, votes: np.ndarray) -> np.ndarray:
+    """The sign of each of ``normals``, ``(N,)``; positive ``votes`` speak for the one that it has."""
+    tree = _tree(points, normals, neighbours)
+    _, patch = connected_components(tree, directed=False)
+    signs = np.ones(len(points))
+    for members in np.split(np.argsort(patch, kind="stable"), np.cumsum(np.bincount(patch))[:-1]):
+        order, parents = breadth_first_order(tree, members[0], directed=False)
         for child in order[1:]:
             parent = parents[child]
-            agrees = normals[child] @ normals[parent] >= 0
-            signs[child] = signs[parent] if agrees else -signs[parent]
+            signs[child] = signs[parent] if normals[child] @ normals[parent] >= 0 else -signs[parent]
+        if votes[members] @ signs[members] < 0:
+            signs[members] *= -1
     return signs
+
+
+def _tree(points: np.ndarray, normals: np.ndarray, neighbours: np.ndarray) -> csr_matrix:
+    """The forest, ``(N, N)``, along which normals turn least."""
+    count, rows, columns = len(points), np.repeat(np.arange(len(points)), neighbours.shape[1]), neighbours.ravel()
+    edges = points[columns] - points[rows]
+    edges /= np.maximum(np.linalg.norm(edges, axis=1, keepdims=True), 1e-12)
+    turn = 1 - np.abs((normals[rows] * normals[columns]).sum(axis=1))
+    climb = np.abs([(edges * normals[ends]).sum(axis=1) for ends in (rows, columns)]).max(axis=0)
+    kept = (turn < TURN) & (climb < CLIMB)
+    graph = coo_matrix(((turn + climb + 1e-6)[kept], (rows[kept], columns[kept])), (count, count)).tocsr()
+    return minimum_spanning_tree(graph.maximum(graph.T))

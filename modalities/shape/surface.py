@@ -27,6 +27,13 @@ SMOOTHING = (0.7, 1.0, 1.5, 2.2)
 FINEST = 0.8
 """The least smoothing in voxels: marching cubes cannot follow less."""
 
+STRAY = 3.0
+"""How far, in spacings of the points, a surface and its points may be from each other. Of points at random, one in
+10^12 is as far from the next."""
+
+BRIDGED, LOST = 0.01, 0.1
+"""The part of the surface that may be farther than that from all points, and of the points that may be from it."""
+
 FEWEST = 16
 """Points below this say nothing of a surface."""
 
@@ -63,20 +70,21 @@ class Reconstruction:
         smoothing is the least in `SMOOTHING` that gives a closed mesh.
 
         Raises:
-            InputError: the points are too few or coincide, or no surface is found in them.
+            InputError: the points are too few or coincide, or no surface is found that follows them.
         """
-        cloud = oriented(cloud)
+        given = cloud.normals is not None
         if len(cloud) < FEWEST:
             raise InputError(f"{len(cloud)} points describe no surface; give at least {FEWEST}")
         if not np.ptp(cloud.points, axis=0).max() > 0:
             raise InputError("no surface is found: all points coincide")
+        cloud = oriented(cloud)
         for smoothing in SMOOTHING:
             mesh = self._attempt(cloud, smoothing)
-            if mesh is not None:
+            if mesh is not None and follows(mesh, cloud.points):
                 return coloured(decimated(mesh, self.faces), cloud)
         raise InputError(
-            f"no surface is found: the normals of the {len(cloud)} points enclose no volume at any smoothing; "
-            "they may be random or of mixed signs"
+            f"no surface is found: at no smoothing do the normals of the {len(cloud)} points enclose a volume where "
+            f"these are; {'they may be random or of mixed signs' if given else 'give normals, or more points'}"
         )
 
     def _attempt(self, cloud: PointCloud, smoothing: float) -> trimesh.Trimesh | None:
@@ -214,6 +222,14 @@ def without_small_parts(mesh: trimesh.Trimesh, smallest: float) -> trimesh.Trime
     mesh.update_faces(kept[labels])
     mesh.remove_unreferenced_vertices()
     return mesh
+
+
+def follows(mesh: trimesh.Trimesh, points: np.ndarray) -> bool:
+    """Whether the surface lies where the points are: wrong normals close it, but elsewhere."""
+    far = max(STRAY * spacing(points), float(mesh.edges_unique_length.max()))
+    bridged = cKDTree(points).query(mesh.vertices, distance_upper_bound=far)[0] == np.inf
+    lost = cKDTree(mesh.vertices).query(points, distance_upper_bound=far)[0] == np.inf
+    return bool(bridged.mean() < BRIDGED and lost.mean() < LOST)
 
 
 def decimated(mesh: trimesh.Trimesh, faces: int | None) -> trimesh.Trimesh:

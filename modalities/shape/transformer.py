@@ -63,6 +63,7 @@ class PointBackbone(nn.Module):
         self.tokens = ConditionTokens(token_dim, steered) if token_dim else None
         self.norm = AdaptiveLayerNorm(width, self.embedding_dim)
         self.head = zero(nn.Linear(width, channels))
+        self.gain = zero(nn.Linear(self.embedding_dim, channels))
 
     def start(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None) -> tuple[Tensor, Tensor, Conditioning]:
         """Points ``(B, N, width)``, embedding ``(B, E)`` and the condition in the network's widths.
@@ -80,9 +81,13 @@ class PointBackbone(nn.Module):
         given = torch.ones(tokens.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
         return self.features(x), embedding, Conditioning(tokens=tokens, mask=given)
 
-    def end(self, points: Tensor, embedding: Tensor) -> Tensor:
-        """``(B, N, width)`` to ``(B, C, N)``."""
-        return rearrange(self.head(self.norm(points, embedding)), "b n c -> b c n")
+    def end(self, points: Tensor, embedding: Tensor, x: Tensor) -> Tensor:
+        """``(B, N, width)`` to ``(B, C, N)``, beside as much of each channel of ``x`` as suits the noise level.
+
+        What a linear denoiser would do, it need not do through the width of a point.
+        """
+        change = rearrange(self.head(self.norm(points, embedding)), "b n c -> b c n")
+        return torch.addcmul(change, self.gain(embedding)[:, :, None], x)
 
 
 class LatentPointTransformer(PointBackbone):
@@ -150,7 +155,7 @@ class LatentPointTransformer(PointBackbone):
         latents = repeat(self.latents, "m d -> b m d", b=len(x))
         for layer in self.rounds:
             points, latents = layer(points, latents, embedding, cond)
-        return self.end(points, embedding)
+        return self.end(points, embedding, x)
 
 
 class Round(nn.Module):
@@ -233,4 +238,4 @@ class PointTransformer(PointBackbone):
             if self.listen:
                 points = self.listen[i](points, embedding, cond.tokens, cond.mask)
             points = block(points, embedding)
-        return self.end(points, embedding)
+        return self.end(points, embedding, x)

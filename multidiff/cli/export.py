@@ -1,24 +1,33 @@
 """multidiff export: samples, or a model's, as files for other programs, and a report of each."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
 from multidiff import model_directory
-from multidiff.cli.sample import PREVIEWED
+from multidiff.cli.sample import check_turns, write_turntable
 from multidiff.configuration import instantiate
 from multidiff.errors import InputError
 from multidiff.files import atomic_path
-from multidiff.modality import Modality
+from multidiff.modality import Exporter, Modality
 from multidiff.request import Names
 from multidiff.sampling import batches_of
+from multidiff.training.folder import first_few
 
 RECORD = "samples.json"
-FRAME_MS = 60
+
+
+class Sample(NamedTuple):
+    """What is exported: its name, how to come by it, and its story."""
+
+    name: str
+    artifact: Callable[[], Any]
+    metadata: Mapping[str, Any]
 
 
 def run(
@@ -34,62 +43,83 @@ def run(
     turntable: bool = False,
     settings: Mapping[str, Any],
 ) -> None:
-    """Export the samples in the folder ``source``, or ``n`` of the model ``source``, into the folder ``out``."""
+    """Export the samples in the folder ``source``, or ``n`` of the model ``source``, into the folder ``out``.
+
+    Raises:
+        InputError: the request cannot be met; or, when all the others are written, some samples could not be.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out} is not an empty folder; choose another, or remove it")
-    suffix = "." + format.lower().removeprefix(".")
     if (source / RECORD).is_file():
-        modality, artifacts = _recorded(source)
+        modality, samples = _recorded(source)
     else:
-        pipeline = model_directory.load(str(source))
-        modality = pipeline.modality
-        conditions = pipeline.conditions(n, label=label or None, prompt=prompt)
-        drawn = pipeline.stream(conditions, pipeline.sampling, seed=seed, batches=batches_of(n, batch_size))
-        about = {"model": str(source), "sampler": dict(pipeline.sampling.sampler), "seed": seed}
-        artifacts = (
-            (f"{i:05d}", artifact, {**about, "index": i, "condition": condition})
-            for i, (artifact, condition) in enumerate(zip(drawn, conditions, strict=True))
-        )
-    reports, shown = [], []
-    for name, artifact, metadata in artifacts:
-        out.mkdir(parents=True, exist_ok=True)
-        try:
-            reports.append(modality.export(artifact, out / f"{name}{suffix}", metadata, settings))
-        except InputError as error:
-            if not any(out.iterdir()):
-                out.rmdir()
-            raise InputError(f"{name}: {error}") from error
-        shown.append(artifact)
-    with atomic_path(out / "report.json") as path:
-        path.write_text(json.dumps(reports, indent=2) + "\n")
+        modality, samples = _drawn(source, n, label, prompt, seed, batch_size)
+    suffix = "." + format.lower().removeprefix(".")
+    export = modality.exporter(suffix, settings)
     if turntable:
-        _write_turntable(modality, shown[:PREVIEWED], out / "turntable.webp")
+        check_turns(modality)
+    shown, reports, failures = _written(samples, export, out, suffix)
+    if not reports:
+        raise InputError(f"none of {len(failures)} samples could be exported: {first_few(failures)}")
+    with atomic_path(out / "report.json") as path:
+        failed = [{"sample": name, "error": reason} for name, reason in failures.items()]
+        path.write_text(json.dumps([*reports, *failed], indent=2) + "\n")
+    if turntable:
+        write_turntable(modality, shown, out)
     _print(reports)
+    if failures:
+        total = len(reports) + len(failures)
+        raise InputError(f"{len(failures)} of {total} samples were not exported: {first_few(failures)}")
 
 
-def _recorded(folder: Path) -> tuple[Modality[Any], Iterator[tuple[str, Any, dict[str, Any]]]]:
-    """The modality of a folder of samples, and each sample's name, artifact and story."""
+def _written(
+    samples: Iterable[Sample], export: Exporter[Any], out: Path, suffix: str
+) -> tuple[list[Any], list[dict[str, Any]], dict[str, str]]:
+    """The artifacts that were written, a report of each, and why the others were not."""
+    artifacts, reports, failures = [], [], {}
+    for sample in samples:
+        try:
+            artifact = sample.artifact()
+            reports.append(export(artifact, out / f"{sample.name}{suffix}", sample.metadata))
+            artifacts.append(artifact)
+        except InputError as error:
+            failures[sample.name] = str(error)
+    return artifacts, reports, failures
+
+
+def _drawn(
+    source: Path, n: int, label: Names | None, prompt: str | None, seed: int, batch_size: int
+) -> tuple[Modality[Any], Iterator[Sample]]:
+    """The modality of a model, and ``n`` samples of it."""
+    pipeline = model_directory.load(str(source))
+    conditions = pipeline.conditions(n, label=label or None, prompt=prompt)
+    stream = pipeline.stream(conditions, pipeline.sampling, seed=seed, batches=batches_of(n, batch_size))
+    about = {"model": str(source), "sampler": dict(pipeline.sampling.sampler), "seed": seed}
+    samples = (
+        Sample(f"{i:05d}", partial(_unchanged, artifact), {**about, "index": i, "condition": condition})
+        for i, (artifact, condition) in enumerate(zip(stream, conditions, strict=True))
+    )
+    return pipeline.modality, samples
+
+
+def _unchanged(artifact: Any) -> Any:
+    return artifact
+
+
+def _recorded(folder: Path) -> tuple[Modality[Any], Iterator[Sample]]:
+    """The modality of a folder of samples, and the samples."""
     try:
         record = json.loads((folder / RECORD).read_text())
         files, config = record.pop("files"), record.pop("modality")
     except (ValueError, KeyError) as error:
         raise InputError(f"{folder / RECORD} is not what `multidiff sample` writes: {error}") from error
     modality: Modality[Any] = instantiate(config)
-
-    def read() -> Iterator[tuple[str, Any, dict[str, Any]]]:
-        for file in files:
-            path = folder / file["file"]
-            yield path.stem, modality.read(path), {**record, **file}
-
-    return modality, read()
-
-
-def _write_turntable(modality: Modality[Any], artifacts: list[Any], path: Path) -> None:
-    frames = modality.turntable(artifacts)
-    if not frames:
-        raise InputError(f"--turntable is for what has another side, not for the modality {modality.name}")
-    with atomic_path(path) as part:
-        frames[0].save(part, save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0)
+    paths = [folder / file["file"] for file in files]
+    samples = (
+        Sample(path.stem, partial(modality.read, path), {**record, **file})
+        for path, file in zip(paths, files, strict=True)
+    )
+    return modality, samples
 
 
 def _print(reports: list[dict[str, Any]]) -> None:

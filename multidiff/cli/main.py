@@ -57,11 +57,15 @@ def sample(
     negative: Annotated[str | None, typer.Option(help="A class or a text that guidance leads away from.")] = None,
     init: Annotated[Path | None, typer.Option(help="A file to start from, with one of the next three.")] = None,
     strength: Annotated[float | None, typer.Option(help="Vary it: above 0 (keep all), at most 1.")] = None,
-    mask: Annotated[str | None, typer.Option(help="Redo a part: a picture of it, or START:END in seconds.")] = None,
+    mask: Annotated[
+        str | None, typer.Option(help="Redo a part: a picture of it, START:END seconds, a fraction.")
+    ] = None,
     extend: Annotated[float | None, typer.Option(help="Go on where it ends, by so many seconds or pixels.")] = None,
+    size: Annotated[int | None, typer.Option("--points", help="Of a shape, whatever it was trained at.")] = None,
     seed: Annotated[int, typer.Option(help="Sample i of a seed is the same, however many are drawn.")] = 0,
     batch_size: Annotated[int, typer.Option(help="How many are drawn at once; changes speed and memory only.")] = 64,
     format: Annotated[str | None, typer.Option(help="File suffix; by default the modality's first.")] = None,
+    turntable: Annotated[bool, typer.Option("--turntable", help="Also an animated turntable.webp.")] = False,
 ) -> None:
     """Draw samples from a trained model."""
     from multidiff.cli.sample import run  # noqa: PLC0415
@@ -81,9 +85,11 @@ def sample(
         strength=strength,
         mask=mask,
         extend=extend,
+        size=size,
         seed=seed,
         batch_size=batch_size,
         format=format,
+        turntable=turntable,
     )
 
 

@@ -15,12 +15,18 @@ from multidiff.diffusion.editing import Draw
 from multidiff.errors import InputError
 from multidiff.evaluation.processes import Processes
 from multidiff.files import atomic_path, sha256
+from multidiff.modality import Modality
 from multidiff.pipeline import Pipeline
 from multidiff.request import Changes, Names
 from multidiff.sampling import batches_of
 
 PREVIEWED = 100
 """More samples than these make no better preview."""
+
+TURNED = 16
+"""More samples than these take long to turn."""
+
+FRAME_MS = 60
 
 
 class Request(Changes, total=False):
@@ -35,6 +41,8 @@ class Request(Changes, total=False):
     strength: float | None
     mask: str | None
     extend: float | None
+    size: int | None
+    turntable: bool
 
 
 def run(model: str, out: Path, n: int, **request: Unpack[Request]) -> None:
@@ -61,9 +69,15 @@ def _run(
     strength: float | None = None,
     mask: str | None = None,
     extend: float | None = None,
+    size: int | None = None,
+    turntable: bool = False,
     **changes: Unpack[Changes],
 ) -> None:
     pipeline = model_directory.load(model, str(device_of(processes)))
+    if size is not None:
+        pipeline = pipeline.resized(size)
+    if turntable:
+        check_turns(pipeline.modality)
     draw = _draw(pipeline, init, strength, mask, extend)
     suffix = _suffix(format, pipeline.modality.suffixes)
     conditions = pipeline.conditions(n, label=label or None, prompt=prompt)
@@ -102,6 +116,8 @@ def _run(
     files, artifacts = zip(*(everything[i] for i in range(n)), strict=True)
     preview = pipeline.modality.preview(list(artifacts[:PREVIEWED]))
     write_record(out, preview, {**request, "modality": modality, "files": files})
+    if turntable:
+        write_turntable(pipeline.modality, list(artifacts), out)
     print(f"{n} samples in {out}; look at {out / 'preview.png'}")
 
 
@@ -111,6 +127,19 @@ def write_record(out: Path, preview: Any, record: dict[str, Any]) -> None:
         preview.save(path)
     with atomic_path(out / "samples.json") as path:
         path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def check_turns(modality: Modality[Any]) -> None:
+    """Refuse a turntable of what has no other side."""
+    if not modality.turns:
+        raise InputError(f"--turntable is for what has another side, not for the modality {modality.name}")
+
+
+def write_turntable(modality: Modality[Any], artifacts: Sequence[Any], out: Path) -> None:
+    """Write ``turntable.webp``, one turn around the first of ``artifacts``."""
+    frames = modality.turntable(artifacts[:TURNED])
+    with atomic_path(out / "turntable.webp") as path:
+        frames[0].save(path, save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0)
 
 
 def _draw(

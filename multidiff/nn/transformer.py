@@ -25,7 +25,7 @@ class AdaptiveLayerNorm(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.modulation(embedding)[:, None].chunk(2, dim=-1)
-        return (1 + scale) * self.norm(x) + shift
+        return torch.addcmul(shift, self.norm(x), 1 + scale)
 
 
 class Attention(nn.Module):
@@ -45,12 +45,13 @@ class Attention(nn.Module):
         super().__init__()
         if dim % head_size:
             raise ValueError(f"heads of {head_size} channels do not divide {dim} channels")
-        self.heads = dim // head_size
+        inner = min(dim, context_dim or dim)
+        self.heads = inner // head_size
         self.norm = AdaptiveLayerNorm(dim, embedding_dim)
         self.context_norm = None if context_dim is None else nn.LayerNorm(context_dim)
-        self.query = nn.Linear(dim, dim)
-        self.key_value = nn.Linear(context_dim or dim, 2 * dim)
-        self.out = zero(nn.Linear(dim, dim))
+        self.query = nn.Linear(dim, inner)
+        self.key_value = nn.Linear(context_dim or dim, 2 * inner)
+        self.out = zero(nn.Linear(inner, dim))
 
     def forward(
         self, x: Tensor, embedding: Tensor, context: Tensor | None = None, mask: Tensor | None = None
@@ -83,7 +84,7 @@ class FeedForward(nn.Module):
         self.out = zero(nn.Linear(expansion * dim, dim))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        return x + self.out(self.dropout(F.gelu(self.inner(self.norm(x, embedding)))))
+        return x + self.out(self.dropout(F.silu(self.inner(self.norm(x, embedding)))))
 
 
 class TransformerBlock(nn.Module):

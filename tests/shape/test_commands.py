@@ -2,10 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import trimesh
 from PIL import Image
+from scipy.spatial import cKDTree
 
+from modalities.shape.cloud import PointCloud
+from modalities.shape.files import read_geometry, write_cloud
 from multidiff import load
 from tests.shape.test_surface import SOLIDS, points_of
 from tests.test_cli import multidiff, refused
@@ -59,17 +63,92 @@ def test_known_shapes_become_watertight_files_by_the_command(home):
     refused("export", "known", "--format", "fbx", "--out", "no", cwd=home, saying="as .glb, .obj, .ply")
 
 
-def test_a_model_makes_any_number_of_points(home):
-    pipeline = load(home / "run")
-    pipeline.shape = (6, 300)
-    (cloud,) = pipeline.sample(1, steps=2)
-    assert len(cloud) == 300
-
-
-def test_meshes_in_a_folder_train_a_model(tmp_path):
-    (tmp_path / "meshes").mkdir()
-    for name, solid in SOLIDS.items():
-        solid.export(tmp_path / "meshes" / f"{name}.glb")
-    done = multidiff("train", "experiment=shape/mesh_folder", "data.root=meshes", "run_dir=run", *SMALL, cwd=tmp_path)
+def test_a_model_makes_any_number_of_points_and_turns_them(home):
+    request = ("sample", "run", "-n", 1, "--steps", 1, "--turntable", "--out")
+    done = multidiff(*request, "many", "--points", 300, cwd=home)
     assert done.returncode == 0, done.stderr
+    assert len(read_geometry(home / "many/00000.ply")) == 300
+    assert Image.open(home / "many/turntable.webp").n_frames > 1
+    refused(*request, "none", "--points", 0, cwd=home, saying="at least 1 point, not 0")
+
+
+def test_a_partial_shape_is_completed_by_the_command(home):
+    part = points_of(SOLIDS["sphere"], 100)
+    write_cloud(part, home / "part.ply", {})
+    request = ("sample", "run", "-n", 1, "--steps", 1, "--init", "part.ply")
+    done = multidiff(*request, "--mask", 0.5, "--out", "whole", cwd=home)
+    assert done.returncode == 0, done.stderr
+    whole = read_geometry(home / "whole/00000.ply")
+    kept = cKDTree(part.points).query(whole.points)[0] < 1e-5
+    assert (len(whole), kept.sum()) == (128, 64)
+    refused(*request, "--mask", "left", "--out", "no", cwd=home, saying="a number such as 0.5, not 'left'")
+    refused(*request, "--mask", 1, "--out", "no", cwd=home, saying="between 0 and 1")
+
+
+def test_export_goes_on_after_what_has_no_surface(home):
+    folder, sphere = home / "mixed", points_of(SOLIDS["sphere"], 512)
+    scattered = PointCloud(sphere.points, np.random.default_rng(0).normal(size=(512, 3)))
+    for name, cloud in {"a": scattered, "c": sphere}.items():
+        folder.mkdir(exist_ok=True)
+        write_cloud(cloud, folder / f"{name}.ply", {})
+    (folder / "b.ply").write_bytes(b"no points")
+    config = {"_target_": "modalities.shape.modality.ShapeModality", "channels": 6}
+    files = [{"file": f"{name}.ply"} for name in "abc"]
+    (folder / "samples.json").write_text(json.dumps({"modality": config, "files": files}))
+    done = multidiff("export", "mixed", "--format", "stl", "--resolution", 32, "--out", "good", cwd=home)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "2 of 3 samples were not exported: a: no surface is found" in done.stderr
+    assert {path.name for path in (home / "good").iterdir()} == {"c.stl", "report.json"}
+    report = json.loads((home / "good/report.json").read_text())
+    assert [entry.get("sample") for entry in report] == [None, "a", "b"]
+    (folder / "samples.json").write_text(json.dumps({"modality": config, "files": files[:2]}))
+    refused("export", "mixed", "--format", "stl", "--out", "bad", cwd=home, saying="none of 2 samples")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.obj", b""),
+        ("flat.obj", b"v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n"),
+        ("nan.obj", b"v 0 0 0\nv nan 0 0\nv 0 1 0\nf 1 2 3\n"),
+        ("text.stl", b"hello"),
+        ("bare.gltf", b'{"asset": {"version": "2.0"}, "scenes": [{"nodes": []}], "scene": 0}'),
+    ],
+)
+def test_a_bad_mesh_is_one_line(tmp_path, name, content):
+    (tmp_path / "meshes").mkdir()
+    (tmp_path / "meshes" / name).write_bytes(content)
+    refused("train", "experiment=shape/mesh_folder", "data.root=meshes", "run_dir=b", *SMALL, cwd=tmp_path, saying=name)
+
+
+@pytest.mark.parametrize("kind", ["mesh_folder", "modelnet", "shapenet"])
+def test_every_shipped_kind_of_folder_trains_a_model(tmp_path, kind):
+    root = tmp_path / "shapes"
+    for name, solid in SOLIDS.items():
+        folder = root if kind == "mesh_folder" else root / name / "train"
+        folder.mkdir(parents=True, exist_ok=True)
+        if kind == "shapenet":
+            np.save(folder / "a.npy", points_of(solid, 300).points)
+        else:
+            solid.export(folder / f"{name}.{'off' if kind == 'modelnet' else 'glb'}")
+    experiment = {"modelnet": ["experiment=shape/mesh_folder", "data=modelnet", "conditioning=label"]}
+    settings = [*experiment.get(kind, [f"experiment=shape/{kind}"]), f"data.root={root}", "run_dir=run", *SMALL]
+    if kind == "shapenet":
+        settings.remove("data.stored=256")
+    done = multidiff("train", *settings, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    if kind != "mesh_folder":
+        assert set(load(tmp_path / "run").model.conditioner.vocabulary) == set(SOLIDS)
+
+
+def test_a_folder_that_is_not_there(tmp_path):
     refused("train", "experiment=shape/mesh_folder", "data.root=no", "run_dir=b", *SMALL, cwd=tmp_path, saying="no")
+
+
+def test_the_plain_backbone_is_another_choice(home):
+    plain = [setting for setting in SMALL if not setting.startswith("backbone.")]
+    sizes = ("backbone=points_plain", "backbone.width=16", "backbone.depth=1", "backbone.head_size=8")
+    arguments = ("train", "experiment=shape/furniture", "data.count=16", "run_dir=plain", *plain, *sizes)
+    done = multidiff(*arguments, cwd=home)
+    assert done.returncode == 0, done.stderr

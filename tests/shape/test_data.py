@@ -88,6 +88,13 @@ def test_wild_scales_are_normalised_and_said(root, caplog):
     assert "huge.stl" in caplog.text
 
 
+def test_degenerate_faces_are_dropped_and_said(root, caplog):
+    (root / "boxes/flat.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\nf 1 2 2\nf 3 3 3\n")
+    with caplog.at_level(logging.WARNING):
+        folder(root)
+    assert "2 degenerate faces of 1 files were dropped" in caplog.text
+
+
 def test_what_cannot_be_used_is_left_out_and_named(root, caplog):
     (root / "boxes/broken.stl").write_bytes(b"no mesh")
     assert len(folder(root)) == 3

@@ -72,6 +72,16 @@ def test_degenerate_faces_are_dropped_and_counted():
     assert (len(mesh.faces), mesh.metadata["dropped_faces"]) == (12, 2)
 
 
+def test_a_mesh_that_is_no_manifold_is_sampled_on_its_surface(tmp_path):
+    """Three sheets that share an edge."""
+    corners, faces = np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0], [-1, 0, 0], [0, 0, 1]]), [[0, 1, i] for i in (2, 3, 4)]
+    trimesh.Trimesh(corners, faces, process=False).export(tmp_path / "book.ply")
+    mesh = read_geometry(tmp_path / "book.ply")
+    assert np.isclose(mesh.area, 1.5)
+    cloud = sample_surface(mesh, 300, generator(), colours=False)
+    assert np.allclose(np.sort(np.abs(cloud.points[:, [0, 2]]))[:, 0], 0)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "saying"),
     [
@@ -80,6 +90,11 @@ def test_degenerate_faces_are_dropped_and_counted():
         ("cut.glb", b"glTF\x02\x00", "cut.glb"),
         ("nan.obj", b"v 0 0 0\nv nan 0 0\nv 0 1 0\nf 1 2 3\n", "not finite"),
         ("line.obj", b"v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n", "zero area"),
+        (
+            "bare.gltf",
+            b'{"asset": {"version": "2.0"}, "scenes": [{"nodes": []}], "scene": 0}',
+            "no mesh|not a readable",
+        ),
         ("mesh.fbx", b"", "suffix not one of .glb"),
         ("points.npz", b"PK", "not an NPZ"),
     ],

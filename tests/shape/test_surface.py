@@ -7,6 +7,8 @@ import trimesh
 
 from modalities.shape.cloud import PointCloud
 from modalities.shape.files import sample_surface
+from modalities.shape.furniture import make
+from modalities.shape.solids import sample_union
 from modalities.shape.surface import MARGIN, Reconstruction, signed_field, spacing, without_small_parts
 from multidiff.errors import InputError
 
@@ -81,6 +83,25 @@ def test_normals_are_estimated_where_there_are_none():
     cloud = points_of(SOLIDS["torus"])
     mesh = Reconstruction(64).mesh(PointCloud(cloud.points))
     assert np.isclose(mesh.volume, SOLIDS["torus"].volume, rtol=0.02)
+
+
+@pytest.mark.parametrize("label", ["chair", "lamp", "table"])
+def test_normals_are_estimated_on_thin_legs(label):
+    random = np.random.default_rng(1)
+    cloud = sample_union(make(label, random).parts, 2048, random)
+    true, estimated = (Reconstruction(64).mesh(c).volume for c in (cloud, PointCloud(cloud.points)))
+    assert abs(estimated / true - 1) < 0.1
+
+
+def test_a_mesh_that_closes_where_no_points_are_is_refused():
+    """Two plates whose facing sides point at each other: the space between them is enclosed, and they are not."""
+    plate = points_of(trimesh.creation.box((2, 0.05, 2)), 2048)
+    high, low = plate.points[:, 1] > 0, plate.points[:, 1] < 0
+    points = np.concatenate([plate.points[high] + [0, 1, 0], plate.points[low] - [0, 1, 0]])
+    random = np.random.default_rng(0)
+    for normals in (np.sign(points) * [0, 1, 0], random.normal(size=points.shape)):
+        with pytest.raises(InputError, match="no surface is found: at no smoothing"):
+            Reconstruction(32).mesh(PointCloud(points, normals))
 
 
 def test_normals_that_point_inwards_are_turned():
