@@ -16,6 +16,7 @@ from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.sources import Drawn, Files, Source
 from multidiff.files import sha256
 from multidiff.modality import Modality
+from multidiff.pipeline import Pipeline
 from multidiff.request import Changes
 from multidiff.training.dataset import Dataset
 from multidiff.training.folder import find_entries
@@ -71,7 +72,8 @@ class ModelSubject(Subject):
     ) -> tuple[Source, dict[str, Any]]:
         pipeline = self.pipeline
         conditioner = pipeline.model.conditioner
-        asked = _asked_of(pipeline, reference.conditions(samples, conditioner.reads, conditioner.vocabulary))
+        asked = reference.conditions(samples, conditioner.reads, conditioner.vocabulary)
+        _require_known(pipeline, asked)
         sampling = pipeline.sampling.requested(asked, **changes)
         pipeline.prepared(sampling)
         facts = {
@@ -88,6 +90,8 @@ class FilesSubject(Subject):
     """A folder of samples, of which ``samples.json`` tells what they are, or sub-folders their classes."""
 
     def __init__(self, folder: Path, modality: Modality[Any]):
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {folder}: --generated takes one with samples in it")
         self.name, self.modality = str(folder), modality
         self.paths, self.asked = _listed(folder, modality)
         self.shape = tuple(modality.to_tensor(modality.read(self.paths[0])).shape)
@@ -123,7 +127,7 @@ def data_of(text: str, subject: Subject) -> Dataset:
     words = text.split()
     if words and words[0] in group_options("data"):
         config = described("data", text)
-    elif Path(text).expanduser().is_dir():
+    elif words and Path(text).expanduser().is_dir():
         config = subject.modality.folder(Path(text).expanduser(), subject.shape)
     else:
         options = ", ".join(group_options("data"))
@@ -136,12 +140,10 @@ def data_of(text: str, subject: Subject) -> Dataset:
     return dataset
 
 
-def _asked_of(pipeline: Any, asked: Sequence[str | None]) -> Sequence[str | None]:
-    """The conditions, once the model has been found to know each of them."""
+def _require_known(pipeline: Pipeline, asked: Sequence[str | None]) -> None:
     known = sorted({name for name in asked if name is not None})
     if known:
         pipeline.model.condition(known)
-    return asked
 
 
 def _listed(folder: Path, modality: Modality[Any]) -> tuple[list[Path], list[str | None]]:
@@ -151,6 +153,9 @@ def _listed(folder: Path, modality: Modality[Any]) -> tuple[list[Path], list[str
         return [entry.path for entry in entries], [entry.label for entry in entries]
     try:
         files = json.loads(record.read_text())["files"]
-        return [folder / file["file"] for file in files], [file["condition"] for file in files]
+        paths, asked = [folder / file["file"] for file in files], [file["condition"] for file in files]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{record} is not a record that `multidiff sample` wrote; remove it or mend it") from error
+    if not paths:
+        raise InputError(f"{record} names no samples; remove it or mend it")
+    return paths, asked
