@@ -12,6 +12,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from multidiff.errors import InputError
+from multidiff.sets import SetMeasure
 
 Artifact = TypeVar("Artifact")
 """What a person wants: a PIL image, an audio clip, a mesh."""
@@ -122,6 +123,10 @@ class Modality(ABC, Generic[Artifact]):
     @abstractmethod
     def preview(self, artifacts: Sequence[Artifact]) -> Image:
         """One picture by which a person can judge the samples."""
+
+    def set_measure(self) -> SetMeasure | None:
+        """What scores sets of samples themselves, beside features; by default nothing does."""
+        return None
 
     def folder(self, root: Path, shape: Sequence[int]) -> dict[str, Any]:
         """The config of a data set of the files below ``root``, as samples of ``shape``.

@@ -12,6 +12,7 @@ from torch import Tensor
 from modalities.shape.cloud import NormalisationKind, PointCloud, Scaling, check_channels
 from modalities.shape.files import MESH_SUFFIXES, POINT_SUFFIXES, read_geometry, sample_surface, write_cloud
 from modalities.shape.meshes import WRITTEN, Export, write_mesh
+from modalities.shape.metrics import ShapeMeasure
 from modalities.shape.normals import oriented
 from modalities.shape.preview import contact_sheet, turntable
 from modalities.shape.surface import Reconstruction
@@ -40,6 +41,7 @@ class ShapeModality(Modality[PointCloud]):
 
     name: ClassVar[str] = "shape"
     turns: ClassVar[bool] = True
+    features: ClassVar[str | None] = "point_encoder"
     suffixes: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys((*POINT_SUFFIXES, *WRITTEN, *MESH_SUFFIXES)))
 
     def __init__(
@@ -130,6 +132,9 @@ class ShapeModality(Modality[PointCloud]):
             return (float(text),)
         except ValueError as error:
             raise InputError(f"the part of a shape that is made anew is a number such as 0.5, not {text!r}") from error
+
+    def set_measure(self) -> ShapeMeasure:
+        return ShapeMeasure(self.normalisation)
 
     def preview(self, artifacts: Sequence[PointCloud]) -> Image.Image:
         return contact_sheet(artifacts)
