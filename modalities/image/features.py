@@ -10,6 +10,8 @@ from einops import rearrange, reduce
 from PIL import Image
 from torch import Tensor, nn
 
+from modalities.image.modality import ImageModality
+from multidiff.errors import InputError
 from multidiff.evaluation.encoder import LearnedFeatures, Task
 from multidiff.evaluation.reference import Reference
 from multidiff.modality import Modality
@@ -43,10 +45,21 @@ class SmallNetwork(nn.Module):
         return features, self.head(features)
 
 
+def require_images(reference: Reference) -> None:
+    """Refuse data of another modality.
+
+    Raises:
+        InputError: it is.
+    """
+    if not isinstance(reference.modality, ImageModality):
+        raise InputError(f"these features are of images, and the data are of the modality {reference.modality.name}")
+
+
 class Squares(Task):
     """The reference's images, as squares of at most `LARGEST` pixels."""
 
     def __init__(self, reference: Reference):
+        require_images(reference)
         self.reference = reference
         self.channels, height, width = reference.dataset.shape
         self.side = min(LARGEST, max(height, width))

@@ -76,6 +76,10 @@ def test_a_folder_is_data_too_and_clusters_do_without_classes(work):
 def test_mistakes_are_one_line(work):
     refused("evaluate", "run", "--data", "drums count=120", cwd=work, saying="samples of shape (256, 126)")
     refused("evaluate", "run", "--data", "digits", cwd=work, saying="digits")
+    wrong = ("evaluate", "run", "--data", DRUMS, "--holdout", 0.3)
+    refused(*wrong, "--features", "encoder", cwd=work, saying="of images, and the data are of the modality audio")
+    refused(*wrong, "--features", "dinov2", cwd=work, saying="of images, and the data are of the modality audio")
+    refused(*wrong, "--features", "vggish", cwd=work, saying="put https://github.com/harritaylor/torchvggish")
     files = ("evaluate", "--generated", "files", "--data", DRUMS)
     refused(
         *files, "--modality", "audio frontend=ear", cwd=work, saying="no frontend is called 'ear'; there are: patched"
