@@ -135,6 +135,12 @@ def _swept(source: Drawn) -> dict[str, dict[float, Source]]:
 
 
 def _show(evaluation: Evaluation) -> None:
+    features, counts, reference = (evaluation.protocol[part] for part in ("features", "counts", "reference"))
+    print(f"features: {features['name']} {features['sha256'][:12]} ({features['preprocessing']})")
+    print(
+        f"{counts['generated']} samples beside {counts['reference']} real ones, {counts['held_out']} more held out, "
+        f"of {reference['data']} {reference['content'][:12]}"
+    )
     count = next(iter(evaluation.scores.values())).count
     table = Table("score", "all samples", f"first {count}", f"{count} real, held out", box=None)
     for name, score in evaluation.scores.items():
