@@ -1,18 +1,16 @@
 """What shapes are compared by: a small network on points in no order, trained on the reference data alone."""
 
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from modalities.shape.cloud import PointCloud
+from modalities.shape.modality import ShapeModality
 from modalities.shape.transformer import PointFeatures
 from multidiff.errors import InputError
-from multidiff.evaluation.encoder import Recipe, Task, trained
-from multidiff.evaluation.features import Extractor, Features, Seen
+from multidiff.evaluation.encoder import LearnedFeatures, Task
 from multidiff.evaluation.reference import Reference
 
 POINTS = 512
@@ -48,26 +46,38 @@ class PointNetwork(nn.Module):
 
 
 class Clouds(Task):
-    """The reference's clouds, without normals or colours."""
+    """The reference's clouds, without normals or colours.
+
+    Raises:
+        InputError: the reference is of another modality.
+    """
+
+    preprocessing = "points alone, without normals and colours, in the scale of the samples"
 
     def __init__(self, reference: Reference):
+        if not isinstance(reference.modality, ShapeModality):
+            raise InputError(
+                f"these features are of shapes, and the data are of the modality {reference.modality.name}"
+            )
         self.reference = reference
 
     def network(self) -> nn.Module:
         return PointNetwork(len(self.class_names))
 
+    def inputs(self, artifacts: Sequence[PointCloud]) -> Tensor:
+        return stacked([cloud.points for cloud in artifacts])
+
     def clouds(self, indices: Sequence[int], random: np.random.Generator | None) -> Tensor:
         """Points ``(B, 3, N)``; if ``random`` is given, `POINTS` of them, in other proportions and blurred a little."""
         points = [self.reference.artifact(i).points for i in indices]
-        if random is not None:
-            points = [disturbed(cloud, random) for cloud in points]
-        return stacked(points)
+        return stacked(points if random is None else [disturbed(cloud, random) for cloud in points])
 
 
 class Classes(Clouds):
     """To tell the classes of the data apart."""
 
     name = "telling the classes apart"
+    of_the_data = True
 
     def __init__(self, reference: Reference):
         super().__init__(reference)
@@ -82,6 +92,7 @@ class Rotations(Clouds):
     """To tell by how many quarters a shape was tipped over, about the axis z, which takes knowing what is its top."""
 
     name = "telling by which of four angles a shape was tipped over"
+    of_the_data = False
     class_names = TURNS
 
     def examples(self, indices: Sequence[int], random: np.random.Generator | None) -> tuple[Tensor, Tensor]:
@@ -92,41 +103,13 @@ class Rotations(Clouds):
         return matrices @ x, turns
 
 
-class PointEncoder(Features):
-    """A small classifier that learned from the training part of the reference; without classes, from rotations.
+class PointEncoder(LearnedFeatures):
+    """A small classifier that learned from the training part of the reference; without classes, from rotations."""
 
-    Args:
-        steps: of its training, 64 clouds each.
-        cache: folder for the trained encoder; by default that of the user.
-    """
+    name = "point_encoder"
 
-    def __init__(self, steps: int, cache: str | Path | None = None):
-        if steps < 1:
-            raise InputError(f"an encoder trains for at least 1 step, got steps={steps}")
-        self.recipe = Recipe(steps)
-        self.cache = None if cache is None else Path(cache).expanduser()
-
-    def extractor(self, reference: Reference, device: torch.device) -> Extractor:
-        classified = len(reference.dataset.label_names) > 1
-        task = Classes(reference) if classified else Rotations(reference)
-        result = trained(
-            task, reference.training, reference.held_out, reference.dataset.content, self.recipe, self.cache
-        )
-        network = result.network.to(device)
-        return Extractor(
-            "point_encoder",
-            result.sha256,
-            "points alone, without normals and colours, in the scale of the samples",
-            partial(_look, network, device, classified),
-            task.class_names if classified else (),
-            {"learned": task.name, "accuracy on held-out data": result.accuracy},
-        )
-
-
-@torch.no_grad()
-def _look(network: nn.Module, device: torch.device, classified: bool, clouds: Sequence[PointCloud]) -> Seen:
-    features, logits = network(stacked([cloud.points for cloud in clouds]).to(device))
-    return Seen(features.cpu(), logits.argmax(dim=1).cpu() if classified else None)
+    def task(self, reference: Reference) -> Task:
+        return Classes(reference) if len(reference.dataset.label_names) > 1 else Rotations(reference)
 
 
 def stacked(points: Sequence[np.ndarray]) -> Tensor:

@@ -38,7 +38,7 @@ class Request:
     model: str | None
     generated: Path | None
     data: str
-    modality: str
+    modality: str | None
     features: str | None
     samples: int
     changes: Changes
@@ -72,9 +72,10 @@ def run(request: Request) -> None:
 def evaluate(request: Request, processes: Processes) -> None:
     """Evaluate as one of ``processes``; process 0 writes and prints."""
     subject = subject_of(request.model, request.generated, request.modality, device_of(processes))
+    dataset = data_of(request.data, subject)  # before the modality is asked for, which may learn from it
     reference = Reference(
         subject.modality,
-        data_of(request.data, subject),
+        dataset,
         subject.holdout if request.holdout is None else request.holdout,
         subject.split_seed if request.split_seed is None else request.split_seed,
     )
