@@ -155,9 +155,9 @@ class ShapeModality(Modality[PointCloud]):
         return PointCloud(size.apply(chosen.points), chosen.normals, chosen.colours)
 
     def folder(self, root: Path, shape: Sequence[int]) -> dict[str, Any]:
-        """Meshes, or clouds of as many points, all of which count."""
+        """Meshes, y up."""
         points = min(shape[-1], COMPARED_POINTS)
-        return {"_target_": "modalities.shape.data.MeshFolder", "root": str(root), "points": points, "stored": points}
+        return {"_target_": "modalities.shape.data.MeshFolder", "root": str(root), "points": points}
 
     def set_measure(self) -> ShapeMeasure:
         return ShapeMeasure(self.normalisation)

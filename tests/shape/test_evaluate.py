@@ -120,7 +120,8 @@ def test_real_shapes_score_as_real_shapes(record):
             assert abs(scores[f"1nna_{kind}"]["value"] - 0.5) < 4 * error
             assert scores[f"mmd_{kind}"]["value"] < 2 * scores[f"mmd_{kind}"]["floor"]
     assert found["classifier"]["accuracy"] > 0.9
-    assert sets["scores"]["occupancy_divergence"]["value"] < 0.6
+    divergence = sets["scores"]["occupancy_divergence"]
+    assert divergence["value"] < 1.2 * divergence["floor"]
     for words in ("1nna_chamfer", "bounding_box", "512 points", "mean", *LABELS, "accuracy on held-out data"):
         assert words in printed
     assert found["protocol"]["sets"]["normalisation"] == "bounding_box"
@@ -148,7 +149,7 @@ def test_meshes_of_others_are_compared_with_a_folder_of_meshes(work):
             path = work / folder / f"{seed}.{'glb' if folder == 'true' else 'stl'}"
             path.parent.mkdir(exist_ok=True)
             mesh.export(path)
-    data = f"mesh_folder root={work / 'true'} points=64 stored=64"
+    data = f"mesh_folder root={work / 'true'} points=64 stored=2048"
     text, _ = evaluated(work, "--generated", work / "others", "--modality", "shape channels=6", "--data", data)
     found = json.loads(text)
     assert found["classifier"] is None
