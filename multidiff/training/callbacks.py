@@ -1,7 +1,7 @@
 """What a callback may know of its run; previews and speed."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Run:
     """
 
     pipeline: Pipeline
-    conditions: list[str | None]
+    conditions: Sequence[str | None]
     dataset: Dataset
     holdout: float
     seed: int
