@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from multidiff.files import atomic_path
 from multidiff.pipeline import Pipeline
 from multidiff.training.dataset import Dataset
+from multidiff.training.loggers import log_picture
 
 
 def step_done(trainer: L.Trainer, batch_idx: int) -> bool:
@@ -82,9 +81,7 @@ class Previews(RunCallback):
             with atomic_path(self.folder / f"step_{trainer.global_step:08d}.png") as path:
                 picture.save(path)
             for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    pixels = np.asarray(picture.convert("RGB"))
-                    logger.experiment.add_image("previews", pixels, trainer.global_step, dataformats="HWC")
+                log_picture(logger, "previews", picture, trainer.global_step)
 
 
 class Throughput(L.Callback):
