@@ -13,6 +13,7 @@ from multidiff.evaluation import table
 from multidiff.evaluation.evaluation import CLOSEST, Evaluation, Evaluator
 from multidiff.evaluation.plots import histogram, lines
 from multidiff.evaluation.scores import Reading
+from multidiff.evaluation.sets import SetScores
 from multidiff.evaluation.sources import BLOCK, Source
 from multidiff.evaluation.table import title
 
@@ -52,6 +53,7 @@ def page(
         f"<h1>{html.escape(heading)}</h1>",
         _summary(evaluation.protocol),
         _scores(evaluation),
+        *([_sets(evaluation.sets)] if evaluation.sets else []),
         _previews(evaluator, source),
         *(_sweep(setting, sweep) for setting, sweep in sweeps.items()),
         _memorisation(evaluation, evaluator, source),
@@ -82,6 +84,27 @@ def _scores(evaluation: Evaluation) -> str:
         "before it, which has as many samples. ↓ lower is better, ↑ higher is better. ± is a standard error."
     )
     return f"<h2>Scores</h2>{_table(table.header(evaluation), table.rows(evaluation))}<p class=note>{note}</p>"
+
+
+def _sets(sets: SetScores) -> str:
+    names = list(sets.together)
+    columns = {f"all {sets.count}": sets.together}
+    if sets.classes:
+        columns["mean of classes"] = {name: sets.mean(name) for name in names}
+    columns |= {f"{label} ({sets.counts[label]})": scores for label, scores in sets.classes.items()}
+    rows = [
+        [
+            f"{table.words(name)} ({sets.together[name].best} is best)",
+            *(f"{scores[name].value:.3g} ({scores[name].floor:.3g})" for scores in columns.values()),
+        ]
+        for name in names
+    ]
+    note = "; ".join(f"{name}: {fact}" for name, fact in sets.protocol.items())
+    return (
+        f"<h2>Sets of samples</h2>{_table(['', *columns], rows)}"
+        f"<p class=note>Against as many held-out real samples; in brackets what real training samples score. "
+        f"{html.escape(note)}</p>"
+    )
 
 
 def _previews(evaluator: Evaluator, source: Source) -> str:

@@ -168,7 +168,10 @@ def test_a_folder_is_data_too(run_dir, tmp_path, pictures):
         (["--data", "idx"], "data idx needs root"),
         (["--data", "idx colour=red"], "'colour=red' is not KEY=VALUE with a key of: root, split, subset"),
         (["--data", "digits", "--generated", "."], "either a MODEL to draw samples from, or --generated"),
-        (["--data", "digits", "--features", "eyes"], "no features is called 'eyes'; there are: clip, dinov2, encoder"),
+        (
+            ["--data", "digits", "--features", "eyes"],
+            "no features is called 'eyes'; there are: audio_encoder, clap, clip",
+        ),
         (["--data", "digits", "--features", "inception"], "put https://github.com/toshas"),
         (["--data", "digits", "--samples", 5], "at least 20 samples, got 5"),
         (["--data", "digits", "--samples", 0], "at least 20 samples, got 0"),
@@ -204,7 +207,7 @@ def test_mistakes_with_files_are_one_line(tmp_path, pictures):
     refused(*generated, "--sweep", cwd=tmp_path, saying="it needs a MODEL")
     alone = ("evaluate", "--generated", pictures / "0.png", *gray, "--data", "digits")
     refused(*alone, cwd=tmp_path, saying="there is no folder")
-    for text, saying in (("no record", "is not a record that"), ('{"files": []}', "names no samples")):
+    for text, saying in (("no record", "is not a record that"), ('{"files": [], "modality": {}}', "names no samples")):
         (tmp_path / "recorded").mkdir(exist_ok=True)
         (tmp_path / "recorded" / "samples.json").write_text(text)
         recorded = ("evaluate", "--generated", tmp_path / "recorded", *gray, "--data", "digits")
