@@ -21,9 +21,9 @@ from multidiff.evaluation.features import Extractor, Features
 from multidiff.evaluation.processes import Processes
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.report import Sweep, page
-from multidiff.evaluation.scores import LOWER_IS_BETTER
 from multidiff.evaluation.sets import SetScore, SetScores
 from multidiff.evaluation.sources import Drawn, Source
+from multidiff.evaluation.table import header, rows
 from multidiff.files import atomic_path
 from multidiff.request import Changes
 
@@ -60,6 +60,9 @@ def run(request: Request) -> None:
         wrong = "--processes" if request.processes < 1 else "--batch-size"
         raise InputError(f"{wrong} must be at least 1, got {min(request.processes, request.batch_size)}")
     require_enough(request.samples)
+    for path in (request.json, request.report):
+        if path is not None and path.is_dir():
+            raise InputError(f"{path} is a folder: name a file to write to")
     if request.sweep and request.model is None:
         raise InputError("--sweep draws samples at several settings, so it needs a MODEL")
     with launched() as processes:
@@ -142,22 +145,14 @@ def _show(evaluation: Evaluation) -> None:
         f"{counts['generated']} samples beside {counts['reference']} real ones, {counts['held_out']} more held out, "
         f"of {reference['data']} {reference['content'][:12]}"
     )
-    count = next(iter(evaluation.scores.values())).count
-    table = Table("score", "all samples", f"first {count}", f"{count} real, held out", box=None)
-    for name, score in evaluation.scores.items():
-        if not name.endswith("_error"):
-            better = "lower" if name in LOWER_IS_BETTER else "higher"
-            table.add_row(
-                f"{name} ({better})", f"{score.value:.4g}", f"{score.at_floor_count:.4g}", f"{score.floor:.4g}"
-            )
-    reading = evaluation.reading
-    if reading:
-        table.add_row("read as asked (higher)", f"{reading.accuracy:.4g}", "", f"{reading.floor:.4g}")
+    table = Table(*header(evaluation), box=None)
+    for row in rows(evaluation):
+        table.add_row(*row)
     Console().print(table)
     if evaluation.sets:
         _show_sets(evaluation.sets)
-    memory = evaluation.memorisation
-    print(f"nearer to the training data than held-out samples: {memory.nearer:.1%} (50 % if alike)")
+    nearer = evaluation.memorisation.nearer
+    print(f"nearer to the training data than held-out samples: {nearer:.1%} (50 % if alike)")
 
 
 def _show_sets(sets: SetScores) -> None:

@@ -16,6 +16,7 @@ from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.sources import Drawn, Files, Source
 from multidiff.files import sha256
 from multidiff.modality import Modality
+from multidiff.pipeline import Pipeline
 from multidiff.request import Changes
 from multidiff.training.dataset import Dataset
 from multidiff.training.folder import find_entries
@@ -71,7 +72,8 @@ class ModelSubject(Subject):
     ) -> tuple[Source, dict[str, Any]]:
         pipeline = self.pipeline
         conditioner = pipeline.model.conditioner
-        asked = _asked_of(pipeline, reference.conditions(samples, conditioner.reads, conditioner.vocabulary))
+        asked = reference.conditions(samples, conditioner.reads, conditioner.vocabulary)
+        _require_known(pipeline, asked)
         sampling = pipeline.sampling.requested(asked, **changes)
         pipeline.prepared(sampling)
         facts = {
@@ -88,9 +90,12 @@ class FilesSubject(Subject):
     """A folder of samples, of which ``samples.json`` tells what they are, or sub-folders their classes."""
 
     def __init__(self, folder: Path, modality: str | None):
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {folder}: --generated takes one with samples in it")
         self.name, record = str(folder), _record(folder)
         self.foreign = record is None
-        self.config = record["modality"] if modality is None and record else described("modality", modality or "image")
+        told = record["modality"] if record and modality is None else None
+        self.config = told or described("modality", modality or "image")
         self.modality = instantiate(self.config)
         if record is None:
             entries = find_entries(folder, self.modality.suffixes, self.modality.name)
@@ -136,7 +141,7 @@ def data_of(text: str, subject: Subject) -> Dataset:
     words = text.split()
     if words and words[0] in group_options("data"):
         config = described("data", text)
-    elif Path(text).expanduser().is_dir():
+    elif words and Path(text).expanduser().is_dir():
         config = subject.modality.folder(Path(text).expanduser(), subject.shape)
     else:
         options = ", ".join(group_options("data"))
@@ -151,12 +156,10 @@ def data_of(text: str, subject: Subject) -> Dataset:
     return dataset
 
 
-def _asked_of(pipeline: Any, asked: Sequence[str | None]) -> Sequence[str | None]:
-    """The conditions, once the model has been found to know each of them."""
+def _require_known(pipeline: Pipeline, asked: Sequence[str | None]) -> None:
     known = sorted({name for name in asked if name is not None})
     if known:
         pipeline.model.condition(known)
-    return asked
 
 
 def _record(folder: Path) -> dict[str, Any] | None:
@@ -166,9 +169,10 @@ def _record(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(path.read_text())
-        return {
-            "files": [{key: file[key] for key in ("file", "condition")} for file in record["files"]],
-            "modality": dict(record["modality"]),
-        }
-    except (ValueError, KeyError, TypeError) as error:
+        files = [{key: file[key] for key in ("file", "condition")} for file in record["files"]]
+        config = record.get("modality")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a record that `multidiff sample` wrote; remove it or mend it") from error
+    if not files:
+        raise InputError(f"{path} names no samples; remove it or mend it")
+    return {"files": files, "modality": config}

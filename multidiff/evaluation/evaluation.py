@@ -109,9 +109,16 @@ class Evaluator:
         self.comparison = None if training is None else Comparison(training, extractor.gaussian_width)
 
     def look(self, source: Source, advance: Advance) -> Seen | None:
-        """What the extractor sees in ``source``, on process 0."""
+        """What the extractor sees in ``source``, on process 0.
+
+        Raises:
+            InputError: it is not finite.
+        """
         with self.processes.working():
-            return seen(self.extractor, source, self.processes, batch_size=self.batch_size, advance=advance)
+            found = seen(self.extractor, source, self.processes, batch_size=self.batch_size, advance=advance)
+        if found is not None and not bool(found.features.isfinite().all()):
+            raise InputError(f"features by {self.extractor.name} are not finite: its weights or a file are damaged")
+        return found
 
     def distances(self, source: Source, advance: Advance = lambda count: None) -> dict[str, float] | None:
         """The quick scores of ``source``, on process 0."""
@@ -135,8 +142,6 @@ class Evaluator:
         forms = None if remembering is None else remembering.gathered(self.processes)
         if generated is None or self.comparison is None or self._held_out_seen is None:
             return None
-        if not bool(generated.features.isfinite().all()):
-            raise InputError("the features of some samples are not finite: a network or a file is damaged")
         held_out = self._held_out_seen
         sets = None if measure is None or forms is None else set_scores(measure, forms, source.asked, self.reference)
         protocol = self._protocol(source, facts) | ({"sets": sets.protocol} if sets else {})

@@ -38,6 +38,8 @@ class Reference:
     seed: int
 
     def __post_init__(self) -> None:
+        if len(self.dataset) < 2 * FEWEST:
+            raise InputError(f"real data of at least {2 * FEWEST} samples is needed, and there are {len(self.dataset)}")
         if min(len(self.training), len(self.held_out)) < FEWEST:
             raise InputError(
                 f"at least {FEWEST} samples to compare with and {FEWEST} held out are needed, and the data holds "

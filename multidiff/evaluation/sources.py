@@ -72,6 +72,8 @@ class Drawn(Source):
         conditions = [self.asked[i % len(self)] for i in range(rows.start, rows.start + BLOCK)]
         seeds = seeds_of(self.seed, rows.start, rows.start + BLOCK)
         x0 = self.pipeline.sample_tensor(seeds, conditions, self.sampling)
+        if not bool(x0.isfinite().all()):
+            raise InputError(f"samples {rows.start} to {rows.stop - 1} of the model are not finite: it is damaged")
         return [self.pipeline.modality.to_artifact(x) for x in x0[: len(rows)].cpu()]
 
 
