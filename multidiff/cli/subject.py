@@ -94,7 +94,8 @@ class FilesSubject(Subject):
             raise InputError(f"there is no folder {folder}: --generated takes one with samples in it")
         self.name, record = str(folder), _record(folder)
         self.foreign = record is None
-        self.config = record["modality"] if modality is None and record else described("modality", modality or "image")
+        told = record["modality"] if record and modality is None else None
+        self.config = told or described("modality", modality or "image")
         self.modality = instantiate(self.config)
         if record is None:
             entries = find_entries(folder, self.modality.suffixes, self.modality.name)
@@ -168,12 +169,10 @@ def _record(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(path.read_text())
-        story = {
-            "files": [{key: file[key] for key in ("file", "condition")} for file in record["files"]],
-            "modality": dict(record["modality"]),
-        }
-    except (ValueError, KeyError, TypeError) as error:
+        files = [{key: file[key] for key in ("file", "condition")} for file in record["files"]]
+        config = record.get("modality")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a record that `multidiff sample` wrote; remove it or mend it") from error
-    if not story["files"]:
+    if not files:
         raise InputError(f"{path} names no samples; remove it or mend it")
-    return story
+    return {"files": files, "modality": config}
