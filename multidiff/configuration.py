@@ -84,7 +84,7 @@ def described(group: str, text: str) -> dict[str, Any]:
     choices = {key: option for key, _, option in pairs if key and (config_dir() / group / key).is_dir()}
     config = _composed(group, name, choices)
     for key, equals, value in pairs:
-        if not equals or key not in config or key == "_target_":
+        if not equals or key not in config.keys() or key == "_target_":  # noqa: SIM118  `in config` denies what is ???
             known = ", ".join(str(key) for key in config if key != "_target_")
             raise InputError(f"{group} {name}: {key + equals + value!r} is not KEY=VALUE with a key of: {known}")
         if key not in choices:

@@ -12,6 +12,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from multidiff.errors import InputError
+from multidiff.sets import SetMeasure
 
 Artifact = TypeVar("Artifact")
 """What a person wants: a PIL image, an audio clip, a mesh."""
@@ -124,6 +125,28 @@ class Modality(ABC, Generic[Artifact]):
     @abstractmethod
     def preview(self, artifacts: Sequence[Artifact]) -> Image:
         """One picture by which a person can judge the samples."""
+
+    def comparable(self, artifact: Artifact, shape: tuple[int, ...], *, foreign: bool) -> Artifact:
+        """An artifact from a file, as data of ``shape`` are, to be scored beside them.
+
+        Args:
+            artifact: as it was read.
+            shape: of the data.
+            foreign: whether something else than this package made it.
+
+        Raises:
+            InputError: it is of another shape; a resize would count in the scores.
+        """
+        own = tuple(self.to_tensor(artifact).shape)
+        if own != tuple(shape):
+            raise InputError(
+                f"has the shape {own} and the data {tuple(shape)}: make them alike; a resize of ours would count"
+            )
+        return artifact
+
+    def set_measure(self) -> SetMeasure | None:
+        """What scores sets of samples themselves, beside features; by default nothing does."""
+        return None
 
     def folder(self, root: Path, shape: Sequence[int]) -> dict[str, Any]:
         """The config of a data set of the files below ``root``, as samples of ``shape``.

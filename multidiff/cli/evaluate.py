@@ -2,6 +2,7 @@
 
 import multiprocessing
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -21,6 +22,7 @@ from multidiff.evaluation.processes import Processes
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.report import Sweep, page
 from multidiff.evaluation.scores import LOWER_IS_BETTER
+from multidiff.evaluation.sets import SetScore, SetScores
 from multidiff.evaluation.sources import Drawn, Source
 from multidiff.files import atomic_path
 from multidiff.request import Changes
@@ -36,7 +38,7 @@ class Request:
     model: str | None
     generated: Path | None
     data: str
-    modality: str
+    modality: str | None
     features: str | None
     samples: int
     changes: Changes
@@ -70,9 +72,10 @@ def run(request: Request) -> None:
 def evaluate(request: Request, processes: Processes) -> None:
     """Evaluate as one of ``processes``; process 0 writes and prints."""
     subject = subject_of(request.model, request.generated, request.modality, device_of(processes))
+    dataset = data_of(request.data, subject)  # before the modality is asked for, which may learn from it
     reference = Reference(
         subject.modality,
-        data_of(request.data, subject),
+        dataset,
         subject.holdout if request.holdout is None else request.holdout,
         subject.split_seed if request.split_seed is None else request.split_seed,
     )
@@ -151,8 +154,31 @@ def _show(evaluation: Evaluation) -> None:
     if reading:
         table.add_row("read as asked (higher)", f"{reading.accuracy:.4g}", "", f"{reading.floor:.4g}")
     Console().print(table)
+    if evaluation.sets:
+        _show_sets(evaluation.sets)
     memory = evaluation.memorisation
     print(f"nearer to the training data than held-out samples: {memory.nearer:.1%} (50 % if alike)")
+
+
+def _show_sets(sets: SetScores) -> None:
+    table = Table(f"against {sets.count} real, held out", f"{sets.count} samples", f"{sets.count} real", box=None)
+    for name, score in sets.together.items():
+        table.add_row(f"{name} ({score.best} is best)", f"{score.value:.4g}", f"{score.floor:.4g}")
+    print()
+    Console().print(table)
+    if sets.classes:
+        by_class = Table("class", "count", *(part for name in sets.by_class for part in (name, "real")), box=None)
+        for label, scores in sets.classes.items():
+            cells = (scores[name] for name in sets.by_class)
+            by_class.add_row(label, str(sets.counts[label]), *_both(cells))
+        by_class.add_row("mean", "", *_both(sets.mean(name) for name in sets.by_class))
+        print()
+        Console().print(by_class)
+    print(", ".join(f"{key} {value}" for key, value in sets.protocol.items()))
+
+
+def _both(scores: Iterable[SetScore]) -> list[str]:
+    return [f"{figure:.3g}" for score in scores for figure in (score.value, score.floor)]
 
 
 def _with_children(request: Request) -> None:

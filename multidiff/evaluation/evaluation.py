@@ -16,6 +16,7 @@ from multidiff.evaluation.memorisation import Memorisation
 from multidiff.evaluation.processes import Processes
 from multidiff.evaluation.reference import FEWEST, Reference
 from multidiff.evaluation.scores import Comparison, Reading, Score, reading
+from multidiff.evaluation.sets import Remembering, SetScores, set_scores
 from multidiff.evaluation.sources import BLOCK, Real, Source
 
 FORMAT = 1
@@ -34,12 +35,14 @@ class Evaluation:
         reading: by a classifier, if there is one.
         memorisation: distances to the training data.
         protocol: all that the scores depend on.
+        sets: scores of the samples themselves, if the modality has such.
     """
 
     scores: dict[str, Score]
     reading: Reading | None
     memorisation: Memorisation
     protocol: dict[str, Any]
+    sets: SetScores | None = None
 
     def to_json(self, sweeps: Mapping[str, Any] | None = None) -> str:
         """Everything, with further scores by the setting they were taken at, and nothing that changes with the run."""
@@ -58,6 +61,7 @@ class Evaluation:
                     for sample, real in memory.closest(CLOSEST)
                 ],
             },
+            **({"sets": self.sets.record()} if self.sets else {}),
             **({"sweeps": sweeps} if sweeps else {}),
             "protocol": self.protocol,
         }
@@ -125,17 +129,23 @@ class Evaluator:
             InputError: there are too few samples for error bars.
         """
         require_enough(len(source))
-        generated = self.look(source, advance)
+        measure = self.reference.modality.set_measure()
+        remembering = None if measure is None else Remembering(source, measure)
+        generated = self.look(remembering or source, advance)
+        forms = None if remembering is None else remembering.gathered(self.processes)
         if generated is None or self.comparison is None or self._held_out_seen is None:
             return None
         if not bool(generated.features.isfinite().all()):
             raise InputError("the features of some samples are not finite: a network or a file is damaged")
         held_out = self._held_out_seen
+        sets = None if measure is None or forms is None else set_scores(measure, forms, source.asked, self.reference)
+        protocol = self._protocol(source, facts) | ({"sets": sets.protocol} if sets else {})
         return Evaluation(
             self.comparison.with_floor(generated, held_out),
             reading(self.extractor.class_names, generated, list(source.asked), held_out, list(self.held_out.asked)),
             self.comparison.memorisation(generated, held_out),
-            self._protocol(source, facts),
+            protocol,
+            sets,
         )
 
     def _protocol(self, source: Source, facts: dict[str, Any]) -> dict[str, Any]:

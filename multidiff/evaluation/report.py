@@ -12,6 +12,7 @@ from PIL import Image
 from multidiff.evaluation.evaluation import CLOSEST, Evaluation, Evaluator
 from multidiff.evaluation.plots import histogram, lines
 from multidiff.evaluation.scores import LOWER_IS_BETTER, Reading, Score
+from multidiff.evaluation.sets import SetScores
 from multidiff.evaluation.sources import BLOCK, Source
 
 SHOWN = 64
@@ -42,6 +43,7 @@ def page(title: str, evaluation: Evaluation, evaluator: Evaluator, source: Sourc
     sections = [
         f"<h1>{html.escape(title)}</h1>",
         _scores(evaluation.scores),
+        *([_sets(evaluation.sets)] if evaluation.sets else []),
         _previews(evaluator, source),
         *(_sweep(setting, sweep) for setting, sweep in sweeps.items()),
         _memorisation(evaluation, evaluator, source),
@@ -68,6 +70,27 @@ def _scores(scores: Mapping[str, Score]) -> str:
     header = ["", "all samples", f"first {count} samples", f"{count} real, held out"]
     note = "The last column is what real data scores: nothing should be expected to pass it. Compare it with the third."
     return f"<h2>Scores</h2>{_table(header, rows)}<p class=note>{note} ↓ lower is better, ↑ higher is better.</p>"
+
+
+def _sets(sets: SetScores) -> str:
+    names = list(sets.together)
+    columns = {f"all {sets.count}": sets.together}
+    if sets.classes:
+        columns["mean of classes"] = {name: sets.mean(name) for name in names}
+    columns |= {f"{label} ({sets.counts[label]})": scores for label, scores in sets.classes.items()}
+    rows = [
+        [
+            f"{name.replace('_', ' ')} ({sets.together[name].best} is best)",
+            *(f"{scores[name].value:.3g} ({scores[name].floor:.3g})" for scores in columns.values()),
+        ]
+        for name in names
+    ]
+    note = "; ".join(f"{name}: {fact}" for name, fact in sets.protocol.items())
+    return (
+        f"<h2>Sets of samples</h2>{_table(['', *columns], rows)}"
+        f"<p class=note>Against as many held-out real samples; in brackets what real training samples score. "
+        f"{html.escape(note)}</p>"
+    )
 
 
 def _with_error(name: str, scores: Mapping[str, Score], field: str) -> str:
