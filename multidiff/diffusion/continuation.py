@@ -57,8 +57,8 @@ class Continue:
     ) -> Tensor:
         window = noise.size[-1]
         if self.overlap + 2 * self.edge >= window:
-            known = f"{self.overlap} and edges of {self.edge}"
-            raise ValueError(f"the known part of a window is shorter than it, got {known} of {window}")
+            got = f"{self.overlap} and edges of {self.edge} of {window}"
+            raise ValueError(f"the known part of a window is shorter than it, got {got}")
         whole = self.x0.reshape(-1, *self.x0.shape[-len(noise.size) :])
         place = torch.arange(window, device=whole.device)
         while missing := self.length - whole.shape[-1]:
