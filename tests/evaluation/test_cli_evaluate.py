@@ -165,7 +165,10 @@ def test_a_folder_is_data_too(run_dir, tmp_path, pictures):
         (["--data", "idx"], "data idx needs root"),
         (["--data", "idx colour=red"], "'colour=red' is not KEY=VALUE with a key of: root, split, subset"),
         (["--data", "digits", "--generated", "."], "either a MODEL to draw samples from, or --generated"),
-        (["--data", "digits", "--features", "eyes"], "no features is called 'eyes'; there are: audio_encoder, clap, clip"),
+        (
+            ["--data", "digits", "--features", "eyes"],
+            "no features is called 'eyes'; there are: audio_encoder, clap, clip",
+        ),
         (["--data", "digits", "--features", "inception"], "put https://github.com/toshas"),
         (["--data", "digits", "--samples", 5], "at least 20 samples, got 5"),
         (["--data", "digits", "--samples", 0], "at least 20 samples, got 0"),
