@@ -107,7 +107,7 @@ def train(config: DictConfig) -> Result:
     trainer = _trainer(
         settings["trainer"],
         callbacks=callbacks,
-        logger=instantiate_all(config.logger),
+        logger=instantiate_all(config.get("logger")),
         default_root_dir=run_dir,
         enable_checkpointing=False,
         enable_model_summary=False,

@@ -58,7 +58,7 @@ class Table(Encoded):
         cache = default_cache() if cache is None else Path(cache).expanduser()
         self.root, self.column = root, column
         folder = folder_at(str(root), cache / "tables", round(cache_limit * GB))
-        with _offline():
+        with _quiet_and_offline():
             table = _opened(folder, split, cache / "tables" / "converted")
         if column not in table.column_names:
             raise InputError(
@@ -98,10 +98,7 @@ class Table(Encoded):
 
 def _opened(folder: Path, split: str, converted: Path) -> Any:
     """The table in ``folder``."""
-    try:
-        import datasets  # noqa: PLC0415  of an extra
-    except ImportError as error:
-        raise InputError(f"data of Hugging Face datasets needs that package: {INSTALL} ({error})") from error
+    import datasets  # noqa: PLC0415  of an extra
 
     if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
         with _reading(folder):
@@ -146,15 +143,20 @@ def _classes(table: Any, label: str, root: str | Path) -> tuple[np.ndarray, tupl
 
 
 @contextmanager
-def _offline() -> Iterator[None]:
-    """Nothing is looked for elsewhere, and no bar is drawn."""
-    import datasets  # noqa: PLC0415  of an extra
+def _quiet_and_offline() -> Iterator[None]:
+    """The package draws no bar, and looks for nothing on the hub."""
+    try:
+        import datasets  # noqa: PLC0415  of an extra
+    except ImportError as error:
+        raise InputError(f"data of Hugging Face datasets needs that package: {INSTALL} ({error})") from error
 
-    shown = datasets.is_progress_bar_enabled()
+    shown, offline = datasets.is_progress_bar_enabled(), datasets.config.HF_HUB_OFFLINE
     datasets.disable_progress_bars()
+    datasets.config.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
+        datasets.config.HF_HUB_OFFLINE = offline
         if shown:
             datasets.enable_progress_bars()
 
