@@ -1,4 +1,4 @@
-"""From oriented points to a watertight mesh: a spectral Poisson solve, marching cubes, and a clean-up that is checked."""
+"""From oriented points to a watertight mesh: a Poisson solve, marching cubes, and a clean-up that is checked."""
 
 from dataclasses import dataclass
 
@@ -129,8 +129,8 @@ def spacing(points: np.ndarray) -> float:
 def without_strays(cloud: PointCloud, smallest: float) -> tuple[PointCloud, int]:
     """``cloud`` less the points apart from the others, and the number of parts that those which are left lie in.
 
-    Points within `STRAY` spacings of each other are of one part; parts of fewer points than ``smallest`` of all are left
-    out, but for the largest.
+    Points within `STRAY` spacings of each other are of one part; parts of fewer points than ``smallest`` of all are
+    left out, but for the largest.
     """
     near = cKDTree(cloud.points).query_pairs(STRAY * spacing(cloud.points), output_type="ndarray")
     graph = coo_matrix((np.ones(len(near), bool), near.T), (len(cloud), len(cloud)))

@@ -110,7 +110,7 @@ def test_noisy_points_stay_in_one_part(label):
 
 def test_what_is_in_two_parts_stays_in_two():
     ball = points_of(SOLIDS["sphere"], 1024)
-    points = np.concatenate([ball.points, ball.points + [3, 0, 0]])
+    points = np.concatenate([ball.points, ball.points + np.array([3, 0, 0])])
     mesh = Reconstruction(64).mesh(PointCloud(points, np.concatenate([ball.normals] * 2)))
     assert mesh.body_count == 2
 
