@@ -34,6 +34,7 @@ class Modality(ABC, Generic[Artifact]):
         suffixes: of the files that ``read`` accepts, lower case; the first is what ``write`` defaults to.
         channels: C of the tensors ``(C, *size)``.
         edge: positions at either end of the last axis of a sample that are unlike those within, see `extension`.
+        period: positions after which what a place in a sample means comes again, see `extension`.
         turns: whether there is another side to see, which ``turntable`` shows.
         features: the option of the group ``features`` that evaluation takes by default.
     """
@@ -42,6 +43,7 @@ class Modality(ABC, Generic[Artifact]):
     suffixes: ClassVar[tuple[str, ...]]
     channels: int
     edge: int = 0
+    period: int = 1
     turns: ClassVar[bool] = False
     features: ClassVar[str | None] = None
 

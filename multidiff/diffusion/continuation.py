@@ -31,6 +31,8 @@ class Continue:
         repeats: as for `Inpaint`.
         edge: how many positions at either end of a window are unlike those within; those of ``x0`` at its end are not
             in it.
+        period: windows begin at multiples of this many positions, so that what depends on the position within a sample
+            modulo ``period`` goes on as it did; up to ``period - 1`` positions more are known then.
     """
 
     x0: Tensor
@@ -38,6 +40,7 @@ class Continue:
     overlap: int
     repeats: int = 5
     edge: int = 0
+    period: int = 1
 
     def __post_init__(self) -> None:
         if self.length <= self.x0.shape[-1]:
@@ -56,14 +59,17 @@ class Continue:
         on_step: OnStep | None = None,
     ) -> Tensor:
         window = noise.size[-1]
-        if self.overlap + 2 * self.edge >= window:
-            got = f"{self.overlap} and edges of {self.edge} of {window}"
+        known = self.overlap + self.period - 1
+        if known + 2 * self.edge >= window:
+            got = f"up to {known} and edges of {self.edge} of {window}"
             raise ValueError(f"the known part of a window is shorter than it, got {got}")
         whole = self.x0.reshape(-1, *self.x0.shape[-len(noise.size) :])
         place = torch.arange(window, device=whole.device)
         while missing := self.length - whole.shape[-1]:
-            known = whole[..., -self.overlap :]
-            start = 0 if known.shape[-1] == whole.shape[-1] else self.edge  # what begins the whole may begin a window
+            begin = whole.shape[-1] - self.overlap - self.edge
+            begin = max(0, begin - begin % self.period)
+            start = self.edge if begin else 0  # what begins the whole may begin a window
+            known = whole[..., begin + start :]
             stop = start + known.shape[-1]
             given = F.pad(known, (start, window - stop))
             draw = Inpaint(given, (place < start) | (place >= stop), self.repeats)
