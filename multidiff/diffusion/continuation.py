@@ -59,9 +59,9 @@ class Continue:
         on_step: OnStep | None = None,
     ) -> Tensor:
         window = noise.size[-1]
-        known = self.overlap + self.period - 1
-        if known + 2 * self.edge >= window:
-            got = f"up to {known} and edges of {self.edge} of {window}"
+        most = self.overlap + self.period - 1
+        if most + 2 * self.edge >= window:
+            got = f"up to {most} and edges of {self.edge} of {window}"
             raise ValueError(f"the known part of a window is shorter than it, got {got}")
         whole = self.x0.reshape(-1, *self.x0.shape[-len(noise.size) :])
         place = torch.arange(window, device=whole.device)
