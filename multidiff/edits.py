@@ -53,6 +53,7 @@ class Canvas:
             if x0.shape[:-1] != self.shape[:-1]:
                 asked, given = self.shape[:-1], tuple(x0.shape[:-1])
                 raise InputError(f"this model goes on from {asked}, and the one given is {given}")
-            return Continue(
-                x0.to(self.like.device, self.like.dtype), length, max(1, int(overlap * self.shape[-1])), repeats
-            )
+            edge, period = self.modality.edge, self.modality.period
+            known = max(1, int(overlap * (self.shape[-1] - 2 * edge - period + 1)))
+            start = x0.to(self.like.device, self.like.dtype)
+            return Continue(start, length, known, repeats, edge=edge, period=period)

@@ -33,6 +33,8 @@ class Modality(ABC, Generic[Artifact]):
         name: as in configs and entry points.
         suffixes: of the files that ``read`` accepts, lower case; the first is what ``write`` defaults to.
         channels: C of the tensors ``(C, *size)``.
+        edge: positions at either end of the last axis of a sample that are unlike those within, see `extension`.
+        period: positions after which what a place in a sample means comes again, see `extension`.
         turns: whether there is another side to see, which ``turntable`` shows.
         features: the option of the group ``features`` that evaluation takes by default.
     """
@@ -40,6 +42,8 @@ class Modality(ABC, Generic[Artifact]):
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
     channels: int
+    edge: int = 0
+    period: int = 1
     turns: ClassVar[bool] = False
     features: ClassVar[str | None] = None
 

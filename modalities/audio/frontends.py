@@ -19,10 +19,14 @@ class Frontend(ABC):
     Attributes:
         width: channels of the model for each channel of the sound.
         hop: samples from one frame to the next.
+        edge: frames at either end of a sound that see what lies beyond it.
+        period: frames after which the same sound looks the same again.
     """
 
     width: int
     hop: int
+    edge: int = 0
+    period: int = 1
 
     @abstractmethod
     def encode(self, waveform: Tensor) -> Tensor:
@@ -102,17 +106,23 @@ class STFT(Frontend):
     imaginary parts of the lowest and the highest frequency are 0 and take no channel: a frame is ``size`` numbers, real
     parts first. An arbitrary tensor need not be the spectrogram of any sound; its overlaps are then averaged.
 
+    Phases are measured either from the start of each window, so that the same click looks the same in every frame, or
+    by one clock that starts with the sound, so that a tone does: its phase turns by less than
+    ``pi step / size`` a frame in the bin nearest to it, rather than by anything at all.
+
     Args:
         size: samples of a Hann window, even.
         step: samples from one window to the next, which divides ``size`` at least twice.
         power: in (0, 1]; 1 does not compress.
         scale: brings the result to about unit scale.
+        clock: whether phases are measured by one clock.
     """
 
     size: int
     step: int
     power: float = 0.5
     scale: float = 1.0
+    clock: bool = False
 
     def __post_init__(self) -> None:
         if self.size % 2 or self.step < 1 or self.size % self.step or self.size < 2 * self.step:
@@ -128,15 +138,28 @@ class STFT(Frontend):
     def hop(self) -> int:  # type: ignore[override]
         return self.step
 
+    @property
+    def edge(self) -> int:  # type: ignore[override]
+        return self.size // 2 // self.step
+
+    @property
+    def period(self) -> int:  # type: ignore[override]
+        return self.size // self.step if self.clock else 1
+
     def encode(self, waveform: Tensor) -> Tensor:
         z = self._analysis(_to_multiple(waveform, self.step))
+        if self.clock:
+            z = z * self._turns(z.shape[-1]).conj()
         parts = torch.view_as_real(_scale_magnitude(z, self.power) * self.scale)
         return rearrange(_fold(parts), "c k l -> (c k) l")
 
     def decode(self, x: Tensor) -> Tensor:
         parts = _unfold(rearrange(x, "(c k) l -> c k l", k=self.size))
         z = torch.view_as_complex(parts.contiguous()) / self.scale
-        return self._synthesis(_scale_magnitude(z, 1 / self.power), self.samples(x.shape[-1]))
+        z = _scale_magnitude(z, 1 / self.power)
+        if self.clock:
+            z = z * self._turns(x.shape[-1])
+        return self._synthesis(z, self.samples(x.shape[-1]))
 
     def frames(self, samples: int) -> int:
         return -(-samples // self.step) + 1
@@ -147,6 +170,12 @@ class STFT(Frontend):
     def touching(self, start: int, stop: int) -> range:
         reach = self.size // 2
         return range(max(0, (start - reach) // self.step + 1), -(-(stop + reach) // self.step))
+
+    def _turns(self, frames: int) -> Tensor:
+        """What a cosine at the centre of each bin, of phase 0 at sample 0, has turned by where each window starts."""
+        bins, starts = torch.arange(self.size // 2 + 1), torch.arange(frames) * self.step - self.size // 2
+        cycles = bins[:, None] * starts % self.size / self.size
+        return torch.polar(torch.ones_like(cycles), 2 * torch.pi * cycles)
 
     @cached_property
     def _analysis(self) -> Spectrogram:

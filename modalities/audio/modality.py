@@ -42,6 +42,7 @@ class AudioModality(Modality[AudioClip]):
         self.frontend = frontend
         self.encoding = check_encoding(str(encoding))
         self.channels = self.sides * frontend.width
+        self.edge, self.period = frontend.edge, frontend.period
 
     def read(self, path: Path) -> AudioClip:
         return read_clip(path)

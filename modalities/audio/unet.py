@@ -19,6 +19,7 @@ class UNet(unet.UNet):
         blocks: residual blocks of each level on the way down, and again on the way up.
         attention: for each level, whether its blocks attend. The block in the middle always does.
         head_size: channels of an attention head, even.
+        gated: whether the input, times a gate, is added to the output: for frames with more channels than the network.
         dropout: probability that a value is dropped within a residual block.
 
     Raises:
@@ -36,6 +37,7 @@ class UNet(unet.UNet):
         blocks: Sequence[int],
         attention: Sequence[bool],
         head_size: int = 64,
+        gated: bool = False,
         dropout: float = 0.0,
     ):
         super().__init__(
@@ -50,5 +52,6 @@ class UNet(unet.UNet):
             head_size=head_size,
             rotary=True,
             filtered=True,
+            gated=gated,
             dropout=dropout,
         )

@@ -1,28 +1,26 @@
-"""From oriented points to a watertight mesh: a spectral Poisson solve, marching cubes, and a clean-up that is checked.
-
-Peng et al. (2021), "Shape As Points", https://arxiv.org/abs/2106.03452, after Kazhdan et al. (2006), Poisson surface
-reconstruction, with the screening of Kazhdan and Hoppe (2013) as one local correction of the level.
-"""
+"""From oriented points to a watertight mesh: a Poisson solve, marching cubes, and a clean-up that is checked."""
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import torch
 import trimesh
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
-from torch import Tensor
 
 from modalities.shape.cloud import PointCloud
 from modalities.shape.normals import oriented
+from modalities.shape.poisson import Box, signed_field
 from multidiff.errors import InputError
-
-MARGIN = 1.3
-"""Side of the periodic box over the longest side of the points, so that no copy of the shape is a neighbour."""
 
 SMOOTHING = (0.7, 1.0, 1.5, 2.2)
 """Standard deviations of the smoothing, in spacings of the points; each is tried if the one before gives no mesh."""
+
+LEVELS = (0.0, 0.15, 0.3, 0.45, 0.6)
+"""How far the surface is let out, as a part of the way from its level to that of the outside; each is tried if the one
+before gives a mesh in more parts than the points have: a thin leg of noisy points breaks."""
 
 FINEST = 0.8
 """The least smoothing in voxels: marching cubes cannot follow less."""
@@ -44,7 +42,8 @@ class Reconstruction:
 
     Attributes:
         resolution: voxels along each side of the box.
-        smallest_part: parts of less volume than this fraction of the largest one's are removed.
+        smallest_part: parts of less volume than this fraction of the largest one's are removed, and points apart from
+            the others that are fewer than this fraction of all.
         faces: at most so many, by quadric decimation (the extra ``mesh``); None for as many as there are.
 
     Raises:
@@ -66,8 +65,9 @@ class Reconstruction:
     def mesh(self, cloud: PointCloud) -> trimesh.Trimesh:
         """A closed, outward mesh through the points of ``cloud``, with its colours at the vertices.
 
-        Normals that are missing are estimated; those that all point inwards are turned. The
-        smoothing is the least in `SMOOTHING` that gives a closed mesh.
+        Normals that are missing are estimated; those that all point inwards are turned. The smoothing is the least in
+        `SMOOTHING` that gives a closed mesh, and the level the least in `LEVELS` that gives it in no more parts than
+        the points have, or else the first: a mesh can come out in more parts, as its report then says.
 
         Raises:
             InputError: the points are too few or coincide, or no surface is found that follows them.
@@ -77,56 +77,43 @@ class Reconstruction:
             raise InputError(f"{len(cloud)} points describe no surface; give at least {FEWEST}")
         if not np.ptp(cloud.points, axis=0).max() > 0:
             raise InputError("no surface is found: all points coincide")
+        cloud, parts = without_strays(cloud, self.smallest_part)
         cloud = oriented(cloud)
         for smoothing in SMOOTHING:
-            mesh = self._attempt(cloud, smoothing)
-            if mesh is not None and follows(mesh, cloud.points):
+            mesh = self._attempt(cloud, smoothing, parts)
+            if mesh is not None:
                 return coloured(decimated(mesh, self.faces), cloud)
         raise InputError(
             f"no surface is found: at no smoothing do the normals of the {len(cloud)} points enclose a volume where "
             f"these are; {'they may be random or of mixed signs' if given else 'give normals, or more points'}"
         )
 
-    def _attempt(self, cloud: PointCloud, smoothing: float) -> trimesh.Trimesh | None:
+    def _attempt(self, cloud: PointCloud, smoothing: float, parts: int) -> trimesh.Trimesh | None:
+        """The first mesh of `LEVELS` in at most ``parts`` parts, or else the first that is closed, if any is."""
         box = Box.around(cloud.points, self.resolution)
         points = torch.from_numpy(box.inside(cloud.points))
         width = max(smoothing * spacing(cloud.points) / box.voxel, FINEST)
         normals = torch.from_numpy(np.array(cloud.normals))
         field = signed_field(points, normals, self.resolution, width).numpy()
-        field = field if field[0].mean() < 0 else -field  # the normals point inwards
+        outside = float(field[0].mean())
+        field = field if outside < 0 else -field  # the normals point inwards
+        found = None
+        for level in LEVELS:
+            mesh = self._surface(field + level * abs(outside), box)
+            if mesh is None or not follows(mesh, cloud.points):
+                break
+            if mesh.body_count <= parts:
+                return mesh
+            found = mesh if found is None else found
+        return found
+
+    def _surface(self, field: np.ndarray, box: Box) -> trimesh.Trimesh | None:
         field[[0, -1]] = field[:, [0, -1]] = field[:, :, [0, -1]] = min(-1e-3, float(field.min()))  # nothing stays open
         if not field.max() > 0:
             return None
         vertices, faces, *_ = marching_cubes(field, 0.0, allow_degenerate=False)
         mesh = without_small_parts(trimesh.Trimesh(box.outside(vertices), faces[:, ::-1]), self.smallest_part)
         return mesh if mesh is not None and mesh.is_watertight and mesh.is_winding_consistent else None
-
-
-@dataclass(frozen=True)
-class Box:
-    """The periodic cube of the solve.
-
-    Attributes:
-        corner: ``(3,)``.
-        voxel: side of a voxel.
-    """
-
-    corner: np.ndarray
-    voxel: float
-
-    @classmethod
-    def around(cls, points: np.ndarray, resolution: int) -> "Box":
-        low, high = points.min(axis=0), points.max(axis=0)
-        side = float((high - low).max()) * MARGIN
-        return cls((low + high) / 2 - side / 2, side / resolution)
-
-    def inside(self, points: np.ndarray) -> np.ndarray:
-        """In voxels from the corner."""
-        return ((points - self.corner) / self.voxel).astype(np.float32)
-
-    def outside(self, voxels: np.ndarray) -> np.ndarray:
-        """The inverse of `inside`."""
-        return voxels * self.voxel + self.corner
 
 
 def spacing(points: np.ndarray) -> float:
@@ -139,74 +126,18 @@ def spacing(points: np.ndarray) -> float:
     return 2 * float(distances[:, 1].mean())
 
 
-def signed_field(points: Tensor, normals: Tensor, resolution: int, width: float) -> Tensor:
-    """A function on the grid, positive inside, whose zero is the surface.
+def without_strays(cloud: PointCloud, smallest: float) -> tuple[PointCloud, int]:
+    """``cloud`` less the points apart from the others, and the number of parts that those which are left lie in.
 
-    The indicator ``chi`` solves ``laplacian(chi) = -div(V)``, V being the normals spread over the grid and smoothed.
-    On thin parts the smoothing lowers it. The level is therefore what it has on the points nearby.
-
-    Args:
-        points: ``(N, 3)`` in voxels.
-        normals: outward, ``(N, 3)``.
-        resolution: R, voxels a side.
-        width: standard deviation of the smoothing, in voxels.
-
-    Returns:
-        ``(R, R, R)``.
+    Points within `STRAY` spacings of each other are of one part; parts of fewer points than ``smallest`` of all are
+    left out, but for the largest.
     """
-    corners, weights = trilinear(points, resolution)
-    frequencies = wave_vector(resolution)
-    square = torch.stack(torch.broadcast_tensors(*(k**2 for k in frequencies))).sum(dim=0)
-    smoothing = torch.exp(-0.5 * width**2 * square)
-    divergence = sum(
-        1j * k * torch.fft.rfftn(splat(corners, weights * normals[:, axis, None], resolution))
-        for axis, k in enumerate(frequencies)
-    )
-    square[0, 0, 0] = 1  # the constant is free
-    chi = inverse(smoothing * divergence / square, resolution)
-    at_points = (chi.reshape(-1)[corners] * weights).sum(dim=1)
-    level = at_points.mean()
-
-    def spread(values: Tensor) -> Tensor:
-        grid = splat(corners, weights * values[:, None], resolution)
-        return inverse(smoothing * torch.fft.rfftn(grid), resolution).clamp(min=0)
-
-    offset = at_points.min()
-    density = spread(torch.ones_like(at_points))
-    faint = 1e-3 * density.max()
-    local = (spread(at_points - offset) + faint * (level - offset)) / (density + faint) + offset
-    return chi - local
-
-
-def trilinear(points: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
-    """The flat indices of the 8 voxels around each point and their weights, both ``(N, 8)``."""
-    base = points.floor()
-    part = points - base
-    cell = base.long()
-    corners, weights = [], []
-    for corner in product((0, 1), repeat=3):
-        x, y, z = ((cell + torch.tensor(corner)) % resolution).unbind(dim=1)
-        corners.append((x * resolution + y) * resolution + z)
-        weights.append(torch.where(torch.tensor(corner, dtype=torch.bool), part, 1 - part).prod(dim=1))
-    return torch.stack(corners, dim=1), torch.stack(weights, dim=1)
-
-
-def splat(corners: Tensor, values: Tensor, resolution: int) -> Tensor:
-    """Sums of ``values`` at ``corners``, both ``(N, 8)``, as a grid."""
-    grid = torch.zeros(resolution**3, dtype=values.dtype)
-    return grid.index_add(0, corners.reshape(-1), values.reshape(-1)).reshape(3 * [resolution])
-
-
-def wave_vector(resolution: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Angular frequencies a voxel along each axis, in the layout of ``rfftn``."""
-    full = 2 * torch.pi * torch.fft.fftfreq(resolution)
-    half = 2 * torch.pi * torch.fft.rfftfreq(resolution)
-    return full[:, None, None], full[None, :, None], half[None, None, :]
-
-
-def inverse(transform: Tensor, resolution: int) -> Tensor:
-    """A real grid from its transform."""
-    return torch.fft.irfftn(transform, s=3 * [resolution])
+    near = cKDTree(cloud.points).query_pairs(STRAY * spacing(cloud.points), output_type="ndarray")
+    graph = coo_matrix((np.ones(len(near), bool), near.T), (len(cloud), len(cloud)))
+    _, labels = connected_components(graph, directed=False)
+    sizes = np.bincount(labels)
+    kept = sizes >= min(smallest * len(cloud), sizes.max())
+    return cloud[kept[labels]], int(kept.sum())
 
 
 def without_small_parts(mesh: trimesh.Trimesh, smallest: float) -> trimesh.Trimesh | None:

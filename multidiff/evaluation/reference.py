@@ -48,7 +48,7 @@ class Reference:
 
     @cached_property
     def _parts(self) -> tuple[list[int], list[int]]:
-        return split(len(self.dataset), self.holdout, self.seed)
+        return split(len(self.dataset), self.holdout, self.seed, self.dataset.shards)
 
     @property
     def training(self) -> list[int]:

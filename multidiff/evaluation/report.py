@@ -94,7 +94,7 @@ def _sets(sets: SetScores) -> str:
     columns |= {f"{label} ({sets.counts[label]})": scores for label, scores in sets.classes.items()}
     rows = [
         [
-            f"{name.replace('_', ' ')} ({sets.together[name].best} is best)",
+            f"{table.words(name)} ({sets.together[name].best} is best)",
             *(f"{scores[name].value:.3g} ({scores[name].floor:.3g})" for scores in columns.values()),
         ]
         for name in names

@@ -42,6 +42,8 @@ class UNet(nn.Module):
         head_size: channels of an attention head. Small heads are slow: 8 takes six times as long as 64.
         rotary: whether attention knows of positions, and norms its queries and keys.
         filtered: whether a low-pass filter keeps resampling free of aliases, as waveforms need.
+        gated: whether the input, times a gate for each of its values, is added to the output. What goes from the one to
+            the other need not pass through the network then, which may be narrower than the samples have channels.
         dropout: probability that a value is dropped within a residual block.
 
     Raises:
@@ -62,6 +64,7 @@ class UNet(nn.Module):
         head_size: int = 64,
         rotary: bool = False,
         filtered: bool = False,
+        gated: bool = False,
         dropout: float = 0.0,
     ):
         super().__init__()
@@ -89,6 +92,7 @@ class UNet(nn.Module):
         above = [widths[0], *widths[:-1]]
         below = [*widths[1:], widths[-1]]
         self.token_dim = token_dim
+        self.gated = gated
         self.strides = tuple(strides)
         self.downsample = downsample_filtered if filtered else downsample
         self.upsample = upsample_filtered if filtered else upsample
@@ -104,7 +108,7 @@ class UNet(nn.Module):
             for before, (width, count, attend) in reversed(list(zip(below, levels, strict=True)))
         )
         self.norm = group_norm(widths[0])
-        self.head = zero(convolution(dims, widths[0], channels, 3))
+        self.head = zero(convolution(dims, widths[0], 2 * channels if gated else channels, 3))
 
     def forward(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None = None) -> Tensor:
         """Predict.
@@ -132,7 +136,11 @@ class UNet(nn.Module):
         h = self.middle(h, embedding, cond)
         for stride, level in zip((*self.strides[1:], 1)[::-1], self.decoder, strict=True):
             h = level(self.upsample(h, stride) if stride > 1 else h, skips, embedding, cond)
-        return crop(self.head(F.silu(self.norm(h))), x)
+        output = crop(self.head(F.silu(self.norm(h))), x)
+        if not self.gated:
+            return output
+        made, gate = output.chunk(2, dim=1)
+        return made + gate * x
 
 
 class Block(nn.Module):

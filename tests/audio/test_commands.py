@@ -119,7 +119,7 @@ class TestPipeline:
             assert clip.seconds == SECONDS
 
     def test_a_span_is_made_anew_and_the_rest_is_kept(self, pipeline):
-        clip, start, end, reach = noise(), 0.1, 0.15, 256
+        clip, start, end, reach = noise(), 0.1, 0.15, pipeline.modality.frontend.size
         (made,) = pipeline.inpaint(clip, start, end, steps=3, repeats=1)
         difference = np.abs(made.waveform - clip.waveform)[0]
         assert difference[: round(start * RATE) - reach].max() < 1e-4
@@ -128,7 +128,7 @@ class TestPipeline:
 
     @pytest.mark.parametrize("seconds", [0.05, 1.0])
     def test_a_clip_goes_on(self, pipeline, seconds):
-        clip, reach = noise(), 256
+        clip, reach = noise(), pipeline.modality.frontend.size
         (longer,) = pipeline.extend(clip, seconds, steps=2, repeats=1)
         assert 0 <= longer.seconds - SECONDS - seconds < 0.01
         kept = clip.waveform.shape[1] - reach

@@ -9,6 +9,8 @@ FRONTENDS = [
     PatchedWaveform(16),
     PatchedWaveform(7, gain=0.5),
     STFT(64, 16),
+    STFT(64, 16, clock=True),
+    STFT(62, 31, clock=True),
     STFT(64, 32, power=1.0),
     STFT(62, 31, power=0.3, scale=5.0),
 ]
@@ -71,6 +73,14 @@ def test_a_tone_lies_in_its_bin():
     energy = STFT(size, 16).encode(tone).square().mean(dim=-1)
     bins = size // 2 + 1
     assert (energy[:bins] + torch.nn.functional.pad(energy[bins:], (1, 1))).argmax() == k
+
+
+@pytest.mark.parametrize(("size", "step"), [(64, 16), (62, 31)])
+def test_by_one_clock_a_tone_stands_still(size, step):
+    k, phase = 5, 1.0
+    tone = torch.cos(2 * torch.pi * k * torch.arange(1024, dtype=torch.float64) / size + phase).float()
+    inner = STFT(size, step, clock=True).encode(tone[None])[:, 4:20]
+    torch.testing.assert_close(torch.atan2(inner[size // 2 + k], inner[k]), torch.full((16,), phase))
 
 
 @pytest.mark.parametrize("step", [0, 3, 64])

@@ -10,10 +10,10 @@ BATCH, CHANNELS, VECTOR, TOKEN = 3, 2, 5, 6
 SETTINGS = {"widths": [8, 16], "strides": [1, 4], "blocks": [1, 2], "attention": [False, True], "head_size": 8}
 
 
-def make_network() -> UNet:
+def make_network(gated: bool = False) -> UNet:
     """A small network whose zero layers are disturbed, so that every path shows in the output."""
     torch.manual_seed(0)
-    network = UNet(channels=CHANNELS, vector_dim=VECTOR, token_dim=TOKEN, **SETTINGS)
+    network = UNet(channels=CHANNELS, vector_dim=VECTOR, token_dim=TOKEN, gated=gated, **SETTINGS)
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.2)
     return network.eval()
@@ -31,10 +31,20 @@ def test_any_length_goes_in_and_comes_out(cond, length):
     assert make_network()(x, torch.zeros(BATCH), cond).shape == x.shape
 
 
-def test_every_parameter_has_a_gradient(cond):
-    network = make_network()
+@pytest.mark.parametrize("gated", [False, True])
+def test_every_parameter_has_a_gradient(cond, gated):
+    network = make_network(gated)
     network(torch.randn(BATCH, CHANNELS, 32), torch.zeros(BATCH), cond).square().sum().backward()
     assert not [name for name, value in network.named_parameters() if value.grad is None or not value.grad.any()]
+
+
+def test_a_gate_hands_on_more_channels_than_the_network_has():
+    channels = 2 * SETTINGS["widths"][0]
+    network = UNet(channels=channels, gated=True, **SETTINGS)
+    x = torch.randn(BATCH, channels, 30)
+    assert not network(x, torch.zeros(BATCH)).any()
+    nn.init.constant_(network.head.bias[channels:], 0.5)
+    assert torch.equal(network(x, torch.zeros(BATCH)), 0.5 * x)
 
 
 @pytest.mark.parametrize("changed", ["vector", "tokens", "mask"])

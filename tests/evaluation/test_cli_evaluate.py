@@ -207,7 +207,7 @@ def test_mistakes_with_files_are_one_line(tmp_path, pictures):
     refused(*generated, "--sweep", cwd=tmp_path, saying="it needs a MODEL")
     alone = ("evaluate", "--generated", pictures / "0.png", *gray, "--data", "digits")
     refused(*alone, cwd=tmp_path, saying="there is no folder")
-    for text, saying in (("no record", "is not a record that"), ('{"files": []}', "names no samples")):
+    for text, saying in (("no record", "is not a record that"), ('{"files": [], "modality": {}}', "names no samples")):
         (tmp_path / "recorded").mkdir(exist_ok=True)
         (tmp_path / "recorded" / "samples.json").write_text(text)
         recorded = ("evaluate", "--generated", tmp_path / "recorded", *gray, "--data", "digits")
