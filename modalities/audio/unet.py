@@ -20,6 +20,7 @@ class UNet(unet.UNet):
         attention: for each level, whether its blocks attend. The block in the middle always does.
         head_size: channels of an attention head, even.
         dropout: probability that a value is dropped within a residual block.
+        gradient_checkpointing: whether blocks are computed again in the backward pass rather than remembered.
 
     Raises:
         ValueError: the lists speak of different numbers of levels, or a level has no block or no stride.
@@ -37,6 +38,7 @@ class UNet(unet.UNet):
         attention: Sequence[bool],
         head_size: int = 64,
         dropout: float = 0.0,
+        gradient_checkpointing: bool = False,
     ):
         super().__init__(
             dims=1,
@@ -51,4 +53,5 @@ class UNet(unet.UNet):
             rotary=True,
             filtered=True,
             dropout=dropout,
+            gradient_checkpointing=gradient_checkpointing,
         )
