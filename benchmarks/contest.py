@@ -1,11 +1,16 @@
-"""What the quality benchmarks share: contenders that train for so many seconds on the same data, and their scores."""
+"""What the quality benchmarks share: contenders that train for the same seconds on the same data, and their scores.
+
+Seconds are those in which the processor worked for the main thread: on an idle machine the seconds of a clock, and on a
+busy one still the same work for everyone. Contenders take turns of a few seconds, so that whatever else goes on on the
+machine slows all of them alike.
+"""
 
 import json
 import platform
 import statistics
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +31,10 @@ from multidiff.sampling import Sampling
 from multidiff.training.ema import EMA
 
 CLIP = 1.0
-"""Norm that all gradients are clipped to."""
+"""Norm that the gradients of diffusion models are clipped to."""
+
+TURN = 5.0
+"""Seconds that a contender trains before it is the next one's turn."""
 
 
 class Contender(ABC):
@@ -41,8 +49,8 @@ class Contender(ABC):
     network: nn.Module
 
     @abstractmethod
-    def step(self, x0: Tensor) -> None:
-        """One training step on ``x0``, ``(B, C, H, W)`` in [-1, 1]."""
+    def step(self, x0: Tensor, progress: float) -> None:
+        """One training step on ``x0``, ``(B, C, H, W)`` in [-1, 1], when the part ``progress`` of its time is over."""
 
     @abstractmethod
     def sample(self, n: int, seed: int) -> Tensor:
@@ -60,17 +68,19 @@ class Ours(Contender):
         self.loss = instantiate(settings["loss"])
         self.optimizer = instantiate(settings["optimizer"], params=list(self.network.parameters()))
         self.warmup, self.lr, self.done = settings["warmup_steps"], settings["optimizer"]["lr"], 0
-        self.batch_size = settings["loader"]["batch_size"]
+        self.batch_size, self.precision = settings["loader"]["batch_size"], settings["trainer"]["precision"]
         self.generator = torch.Generator().manual_seed(seed)
         sampling = Sampling(settings["sampler"]).changed(steps=steps)
         self.pipeline = Pipeline(self.ema.model, modality, shape, sampling)  # type: ignore[arg-type]
 
-    def step(self, x0: Tensor) -> None:
+    def step(self, x0: Tensor, progress: float) -> None:
         self.done += 1
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * min(1, self.done / max(1, self.warmup))
         self.optimizer.zero_grad()
-        self.loss(self.network.denoiser, x0, None, self.generator).mean().backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16-mixed"):
+            loss = self.loss(self.network.denoiser, x0, None, self.generator).mean()
+        loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimizer.step()
         self.ema.update(self.network)
@@ -87,6 +97,35 @@ class Tensors(Source):
 
     def block(self, number: int) -> list[Any]:
         return [self.modality.to_artifact(self.x[row]) for row in self.rows(number)]
+
+
+@dataclass
+class Entrant:
+    """A contender, with the seconds that it may train for and those that it did."""
+
+    contender: Contender
+    seconds: float
+    seed: int = 0
+    spent: float = 0.0
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        self.random = np.random.default_rng(self.seed)
+
+    @property
+    def finished(self) -> bool:
+        return self.spent >= self.seconds
+
+    def train(self, images: Tensor) -> None:
+        """Its next turn."""
+        self.contender.network.train()
+        began = time.thread_time() - self.spent
+        stop = min(self.spent + TURN, self.seconds)
+        while self.spent < stop:
+            chosen = self.random.integers(len(images), size=self.contender.batch_size)
+            self.contender.step(images[chosen], self.spent / self.seconds)
+            self.steps += 1
+            self.spent = time.thread_time() - began
 
 
 @dataclass(frozen=True)
@@ -122,26 +161,12 @@ class Contest:
     def modality(self) -> ImageModality:
         return self.reference.modality  # type: ignore[return-value]
 
-    def run(self, name: str, contender: Contender, seconds: float, seed: int = 0) -> dict[str, Any]:
-        """Train for ``seconds``, sample, save a picture, score."""
-        steps, took = self._train(contender, seconds, seed)
-        x = torch.cat([contender.sample(64, seed * 1000 + i) for i in range(-(-self.samples // 64))])[: self.samples]
-        source = Tensors(self.modality, x.float().nan_to_num(0))
-        self.modality.preview(source.first(64)).save(self.out / f"{name.replace(' ', '_').replace(',', '')}.png")
-        evaluation = self.evaluator.evaluate(source, {"name": name})
-        assert evaluation is not None
-        figures = {
-            "parameters": sum(parameter.numel() for parameter in contender.network.parameters()),
-            "seconds": took,
-            "steps": steps,
-            "samples_per_second": steps * contender.batch_size / took,
-            "milliseconds_an_image": milliseconds(lambda: contender.sample(64, seed)) / 64,
-            "finite": bool(x.isfinite().all()),
-            **{score: result.value for score, result in evaluation.scores.items()},
-        }
-        shown = ("parameters", "samples_per_second", "milliseconds_an_image", "frechet_distance", "precision", "recall")
-        print(f"{name:44}" + "".join(f"{figure} {figures[figure]:.4g}  " for figure in shown))
-        return figures
+    def run(self, entrants: Mapping[str, Entrant]) -> dict[str, dict[str, Any]]:
+        """Train everyone in turns; then sample, save a picture, and score."""
+        while waiting := [entrant for entrant in entrants.values() if not entrant.finished]:
+            for entrant in waiting:
+                entrant.train(self.images)
+        return {name: self._figures(name, entrant) for name, entrant in entrants.items()}
 
     def floor(self) -> dict[str, float]:
         """What the held-out real images score."""
@@ -149,23 +174,34 @@ class Contest:
         assert evaluation is not None
         return {name: score.value for name, score in evaluation.scores.items()}
 
-    def _train(self, contender: Contender, seconds: float, seed: int) -> tuple[int, float]:
-        random = np.random.default_rng(seed)
-        contender.network.train()
-        steps, began = 0, time.perf_counter()
-        while time.perf_counter() - began < seconds:
-            contender.step(self.images[random.integers(len(self.images), size=contender.batch_size)])
-            steps += 1
-        return steps, time.perf_counter() - began
+    def _figures(self, name: str, entrant: Entrant) -> dict[str, Any]:
+        contender, seed = entrant.contender, entrant.seed
+        x = torch.cat([contender.sample(64, seed * 1000 + i) for i in range(-(-self.samples // 64))])[: self.samples]
+        source = Tensors(self.modality, x.float().nan_to_num(0))
+        self.modality.preview(source.first(64)).save(self.out / f"{name.replace(' ', '_').replace(',', '')}.png")
+        evaluation = self.evaluator.evaluate(source, {"name": name})
+        assert evaluation is not None
+        figures = {
+            "parameters": sum(parameter.numel() for parameter in contender.network.parameters()),
+            "seconds": entrant.spent,
+            "steps": entrant.steps,
+            "samples_per_second": entrant.steps * contender.batch_size / entrant.spent,
+            "milliseconds_an_image": milliseconds(lambda: contender.sample(64, seed)) / 64,
+            "finite": bool(x.isfinite().all()),
+            **{score: result.value for score, result in evaluation.scores.items()},
+        }
+        shown = ("parameters", "samples_per_second", "milliseconds_an_image", "frechet_distance", "precision", "recall")
+        print(f"{name:44}" + "".join(f"{figure} {figures[figure]:.4g}  " for figure in shown), flush=True)
+        return figures
 
 
-def milliseconds(function: Callable[[], Any], rounds: int = 3) -> float:
-    """The median duration of a call, after one to warm up."""
+def milliseconds(function: Callable[[], Any], rounds: int = 5) -> float:
+    """The median duration of a call, after one to warm up, on the clock by which everyone trains."""
     durations = []
     for _ in range(rounds + 1):
-        began = time.perf_counter()
+        began = time.thread_time()
         function()
-        durations.append(1000 * (time.perf_counter() - began))
+        durations.append(1000 * (time.thread_time() - began))
     return statistics.median(durations[1:])
 
 

@@ -1,9 +1,9 @@
 """A diffusion model beside a small, well-tuned GAN after the same seconds of training, over several seeds.
 
 The GAN is of DCGAN's kind, with what has become usual since: hinge loss (Lim and Ye 2017), spectral normalisation of
-the discriminator (Miyato et al. 2018), two time scales (Heusel et al. 2017), and an average of the generator's weights.
-Neither has a condition. Quality is Fréchet distance and precision; variety, where GANs are known to be weak, is recall
-and coverage. The price of diffusion is the time an image takes.
+the discriminator (Miyato et al. 2018), and an average of the generator's weights. Neither has a condition. Quality is
+Fréchet distance and precision; variety, where GANs are known to be weak, is recall and coverage. The price of diffusion
+is the time an image takes. Look at the pictures in --out before you believe a score.
 
     python benchmarks/gan.py --seconds 120 --seeds 3 --json gan.json --plot gan.png --out gan
 """
@@ -17,13 +17,14 @@ from typing import Any
 import matplotlib as mpl
 import torch
 import torch.nn.functional as F
-from contest import Contender, Contest, Ours, environment, write
+from contest import Contender, Contest, Entrant, Ours, environment, write
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 PLOTTED = ("frechet_distance", "precision", "recall", "coverage", "milliseconds_an_image")
 LATENT = 64
-DECAY = 0.999
+BATCH, RATE, DECAY = 32, 2e-3, 0.999
+"""Images a step, learning rate of both networks, decay of the average: the best of those tried, see docs/results.md."""
 
 
 def generator(channels: int, side: int, width: int) -> nn.Sequential:
@@ -63,28 +64,30 @@ def discriminator(channels: int, side: int, width: int) -> nn.Sequential:
 class GAN(Contender):
     """Generator and discriminator, one step each in turn; the averaged generator samples."""
 
-    def __init__(self, shape: tuple[int, ...], width: int, seed: int, batch_size: int = 64):
+    def __init__(self, shape: tuple[int, ...], width: int, seed: int):
         if shape[1] != shape[2] or shape[1] % 4:
             raise SystemExit(f"the GAN makes squares with a side divisible by 4, and the data has the shape {shape}")
         torch.manual_seed(seed)
-        self.batch_size = batch_size
+        self.batch_size, self.done = BATCH, 0
         self.draw = torch.Generator().manual_seed(seed)
         self.generator = generator(shape[0], shape[1], width)
         self.discriminator = discriminator(shape[0], shape[1], width)
         self.network = nn.ModuleList([self.generator, self.discriminator])
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
-        self.g_optimizer = torch.optim.Adam(self.generator.parameters(), 1e-4, betas=(0.0, 0.9))
-        self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), 4e-4, betas=(0.0, 0.9))
+        self.g_optimizer = torch.optim.Adam(self.generator.parameters(), RATE, betas=(0.0, 0.9), foreach=True)
+        self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), RATE, betas=(0.0, 0.9), foreach=True)
 
-    def step(self, x0: Tensor) -> None:
+    def step(self, x0: Tensor, progress: float) -> None:
         fake = self.generator(self._latent(len(x0)))
         real_score, fake_score = self.discriminator(x0), self.discriminator(fake.detach())
         self.d_optimizer.zero_grad()
         (F.relu(1 - real_score).mean() + F.relu(1 + fake_score).mean()).backward()
         self.d_optimizer.step()
+        self.discriminator.requires_grad_(False)  # its gradients are not asked for in the generator's step
         self.g_optimizer.zero_grad()
         (-self.discriminator(fake).mean()).backward()
         self.g_optimizer.step()
+        self.discriminator.requires_grad_(True)
         self._follow()
 
     @torch.no_grad()
@@ -96,8 +99,10 @@ class GAN(Contender):
 
     @torch.no_grad()
     def _follow(self) -> None:
+        self.done += 1
+        keep = min(DECAY, self.done / (self.done + 10))
         for mine, theirs in zip(self.average.parameters(), self.generator.parameters(), strict=True):
-            mine.lerp_(theirs, 1 - DECAY)
+            mine.lerp_(theirs, 1 - keep)
         for mine, theirs in zip(self.average.buffers(), self.generator.buffers(), strict=True):
             mine.copy_(theirs)
 
@@ -133,7 +138,7 @@ def main() -> None:
     parser.add_argument("--modality", default="image channels=1")
     parser.add_argument("--features", default="encoder")
     parser.add_argument("--ours-config", default="experiment=image/digits", help="overrides of the training config")
-    parser.add_argument("--width", type=int, default=48, help="of the GAN: channels at full size")
+    parser.add_argument("--width", type=int, default=32, help="of the GAN: channels at full size")
     parser.add_argument("--seconds", type=float, default=120, help="of training, each")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=2000)
@@ -147,11 +152,13 @@ def main() -> None:
 
     contest = Contest.on(options.data, options.modality, options.features, options.samples, options.out)
     shape = tuple(contest.reference.dataset.shape)
-    runs: dict[str, list[dict[str, Any]]] = {"diffusion": [], "GAN": []}
+    entrants: dict[str, Entrant] = {}
     for seed in range(options.seeds):
         ours = Ours(contest.modality, shape, options.ours_config.split(), options.steps, seed)
-        runs["diffusion"].append(contest.run(f"diffusion {seed}", ours, options.seconds, seed))
-        runs["GAN"].append(contest.run(f"GAN {seed}", GAN(shape, options.width, seed), options.seconds, seed))
+        entrants[f"diffusion {seed}"] = Entrant(ours, options.seconds, seed)
+        entrants[f"GAN {seed}"] = Entrant(GAN(shape, options.width, seed), options.seconds, seed)
+    results = contest.run(entrants)
+    runs = {who: [results[f"{who} {seed}"] for seed in range(options.seeds)] for who in ("diffusion", "GAN")}
     table, floor = {name: spread(each) for name, each in runs.items()}, contest.floor()
     print(f"\n{'':24}{'diffusion':>24}{'GAN':>24}{'real, held out':>16}")
     for figure in PLOTTED:

@@ -75,24 +75,39 @@ def load_option(group: str, name: str) -> dict[str, Any]:
 def described(group: str, text: str) -> dict[str, Any]:
     """The config ``group/NAME.yaml`` with changes, from ``NAME KEY=VALUE ...``.
 
+    A key that is a group within the group, as the frontend of a modality, is set to the name of one of its options.
+
     Raises:
         InputError: there is no such config, a setting is none of its own, or one that it needs is not given.
     """
     name, *changes = shlex.split(text) or [""]
-    options = group_options(group)
-    if name not in options:
-        raise InputError(f"no {group} is called {name!r}; there are: {', '.join(options)}")
-    config = DictConfig(OmegaConf.load(config_dir() / group / f"{name}.yaml"))
-    for change in changes:
-        key, equals, value = change.partition("=")
-        if not equals or key not in config or key == "_target_":
+    pairs = [change.partition("=") for change in changes]
+    choices = {key: option for key, _, option in pairs if key and (config_dir() / group / key).is_dir()}
+    config = _composed(group, name, choices)
+    for key, equals, value in pairs:
+        if not equals or key not in config.keys() or key == "_target_":  # noqa: SIM118  `in config` denies what is ???
             known = ", ".join(str(key) for key in config if key != "_target_")
-            raise InputError(f"{group} {name}: {change!r} is not KEY=VALUE with a key of: {known}")
-        config[key] = yaml.safe_load(value)
+            raise InputError(f"{group} {name}: {key + equals + value!r} is not KEY=VALUE with a key of: {known}")
+        if key not in choices:
+            config[key] = yaml.safe_load(value)
     missing = [str(key) for key in config if OmegaConf.is_missing(config, key)]
     if missing:
         raise InputError(f"{group} {name} needs {', '.join(missing)}: '{name} {missing[0]}=VALUE'")
     return resolved(config)
+
+
+def _composed(group: str, name: str, choices: Mapping[str, str]) -> DictConfig:
+    """``group/name.yaml`` with options of the groups within: ``choices``, or the defaults that it lists."""
+    options = [option for option in group_options(group) if "/" not in option]
+    if name not in options:
+        raise InputError(f"no {group} is called {name!r}; there are: {', '.join(options)}")
+    for key, option in choices.items():
+        if option not in group_options(f"{group}/{key}"):
+            raise InputError(f"no {key} is called {option!r}; there are: {', '.join(group_options(f'{group}/{key}'))}")
+    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        whole = hydra.compose(f"{group}/{name}", [f"{group}/{key}={option}" for key, option in choices.items()])
+    OmegaConf.set_struct(whole, False)
+    return whole[group]
 
 
 def resolved(config: Any) -> dict[str, Any]:

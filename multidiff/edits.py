@@ -53,6 +53,5 @@ class Canvas:
             if x0.shape[:-1] != self.shape[:-1]:
                 asked, given = self.shape[:-1], tuple(x0.shape[:-1])
                 raise InputError(f"this model goes on from {asked}, and the one given is {given}")
-            return Continue(
-                x0.to(self.like.device, self.like.dtype), length, max(1, int(overlap * self.shape[-1])), repeats
-            )
+            known = max(1, int(overlap * (self.shape[-1] - 2 * self.modality.edge)))
+            return Continue(x0.to(self.like.device, self.like.dtype), length, known, repeats, self.modality.edge)

@@ -12,6 +12,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from multidiff.errors import InputError
+from multidiff.sets import SetMeasure
 
 Artifact = TypeVar("Artifact")
 """What a person wants: a PIL image, an audio clip, a mesh."""
@@ -32,6 +33,7 @@ class Modality(ABC, Generic[Artifact]):
         name: as in configs and entry points.
         suffixes: of the files that ``read`` accepts, lower case; the first is what ``write`` defaults to.
         channels: C of the tensors ``(C, *size)``.
+        edge: positions at either end of the last axis of a sample that are unlike those within, see `extension`.
         turns: whether there is another side to see, which ``turntable`` shows.
         features: the option of the group ``features`` that evaluation takes by default.
     """
@@ -39,6 +41,7 @@ class Modality(ABC, Generic[Artifact]):
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
     channels: int
+    edge: int = 0
     turns: ClassVar[bool] = False
     features: ClassVar[str | None] = None
 
@@ -122,6 +125,28 @@ class Modality(ABC, Generic[Artifact]):
     @abstractmethod
     def preview(self, artifacts: Sequence[Artifact]) -> Image:
         """One picture by which a person can judge the samples."""
+
+    def comparable(self, artifact: Artifact, shape: tuple[int, ...], *, foreign: bool) -> Artifact:
+        """An artifact from a file, as data of ``shape`` are, to be scored beside them.
+
+        Args:
+            artifact: as it was read.
+            shape: of the data.
+            foreign: whether something else than this package made it.
+
+        Raises:
+            InputError: it is of another shape; a resize would count in the scores.
+        """
+        own = tuple(self.to_tensor(artifact).shape)
+        if own != tuple(shape):
+            raise InputError(
+                f"has the shape {own} and the data {tuple(shape)}: make them alike; a resize of ours would count"
+            )
+        return artifact
+
+    def set_measure(self) -> SetMeasure | None:
+        """What scores sets of samples themselves, beside features; by default nothing does."""
+        return None
 
     def folder(self, root: Path, shape: Sequence[int]) -> dict[str, Any]:
         """The config of a data set of the files below ``root``, as samples of ``shape``.

@@ -27,6 +27,7 @@ LAYERS = {
         "multidiff.modality",
         "multidiff.errors",
         "multidiff.files",
+        "multidiff.sets",
         *(f"multidiff.training.{module}" for module in ("cache", "dataset", "split")),
     },
 }

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from modalities.audio.clip import AudioClip
 from modalities.audio.drums import DRUMS, SAMPLE_RATE, hit
+from modalities.audio.files import read_clip
 from modalities.audio.loudness import at_loudness, is_silent
 from modalities.audio.modality import AudioModality
 from multidiff.errors import InputError
+from multidiff.named_bytes import NamedBytes
 from multidiff.training.cache import Store, decoded
 from multidiff.training.dataset import Dataset
 from multidiff.training.folder import captions_of, class_indices, find_entries
@@ -156,11 +158,11 @@ def stored(
 
 def prepared(
     modality: AudioModality, min_seconds: float, loudness: float | None, converted: Counter[str]
-) -> Callable[[Path], np.ndarray]:
+) -> Callable[[Path | NamedBytes], np.ndarray]:
     """What turns a file into an array of the store, counting its conversions in ``converted``."""
 
-    def prepare(path: Path) -> np.ndarray:
-        clip = modality.read(path)
+    def prepare(path: Path | NamedBytes) -> np.ndarray:
+        clip = read_clip(path)
         if clip.seconds < min_seconds:
             raise InputError(f"{path}: lasts {clip.seconds:.3g} s, shorter than data.min_seconds={min_seconds}")
         if is_silent(clip.waveform):

@@ -1,115 +1,132 @@
-"""What sounds are compared by: a small network that learned to tell the classes of real clips apart."""
+"""Features of sounds that need no download: a small network on mel spectrograms, trained on the reference alone."""
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from scipy.cluster.vq import kmeans2, vq
 from torch import Tensor, nn
-from torchaudio.transforms import MelSpectrogram
 
 from modalities.audio.clip import AudioClip
+from modalities.audio.hearing import FLOOR, Ear, decibels
+from multidiff.evaluation.encoder import LearnedFeatures, Task
+from multidiff.evaluation.reference import Reference
 from multidiff.nn.norm import group_norm
-from multidiff.training.dataset import Dataset
 
-FLOOR = 1e-8
-"""Mel power below which nothing is heard: -80 dB of a full-scale tone, about."""
+KEPT = 8192
+"""Spectrograms of the data that are kept in memory while an encoder learns."""
+
+CLUSTERS = 16
+CLUSTERED = 2000
+"""Samples from which the clusters are found."""
 
 
 class ClipClassifier(nn.Module):
     """Convolutions on a log-mel spectrogram, their mean and maximum over it, and a linear layer.
 
+    Power ``(B, C, BANDS, L)`` to features ``(B, D)`` and logits ``(B, K)``.
+
     Args:
-        classes: names of the K classes.
-        sample_rate: Hz; clips at another rate are resampled.
-        seconds: that are looked at; clips are cut, or have silence after them.
-        width: channels of the first convolutions; the features are D = 8 times as many.
+        channels: C.
+        classes: K.
+        width: channels of the first convolutions; D is 8 times as many.
     """
 
-    def __init__(self, classes: Sequence[str], sample_rate: int, seconds: float, width: int = 16):
+    def __init__(self, channels: int, classes: int, width: int = 16):
         super().__init__()
-        self.classes = tuple(classes)
-        self.sample_rate, self.length = sample_rate, round(seconds * sample_rate)
-        self.mel = MelSpectrogram(sample_rate, n_fft=512, hop_length=128, n_mels=64, f_min=20.0)
-        widths = [1, width, 2 * width, 4 * width]
+        widths = [channels, width, 2 * width, 4 * width]
         self.layers = nn.Sequential(*(_layer(*pair) for pair in itertools.pairwise(widths)))
-        self.out = nn.Linear(2 * widths[-1], len(self.classes))
+        self.head = nn.Linear(2 * widths[-1], classes)
 
-    def forward(self, waveforms: Tensor) -> Tensor:
-        """Logits, ``(N, K)``, of mono waveforms ``(N, T)``."""
-        return self.out(self.embed(waveforms))
-
-    def embed(self, waveforms: Tensor) -> Tensor:
-        """What the last layer sees, ``(N, D)``, of mono waveforms ``(N, T)``."""
-        decibels = torch.log10(self.mel(waveforms) + FLOOR)[:, None] / 4 + 1
-        h = self.layers(decibels).flatten(2)
-        return torch.cat([h.mean(dim=-1), h.amax(dim=-1)], dim=1)
-
-    def features(self, clips: Sequence[AudioClip]) -> np.ndarray:
-        """``(N, D)`` in float32, for distances between sets of clips."""
-        return self._batched(self.embed, clips)
-
-    def logits(self, clips: Sequence[AudioClip]) -> np.ndarray:
-        """``(N, K)`` in float32, the class of each clip being the largest."""
-        return self._batched(self, clips)
-
-    def accuracy(self, clips: Sequence[AudioClip], labels: Sequence[str]) -> float:
-        """How often the class of a clip is the one in ``labels``."""
-        found = self.logits(clips).argmax(axis=1)
-        return float(np.mean([self.classes[k] == label for k, label in zip(found, labels, strict=True)]))
-
-    @torch.no_grad()
-    def _batched(self, function: Any, clips: Sequence[AudioClip], size: int = 64) -> np.ndarray:
-        self.eval()
-        parts = [self.waveforms(clips[start : start + size]) for start in range(0, len(clips), size)]
-        return np.concatenate([function(part).numpy() for part in parts])
-
-    def waveforms(self, clips: Sequence[AudioClip]) -> Tensor:
-        """The clips as this network hears them, ``(N, T)``."""
-        mono = [clip.with_channels(1).resampled(self.sample_rate).tensor()[0, : self.length] for clip in clips]
-        return torch.stack([F.pad(wave, (0, self.length - len(wave))) for wave in mono])
+    def forward(self, power: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.layers(decibels(power) / 40 + 1).flatten(2)
+        features = torch.cat([h.mean(dim=-1), h.amax(dim=-1)], dim=1)
+        return features, self.head(features)
 
 
-def trained_classifier(
-    clips: Sequence[AudioClip],
-    labels: Sequence[str],
-    *,
-    seed: int = 0,
-    steps: int = 300,
-    batch_size: int = 32,
-) -> ClipClassifier:
-    """A classifier of real ``clips`` by their ``labels``, the same for the same clips and seed.
+class Sounds(Task):
+    """The reference's clips, as mel spectrograms."""
 
-    Each clip is heard at another level and a little earlier or later each time, so that neither is learned.
+    def __init__(self, reference: Reference):
+        self.reference = reference
+        self.ear = Ear.of(reference.modality, reference.dataset.shape)
+        self.preprocessing = f"{self.ear}; log-mel spectrogram"
+        self._power = lru_cache(KEPT)(lambda index: self.inputs([reference.artifact(index)])[0])
+
+    def network(self) -> nn.Module:
+        return ClipClassifier(self.ear.channels, len(self.class_names))
+
+    def inputs(self, artifacts: Sequence[AudioClip]) -> Tensor:
+        return self.ear.power(artifacts)
+
+    def looks(self, inputs: Tensor) -> Tensor:
+        return self.ear.looks(inputs)
+
+    def spectrograms(self, indices: Sequence[int], random: np.random.Generator | None) -> Tensor:
+        """Samples ``(B, C, BANDS, L)``; if ``random`` is given, at another level and a little earlier or later each."""
+        power = torch.stack([self._power(i) for i in indices])
+        return power if random is None else moved(power, random)
+
+
+class Classes(Sounds):
+    """To tell the classes of the data apart."""
+
+    of_the_data = True
+
+    def __init__(self, reference: Reference):
+        super().__init__(reference)
+        self.name = f"telling the classes of sounds apart, {self.ear}"
+        self.class_names = reference.dataset.label_names
+        self.labels = np.asarray(reference.dataset.labels)
+
+    def examples(self, indices: Sequence[int], random: np.random.Generator | None) -> tuple[Tensor, Tensor]:
+        return self.spectrograms(indices, random), torch.from_numpy(self.labels[list(indices)]).long()
+
+
+class Clusters(Sounds):
+    """To tell apart what k-means finds in the spectrograms, whatever their level: what HuBERT begins with.
+
+    Hsu et al. (2021), section II, https://arxiv.org/abs/2106.07447.
     """
-    classes = sorted(set(labels))
-    random = np.random.default_rng(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = ClipClassifier(classes, clips[0].sample_rate, clips[0].seconds)
-    waveforms = network.waveforms(clips)
-    targets = torch.tensor([classes.index(label) for label in labels])
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps)
-    network.train()
-    for _ in range(steps):
-        chosen = torch.from_numpy(random.integers(len(waveforms), size=batch_size))
-        shift, gain = int(random.integers(-80, 81)), float(random.uniform(0.3, 1.2))
-        loss = F.cross_entropy(network(gain * waveforms[chosen].roll(shift, -1)), targets[chosen])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return network.eval()
+
+    of_the_data = False
+
+    def __init__(self, reference: Reference):
+        super().__init__(reference)
+        self.class_names = tuple(map(str, range(min(CLUSTERS, len(reference.training) // 8))))
+        self.name = f"telling {len(self.class_names)} clusters of spectrograms apart, {self.ear}"
+
+    def examples(self, indices: Sequence[int], random: np.random.Generator | None) -> tuple[Tensor, Tensor]:
+        nearest, _ = vq(self._levelled(indices), self._centres)
+        return self.spectrograms(indices, random), torch.from_numpy(nearest).long()
+
+    @cached_property
+    def _centres(self) -> np.ndarray:
+        training = self.reference.training
+        some = np.random.default_rng(0).permutation(training)[:CLUSTERED].tolist()
+        return kmeans2(self._levelled(some), len(self.class_names), minit="++", rng=0)[0]
+
+    def _levelled(self, indices: Sequence[int]) -> np.ndarray:
+        power = self.spectrograms(indices, None)
+        return self.ear.looks(power / power.amax(dim=(1, 2, 3), keepdim=True).clamp(min=FLOOR)).double().numpy()
 
 
-def clips_of(dataset: Dataset, modality: Any, indices: Sequence[int]) -> tuple[list[AudioClip], list[str]]:
-    """Samples of a labelled data set as clips, with their labels."""
-    clips = [modality.to_artifact(dataset.x0(i, np.random.default_rng(i))) for i in indices]
-    assert dataset.labels is not None
-    return clips, [dataset.label_names[dataset.labels[i]] for i in indices]
+class Encoder(LearnedFeatures):
+    """A small classifier that learned from the training part of the reference; without classes, from clusters."""
+
+    name = "audio_encoder"
+
+    def task(self, reference: Reference) -> Task:
+        return Classes(reference) if len(reference.dataset.label_names) > 1 else Clusters(reference)
+
+
+def moved(power: Tensor, random: np.random.Generator, reach: int = 2) -> Tensor:
+    """``(B, C, BANDS, L)``, each at another level, from -10 to 2 dB, and up to ``reach`` frames earlier or later."""
+    gains = 10 ** random.uniform(-1.0, 0.2, len(power))
+    shifts = random.integers(-reach, reach + 1, len(power)).tolist()
+    return torch.stack([float(g) * p.roll(shift, -1) for p, g, shift in zip(power, gains, shifts, strict=True)])
 
 
 def _layer(in_channels: int, out_channels: int) -> nn.Module:

@@ -1,5 +1,6 @@
 """Sound files, through libsndfile: read at any rate, write with the story of their making in the tags."""
 
+import io
 import json
 import logging
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import soundfile
 from modalities.audio.clip import AudioClip, limited
 from multidiff.errors import InputError
 from multidiff.files import atomic_path
+from multidiff.named_bytes import NamedBytes
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 Encoding = Literal["16", "24", "float"]
@@ -27,7 +29,7 @@ _METADATA_KEY = "multidiff"
 log = logging.getLogger(__name__)
 
 
-def read_clip(path: Path) -> AudioClip:
+def read_clip(path: Path | NamedBytes) -> AudioClip:
     """The sound in a WAV, FLAC, Ogg Vorbis, MP3 or AIFF file, at its own rate and with its own channels.
 
     Raises:
@@ -98,7 +100,7 @@ def _subtype(suffix: str, encoding: Encoding) -> str | None:
     return "PCM_24" if suffix == ".flac" and encoding == "float" else _SUBTYPES[encoding]
 
 
-def _opened(path: Path) -> tuple[np.ndarray, int, str]:
+def _opened(path: Path | NamedBytes) -> tuple[np.ndarray, int, str]:
     """Samples ``(C, T)``, rate and comment of a file; whatever goes wrong becomes an `InputError` that names it."""
     try:
         if missing := _missing_bytes(path):
@@ -112,15 +114,15 @@ def _opened(path: Path) -> tuple[np.ndarray, int, str]:
         raise InputError(f"{path}: {_reason(error)}") from error
 
 
-def _missing_bytes(path: Path) -> int:
+def _missing_bytes(path: Path | NamedBytes) -> int:
     """By how much a WAV or AIFF file is shorter than its header says, which libsndfile makes nothing of."""
-    with path.open("rb") as file:
-        head = file.read(8)
+    with path.open("rb") if isinstance(path, Path) else NamedBytes(path.getvalue(), path.name) as file:
+        head, size = file.read(8), file.seek(0, io.SEEK_END)
     if len(head) < 8 or head[:4] not in (b"RIFF", b"FORM"):
         return 0
     stated = int.from_bytes(head[4:], "little" if head[:4] == b"RIFF" else "big")
     streamed = stated in (0, 2**32 - 1)  # the writer did not know the length
-    return 0 if streamed else max(0, stated + 8 - path.stat().st_size)
+    return 0 if streamed else max(0, stated + 8 - size)
 
 
 def _reason(error: Exception) -> str:

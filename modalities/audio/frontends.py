@@ -19,10 +19,12 @@ class Frontend(ABC):
     Attributes:
         width: channels of the model for each channel of the sound.
         hop: samples from one frame to the next.
+        edge: frames at either end of a sound that see what lies beyond it.
     """
 
     width: int
     hop: int
+    edge: int = 0
 
     @abstractmethod
     def encode(self, waveform: Tensor) -> Tensor:
@@ -127,6 +129,10 @@ class STFT(Frontend):
     @property
     def hop(self) -> int:  # type: ignore[override]
         return self.step
+
+    @property
+    def edge(self) -> int:  # type: ignore[override]
+        return self.size // 2 // self.step
 
     def encode(self, waveform: Tensor) -> Tensor:
         z = self._analysis(_to_multiple(waveform, self.step))

@@ -32,6 +32,7 @@ class AudioModality(Modality[AudioClip]):
 
     name: ClassVar[str] = "audio"
     suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
+    features: ClassVar[str | None] = "audio_encoder"
 
     def __init__(self, sample_rate: int, frontend: Frontend, stereo: bool = False, encoding: str | int = "16"):
         if sample_rate < 1000:
@@ -41,6 +42,7 @@ class AudioModality(Modality[AudioClip]):
         self.frontend = frontend
         self.encoding = check_encoding(str(encoding))
         self.channels = self.sides * frontend.width
+        self.edge = frontend.edge
 
     def read(self, path: Path) -> AudioClip:
         return read_clip(path)
@@ -103,6 +105,10 @@ class AudioModality(Modality[AudioClip]):
 
     def preview(self, artifacts: Sequence[AudioClip]) -> Image:
         return sound_sheet(artifacts)
+
+    def folder(self, root: Path, shape: Sequence[int]) -> dict[str, Any]:
+        seconds = self.frontend.samples(shape[-1]) / self.sample_rate
+        return {"_target_": "modalities.audio.data.AudioFolder", "root": str(root), "seconds": seconds}
 
     def shape(self, samples: int) -> tuple[int, int]:
         """Of the tensor of a clip of so many samples."""

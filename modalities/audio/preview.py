@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -84,21 +85,26 @@ def _heat(power: np.ndarray) -> Image.Image:
 
 
 def _draw_axes(draw: ImageDraw.ImageDraw, left: int, top: int, clip: AudioClip) -> None:
-    """Frequencies at the left of the spectrogram, and the time in seconds below it."""
+    """Full scale at the left of the waveform, frequencies at that of the spectrogram, and the time in seconds below."""
     import librosa  # noqa: PLC0415, as above
 
     font = ImageFont.load_default(9)
     bottom = top + WAVE_HEIGHT + MEL_HEIGHT
     lowest, highest = librosa.hz_to_mel([20.0, clip.sample_rate / 2])
+    _draw_tick(draw, left, top, "1", font)
     for hertz in HERTZ:
         place = (librosa.hz_to_mel(hertz) - lowest) / (highest - lowest)
         if 0 <= place <= 0.95:
             y = bottom - 1 - place * (MEL_HEIGHT - 1)
             text = f"{hertz // 1000}k" if hertz >= 1000 else str(hertz)
-            draw.line((left - 3, y, left - 1, y), fill=INK)
-            draw.text((left - 5, y), f"{text} Hz" if hertz == HERTZ[0] else text, fill=INK, font=font, anchor="rm")
+            _draw_tick(draw, left, y, f"{text} Hz" if hertz == HERTZ[0] else text, font)
     for part, anchor in ((0.0, "la"), (0.5, "ma"), (1.0, "ra")):
         x = left + round(part * (WIDTH - 1))
         draw.line((x, bottom, x, bottom + 2), fill=INK)
         text = f"{part * clip.seconds:.2g}"
         draw.text((x, bottom + 3), f"{text} s" if part == 1 else text, fill=INK, font=font, anchor=anchor)
+
+
+def _draw_tick(draw: ImageDraw.ImageDraw, left: int, y: float, text: str, font: Any) -> None:
+    draw.line((left - 3, y, left - 1, y), fill=INK)
+    draw.text((left - 5, y), text, fill=INK, font=font, anchor="rm")

@@ -81,7 +81,7 @@ class IDX(Labelled):
 
     def __init__(self, modality: ImageModality, root: str | Path, split: Split = "train", subset: str | None = None):
         _require_channels(modality, 1, "MNIST and its kin")
-        _require(split, ("train", "test"), "split")
+        require(split, ("train", "test"), "split")
         files = find_idx(_folder(root), split, subset)
         images, numbers = read_idx(files.images, 3), read_idx(files.labels, 1)
         if len(images) != len(numbers) or not len(images):
@@ -98,7 +98,7 @@ class CIFAR(Labelled):
 
     def __init__(self, modality: ImageModality, root: str | Path, split: Split = "train", flip: bool = False):
         _require_channels(modality, 3, "CIFAR")
-        _require(split, ("train", "test"), "split")
+        require(split, ("train", "test"), "split")
         images, labels, names = read_cifar(_folder(root), split)
         super().__init__(images, labels, names, flip=flip)
 
@@ -133,9 +133,9 @@ class ImageFolder(Dataset):
         max_unreadable: int = 10,
         cache: str | Path | None = None,
     ):
-        _require(crop, ("center", "random"), "crop")
+        require(crop, ("center", "random"), "crop")
         root = Path(root).expanduser()
-        self.size, self.flip = _height_and_width(size), flip
+        self.size, self.flip = height_and_width(size), flip
         entries = find_entries(root, modality.suffixes, modality.name)
         paths = [entry.path for entry in entries]
         self.store = decoded(
@@ -214,12 +214,14 @@ def _require_channels(modality: ImageModality, channels: int, what: str) -> None
         )
 
 
-def _require(value: str, accepted: tuple[str, ...], name: str) -> None:
+def require(value: str, accepted: tuple[str, ...], name: str) -> None:
+    """Refuse a value of the setting ``name`` that is not accepted."""
     if value not in accepted:
         raise InputError(f"data.{name} is one of {', '.join(accepted)}, not {value!r}")
 
 
-def _height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
+def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
+    """The setting ``size`` as two numbers of pixels."""
     sides = tuple(size) if isinstance(size, Sequence) else (size, size)
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
         raise InputError(f"data.size is a number of pixels, or [height, width], not {size}")

@@ -1,8 +1,6 @@
 """Features of images that need no download: a small network, trained on the reference data alone."""
 
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +10,9 @@ from einops import rearrange, reduce
 from PIL import Image
 from torch import Tensor, nn
 
+from modalities.image.modality import ImageModality
 from multidiff.errors import InputError
-from multidiff.evaluation.encoder import Recipe, Task, trained
-from multidiff.evaluation.features import Extractor, Features, Seen
+from multidiff.evaluation.encoder import LearnedFeatures, Task
 from multidiff.evaluation.reference import Reference
 from multidiff.modality import Modality
 from multidiff.nn.norm import group_norm
@@ -47,21 +45,37 @@ class SmallNetwork(nn.Module):
         return features, self.head(features)
 
 
+def require_images(reference: Reference) -> None:
+    """Refuse data of another modality.
+
+    Raises:
+        InputError: it is.
+    """
+    if not isinstance(reference.modality, ImageModality):
+        raise InputError(f"these features are of images, and the data are of the modality {reference.modality.name}")
+
+
 class Squares(Task):
     """The reference's images, as squares of at most `LARGEST` pixels."""
 
     def __init__(self, reference: Reference):
+        require_images(reference)
         self.reference = reference
         self.channels, height, width = reference.dataset.shape
         self.side = min(LARGEST, max(height, width))
+        self.preprocessing = (
+            f"antialiased resize to a square of {self.side} pixels where it is not one; levels to [-1, 1]"
+        )
 
     def network(self) -> nn.Module:
         return SmallNetwork(self.channels, len(self.class_names), self.side)
 
+    def inputs(self, artifacts: Sequence[Image.Image]) -> Tensor:
+        return squares(artifacts, self.reference.modality, self.side)
+
     def images(self, indices: Sequence[int], random: np.random.Generator | None) -> Tensor:
         """Samples ``(B, C, S, S)``, moved by up to an eighth of their side if ``random`` is given."""
-        images = [self.reference.artifact(i) for i in indices]
-        x = squares(images, self.reference.modality, self.side)
+        x = self.inputs([self.reference.artifact(i) for i in indices])
         return x if random is None else moved(x, random)
 
 
@@ -69,6 +83,7 @@ class Classes(Squares):
     """To tell the classes of the data apart."""
 
     name = "telling the classes apart"
+    of_the_data = True
 
     def __init__(self, reference: Reference):
         super().__init__(reference)
@@ -87,6 +102,7 @@ class Rotations(Squares):
 
     name = "telling by which of four angles an image was turned"
     class_names = TURNS
+    of_the_data = False
 
     def examples(self, indices: Sequence[int], random: np.random.Generator | None) -> tuple[Tensor, Tensor]:
         x = self.images(indices, random)
@@ -94,48 +110,13 @@ class Rotations(Squares):
         return torch.stack([torch.rot90(image, int(k), (1, 2)) for image, k in zip(x, turns, strict=True)]), turns
 
 
-class Encoder(Features):
-    """A small classifier that learned from the training part of the reference; without classes, from rotations.
+class Encoder(LearnedFeatures):
+    """A small classifier that learned from the training part of the reference; without classes, from rotations."""
 
-    Args:
-        steps: of its training, 64 images each.
-        cache: folder for the trained encoder; by default that of the user.
-    """
+    name = "encoder"
 
-    def __init__(self, steps: int, cache: str | Path | None = None):
-        if steps < 1:
-            raise InputError(f"an encoder trains for at least 1 step, got steps={steps}")
-        self.recipe = Recipe(steps)
-        self.cache = None if cache is None else Path(cache).expanduser()
-
-    def extractor(self, reference: Reference, device: torch.device) -> Extractor:
-        classified = len(reference.dataset.label_names) > 1
-        task = Classes(reference) if classified else Rotations(reference)
-        result = trained(
-            task, reference.training, reference.held_out, reference.dataset.content, self.recipe, self.cache
-        )
-        network = result.network.to(device)
-        return Extractor(
-            "encoder",
-            result.sha256,
-            f"antialiased resize to a square of {task.side} pixels where it is not one; levels to [-1, 1]",
-            partial(_look, network, device, reference.modality, task.side, classified),
-            task.class_names if classified else (),
-            {"learned": task.name, "accuracy on held-out data": result.accuracy},
-        )
-
-
-@torch.no_grad()
-def _look(
-    network: nn.Module,
-    device: torch.device,
-    modality: Modality[Any],
-    side: int,
-    classified: bool,
-    images: Sequence[Image.Image],
-) -> Seen:
-    features, logits = network(squares(images, modality, side).to(device))
-    return Seen(features.cpu(), logits.argmax(dim=1).cpu() if classified else None)
+    def task(self, reference: Reference) -> Task:
+        return Classes(reference) if len(reference.dataset.label_names) > 1 else Rotations(reference)
 
 
 def squares(images: Sequence[Image.Image], modality: Modality[Any], side: int) -> Tensor:

@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageErro
 
 from multidiff.errors import InputError
 from multidiff.files import atomic_path
+from multidiff.named_bytes import NamedBytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tiff", ".tif")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -47,7 +48,7 @@ _WHITES = {"int": (2**8 - 1, 2**16 - 1, 2**31 - 1), "float": (1, 2**8 - 1, 2**16
 _METADATA_KEY = "multidiff"
 
 
-def read_image(path: Path, channels: int) -> Image.Image:
+def read_image(path: Path | NamedBytes, channels: int) -> Image.Image:
     """The image in a PNG, JPEG, WebP, BMP or TIFF file, upright, in 8 bits and the mode of ``channels``.
 
     Transparent pixels are laid on white unless ``channels`` is 4. Of an animation, the first frame. Colour profiles are
@@ -127,7 +128,7 @@ def _metadata_settings(file_format: str, metadata: Mapping[str, Any]) -> dict[st
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path | NamedBytes) -> Iterator[Image.Image]:
     """The file opened by Pillow; whatever goes wrong inside becomes an `InputError` that names it."""
     try:
         with warnings.catch_warnings():

@@ -3,21 +3,19 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from modalities.image.features import rgb_levels
+from modalities.image.features import require_images, rgb_levels
 from multidiff.errors import InputError
 from multidiff.evaluation.features import Extractor, Features, Seen
+from multidiff.evaluation.local_weights import INSTALL, from_transformers, place, require_file
 from multidiff.evaluation.reference import Reference
 from multidiff.files import sha256
-from multidiff.training.cache import default_cache
 
-INSTALL = "pip install 'multidiff-toolkit[features]'"
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -32,11 +30,12 @@ class Inception(Features):
     """
 
     def __init__(self, weights: str | Path | None = None):
-        self.weights = _place(weights, INCEPTION)
+        self.weights = place(weights, INCEPTION)
 
     def extractor(self, reference: Reference, device: torch.device) -> Extractor:
+        require_images(reference)
         source = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION}"
-        _require_weights(self.weights, self.weights.is_file(), "Inception-v3", source)
+        require_file(self.weights, "Inception-v3", source)
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # noqa: PLC0415
         except ImportError as error:
@@ -64,10 +63,11 @@ class DINOv2(Features):
     """
 
     def __init__(self, weights: str | Path | None = None):
-        self.weights = _place(weights, "dinov2")
+        self.weights = place(weights, "dinov2")
 
     def extractor(self, reference: Reference, device: torch.device) -> Extractor:
-        network = _from_transformers("Dinov2Model", self.weights, "https://huggingface.co/facebook/dinov2-large")
+        require_images(reference)
+        network = from_transformers("Dinov2Model", self.weights, "https://huggingface.co/facebook/dinov2-large")
         return _transformer("dinov2", self.weights, network.to(device), 224, IMAGENET, _class_token)
 
 
@@ -81,42 +81,14 @@ class CLIP(Features):
     """
 
     def __init__(self, weights: str | Path | None = None):
-        self.weights = _place(weights, "clip")
+        self.weights = place(weights, "clip")
 
     def extractor(self, reference: Reference, device: torch.device) -> Extractor:
+        require_images(reference)
         home = "https://huggingface.co/openai/clip-vit-large-patch14-336"
-        network = _from_transformers("CLIPVisionModelWithProjection", self.weights, home)
+        network = from_transformers("CLIPVisionModelWithProjection", self.weights, home)
         side = network.config.image_size
         return _transformer("clip", self.weights, network.to(device), side, OPENAI, _embedding, gaussian_width=10.0)
-
-
-def _place(weights: str | Path | None, name: str) -> Path:
-    return default_cache() / "weights" / name if weights is None else Path(weights).expanduser()
-
-
-def _require_weights(path: Path, there: bool, what: str, source: str) -> None:
-    if not there:
-        raise InputError(f"the weights of {what} are not at {path}: put {source} there, or give weights=PATH")
-
-
-def _from_transformers(kind: str, folder: Path, source: str) -> Any:
-    files = f"config.json and model.safetensors of {source}"
-    there = (folder / "config.json").is_file() and (folder / "model.safetensors").is_file()
-    if not there:
-        raise InputError(f"the weights are not at {folder}/: put {files} there, or give weights=FOLDER")
-    try:
-        import transformers  # noqa: PLC0415
-    except ImportError as error:
-        raise InputError(f"features from {folder}/ need transformers: {INSTALL}") from error
-    try:
-        network, report = getattr(transformers, kind).from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-    except Exception as error:  # transformers raises whatever a damaged file leads it to
-        raise InputError(f"{folder}/ does not hold a {kind}; it needs {files}") from error
-    if report["missing_keys"]:
-        raise InputError(f"{folder / 'model.safetensors'} lacks weights of a {kind}; it needs {files}")
-    return network.eval().requires_grad_(False)
 
 
 def _transformer(

@@ -9,14 +9,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from modalities.shape.cloud import NormalisationKind, PointCloud, Scaling, check_channels
+from modalities.shape.cloud import Normalisation, NormalisationKind, PointCloud, Scaling, check_channels
 from modalities.shape.files import MESH_SUFFIXES, POINT_SUFFIXES, read_geometry, sample_surface, write_cloud
 from modalities.shape.meshes import WRITTEN, Export, write_mesh
+from modalities.shape.metrics import ShapeMeasure
 from modalities.shape.normals import oriented
 from modalities.shape.preview import contact_sheet, turntable
 from modalities.shape.surface import Reconstruction
 from multidiff.errors import InputError
 from multidiff.modality import Exporter, Modality
+
+COMPARED_POINTS = 2048
+"""Points of a shape at most, where it is compared with those in a folder, as in the papers."""
 
 READ_POINTS = 8192
 """Points by which a mesh that is read is represented."""
@@ -40,6 +44,7 @@ class ShapeModality(Modality[PointCloud]):
 
     name: ClassVar[str] = "shape"
     turns: ClassVar[bool] = True
+    features: ClassVar[str | None] = "point_encoder"
     suffixes: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys((*POINT_SUFFIXES, *WRITTEN, *MESH_SUFFIXES)))
 
     def __init__(
@@ -130,6 +135,32 @@ class ShapeModality(Modality[PointCloud]):
             return (float(text),)
         except ValueError as error:
             raise InputError(f"the part of a shape that is made anew is a number such as 0.5, not {text!r}") from error
+
+    def comparable(self, artifact: PointCloud, shape: tuple[int, ...], *, foreign: bool) -> PointCloud:
+        """As many of its points as the data have, chosen at random; what is foreign, in the size of the data.
+
+        Raises:
+            InputError: there are fewer, or what the channels need is missing.
+        """
+        artifact.rows(self.channels)
+        count = shape[-1]
+        if len(artifact) < count:
+            raise InputError(
+                f"has {len(artifact)} points and the data {count}: ask for fewer by --data 'NAME points=N'"
+            )
+        chosen = artifact[np.sort(np.random.default_rng(0).permutation(len(artifact))[:count])]
+        if not foreign:
+            return chosen
+        size = Normalisation.of(chosen.points, self.normalisation)
+        return PointCloud(size.apply(chosen.points), chosen.normals, chosen.colours)
+
+    def folder(self, root: Path, shape: Sequence[int]) -> dict[str, Any]:
+        """Meshes, y up."""
+        points = min(shape[-1], COMPARED_POINTS)
+        return {"_target_": "modalities.shape.data.MeshFolder", "root": str(root), "points": points}
+
+    def set_measure(self) -> ShapeMeasure:
+        return ShapeMeasure(self.normalisation)
 
     def preview(self, artifacts: Sequence[PointCloud]) -> Image.Image:
         return contact_sheet(artifacts)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -20,8 +21,9 @@ from multidiff.evaluation.features import Extractor, Features
 from multidiff.evaluation.processes import Processes
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.report import Sweep, page
-from multidiff.evaluation.scores import LOWER_IS_BETTER
+from multidiff.evaluation.sets import SetScore, SetScores
 from multidiff.evaluation.sources import Drawn, Source
+from multidiff.evaluation.table import header, rows
 from multidiff.files import atomic_path
 from multidiff.request import Changes
 
@@ -36,7 +38,7 @@ class Request:
     model: str | None
     generated: Path | None
     data: str
-    modality: str
+    modality: str | None
     features: str | None
     samples: int
     changes: Changes
@@ -58,6 +60,9 @@ def run(request: Request) -> None:
         wrong = "--processes" if request.processes < 1 else "--batch-size"
         raise InputError(f"{wrong} must be at least 1, got {min(request.processes, request.batch_size)}")
     require_enough(request.samples)
+    for path in (request.json, request.report):
+        if path is not None and path.is_dir():
+            raise InputError(f"{path} is a folder: name a file to write to")
     if request.sweep and request.model is None:
         raise InputError("--sweep draws samples at several settings, so it needs a MODEL")
     with launched() as processes:
@@ -70,9 +75,10 @@ def run(request: Request) -> None:
 def evaluate(request: Request, processes: Processes) -> None:
     """Evaluate as one of ``processes``; process 0 writes and prints."""
     subject = subject_of(request.model, request.generated, request.modality, device_of(processes))
+    dataset = data_of(request.data, subject)  # before the modality is asked for, which may learn from it
     reference = Reference(
         subject.modality,
-        data_of(request.data, subject),
+        dataset,
         subject.holdout if request.holdout is None else request.holdout,
         subject.split_seed if request.split_seed is None else request.split_seed,
     )
@@ -133,20 +139,41 @@ def _swept(source: Drawn) -> dict[str, dict[float, Source]]:
 
 
 def _show(evaluation: Evaluation) -> None:
-    count = next(iter(evaluation.scores.values())).count
-    table = Table("score", "all samples", f"first {count}", f"{count} real, held out", box=None)
-    for name, score in evaluation.scores.items():
-        if not name.endswith("_error"):
-            better = "lower" if name in LOWER_IS_BETTER else "higher"
-            table.add_row(
-                f"{name} ({better})", f"{score.value:.4g}", f"{score.at_floor_count:.4g}", f"{score.floor:.4g}"
-            )
-    reading = evaluation.reading
-    if reading:
-        table.add_row("read as asked (higher)", f"{reading.accuracy:.4g}", "", f"{reading.floor:.4g}")
+    features, counts, reference = (evaluation.protocol[part] for part in ("features", "counts", "reference"))
+    print(f"features: {features['name']} {features['sha256'][:12]} ({features['preprocessing']})")
+    print(
+        f"{counts['generated']} samples beside {counts['reference']} real ones, {counts['held_out']} more held out, "
+        f"of {reference['data']} {reference['content'][:12]}"
+    )
+    table = Table(*header(evaluation), box=None)
+    for row in rows(evaluation):
+        table.add_row(*row)
     Console().print(table)
-    memory = evaluation.memorisation
-    print(f"nearer to the training data than held-out samples: {memory.nearer:.1%} (50 % if alike)")
+    if evaluation.sets:
+        _show_sets(evaluation.sets)
+    nearer = evaluation.memorisation.nearer
+    print(f"nearer to the training data than held-out samples: {nearer:.1%} (50 % if alike)")
+
+
+def _show_sets(sets: SetScores) -> None:
+    table = Table(f"against {sets.count} real, held out", f"{sets.count} samples", f"{sets.count} real", box=None)
+    for name, score in sets.together.items():
+        table.add_row(f"{name} ({score.best} is best)", f"{score.value:.4g}", f"{score.floor:.4g}")
+    print()
+    Console().print(table)
+    if sets.classes:
+        by_class = Table("class", "count", *(part for name in sets.by_class for part in (name, "real")), box=None)
+        for label, scores in sets.classes.items():
+            cells = (scores[name] for name in sets.by_class)
+            by_class.add_row(label, str(sets.counts[label]), *_both(cells))
+        by_class.add_row("mean", "", *_both(sets.mean(name) for name in sets.by_class))
+        print()
+        Console().print(by_class)
+    print(", ".join(f"{key} {value}" for key, value in sets.protocol.items()))
+
+
+def _both(scores: Iterable[SetScore]) -> list[str]:
+    return [f"{figure:.3g}" for score in scores for figure in (score.value, score.floor)]
 
 
 def _with_children(request: Request) -> None:

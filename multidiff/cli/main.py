@@ -98,7 +98,9 @@ def evaluate(
     data: Annotated[str, typer.Option(help="Real data: a folder, or a data config, as 'idx root=MNIST'.")],
     model: Annotated[str | None, typer.Argument(help="A run directory or a model directory.")] = None,
     generated: Annotated[Path | None, typer.Option(help="Instead of a model: a folder of samples.")] = None,
-    modality: Annotated[str, typer.Option(help="Of --generated: 'image channels=1' for gray.")] = "image",
+    modality: Annotated[
+        str | None, typer.Option(help="Of --generated; by default as its samples.json says, or image.")
+    ] = None,
     features: Annotated[
         str | None, typer.Option(help="encoder, inception, dinov2, clip, as 'inception weights=FILE'.")
     ] = None,

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -16,6 +16,7 @@ from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.sources import Drawn, Files, Source
 from multidiff.files import sha256
 from multidiff.modality import Modality
+from multidiff.pipeline import Pipeline
 from multidiff.request import Changes
 from multidiff.training.dataset import Dataset
 from multidiff.training.folder import find_entries
@@ -71,7 +72,8 @@ class ModelSubject(Subject):
     ) -> tuple[Source, dict[str, Any]]:
         pipeline = self.pipeline
         conditioner = pipeline.model.conditioner
-        asked = _asked_of(pipeline, reference.conditions(samples, conditioner.reads, conditioner.vocabulary))
+        asked = reference.conditions(samples, conditioner.reads, conditioner.vocabulary)
+        _require_known(pipeline, asked)
         sampling = pipeline.sampling.requested(asked, **changes)
         pipeline.prepared(sampling)
         facts = {
@@ -87,10 +89,25 @@ class ModelSubject(Subject):
 class FilesSubject(Subject):
     """A folder of samples, of which ``samples.json`` tells what they are, or sub-folders their classes."""
 
-    def __init__(self, folder: Path, modality: Modality[Any]):
-        self.name, self.modality = str(folder), modality
-        self.paths, self.asked = _listed(folder, modality)
-        self.shape = tuple(modality.to_tensor(modality.read(self.paths[0])).shape)
+    def __init__(self, folder: Path, modality: str | None):
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {folder}: --generated takes one with samples in it")
+        self.name, record = str(folder), _record(folder)
+        self.foreign = record is None
+        told = record["modality"] if record and modality is None else None
+        self.config = told or described("modality", modality or "image")
+        self.modality = instantiate(self.config)
+        if record is None:
+            entries = find_entries(folder, self.modality.suffixes, self.modality.name)
+            self.paths, self.asked = [entry.path for entry in entries], [entry.label for entry in entries]
+        else:
+            self.paths = [folder / file["file"] for file in record["files"]]
+            self.asked = [file["condition"] for file in record["files"]]
+        self.shape = tuple(self.modality.to_tensor(self.modality.read(self.paths[0])).shape)
+
+    def learn(self, settings: Mapping[str, Any]) -> None:
+        """Take what only the data can tell of the modality; a model knows it already."""
+        self.modality = instantiate({**self.config, **settings})
 
     def source(
         self,
@@ -103,15 +120,16 @@ class FilesSubject(Subject):
             raise InputError("--sampler, --steps and --guidance are for a MODEL; files are taken as they are")
         paths, asked = self.paths[:samples], self.asked[:samples]
         content = hashlib.sha256("".join(sha256(path) for path in paths).encode()).hexdigest()
-        return Files(self.modality, paths, asked, reference.dataset.shape), {"files": len(paths), "content": content}
+        facts = {"files": len(paths), "content": content, "foreign": self.foreign}
+        return Files(self.modality, paths, asked, reference.dataset.shape, foreign=self.foreign), facts
 
 
-def subject_of(model: str | None, generated: Path | None, modality: str, device: torch.device) -> Subject:
-    """The model, or the folder of files, whose modality is ``NAME KEY=VALUE ...``."""
+def subject_of(model: str | None, generated: Path | None, modality: str | None, device: torch.device) -> Subject:
+    """The model, or the folder of files, whose modality is ``NAME KEY=VALUE ...``, or as its record says."""
     if model is not None:
         return ModelSubject(model, device)
     assert generated is not None
-    return FilesSubject(generated, instantiate(described("modality", modality)))
+    return FilesSubject(generated, modality)
 
 
 def data_of(text: str, subject: Subject) -> Dataset:
@@ -123,34 +141,38 @@ def data_of(text: str, subject: Subject) -> Dataset:
     words = text.split()
     if words and words[0] in group_options("data"):
         config = described("data", text)
-    elif Path(text).expanduser().is_dir():
+    elif words and Path(text).expanduser().is_dir():
         config = subject.modality.folder(Path(text).expanduser(), subject.shape)
     else:
         options = ", ".join(group_options("data"))
         raise InputError(f"--data {text}: neither a folder nor one of: {options}")
     dataset: Dataset = instantiate(config, modality=subject.modality)
-    if tuple(dataset.shape) != subject.shape:
+    if isinstance(subject, FilesSubject):
+        subject.learn(dataset.modality_settings)
+    elif tuple(dataset.shape) != subject.shape:
         raise InputError(
             f"--data {text} has samples of shape {tuple(dataset.shape)}, and {subject.name} {subject.shape}"
         )
     return dataset
 
 
-def _asked_of(pipeline: Any, asked: Sequence[str | None]) -> Sequence[str | None]:
-    """The conditions, once the model has been found to know each of them."""
+def _require_known(pipeline: Pipeline, asked: Sequence[str | None]) -> None:
     known = sorted({name for name in asked if name is not None})
     if known:
         pipeline.model.condition(known)
-    return asked
 
 
-def _listed(folder: Path, modality: Modality[Any]) -> tuple[list[Path], list[str | None]]:
-    record = folder / RECORD
-    if not record.is_file():
-        entries = find_entries(folder, modality.suffixes, modality.name)
-        return [entry.path for entry in entries], [entry.label for entry in entries]
+def _record(folder: Path) -> dict[str, Any] | None:
+    """What `multidiff sample` wrote beside its samples; None in a folder of other files."""
+    path = folder / RECORD
+    if not path.is_file():
+        return None
     try:
-        files = json.loads(record.read_text())["files"]
-        return [folder / file["file"] for file in files], [file["condition"] for file in files]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{record} is not a record that `multidiff sample` wrote; remove it or mend it") from error
+        record = json.loads(path.read_text())
+        files = [{key: file[key] for key in ("file", "condition")} for file in record["files"]]
+        config = record.get("modality")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not a record that `multidiff sample` wrote; remove it or mend it") from error
+    if not files:
+        raise InputError(f"{path} names no samples; remove it or mend it")
+    return {"files": files, "modality": config}

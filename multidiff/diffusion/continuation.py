@@ -20,17 +20,24 @@ class Continue:
     A window is inpainted, its beginning being known, so that what is new agrees with it as it would within one sample.
     The window is as large as the noise that it is drawn from.
 
+    Where the ends of a sample are unlike its inside, as the first and last frames of a spectrogram are, whose windows
+    reach beyond it, ``edge`` positions at either end of a window are made and dropped, so that the whole has an inside
+    throughout.
+
     Args:
         x0: the beginning, ``(C, *size, L)``, or one for each sample of the batch.
         length: of the result, above L.
         overlap: how many positions of a window are known, fewer than it has; all of ``x0``, where that has less.
         repeats: as for `Inpaint`.
+        edge: how many positions at either end of a window are unlike those within; those of ``x0`` at its end are not
+            in it.
     """
 
     x0: Tensor
     length: int
     overlap: int
     repeats: int = 5
+    edge: int = 0
 
     def __post_init__(self) -> None:
         if self.length <= self.x0.shape[-1]:
@@ -49,14 +56,18 @@ class Continue:
         on_step: OnStep | None = None,
     ) -> Tensor:
         window = noise.size[-1]
-        if self.overlap >= window:
-            raise ValueError(f"the known part of a window is shorter than it, got {self.overlap} of {window}")
+        if self.overlap + 2 * self.edge >= window:
+            got = f"{self.overlap} and edges of {self.edge} of {window}"
+            raise ValueError(f"the known part of a window is shorter than it, got {got}")
         whole = self.x0.reshape(-1, *self.x0.shape[-len(noise.size) :])
-        new = torch.arange(window, device=whole.device)
+        place = torch.arange(window, device=whole.device)
         while missing := self.length - whole.shape[-1]:
             known = whole[..., -self.overlap :]
-            given = known.shape[-1]
-            draw = Inpaint(F.pad(known, (0, window - given)), new >= given, self.repeats)
+            start = 0 if known.shape[-1] == whole.shape[-1] else self.edge  # what begins the whole may begin a window
+            stop = start + known.shape[-1]
+            given = F.pad(known, (start, window - stop))
+            draw = Inpaint(given, (place < start) | (place >= stop), self.repeats)
             made = draw(denoiser, noise.branch(missing), sampler, grid, cond, on_step)
-            whole = torch.cat([whole.expand(len(made), *whole.shape[1:]), made[..., given : given + missing]], dim=-1)
+            new = made[..., stop : window - self.edge][..., :missing]
+            whole = torch.cat([whole.expand(len(made), *whole.shape[1:]), new], dim=-1)
         return whole

@@ -8,6 +8,7 @@ are sequential, differ between devices, and keep 32 bits of their seed.
 import copy
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -73,7 +74,7 @@ class BrownianPath:
     ends. Where an interval is shorter than ``2^-9`` of its distance from 0 or from 1, whichever is nearer, one bridge
     leads to the time itself, so increments are independent unless several times share such an interval, of which each
     octave towards either end has 512. A thousand steps share none; of several thousand, neighbours are correlated.
-    What the two newest times rest on is kept, which changes speed alone.
+    What the newest times rest on is kept, which changes speed alone.
 
     Args:
         keys: ``(B,)`` of int64.
@@ -83,54 +84,52 @@ class BrownianPath:
 
     def __init__(self, keys: Tensor, count: int, dtype: torch.dtype):
         self.keys = keys
-        self.count = count
+        self.places = _mix(torch.arange(count, dtype=torch.int64) * _GOLDEN)
         self.dtype = dtype
-        self._newest: dict[float, Tensor] = {}
-        self._older: dict[float, Tensor] = {}
+        self._bridges: list[float] = []
+        self._normals = torch.empty(0, len(keys), count, dtype=dtype)
+        self._values: dict[float, Tensor] = {}
 
     def increment(self, t: float, s: float) -> Tensor:
         """The motion from ``s`` to ``t`` at unit variance, ``(B, count)``."""
-        (low, high), other = (_halvings(time)[-1][:2] for time in (t, s))
+        (low, high), other = bridges(t)[0], bridges(s)[0]
         variance = abs(t - s)
         if (low, high) == other:  # two bridges over one interval, independent of each other
             variance = ((t - s) ** 2 + sum((time - low) * (high - time) for time in (t, s))) / (high - low)
-        return (self.at(t) - self.at(s)) / math.sqrt(variance)
+        return torch.sub(self.at(t), self.at(s)).mul_(variance**-0.5)
 
     def at(self, time: float) -> Tensor:
         """The value at ``time`` in [0, 1], ``(B, count)``."""
-        known = self._older | self._newest
-        if time in known:
-            return known[time]
-        halvings = _halvings(time)
-        path = [1.0, *(node for _, _, node in halvings)]
-        fresh = [node for node in dict.fromkeys(path) if node not in known]
-        keys = _mix(self.keys + _bits(fresh)[:, None])
-        drawn = quick_normal(keys.flatten(), self.count).reshape(len(fresh), len(self.keys), self.count)
-        normal = dict(zip(fresh, drawn.to(self.dtype).unbind(), strict=True))
-        values = {0.0: torch.zeros_like(drawn[0], dtype=self.dtype)}
-        values[1.0] = known[1.0] if 1.0 in known else normal[1.0]
-        for low, high, node in halvings:
-            if node in known:
-                values[node] = known[node]
-            elif node not in values:
-                part = (node - low) / (high - low)
-                bridge = torch.lerp(values[low], values[high], part)
-                values[node] = bridge.add(normal[node], alpha=math.sqrt((high - node) * part))
-        self._newest, self._older = values, self._newest
-        return values[time]
+        if time not in self._values:
+            weights = bridges(time)[1]
+            shared = len([1 for one, other in zip(weights, self._bridges, strict=False) if one == other])
+            fresh = _bits(list(weights)[shared:])[:, None]
+            drawn = quick_normal(self.keys + fresh, self.places).to(self.dtype)
+            self._bridges, self._normals = list(weights), torch.cat([self._normals[:shared], drawn])
+            value = torch.zeros_like(self._normals[0])
+            for weight, normal in zip(weights.values(), self._normals, strict=True):
+                value.add_(normal, alpha=weight)
+            self._values = dict([*self._values.items(), (time, value)][-4:])
+        return self._values[time]
 
 
-def _halvings(time: float) -> list[tuple[float, float, float]]:
-    """The intervals ``(low, high)`` around ``time`` and the time at which each is cut; the last is ``time`` itself."""
+@lru_cache(maxsize=8)
+def bridges(time: float) -> tuple[tuple[float, float], dict[float, float]]:
+    """The interval of the last bridge on the way to ``time``, and what each bridge's normal counts in the value there.
+
+    A bridge goes by the time in the middle of its interval, the last by ``time`` itself.
+    """
     low, high = 0.0, 1.0
-    cuts = []
-    while low < time < high and high - low > min(low, 1 - high) * 2.0**-9:
-        middle = (low + high) / 2
-        cuts.append((low, high, middle))
-        if middle == time:
-            return cuts
-        low, high = (middle, high) if middle < time else (low, middle)
-    return [*cuts, (low, high, time)]
+    weights = {high: time}
+    while low < time < high:
+        resolved = high - low <= min(low, 1 - high) * 2.0**-9
+        node = time if resolved else (low + high) / 2
+        hat = min((time - low) / (node - low), (high - time) / (high - node))
+        weights[node] = hat * math.sqrt((node - low) * (high - node) / (high - low))
+        if node == time:
+            break
+        low, high = (node, high) if node < time else (low, node)
+    return (low, high), weights
 
 
 def fold(*integers: int) -> int:
@@ -160,14 +159,19 @@ def standard_normal(keys: Tensor, count: int) -> Tensor:
     return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1)[:, :count]
 
 
-def quick_normal(keys: Tensor, count: int) -> Tensor:
-    """Like ``standard_normal``, in float32 and from one hash for two numbers: a Brownian path draws many a step.
+def quick_normal(keys: Tensor, places: Tensor) -> Tensor:
+    """Standard normal numbers in float32 for each key at each place: ``(*shape,)`` and ``(N,)`` to ``(*shape, N)``.
 
-    The inverse of the normal distribution function, at 31 bits each; the largest is 5.4.
+    Cheaper than `standard_normal`, because a Brownian path draws many a step. The uniform numbers are the upper bits of
+    ``a place + b`` with odd a and any b made of the key: as ``place`` is mixed already, and the same for all keys, one
+    multiplication does for what takes two. For random a and b any two of them are independent, be they of one key or of
+    two (Dietzfelbinger 1996, https://doi.org/10.1007/3-540-60922-9_46). What turns them into normal ones is the inverse
+    of the normal distribution function; the largest is 5.4.
     """
-    bits = _mix(torch.arange(1, (count + 1) // 2 + 1, dtype=torch.int64) * _GOLDEN + keys[:, None])
-    uniform = bits.view(torch.int32).to(torch.float32).mul_(2.0**-31).clamp_(2.0**-24 - 1, 1 - 2.0**-24)
-    return torch.erfinv(uniform).mul_(math.sqrt(2))[:, :count]
+    scale, shift = _mix(torch.stack([keys, keys + _GOLDEN])).unsqueeze(-1)
+    bits = torch.mul(places, scale | 1).add_(shift)
+    uniform = bits.to(torch.float32).mul_((1 - 2.0**-24) * 2.0**-63)  # within (-1, 1) when rounded
+    return torch.erfinv(uniform).mul_(math.sqrt(2))
 
 
 def _bits(numbers: Sequence[float]) -> Tensor:

@@ -10,8 +10,9 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from multidiff.errors import InputError
+from multidiff.evaluation.features import Extractor, Features, Seen
+from multidiff.evaluation.reference import Reference
 from multidiff.training.cache import default_cache
 
 _FORMAT = 1
@@ -36,10 +39,14 @@ class Task(ABC):
     Attributes:
         name: in words, for the protocol.
         class_names: of what it tells apart.
+        of_the_data: whether those are the classes that the data comes with.
+        preprocessing: what happens to an artifact before the network sees it, in words.
     """
 
     name: str
     class_names: tuple[str, ...]
+    of_the_data: bool
+    preprocessing: str
 
     @abstractmethod
     def network(self) -> nn.Module:
@@ -48,6 +55,14 @@ class Task(ABC):
     @abstractmethod
     def examples(self, indices: Sequence[int], random: np.random.Generator | None) -> tuple[Tensor, Tensor]:
         """Inputs, ``(B, ...)``, and classes, ``(B,)``, of samples of the data; without ``random``, not augmented."""
+
+    @abstractmethod
+    def inputs(self, artifacts: Sequence[Any]) -> Tensor:
+        """What the network sees of artifacts, ``(B, ...)``."""
+
+    def looks(self, inputs: Tensor) -> Tensor | None:
+        """By which copies are sought, ``(B, E)``; by default the features."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,47 @@ class Recipe:
     lr: float = 3e-3
     weight_decay: float = 0.05
     seed: int = 0
+
+
+class LearnedFeatures(Features):
+    """Features of an encoder that learned from the training part of the reference.
+
+    Args:
+        steps: of its training, 64 samples each.
+        cache: folder for the trained encoder; by default that of the user.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, steps: int, cache: str | Path | None = None):
+        if steps < 1:
+            raise InputError(f"an encoder trains for at least 1 step, got steps={steps}")
+        self.recipe = Recipe(steps)
+        self.cache = None if cache is None else Path(cache).expanduser()
+
+    @abstractmethod
+    def task(self, reference: Reference) -> Task:
+        """What there is to learn: the classes of the data or, where it has none, something else that it poses."""
+
+    def extractor(self, reference: Reference, device: torch.device) -> Extractor:
+        task = self.task(reference)
+        content = reference.dataset.content
+        result = trained(task, reference.training, reference.held_out, content, self.recipe, self.cache)
+        return Extractor(
+            self.name,
+            result.sha256,
+            task.preprocessing,
+            partial(_look, result.network.to(device), device, task),
+            task.class_names if task.of_the_data else (),
+            {"learned": task.name, "accuracy on held-out data": result.accuracy},
+        )
+
+
+@torch.no_grad()
+def _look(network: nn.Module, device: torch.device, task: Task, artifacts: Sequence[Any]) -> Seen:
+    inputs = task.inputs(artifacts)
+    features, logits = network(inputs.to(device))
+    return Seen(features.cpu(), logits.softmax(dim=1).cpu() if task.of_the_data else None, task.looks(inputs))
 
 
 @dataclass(frozen=True)

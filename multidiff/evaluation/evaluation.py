@@ -16,6 +16,7 @@ from multidiff.evaluation.memorisation import Memorisation
 from multidiff.evaluation.processes import Processes
 from multidiff.evaluation.reference import FEWEST, Reference
 from multidiff.evaluation.scores import Comparison, Reading, Score, reading
+from multidiff.evaluation.sets import Remembering, SetScores, set_scores
 from multidiff.evaluation.sources import BLOCK, Real, Source
 
 FORMAT = 1
@@ -34,12 +35,14 @@ class Evaluation:
         reading: by a classifier, if there is one.
         memorisation: distances to the training data.
         protocol: all that the scores depend on.
+        sets: scores of the samples themselves, if the modality has such.
     """
 
     scores: dict[str, Score]
     reading: Reading | None
     memorisation: Memorisation
     protocol: dict[str, Any]
+    sets: SetScores | None = None
 
     def to_json(self, sweeps: Mapping[str, Any] | None = None) -> str:
         """Everything, with further scores by the setting they were taken at, and nothing that changes with the run."""
@@ -58,6 +61,7 @@ class Evaluation:
                     for sample, real in memory.closest(CLOSEST)
                 ],
             },
+            **({"sets": self.sets.record()} if self.sets else {}),
             **({"sweeps": sweeps} if sweeps else {}),
             "protocol": self.protocol,
         }
@@ -105,9 +109,16 @@ class Evaluator:
         self.comparison = None if training is None else Comparison(training, extractor.gaussian_width)
 
     def look(self, source: Source, advance: Advance) -> Seen | None:
-        """What the extractor sees in ``source``, on process 0."""
+        """What the extractor sees in ``source``, on process 0.
+
+        Raises:
+            InputError: it is not finite.
+        """
         with self.processes.working():
-            return seen(self.extractor, source, self.processes, batch_size=self.batch_size, advance=advance)
+            found = seen(self.extractor, source, self.processes, batch_size=self.batch_size, advance=advance)
+        if found is not None and not bool(found.features.isfinite().all()):
+            raise InputError(f"features by {self.extractor.name} are not finite: its weights or a file are damaged")
+        return found
 
     def distances(self, source: Source, advance: Advance = lambda count: None) -> dict[str, float] | None:
         """The quick scores of ``source``, on process 0."""
@@ -125,17 +136,21 @@ class Evaluator:
             InputError: there are too few samples for error bars.
         """
         require_enough(len(source))
-        generated = self.look(source, advance)
+        measure = self.reference.modality.set_measure()
+        remembering = None if measure is None else Remembering(source, measure)
+        generated = self.look(remembering or source, advance)
+        forms = None if remembering is None else remembering.gathered(self.processes)
         if generated is None or self.comparison is None or self._held_out_seen is None:
             return None
-        if not bool(generated.features.isfinite().all()):
-            raise InputError("the features of some samples are not finite: a network or a file is damaged")
         held_out = self._held_out_seen
+        sets = None if measure is None or forms is None else set_scores(measure, forms, source.asked, self.reference)
+        protocol = self._protocol(source, facts) | ({"sets": sets.protocol} if sets else {})
         return Evaluation(
             self.comparison.with_floor(generated, held_out),
             reading(self.extractor.class_names, generated, list(source.asked), held_out, list(self.held_out.asked)),
             self.comparison.memorisation(generated, held_out),
-            self._protocol(source, facts),
+            protocol,
+            sets,
         )
 
     def _protocol(self, source: Source, facts: dict[str, Any]) -> dict[str, Any]:

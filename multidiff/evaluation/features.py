@@ -19,15 +19,37 @@ class Seen:
 
     Attributes:
         features: ``(N, D)``.
-        classes: the class that each was read as, ``(N,)``; None where the network is no classifier.
+        probabilities: of the K classes, ``(N, K)``; None where the network is no classifier.
+        looks: by which copies are sought, ``(N, E)``; None where it is the features.
     """
 
     features: Tensor
-    classes: Tensor | None = None
+    probabilities: Tensor | None = None
+    looks: Tensor | None = None
+
+    @property
+    def classes(self) -> Tensor | None:
+        """The class that each was read as, ``(N,)``."""
+        return None if self.probabilities is None else self.probabilities.argmax(dim=1)
+
+    @property
+    def comparable(self) -> Tensor:
+        """What copies are sought by."""
+        return self.features if self.looks is None else self.looks
 
     def first(self, count: int) -> "Seen":
         """What was seen in the first ``count``."""
-        return Seen(self.features[:count], None if self.classes is None else self.classes[:count])
+        probabilities, looks = (None if part is None else part[:count] for part in (self.probabilities, self.looks))
+        return Seen(self.features[:count], probabilities, looks)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Seen"]) -> "Seen":
+        """What was seen in one part after another."""
+        return cls(
+            torch.cat([part.features for part in parts]),
+            _joined([part.probabilities for part in parts]),
+            _joined([part.looks for part in parts]),
+        )
 
 
 @dataclass(frozen=True)
@@ -92,9 +114,12 @@ def seen(
     everything = processes.gather(mine)
     if processes.rank:
         return None
-    parts = [everything[number] for number in source.blocks]
-    classes = [part.classes for part in parts if part.classes is not None]
-    return Seen(torch.cat([part.features for part in parts]), torch.cat(classes) if classes else None)
+    return Seen.joined([everything[number] for number in source.blocks])
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    present = [part for part in parts if part is not None]
+    return torch.cat(present) if present else None
 
 
 def _full(block: list[Any]) -> list[Any]:

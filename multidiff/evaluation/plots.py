@@ -12,12 +12,14 @@ STYLE: Any = {"svg.hashsalt": "multidiff", "font.size": 9, "axes.spines.top": Fa
 
 
 def lines(points: Sequence[float], values: Mapping[str, Sequence[float]], label: str) -> str:
-    """One small plot for each of ``values`` over ``points``, side by side."""
+    """One small plot for each of ``values`` over ``points``, spaced by their ratios, side by side."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2.8 * len(values), 2.4), layout="constrained")
         for axis, (name, series) in zip(figure.subplots(1, len(values), squeeze=False)[0], values.items(), strict=True):
             axis.plot(points, series, "o-", markersize=4)
-            axis.set(title=name.replace("_", " "), xlabel=label)
+            axis.set(title=name, xlabel=label, xscale="log")
+            axis.set_xticks(points, [f"{point:g}" for point in points])
+            axis.minorticks_off()
             axis.grid(alpha=0.3)
         return _svg(figure)
 

@@ -38,6 +38,8 @@ class Reference:
     seed: int
 
     def __post_init__(self) -> None:
+        if len(self.dataset) < 2 * FEWEST:
+            raise InputError(f"real data of at least {2 * FEWEST} samples is needed, and there are {len(self.dataset)}")
         if min(len(self.training), len(self.held_out)) < FEWEST:
             raise InputError(
                 f"at least {FEWEST} samples to compare with and {FEWEST} held out are needed, and the data holds "
@@ -46,7 +48,7 @@ class Reference:
 
     @cached_property
     def _parts(self) -> tuple[list[int], list[int]]:
-        return split(len(self.dataset), self.holdout, self.seed)
+        return split(len(self.dataset), self.holdout, self.seed, self.dataset.shards)
 
     @property
     def training(self) -> list[int]:

@@ -9,10 +9,13 @@ from typing import Any
 
 from PIL import Image
 
+from multidiff.evaluation import table
 from multidiff.evaluation.evaluation import CLOSEST, Evaluation, Evaluator
 from multidiff.evaluation.plots import histogram, lines
-from multidiff.evaluation.scores import LOWER_IS_BETTER, Reading, Score
+from multidiff.evaluation.scores import Reading
+from multidiff.evaluation.sets import SetScores
 from multidiff.evaluation.sources import BLOCK, Source
+from multidiff.evaluation.table import title
 
 SHOWN = 64
 """Samples in a preview."""
@@ -22,26 +25,35 @@ Sweep = Mapping[float, Mapping[str, float]]
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse } th, td { padding: .2rem .7rem; text-align: right }
-th:first-child, td:first-child { text-align: left } tr { border-bottom: 1px solid #ddd }
-figure { display: inline-block; margin: .5rem 1rem .5rem 0 } figcaption, .note { color: #666; font-size: 13px }
-img { max-width: 29rem } pre { font-size: 12px; overflow-x: auto } svg { max-width: 100%; height: auto }
+h2 { margin-top: 2.5rem } .note, figcaption { color: #666; font-size: 13px }
+.wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+th, td { padding: .2rem .7rem; text-align: right; white-space: nowrap } tr { border-bottom: 1px solid #ddd }
+th:first-child, td:first-child { text-align: left }
+.side-by-side { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem } figure { margin: 0 }
+.side-by-side figure { flex: 1 1 20rem; max-width: 30rem } .side-by-side img { width: 100% }
+.pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 1.2rem }
+.pairs img { max-width: 100% }
+img { display: block } svg { max-width: 100%; height: auto } pre { font-size: 12px; overflow-x: auto }
 """
 
 
-def page(title: str, evaluation: Evaluation, evaluator: Evaluator, source: Source, sweeps: Mapping[str, Sweep]) -> str:
+def page(
+    heading: str, evaluation: Evaluation, evaluator: Evaluator, source: Source, sweeps: Mapping[str, Sweep]
+) -> str:
     """The report as HTML that needs nothing else.
 
     Args:
-        title: of the page.
+        heading: of the page.
         evaluation: what ``source`` scored.
         evaluator: that scored it.
         source: of the samples.
         sweeps: quick scores over the values of a setting, by its name.
     """
     sections = [
-        f"<h1>{html.escape(title)}</h1>",
-        _scores(evaluation.scores),
+        f"<h1>{html.escape(heading)}</h1>",
+        _summary(evaluation.protocol),
+        _scores(evaluation),
+        *([_sets(evaluation.sets)] if evaluation.sets else []),
         _previews(evaluator, source),
         *(_sweep(setting, sweep) for setting, sweep in sweeps.items()),
         _memorisation(evaluation, evaluator, source),
@@ -49,42 +61,62 @@ def page(title: str, evaluation: Evaluation, evaluator: Evaluator, source: Sourc
         "<h2>Protocol</h2><p class=note>All that the figures depend on.</p>"
         f"<pre>{html.escape(json.dumps(evaluation.protocol, indent=2, ensure_ascii=False))}</pre>",
     ]
-    head = f"<meta charset=utf-8><title>{html.escape(title)}</title><style>{_STYLE}</style>"
+    head = (
+        "<meta charset=utf-8><meta name=viewport content='width=device-width, initial-scale=1'>"
+        f"<title>{html.escape(heading)}</title><style>{_STYLE}</style>"
+    )
     return f"<!doctype html>\n<html lang=en><head>{head}</head><body>\n" + "\n".join(sections) + "\n</body></html>\n"
 
 
-def _scores(scores: Mapping[str, Score]) -> str:
-    shown = {name: score for name, score in scores.items() if not name.endswith("_error")}
-    count = next(iter(shown.values())).count
+def _summary(protocol: Mapping[str, Any]) -> str:
+    counts, generated = protocol["counts"], protocol["generated"]
+    sampler = generated.get("sampler")
+    drawn = f", by {sampler['name']} in {sampler['steps']} steps, guidance {generated['guidance']}" if sampler else ""
+    return (
+        f"<p>{counts['generated']} samples{html.escape(drawn)}; held against {counts['reference']} real ones, as "
+        f"{html.escape(protocol['features']['name'])} sees them.</p>"
+    )
+
+
+def _scores(evaluation: Evaluation) -> str:
+    note = (
+        "The last column is what real data scores: nothing should be expected to pass it. Compare it with the column "
+        "before it, which has as many samples. ↓ lower is better, ↑ higher is better. ± is a standard error."
+    )
+    return f"<h2>Scores</h2>{_table(table.header(evaluation), table.rows(evaluation))}<p class=note>{note}</p>"
+
+
+def _sets(sets: SetScores) -> str:
+    names = list(sets.together)
+    columns = {f"all {sets.count}": sets.together}
+    if sets.classes:
+        columns["mean of classes"] = {name: sets.mean(name) for name in names}
+    columns |= {f"{label} ({sets.counts[label]})": scores for label, scores in sets.classes.items()}
     rows = [
         [
-            f"{name.replace('_', ' ')} {'↓' if name in LOWER_IS_BETTER else '↑'}",
-            _with_error(name, scores, "value"),
-            f"{score.at_floor_count:.4g}",
-            f"{score.floor:.4g}",
+            f"{table.words(name)} ({sets.together[name].best} is best)",
+            *(f"{scores[name].value:.3g} ({scores[name].floor:.3g})" for scores in columns.values()),
         ]
-        for name, score in shown.items()
+        for name in names
     ]
-    header = ["", "all samples", f"first {count} samples", f"{count} real, held out"]
-    note = "The last column is what real data scores: nothing should be expected to pass it. Compare it with the third."
-    return f"<h2>Scores</h2>{_table(header, rows)}<p class=note>{note} ↓ lower is better, ↑ higher is better.</p>"
-
-
-def _with_error(name: str, scores: Mapping[str, Score], field: str) -> str:
-    error = scores.get(f"{name}_error")
-    return f"{getattr(scores[name], field):.4g}" + (f" ± {getattr(error, field):.2g}" if error else "")
+    note = "; ".join(f"{name}: {fact}" for name, fact in sets.protocol.items())
+    return (
+        f"<h2>Sets of samples</h2>{_table(['', *columns], rows)}"
+        f"<p class=note>Against as many held-out real samples; in brackets what real training samples score. "
+        f"{html.escape(note)}</p>"
+    )
 
 
 def _previews(evaluator: Evaluator, source: Source) -> str:
     modality = evaluator.reference.modality
     generated = _figure(modality.preview(source.first(SHOWN)), "samples")
     real = _figure(modality.preview(evaluator.held_out.first(SHOWN)), "real, held out")
-    return f"<h2>Samples</h2>{generated}{real}"
+    return f"<h2>Samples</h2><div class=side-by-side>{generated}{real}</div>"
 
 
 def _sweep(setting: str, sweep: Sweep) -> str:
     names = next(iter(sweep.values())).keys()
-    plot = lines(list(sweep), {name: [scores[name] for scores in sweep.values()] for name in names}, setting)
+    plot = lines(list(sweep), {title(name): [scores[name] for scores in sweep.values()] for name in names}, setting)
     return f"<h2>Quality against {html.escape(setting)}</h2>{plot}"
 
 
@@ -97,7 +129,7 @@ def _memorisation(evaluation: Evaluation, evaluator: Evaluator, source: Source) 
         drawn[number] = drawn.get(number) or source.block(number)
         index = evaluator.training.indices[real]
         pair = [drawn[number][sample % BLOCK], evaluator.reference.artifact(index)]
-        caption = f"sample {sample} and training sample {index}, {memory.distances[sample]:.3g} apart"
+        caption = f"sample {sample}, training sample {index}: {memory.distances[sample]:.3g} apart"
         figures.append(_figure(evaluator.reference.modality.preview(pair), caption))
     plot = histogram(
         {"samples": memory.distances, "real, held out": memory.held_out}, "distance to the nearest training sample"
@@ -106,7 +138,8 @@ def _memorisation(evaluation: Evaluation, evaluator: Evaluator, source: Source) 
         f"A sample is nearer to the training data than a held-out real one with a chance of {memory.nearer:.1%} "
         f"(50 % if alike); {memory.suspicious:.1%} of the samples are nearer than all but 1 % of the held-out ones."
     )
-    return f"<h2>Memorisation</h2><p>{note}</p>{plot}<h3>Closest pairs</h3>{''.join(figures)}"
+    pairs = f"<h3>Closest pairs</h3><p class=note>Left the sample.</p><div class=pairs>{''.join(figures)}</div>"
+    return f"<h2>Memorisation</h2><p>{note}</p>{plot}{pairs}"
 
 
 def _reading(reading: Reading) -> str:
@@ -116,14 +149,23 @@ def _reading(reading: Reading) -> str:
         f"{reading.accuracy:.1%} of the samples are read as what they were made for; of the real held-out ones, "
         f"{reading.floor:.1%}. Rows: asked for; columns: read as."
     )
-    return f"<h2>Classes</h2><p>{note}</p>{_table(['', *names], rows)}"
+    shades = [[0.0, *(count / max(1, sum(row)) for count in row)] for row in reading.table]
+    return f"<h2>Classes</h2><p>{note}</p>{_table(['', *names], rows, shades)}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def row(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], shades: Sequence[Sequence[float]] = ()) -> str:
+    """A table; ``shades``, from 0 to 1, colour the cells of its rows."""
 
-    return f"<table>{row(header, 'th')}{''.join(row(cells, 'td') for cells in rows)}</table>"
+    def cell(text: str, shade: float) -> str:
+        colour = f" style='background: rgb(31 119 180 / {shade / 2:.2f})'" if shade else ""
+        return f"<td{colour}>{html.escape(text)}</td>"
+
+    head = "".join(f"<th>{html.escape(text)}</th>" for text in header)
+    body = "".join(
+        f"<tr>{''.join(map(cell, row, shade))}</tr>"
+        for row, shade in zip(rows, shades or [[0.0] * len(header)] * len(rows), strict=True)
+    )
+    return f"<div class=wide><table><tr>{head}</tr>{body}</table></div>"
 
 
 def _figure(picture: Image.Image, caption: str) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from multidiff.evaluation.classification import accuracy, confusion
+from multidiff.evaluation.classification import accuracy, confusion, inception_score
 from multidiff.evaluation.diversity import vendi_score
 from multidiff.evaluation.features import Seen
 from multidiff.evaluation.frechet import FrechetDistance, Moments
@@ -46,6 +46,7 @@ class Comparison:
 
     def __init__(self, reference: Seen, gaussian_width: float | None):
         self.features = reference.features.double()
+        self.comparable = reference.comparable
         self.frechet = FrechetDistance(Moments.of([self.features]))
         self.width = gaussian_width or median_distance(self.features)
 
@@ -61,12 +62,16 @@ class Comparison:
         }
 
     def scores(self, seen: Seen) -> dict[str, float]:
-        """All of them; those that end in ``_error`` are standard errors of those before them."""
+        """All of them; those that end in ``_error`` are standard errors of those before them.
+
+        The inception score is among them where a classifier looked.
+        """
         features = seen.features.double()
         kernel = kernel_distance(features, self.features, polynomial)
         gaussian = kernel_distance(features, self.features, Gaussian(self.width))
         precision, recall = precision_recall(features, self.features)
         density, coverage = density_coverage(features, self.features)
+        read = {} if seen.probabilities is None else {"inception_score": inception_score(seen.probabilities)}
         return {
             "frechet_distance": self.frechet(Moments.of([features])),
             "frechet_distance_infinite": self.frechet.extrapolated(features),
@@ -79,6 +84,7 @@ class Comparison:
             "density": density,
             "coverage": coverage,
             "vendi_score": vendi_score(features),
+            **read,
         }
 
     def with_floor(self, generated: Seen, held_out: Seen) -> dict[str, Score]:
@@ -90,7 +96,7 @@ class Comparison:
 
     def memorisation(self, generated: Seen, held_out: Seen) -> Memorisation:
         """How near samples are to the real ones, beside those held out."""
-        return Memorisation.of(generated.features, self.features, held_out.features)
+        return Memorisation.of(generated.comparable, self.comparable, held_out.comparable)
 
 
 @dataclass(frozen=True)

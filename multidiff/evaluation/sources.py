@@ -72,6 +72,8 @@ class Drawn(Source):
         conditions = [self.asked[i % len(self)] for i in range(rows.start, rows.start + BLOCK)]
         seeds = seeds_of(self.seed, rows.start, rows.start + BLOCK)
         x0 = self.pipeline.sample_tensor(seeds, conditions, self.sampling)
+        if not bool(x0.isfinite().all()):
+            raise InputError(f"samples {rows.start} to {rows.stop - 1} of the model are not finite: it is damaged")
         return [self.pipeline.modality.to_artifact(x) for x in x0[: len(rows)].cpu()]
 
 
@@ -83,21 +85,26 @@ class Files(Source):
         paths: in order.
         asked: the label that each was made for, if any.
         shape: ``(C, *size)`` of the data that they are compared with.
+        foreign: whether something else than this package made them.
     """
 
     def __init__(
-        self, modality: Modality[Any], paths: Sequence[Path], asked: Sequence[str | None], shape: tuple[int, ...]
+        self,
+        modality: Modality[Any],
+        paths: Sequence[Path],
+        asked: Sequence[str | None],
+        shape: tuple[int, ...],
+        *,
+        foreign: bool,
     ):
-        self.modality, self.paths, self.asked, self.shape = modality, paths, asked, shape
+        self.modality, self.paths, self.asked, self.shape, self.foreign = modality, paths, asked, shape, foreign
 
     def block(self, number: int) -> list[Any]:
         return [self._read(self.paths[row]) for row in self.rows(number)]
 
     def _read(self, path: Path) -> Any:
         artifact = self.modality.read(path)
-        shape = tuple(self.modality.to_tensor(artifact).shape)
-        if shape != self.shape:
-            raise InputError(
-                f"{path} has the shape {shape} and the data {self.shape}: make them alike; a resize of ours would count"
-            )
-        return artifact
+        try:
+            return self.modality.comparable(artifact, self.shape, foreign=self.foreign)
+        except InputError as error:
+            raise InputError(f"{path} {error}") from error

@@ -159,7 +159,7 @@ def _key(paths: Sequence[Path], hashes: Sequence[str], settings: Mapping[str, An
 
 def _build(folder: Path, sources: Sequence[Source], decode: Callable[[Source], np.ndarray], doing: str) -> None:
     """Decode ``sources`` into the store ``folder``, which appears when it is whole."""
-    with _writing_to(folder.parent), tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as temporary:
+    with writing_to(folder.parent), tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as temporary:
         _sweep(folder.parent)
         part = Path(temporary) / folder.name
         part.mkdir()
@@ -184,7 +184,7 @@ def _write_store(folder: Path, sources: Sequence[Source], decode: Callable[[Sour
     reasons: dict[int, str] = {}
     dtypes: set[np.dtype[Any]] = set()
     with (folder / "data.bin").open("wb") as data:
-        for i, source in enumerate(_progress(sources, doing)):
+        for i, source in enumerate(progress(sources, doing)):
             try:
                 array = decode(source)
             except InputError as error:
@@ -210,11 +210,10 @@ def _content_hashes(root: Path, paths: Sequence[Path], cache: Path) -> list[str]
     index = cache / "contents" / f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]}.json"
     known = _read_index(index)
     current = {
-        name_in(root, path): _seen(path, known.get(name_in(root, path)))
-        for path in _progress(paths, "Hashing {} files")
+        name_in(root, path): _seen(path, known.get(name_in(root, path))) for path in progress(paths, "Hashing {} files")
     }
     if any(known.get(name) != seen for name, seen in current.items()):
-        with _writing_to(index.parent), tempfile.TemporaryDirectory(dir=index.parent) as temporary:
+        with writing_to(index.parent), tempfile.TemporaryDirectory(dir=index.parent) as temporary:
             part = Path(temporary) / index.name
             part.write_text(json.dumps(known | current))
             part.replace(index)
@@ -241,7 +240,7 @@ def _seen(path: Path, before: list[Any] | None) -> list[Any]:
 
 
 @contextmanager
-def _writing_to(folder: Path) -> Iterator[None]:
+def writing_to(folder: Path) -> Iterator[None]:
     """Make ``folder``; what goes wrong with writing to it becomes an `InputError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -250,7 +249,8 @@ def _writing_to(folder: Path) -> Iterator[None]:
         raise InputError(f"cannot write the cache {folder}: {error.strerror}; set MULTIDIFF_CACHE elsewhere") from error
 
 
-def _progress(sources: Sequence[Source], doing: str) -> Iterable[Source]:
+def progress(sources: Sequence[Source], doing: str) -> Iterable[Source]:
+    """``sources``, with a bar on a terminal if they are many."""
     console = Console(stderr=True)
     hidden = len(sources) < _MANY or not console.is_terminal
     return track(sources, doing.format(len(sources)), console=console, transient=True, disable=hidden)

@@ -1,18 +1,17 @@
 """What a callback may know of its run; previews and speed."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from multidiff.files import atomic_path
 from multidiff.pipeline import Pipeline
 from multidiff.training.dataset import Dataset
+from multidiff.training.loggers import log_picture
 
 
 def step_done(trainer: L.Trainer, batch_idx: int) -> bool:
@@ -35,7 +34,7 @@ class Run:
     """
 
     pipeline: Pipeline
-    conditions: list[str | None]
+    conditions: Sequence[str | None]
     dataset: Dataset
     holdout: float
     seed: int
@@ -82,9 +81,7 @@ class Previews(RunCallback):
             with atomic_path(self.folder / f"step_{trainer.global_step:08d}.png") as path:
                 picture.save(path)
             for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    pixels = np.asarray(picture.convert("RGB"))
-                    logger.experiment.add_image("previews", pixels, trainer.global_step, dataformats="HWC")
+                log_picture(logger, "previews", picture, trainer.global_step)
 
 
 class Throughput(L.Callback):

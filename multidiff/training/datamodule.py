@@ -6,7 +6,7 @@ order and their augmentation, with any number of loader workers.
 
 import logging
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from contextlib import suppress
 from typing import Any
 
 import lightning as L
@@ -17,7 +17,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from multidiff.errors import InputError
-from multidiff.training.dataset import Dataset
+from multidiff.training.dataset import Dataset, UnreadableError
+from multidiff.training.order import shuffled
 from multidiff.training.split import split
 
 log = logging.getLogger(__name__)
@@ -47,11 +48,28 @@ class Stream(TorchDataset[dict[str, Any]]):
         self.dataset = dataset
         self.indices = np.asarray(indices)
         self.seed = seed
+        self.shards = None if dataset.shards is None else dataset.shards[self.indices]
+        self.ahead = 0 if self.shards is None else len(self.shards) // len(np.unique(self.shards))
+        self._orders: dict[int, np.ndarray] = {}
 
     def __getitem__(self, position: int) -> dict[str, Any]:
+        if self.ahead:
+            self.dataset.expect(int(self.indices[self._place(position + self.ahead)]))
+        random = np.random.default_rng([self.seed, position])
+        return example(self.dataset, self.indices, self._place(position), random)
+
+    def _place(self, position: int) -> int:
         epoch, place = divmod(position, len(self.indices))
-        index = int(self.indices[_order(self.seed, epoch, len(self.indices))[place]])
-        return example(self.dataset, index, np.random.default_rng([self.seed, position]))
+        if epoch not in self._orders:
+            near = {number: order for number, order in self._orders.items() if abs(number - epoch) == 1}
+            self._orders = {**near, epoch: self._order(epoch)}
+        return int(self._orders[epoch][place])
+
+    def _order(self, epoch: int) -> np.ndarray:
+        random = np.random.default_rng([self.seed, epoch])
+        if self.shards is None:
+            return random.permutation(len(self.indices))
+        return shuffled(self.shards, self.dataset.mixed, random)
 
 
 class InOrder(TorchDataset[dict[str, Any]]):
@@ -65,16 +83,26 @@ class InOrder(TorchDataset[dict[str, Any]]):
         return len(self.indices)
 
     def __getitem__(self, place: int) -> dict[str, Any]:
-        return example(self.dataset, self.indices[place], np.random.default_rng(place))
+        return example(self.dataset, self.indices, place, np.random.default_rng(place))
 
 
-def example(dataset: Dataset, index: int, random: np.random.Generator) -> dict[str, Any]:
-    """One sample with what is known of it; an unknown label is None, an unknown caption empty."""
-    return {
-        "x0": dataset.x0(index, random),
-        "label": None if dataset.labels is None else dataset.label_names[dataset.labels[index]],
-        "caption": None if dataset.captions is None else dataset.captions[index],
-    }
+def example(
+    dataset: Dataset, indices: Sequence[int] | np.ndarray, place: int, random: np.random.Generator
+) -> dict[str, Any]:
+    """Sample ``indices[place]``, or the next one that can be read, with what is known of it; an unknown label is None.
+
+    Raises:
+        InputError: none can be read.
+    """
+    for following in range(len(indices)):
+        index = int(indices[(place + following) % len(indices)])
+        with suppress(UnreadableError):
+            return {
+                "x0": dataset.x0(index, random),
+                "label": None if dataset.labels is None else dataset.label_names[dataset.labels[index]],
+                "caption": None if dataset.captions is None else dataset.captions[index],
+            }
+    raise InputError("no sample of the data can be read")
 
 
 def collate(examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -102,7 +130,7 @@ class DataModule(L.LightningDataModule):
                 f"loader.batch_size must be at least 1 and loader.workers at least 0, got {batch_size} and {workers}"
             )
         self.dataset = dataset
-        self.training, self.validation = split(len(dataset), holdout, seed)
+        self.training, self.validation = split(len(dataset), holdout, seed, dataset.shards)
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -151,8 +179,3 @@ class DataModule(L.LightningDataModule):
         if self.trainer is None:
             raise RuntimeError("the data module's loaders belong to a running trainer")
         return self.trainer
-
-
-@lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, count: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).permutation(count)

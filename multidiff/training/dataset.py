@@ -8,6 +8,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from multidiff.errors import InputError
+
+
+class UnreadableError(InputError):
+    """A sample that cannot be read, in whose place another may be taken."""
+
 
 class Dataset(ABC):
     """Clean samples, with what is known of each.
@@ -20,6 +26,8 @@ class Dataset(ABC):
         content: hex hash of all samples and of what is known of them.
         modality_settings: arguments of the modality that only the data can tell, such as their statistics; they travel
             with the model.
+        shards: number of the file that each sample lies in, ``(N,)``, if few of them should be read at a time; or None.
+        mixed: how many such files are.
     """
 
     shape: tuple[int, ...]
@@ -28,10 +36,19 @@ class Dataset(ABC):
     captions: Sequence[str] | None = None
     content: str
     modality_settings: Mapping[str, Any] = MappingProxyType({})
+    shards: np.ndarray | None = None
+    mixed: int = 1
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def x0(self, index: int, random: np.random.Generator) -> Tensor:
-        """Sample ``index`` as ``(C, *size)`` in float32; ``random`` decides flips and crops, if there are any."""
+        """Sample ``index`` as ``(C, *size)`` in float32; ``random`` decides flips and crops, if there are any.
+
+        Raises:
+            UnreadableError: training goes on with another sample.
+        """
+
+    def expect(self, index: int) -> None:  # noqa: B027  most have nothing to prepare
+        """Sample ``index`` will be asked for soon."""

@@ -1,5 +1,6 @@
 """Scores while training, and the best model by one of them."""
 
+import logging
 import math
 from typing import Any
 
@@ -14,6 +15,8 @@ from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.scores import LOWER_IS_BETTER, QUICK
 from multidiff.evaluation.sources import Drawn, Source
 from multidiff.training.callbacks import Run, RunCallback, step_done
+
+log = logging.getLogger(__name__)
 
 BEST = "best"
 """The folder of the best model, in that of the run."""
@@ -90,7 +93,11 @@ class Evaluate(RunCallback):
         self.done = trainer.global_step
         if self.evaluator is None:
             self.evaluator = Evaluator(self.reference, self.extractors.extractor(self.reference, device))
-        scores = self.evaluator.distances(self.source)
+        try:
+            scores = self.evaluator.distances(self.source)
+        except InputError as error:  # such as samples that overflow, which is no reason to end training
+            log.warning("step %d is not scored: %s", trainer.global_step, error)
+            return
         assert scores is not None
         for logger in trainer.loggers:
             logger.log_metrics({f"evaluation/{name}": value for name, value in scores.items()}, trainer.global_step)

@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -117,7 +117,7 @@ def train(config: DictConfig) -> Result:
         {name: value for name, value in settings["trainer"].items() if name not in (*LEVERS, "profile")},
         profiler=_profiler(settings["trainer"]["profile"], module, run_dir),
         callbacks=callbacks,
-        logger=instantiate_all(config.logger),
+        logger=instantiate_all(config.get("logger")),
         default_root_dir=run_dir,
         enable_checkpointing=False,
         enable_model_summary=False,
@@ -201,9 +201,9 @@ def _module(settings: dict[str, Any], modality: Any) -> DiffusionModule:
     )
 
 
-def _conditions(dataset: Dataset, reads: str | None) -> list[str | None]:
-    choices = {"label": dataset.label_names, "caption": dataset.captions, None: None}[reads]
-    return list(choices) if choices else [None]
+def _conditions(dataset: Dataset, reads: str | None) -> Sequence[str | None]:
+    choices: Sequence[str] | None = {"label": dataset.label_names, "caption": dataset.captions, None: None}[reads]
+    return choices or [None]
 
 
 def _samples_per_step(trainer: L.Trainer, data: DataModule) -> int:
@@ -214,7 +214,15 @@ def _fit(trainer: L.Trainer, module: DiffusionModule, data: DataModule, checkpoi
     with warnings.catch_warnings(), _environment_kept():
         for message in KNOWN_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
-        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=False)
+        try:
+            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=False)
+        except InputError as error:
+            raise InputError(_without_traceback(str(error))) from error
+
+
+def _without_traceback(message: str) -> str:
+    """The message of an `InputError`, around which torch puts the traceback of the loader process that raised it."""
+    return message.rstrip().rpartition("Error: ")[2] if "DataLoader worker process" in message else message
 
 
 def is_first_process() -> bool:

@@ -125,6 +125,25 @@ def test_any_number_of_axes_grows_along_the_last():
     assert not whole[..., 6:].any()
 
 
+def test_the_ends_of_a_window_do_not_end_up_inside():
+    """Samples that are 1 inside and 9 in two places at either end, as a spectrogram's ends see silence beyond."""
+
+    class Edged(Denoiser):
+        schedule = SCHEDULE
+
+        def forward(self, x_t, t, cond=None):
+            place = torch.arange(WINDOW)
+            return torch.where((place < 2) | (place >= WINDOW - 2), 9.0, 1.0).expand_as(x_t).to(x_t.dtype)
+
+    def draw(start, edge):
+        method = Continue(torch.ones(1, start, dtype=torch.float64), 3 * WINDOW, 10, edge=edge)
+        return method(Edged(), noise(1), DDPM(SCHEDULE), Uniform()(SCHEDULE, 3))[0, 0, start:]
+
+    for start in (4, 10, WINDOW):  # shorter than the overlap, as long, and longer
+        assert torch.equal(draw(start, edge=2), torch.ones(3 * WINDOW - start, dtype=torch.float64))
+        assert (draw(start, edge=0) == 9).any()
+
+
 @pytest.mark.parametrize(
     ("length", "overlap", "message"),
     [

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from multidiff.diffusion.noise import NoiseSource, sample_seeds
+from multidiff.diffusion.noise import BrownianPath, NoiseSource, quick_normal, sample_seeds
 
 T, S = torch.tensor(0.5, dtype=torch.float64), torch.tensor(0.25, dtype=torch.float64)
 
@@ -106,3 +106,19 @@ def test_branches_are_independent():
     correlation = np.corrcoef(noise) - np.eye(len(draws))
     assert abs(correlation).max() < 4 / np.sqrt(200_000)
     assert torch.equal(source.branch(0.5).between(T, S), noise[1:2])
+
+
+def test_quick_normals_are_normal_and_independent_of_key_and_place():
+    """Of 20 neighbouring keys at 100,000 places and of 20 places for 100,000 keys: the law, and all correlations.
+
+    Each of the numbers and of their squares within 5 standard errors.
+    """
+    keys = torch.arange(100_000)
+    places = BrownianPath(keys[:1], 100_000, torch.float32).places
+    for normal in (quick_normal(keys[:20], places), quick_normal(keys, places[:20]).T.contiguous()):
+        assert stats.kstest(normal[0].numpy(), "norm").pvalue > 1e-3
+        for value in (normal, (normal**2 - 1) / 2**0.5):
+            correlation = value @ value.T / 100_000 - torch.eye(20)
+            variance = 2 if value is normal else 14  # of a normal number's square, and of that of the second
+            assert (correlation.diagonal().abs() < 5 * (variance / 100_000) ** 0.5).all()
+            assert (correlation - correlation.diagonal().diag()).abs().max() < 5 / 100_000**0.5

@@ -5,7 +5,9 @@ switches on one source alone gives the mean and the variance of what it draws to
 """
 
 import math
+from collections import deque
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ import torch
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers import (
     Consistency,
+    DPMSolverMultistep,
     DPMSolverSinglestep,
     Heun,
     Restart,
@@ -88,14 +91,20 @@ def law_error(schedule, sampler, times):
     return max(abs(one - other).item() for one, other in zip(law, marginal(schedule, times[-1]), strict=True))
 
 
-def mean_error(schedule, sampler, times, eta):
-    """The error of the mean from a start that is off it by 1.
+def shifted_mean(schedule, start, t, eta):
+    """The mean at ``t`` of the reverse SDE from a law whose mean at ``start`` is off by 1.
 
-    The reverse SDE shrinks a shift as ``(v_s / v_t)^((1 + eta) / 2) (alpha_t / alpha_s)^eta``, v being the variance.
+    It shrinks a shift as ``(v_s / v_t)^((1 + eta) / 2) (alpha_t / alpha_s)^eta``, v being the variance.
     """
-    (mean, variance), (stop, rest) = (marginal(schedule, t) for t in (times[0], times[-1]))
-    shift = (rest / variance) ** ((1 + eta) / 2) * (schedule.alpha(times[0]) / schedule.alpha(times[-1])) ** eta
-    return abs(sampled_law(gaussian_denoiser(schedule), sampler, times, mean + 1, variance)[0] - stop - shift).item()
+    (_, variance), (mean, rest) = marginal(schedule, start), marginal(schedule, t)
+    return mean + (rest / variance) ** ((1 + eta) / 2) * (schedule.alpha(start) / schedule.alpha(t)) ** eta
+
+
+def mean_error(schedule, sampler, times, eta):
+    """The error of the mean from a start that is off it by 1."""
+    mean, variance = marginal(schedule, times[0])
+    made = sampled_law(gaussian_denoiser(schedule), sampler, times, mean + 1, variance)[0]
+    return abs(made - shifted_mean(schedule, times[0], times[-1], eta)).item()
 
 
 def slope(error, schedule, spacing, steps):
@@ -156,6 +165,27 @@ def test_the_mean_forgets_its_start_as_the_sde_says(schedule, name):
         return mean_error(schedule, sampler, times, sampler.eta)
 
     assert slope(error, schedule, "uniform", 30) > order - 0.1
+
+
+def third_order_mean_error(sampler):
+    """Like `mean_error` as a function of schedule and times, after three steps whose results are put right."""
+
+    def error(schedule, times):
+        denoise, history, silence = gaussian_denoiser(schedule), deque(), Sources()
+        x = shifted_mean(schedule, times[0], times[0], sampler.eta).expand(silence.count)
+        for k, (t, s) in enumerate(pairwise(times)):
+            x = sampler.step(denoise, x, t, s, history, silence)
+            if k < 3:
+                x = shifted_mean(schedule, times[0], s, sampler.eta).expand(silence.count)
+        return (x[0] - shifted_mean(schedule, times[0], times[-1], sampler.eta)).abs().item()
+
+    return error
+
+
+def test_the_mean_of_the_third_order_sde_solver_converges_at_third_order(schedule):
+    """With exact history; at half of the second difference the slope is 2, as the test of mutations shows."""
+    error = third_order_mean_error(DPMSolverMultistep(schedule, 3, eta=0.5))
+    assert slope(error, schedule, "uniform", 120) > 3 - 0.1
 
 
 def certify_step(sampler):

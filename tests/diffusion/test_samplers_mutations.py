@@ -13,7 +13,7 @@ from multidiff.diffusion.samplers.exponential import DataEquation, exponential_w
 from multidiff.diffusion.samplers.levels import Level, euler_step, noise_estimate
 
 from .family import REMEMBERED
-from .test_samplers_law import certify_step, law_error, slope
+from .test_samplers_law import certify_step, law_error, slope, third_order_mean_error
 from .test_samplers_order import certify_order, certify_polynomials
 
 SCHEDULE = REMEMBERED["cosine"]
@@ -64,6 +64,14 @@ def test_mistakes_in_the_third_order_are_caught(mistake, eta):
     if eta == 0:
         with pytest.raises(AssertionError):
             certify_order(mistaken)
+
+
+@pytest.mark.parametrize("mistake", [{"second": 1.0}, {"half": -0.5}], ids=["half a difference", "sign of 0.5"])
+def test_mistakes_in_the_third_order_sde_show_in_its_mean(mistake):
+    right, mistaken = (
+        slope(third_order_mean_error(PhiForm(SCHEDULE, eta=0.5, **m)), SCHEDULE, "uniform", 120) for m in ({}, mistake)
+    )
+    assert right > 3 - 0.1 > mistaken
 
 
 class StaleNode(DPMSolverMultistep):

@@ -1,14 +1,17 @@
 """`multidiff evaluate`: the same digits each time, on any number of processes; and every mistake is one line."""
 
 import json
+import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from modalities.image.data import Digits
 from modalities.image.modality import ImageModality
@@ -118,7 +121,7 @@ def test_a_planted_training_image_is_the_closest_pair(work, tmp_path):
     quick = ("--features", "encoder steps=10", "--modality", "image channels=1", "--report", tmp_path / "report.html")
     memory = json.loads(evaluated(work, "planted", "--generated", made, "--data", "digits", *quick))["memorisation"]
     assert memory["closest"][0] == {"sample": 17, "training_sample": 99, "distance": 0}
-    assert f"sample 17 and training sample {reference.training[99]}, 0 apart" in (tmp_path / "report.html").read_text()
+    assert f"sample 17, training sample {reference.training[99]}: 0 apart" in (tmp_path / "report.html").read_text()
 
 
 def test_the_report_is_one_file_that_needs_no_network(run_dir, work, tmp_path):
@@ -137,7 +140,7 @@ def test_the_report_is_one_file_that_needs_no_network(run_dir, work, tmp_path):
         assert words in page
     assert len(re.findall(r'<img src="data:image/png;base64,', page)) == page.count("<img") > 12
     assert page.count("<svg") == 3
-    assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
+    assert not re.findall(r"""(?:src|href)=["']?(?!["']?(?:data:|#))|url\((?!#)|@import""", page)
     assert "<script" not in page
 
 
@@ -165,7 +168,10 @@ def test_a_folder_is_data_too(run_dir, tmp_path, pictures):
         (["--data", "idx"], "data idx needs root"),
         (["--data", "idx colour=red"], "'colour=red' is not KEY=VALUE with a key of: root, split, subset"),
         (["--data", "digits", "--generated", "."], "either a MODEL to draw samples from, or --generated"),
-        (["--data", "digits", "--features", "eyes"], "no features is called 'eyes'; there are: clip, dinov2, encoder"),
+        (
+            ["--data", "digits", "--features", "eyes"],
+            "no features is called 'eyes'; there are: audio_encoder, clap, clip",
+        ),
         (["--data", "digits", "--features", "inception"], "put https://github.com/toshas"),
         (["--data", "digits", "--samples", 5], "at least 20 samples, got 5"),
         (["--data", "digits", "--samples", 0], "at least 20 samples, got 0"),
@@ -174,20 +180,38 @@ def test_a_folder_is_data_too(run_dir, tmp_path, pictures):
         (["--data", "digits", "--batch-size", 0], "--batch-size must be at least 1, got 0"),
         (["--data", "digits", "--processes", 0], "--processes must be at least 1, got 0"),
         (["--data", "digits", "--sampler", "guess"], "no sampler is called 'guess'"),
+        (["--data", ""], "neither a folder nor one of: "),
+        (["--data", "digits", "--json", "."], ". is a folder: name a file to write to"),
     ],
 )
 def test_mistakes_are_one_line(run_dir, tmp_path, arguments, saying):
     refused("evaluate", run_dir, *arguments, cwd=tmp_path, saying=saying)
 
 
+def test_a_damaged_model_is_not_scored(run_dir, work, tmp_path):
+    """A picture of numbers that are none would be black, and score."""
+    shutil.copytree(run_dir / "model", tmp_path / "model")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    save_file({name: x * math.nan for name, x in weights.items()}, tmp_path / "model" / "model.safetensors")
+    saying = "samples 0 to 31 of the model are not finite"
+    refused("evaluate", tmp_path / "model", "--data", "digits", *QUICK, cwd=work, saying=saying)
+
+
 def test_mistakes_with_files_are_one_line(tmp_path, pictures):
     gray = ("--modality", "image channels=1")
     refused("evaluate", "--data", "digits", cwd=tmp_path, saying="either a MODEL")
-    refused("evaluate", "--generated", tmp_path / "no", "--data", "digits", cwd=tmp_path, saying="no folder")
+    refused("evaluate", "--generated", tmp_path / "no", "--data", "digits", cwd=tmp_path, saying="there is no folder")
     refused("evaluate", "--generated", pictures, "--data", "digits", cwd=tmp_path, saying="set modality.channels=1")
     generated = ("evaluate", "--generated", pictures, *gray, "--data", "digits")
     refused(*generated, "--steps", 3, cwd=tmp_path, saying="--steps and --guidance are for a MODEL")
     refused(*generated, "--sweep", cwd=tmp_path, saying="it needs a MODEL")
+    alone = ("evaluate", "--generated", pictures / "0.png", *gray, "--data", "digits")
+    refused(*alone, cwd=tmp_path, saying="there is no folder")
+    for text, saying in (("no record", "is not a record that"), ('{"files": [], "modality": {}}', "names no samples")):
+        (tmp_path / "recorded").mkdir(exist_ok=True)
+        (tmp_path / "recorded" / "samples.json").write_text(text)
+        recorded = ("evaluate", "--generated", tmp_path / "recorded", *gray, "--data", "digits")
+        refused(*recorded, cwd=tmp_path, saying=saying)
     Image.new("L", (9, 8)).save(pictures / "z.png")
     quick = ("--features", "encoder steps=1")
     refused(*generated, *quick, cwd=tmp_path, saying="z.png has the shape (1, 8, 9) and the data (1, 8, 8)")

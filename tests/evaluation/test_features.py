@@ -4,15 +4,23 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model
+from transformers import (
+    BitImageProcessor,
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    Dinov2Config,
+    Dinov2Model,
+)
 
 from modalities.image.data import Digits, Labelled
-from modalities.image.features import Encoder
+from modalities.image.features import Encoder, rgb_levels
 from modalities.image.modality import ImageModality
-from modalities.image.pretrained import CLIP, INCEPTION, DINOv2, Inception
+from modalities.image.pretrained import CLIP, IMAGENET, INCEPTION, DINOv2, Inception
 from multidiff.errors import InputError
 from multidiff.evaluation.features import seen
 from multidiff.evaluation.processes import Processes
@@ -128,8 +136,9 @@ class TestInception:
     def test_its_features_come_from_the_file(self, digits, weights):
         extractor = Inception(weights).extractor(digits, CPU)
         features = extractor.look(images(digits)).features
+        theirs = FeatureExtractorInceptionV3("theirs", ["2048"], str(weights))
         assert features.shape == (3, 2048)
-        assert features.isfinite().all()
+        assert torch.equal(features, theirs(rgb_levels(images(digits)))[0])
         assert len(extractor.sha256) == 64
 
     def test_a_missing_file_says_where_it_belongs(self, digits, tmp_path, monkeypatch):
@@ -148,27 +157,42 @@ class TestInception:
             Inception(tmp_path / "w.pth").extractor(digits, CPU)
 
 
+def shown(processor, pictures):
+    """What one of transformers' own processors makes of them."""
+    return processor([picture.convert("RGB") for picture in pictures], return_tensors="pt")["pixel_values"]
+
+
+def assert_alike(ours, theirs):
+    """Nearer by far than another image's: their resize rounds to 8 bits by another library."""
+    assert (ours - theirs).norm(dim=1).max() < 0.05 * torch.pdist(theirs).min()
+
+
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
 class TestTransformers:
-    def test_dinov2_reads_the_class_token(self, digits, tmp_path):
+    def test_dinov2_is_the_class_token_of_what_its_processor_shows(self, digits, tmp_path):
+        torch.manual_seed(0)
         network = Dinov2Model(Dinov2Config(**SMALL, image_size=28, patch_size=14)).eval()
         network.save_pretrained(tmp_path)
         extractor = DINOv2(tmp_path).extractor(digits, CPU)
-        features = extractor.look(images(digits)).features
-        assert features.shape == (3, 16)
+        processor = BitImageProcessor(size={"shortest_edge": 224}, image_mean=IMAGENET[0], image_std=IMAGENET[1])
+        with torch.no_grad():
+            expected = network(shown(processor, images(digits))).last_hidden_state[:, 0]
+        assert_alike(extractor.look(images(digits)).features, expected)
         assert "224" in extractor.preprocessing
-        expected = network(torch.zeros(1, 3, 224, 224)).pooler_output
-        black = [image.point(lambda level: 0) for image in images(digits, 1)]
-        assert not torch.allclose(extractor.look(black).features, expected)  # black is not 0 once it is normalised
 
-    def test_clip_embeds_at_unit_length_with_the_kernel_of_cmmd(self, digits, tmp_path):
+    def test_clip_embeds_what_its_processor_shows_at_unit_length_with_the_kernel_of_cmmd(self, digits, tmp_path):
+        torch.manual_seed(0)
         config = CLIPVisionConfig(**SMALL, intermediate_size=32, image_size=28, patch_size=14, projection_dim=8)
-        CLIPVisionModelWithProjection(config).save_pretrained(tmp_path)
+        network = CLIPVisionModelWithProjection(config).eval()
+        network.save_pretrained(tmp_path)
         extractor = CLIP(tmp_path).extractor(digits, CPU)
+        with torch.no_grad():
+            processor = CLIPImageProcessor(size={"shortest_edge": 28}, crop_size=28)
+            expected = F.normalize(network(shown(processor, images(digits))).image_embeds, dim=1)
         features = extractor.look(images(digits)).features
-        assert features.shape == (3, 8)
+        assert_alike(features, expected)
         assert torch.allclose(features.norm(dim=1), torch.ones(3))
         assert extractor.gaussian_width == 10
 

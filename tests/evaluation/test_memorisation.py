@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from torch_fidelity.metric_isc import isc_features_to_metric
 
-from multidiff.evaluation.classification import accuracy, confusion
+from multidiff.evaluation.classification import accuracy, confusion, inception_score
+from multidiff.evaluation.features import Seen
 from multidiff.evaluation.memorisation import Memorisation
+from multidiff.evaluation.scores import Comparison
 
 
 def normal(*shape, seed=0):
@@ -46,3 +49,25 @@ def test_accuracy_and_confusion_count_what_was_asked_and_read():
     asked, read = torch.tensor([0, 0, 1, 2, 2, 2]), torch.tensor([0, 1, 1, 2, 0, 2])
     assert accuracy(read, asked) == pytest.approx(4 / 6)
     assert confusion(read, asked, 3).tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 2]]
+
+
+def test_copies_are_sought_by_looks_where_there_are_any():
+    """Features alike and looks apart: a copy is what looks the same, not what is taken for the same."""
+    looks = normal(40, 3, seed=4)
+    comparison = Comparison(Seen(TRAINING[:40], looks=TRAINING[:40, :3]), None)
+    generated, held_out = Seen(TRAINING[:40], looks=looks), Seen(TRAINING[:40], looks=HELD_OUT[:40, :3])
+    assert comparison.memorisation(generated, held_out).distances.min() > 0
+    assert not comparison.memorisation(Seen(TRAINING[:40], looks=TRAINING[:40, :3]), held_out).distances.any()
+
+
+@pytest.mark.parametrize("kinds", [1, 3, 5])
+def test_the_inception_score_counts_the_classes_that_are_surely_read(kinds):
+    probabilities = torch.eye(5)[:kinds].repeat(20, 1)
+    assert inception_score(probabilities) == pytest.approx(kinds)
+    assert inception_score(torch.full((20, 5), 0.2)) == pytest.approx(1)  # anything might be anything
+
+
+def test_the_inception_score_is_that_of_torch_fidelity():
+    logits = 3 * normal(200, 7)
+    expected = isc_features_to_metric(logits, splits=1, shuffle=False)["inception_score_mean"]
+    assert inception_score(logits.softmax(dim=1)) == pytest.approx(expected)

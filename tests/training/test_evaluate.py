@@ -1,14 +1,17 @@
 """Scores while training: logged, the best model kept, and training itself untouched."""
 
 import csv
+import math
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import multidiff
 from multidiff.errors import InputError
 from multidiff.evaluation.scores import QUICK
 from multidiff.model_directory import read_config
+from multidiff.pipeline import Pipeline
 from multidiff.training.evaluate import Evaluate
 from tests.tiny import tiny_train
 
@@ -61,6 +64,14 @@ def test_the_best_is_remembered_over_a_resume(tmp_path):
     assert scores_of(tmp_path / "halves")[8] == scores_of(tmp_path / "whole")[8]
     best = [(tmp_path / run / "best" / "model.safetensors").read_bytes() for run in ("whole", "halves")]
     assert best[0] == best[1]
+
+
+def test_samples_that_overflow_do_not_end_training(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(Pipeline, "sample_tensor", lambda self, seeds, *_: torch.full((len(seeds), 1, 8, 8), math.nan))
+    tiny_train(tmp_path / "run", "trainer.max_steps=4", *EVALUATED)
+    assert "step 4 is not scored: samples 0 to 31 of the model are not finite" in caplog.text
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+    assert not (tmp_path / "run" / "best").exists()
 
 
 @pytest.mark.parametrize(

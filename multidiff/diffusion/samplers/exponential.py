@@ -48,7 +48,8 @@ def interpolation_weights(nodes: Tensor, moments: Tensor) -> Tensor:
         nodes: ``(*shape, k)``, measured from where the moments are.
         moments: integrals of the powers 0 to ``k - 1``, ``(*shape, k)``.
     """
-    x, w = nodes.unbind(-1), list(moments.unbind(-1))
+    alone = nodes.ndim == 1  # then plain numbers: the same arithmetic, without a tensor for each of its results
+    x, w = (v.tolist() if alone else list(v.unbind(-1)) for v in (nodes, moments))
     last = len(x) - 1
     for k in range(last):
         for i in range(last, k, -1):
@@ -58,7 +59,7 @@ def interpolation_weights(nodes: Tensor, moments: Tensor) -> Tensor:
             w[i] = w[i] / (x[i] - x[i - k - 1])
         for i in range(k, last):
             w[i] = w[i] - w[i + 1]
-    return torch.stack(w, dim=-1)
+    return moments.new_tensor(w) if alone else torch.stack(w, dim=-1)
 
 
 def exponential_weights(nodes: Tensor, start: Tensor, stop: Tensor, rate: float = 1.0) -> Tensor:

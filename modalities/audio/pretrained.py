@@ -1,0 +1,102 @@
+"""Features of sounds that papers use, from weight files on this machine. Nothing is ever downloaded."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from modalities.audio import vggish
+from modalities.audio.clip import AudioClip
+from modalities.audio.hearing import Ear
+from multidiff.errors import InputError
+from multidiff.evaluation.features import Extractor, Features, Seen
+from multidiff.evaluation.local_weights import from_transformers, place, require_file
+from multidiff.evaluation.reference import Reference
+from multidiff.files import sha256
+
+VGGISH = "vggish-10086976.pth"
+CLAP_SECONDS = 10
+"""What CLAP hears at once."""
+
+
+class VGGish(Features):
+    """The 128 numbers of VGGish, without the last ReLU and without principal components, a clip's mean over its time.
+
+    Args:
+        weights: the file that torchvggish publishes; by default in the folder ``weights`` of the cache.
+    """
+
+    def __init__(self, weights: str | Path | None = None):
+        self.weights = place(weights, VGGISH)
+
+    def extractor(self, reference: Reference, device: torch.device) -> Extractor:
+        ear = Ear.of(reference.modality, reference.dataset.shape)
+        source = f"https://github.com/harritaylor/torchvggish/releases/download/v0.1/{VGGISH}"
+        require_file(self.weights, "VGGish", source)
+        network = vggish.VGGish()
+        try:
+            network.load_state_dict(torch.load(self.weights, weights_only=True))
+        except Exception as error:  # torch's loader raises whatever a damaged file leads it to
+            raise InputError(f"{self.weights} is damaged or not torchvggish's VGGish; get {source}") from error
+        embed = partial(_vggish, network.eval().requires_grad_(False).to(device), device)
+        return Extractor(
+            "vggish",
+            sha256(self.weights),
+            f"mono, resampled to {vggish.SAMPLE_RATE} Hz; log-mel spectrograms of 0.96 s; their mean; {_copies(ear)}",
+            partial(_look, embed, ear, vggish.SAMPLE_RATE),
+        )
+
+
+class CLAP(Features):
+    """CLAP's embedding of sounds, at unit length; of a clip longer than 10 s, the mean over its parts.
+
+    Wu et al. (2023), https://arxiv.org/abs/2211.06687.
+
+    Args:
+        weights: a model folder as transformers saves it; by default ``weights/clap`` in the cache.
+    """
+
+    def __init__(self, weights: str | Path | None = None):
+        self.weights = place(weights, "clap")
+
+    def extractor(self, reference: Reference, device: torch.device) -> Extractor:
+        ear = Ear.of(reference.modality, reference.dataset.shape)
+        home, settings = "https://huggingface.co/laion/clap-htsat-unfused", "preprocessor_config.json"
+        network = from_transformers("ClapAudioModelWithProjection", self.weights, home, also=(settings,))
+        from transformers import ClapFeatureExtractor  # noqa: PLC0415, seconds that only this should cost
+
+        prepare = ClapFeatureExtractor.from_pretrained(self.weights, local_files_only=True)
+        rate = prepare.sampling_rate
+        return Extractor(
+            "clap",
+            sha256(self.weights / "model.safetensors"),
+            f"mono, resampled to {rate} Hz; parts of {CLAP_SECONDS} s, repeated to fill it; {_copies(ear)}",
+            partial(_look, partial(_clap, network.to(device), device, prepare), ear, rate),
+        )
+
+
+def _copies(ear: Ear) -> str:
+    return f"copies by the mel spectrogram, {ear}"
+
+
+@torch.no_grad()
+def _look(embed: Callable[[Tensor], Tensor], ear: Ear, rate: int, clips: Sequence[AudioClip]) -> Seen:
+    """What ``embed`` makes, ``(D,)``, of each clip in mono at ``rate``, ``(T,)``."""
+    waveforms = [clip.with_channels(1).resampled(rate).tensor()[0] for clip in clips]
+    return Seen(torch.stack([embed(wave).cpu() for wave in waveforms]), looks=ear.looks(ear.power(clips)))
+
+
+def _vggish(network: vggish.VGGish, device: torch.device, waveform: Tensor) -> Tensor:
+    return network(vggish.examples(waveform).to(device)).mean(dim=0)
+
+
+def _clap(network: Any, device: torch.device, prepare: Any, waveform: Tensor) -> Tensor:
+    parts = [part.numpy() for part in waveform.split(CLAP_SECONDS * prepare.sampling_rate)]
+    heard = prepare(parts, sampling_rate=prepare.sampling_rate, return_tensors="pt")["input_features"]
+    longer = torch.zeros(len(parts), 1, dtype=torch.bool)  # left to it, it picks one at random
+    embeddings = network(heard.float().to(device), is_longer=longer.to(device)).audio_embeds
+    return F.normalize(F.normalize(embeddings, dim=1).mean(dim=0), dim=0)

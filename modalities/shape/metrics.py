@@ -1,0 +1,222 @@
+"""Distances between point clouds, and scores of sets of them.
+
+Definitions as in the evaluations of PointFlow, https://arxiv.org/abs/1906.12320, and PVD,
+https://arxiv.org/abs/2104.03670. All is in the scale that the clouds come in.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from modalities.shape.cloud import NormalisationKind, PointCloud
+from multidiff.evaluation.pairs import Pairs, in_threads, two_set_scores
+from multidiff.sets import SetMeasure
+
+MATCHED = 512
+"""Points of each cloud that the earth mover's distance matches."""
+
+MATCHED_SHAPES = 80
+"""Clouds of a set, evenly from its classes, that the earth mover's distance is computed for: one takes some 20 ms."""
+
+CELLS = 28
+"""Cells a side of the grid of occupancy."""
+
+NEAR = 0.001**0.5
+"""Distance within which a point counts as found: 0.001 squared, in clouds between -1 and 1."""
+
+ROWS = 64
+"""Points of one cloud that are held against all of another at once: 0.5 MB against 2048, which a core's cache holds."""
+
+ROUNDING = 2e-6
+"""What single precision may make of a squared distance, as a part of the largest squared coordinate."""
+
+
+def nearest_squares(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distances from each point of ``x``, ``(N, 3)``, to the nearest of ``y``, ``(M, 3)``, and the other way.
+
+    ``|x|^2 + |y|^2 - 2 x.y`` is one product of matrices with five columns, of which both minima are taken.
+    """
+    return _minima(_left(x), _right(y))
+
+
+def _left(x: Tensor) -> Tensor:
+    square = (x**2).sum(dim=-1, keepdim=True)
+    return torch.cat([-2 * x, square, torch.ones_like(square)], dim=-1)
+
+
+def _right(y: Tensor) -> Tensor:
+    square = (y**2).sum(dim=-1, keepdim=True)
+    return torch.cat([y, torch.ones_like(square), square], dim=-1).mT.contiguous()
+
+
+def _minima(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    to_y, to_x = [], torch.full_like(right[0], torch.inf)
+    for rows in left.split(ROWS):
+        squares = rows @ right
+        to_y.append(squares.amin(dim=1))
+        to_x = torch.minimum(to_x, squares.amin(dim=0))
+    return torch.cat(to_y).clamp(min=0), to_x.clamp(min=0)
+
+
+def chamfer(x: Tensor, y: Tensor) -> Tensor:
+    """Chamfer distances between clouds ``x``, ``(n, N, 3)``, and ``y``, ``(m, M, 3)``, as ``(n, m)`` in float64.
+
+    The mean squared distance to the nearest point, from each side, added: PointFlow, equation 13.
+    """
+
+    def distance(to_y: Tensor, to_x: Tensor) -> float:
+        return float(to_y.mean(dtype=torch.float64) + to_x.mean(dtype=torch.float64))
+
+    return _all_pairs(x, y, distance)
+
+
+def matching_bound(x: Tensor, y: Tensor) -> Tensor:
+    """What no earth mover's distance between clouds of ``x`` and of ``y`` is below, ``(n, m)`` in float64.
+
+    Each point travels at least to the nearest of the other cloud. Kusner et al. (2015), section 4,
+    https://proceedings.mlr.press/v37/kusnerb15.html.
+    """
+    error = ROUNDING * float(torch.maximum(x.abs().max(), y.abs().max()) ** 2)
+
+    def bound(to_y: Tensor, to_x: Tensor) -> float:
+        return max(float((s - error).clamp(min=0).sqrt().mean(dtype=torch.float64)) for s in (to_y, to_x))
+
+    return _all_pairs(x, y, bound)
+
+
+def _all_pairs(x: Tensor, y: Tensor, measure: Any) -> Tensor:
+    lefts, rights, same = _left(x.float()), _right(y.float()), x is y
+
+    def row(i: int) -> list[float]:
+        return [measure(*_minima(lefts[i], right)) for right in rights[i if same else 0 :]]
+
+    rows = in_threads(row, range(len(x)))
+    if not same:
+        return torch.tensor(rows, dtype=torch.float64).reshape(len(x), len(y))
+    upper = torch.tensor([[0.0] * i + values for i, values in enumerate(rows)], dtype=torch.float64)
+    return upper + upper.triu(1).mT
+
+
+def earth_mover(x: Tensor, y: Tensor) -> float:
+    """The mean distance that the points ``x``, ``(N, 3)``, travel to ``y``, ``(N, 3)``, each to another, at best.
+
+    Exact, by the Hungarian method. Taking the least of each column off first changes no matching and saves time.
+    """
+    costs = torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist").numpy()
+    rows, columns = linear_sum_assignment(costs - costs.min(axis=0))
+    return float(costs[rows, columns].mean())
+
+
+def f_score(x: Tensor, y: Tensor, near: float) -> float:
+    """The harmonic mean of the parts of ``x``, ``(N, 3)``, and of ``y``, ``(M, 3)``, within ``near`` of the other.
+
+    Tatarchenko et al. (2019), https://arxiv.org/abs/1905.03678.
+    """
+    precision, recall = (float((squares < near**2).double().mean()) for squares in nearest_squares(x, y))
+    return 2 * precision * recall / max(precision + recall, 1e-12)
+
+
+def occupancy(clouds: Tensor, reach: float) -> Tensor:
+    """How many of all points, ``(n, N, 3)``, lie in each cell of the cube from ``-reach`` to ``reach``.
+
+    As many as `CELLS` a side; what lies outside counts for the nearest cell.
+    """
+    cells = ((clouds.double() / reach + 1) / 2 * CELLS).floor().long().clamp(0, CELLS - 1)
+    x, y, z = cells.reshape(-1, 3).unbind(dim=1)
+    return torch.bincount((x * CELLS + y) * CELLS + z, minlength=CELLS**3)
+
+
+def divergence(counts: Tensor, others: Tensor) -> float:
+    """The Jensen-Shannon divergence of two histograms in bits: 0 if they are alike, 1 if they share nothing."""
+    p, q = counts.double() / counts.sum(), others.double() / others.sum()
+    between, p_alone, q_alone = (torch.special.entr(d).sum() for d in ((p + q) / 2, p, q))
+    return max(0.0, float((between - (p_alone + q_alone) / 2) / np.log(2)))
+
+
+class ShapeMeasure(SetMeasure):
+    """1-NNA, coverage and minimum matching distance by Chamfer and earth mover's distance, divergence, and F-score.
+
+    The F-score is that of each real shape to the sample nearest by Chamfer, on average.
+
+    Args:
+        normalisation: of the clouds, as the modality names it.
+    """
+
+    best: Mapping[str, str] = {
+        "1nna_chamfer": "0.5",
+        "1nna_earth_mover": "0.5",
+        "coverage_chamfer": "higher",
+        "coverage_earth_mover": "higher",
+        "mmd_chamfer": "lower",
+        "mmd_earth_mover": "lower",
+        "occupancy_divergence": "lower",
+        "f_score": "higher",
+    }
+    by_class = ("1nna_chamfer", "coverage_chamfer")
+    largest = 400
+
+    def __init__(self, normalisation: NormalisationKind):
+        self.normalisation = normalisation
+        self.protocol = {
+            "normalisation": normalisation,
+            "chamfer": "mean squared distances to the nearest point, from each side, added",
+            "earth_mover": f"mean distance, exactly matched, at most {MATCHED} points of about {MATCHED_SHAPES} clouds",
+            "f_score": f"points within {NEAR:.4g} of the nearest real shape's, by Chamfer",
+            "occupancy_divergence": f"Jensen-Shannon, in bits, {CELLS} cells a side",
+        }
+
+    def form(self, artifact: PointCloud) -> Tensor:
+        """Points ``(N, 3)``, shuffled always in the same way: the first few stand for all."""
+        order = np.random.default_rng(0).permutation(len(artifact))
+        return torch.from_numpy(artifact.points[order])
+
+    def scores(self, sets: Sequence[Tensor], reference: Tensor, parts: Sequence[slice]) -> list[list[dict[str, float]]]:
+        count, few = len(reference), spread(len(reference), parts)
+        near = Pairs(_table(chamfer, [*sets, reference]))
+        matched = [clouds[few, :MATCHED] for clouds in (*sets, reference)]
+        clouds = torch.cat(matched)
+        far = Pairs(_table(matching_bound, matched), lambda i, j: earth_mover(clouds[i], clouds[j]))
+        reach = 1.0 if self.normalisation != "none" else float(reference.abs().max())
+
+        def scored(number: int, part: slice) -> dict[str, float]:
+            made, real = sets[number][part], reference[part]
+            rows = range(count)[part]
+            some = [i for i, row in enumerate(few) if row in rows]
+            places = [[group * count + row for row in rows] for group in (number, len(sets))]
+            far_places = [[group * len(few) + i for i in some] for group in (number, len(sets))]
+            nearest = [near.nearest(i, places[0])[0] - places[0][0] for i in places[1]]
+            fits = [f_score(made[i], cloud, NEAR) for i, cloud in zip(nearest, real, strict=True)]
+            found = {
+                **{f"{name}_chamfer": value for name, value in two_set_scores(near, *places).items()},
+                **{f"{name}_earth_mover": value for name, value in two_set_scores(far, *far_places).items()},
+                "occupancy_divergence": divergence(occupancy(made, reach), occupancy(real, reach)),
+                "f_score": float(np.mean(fits)),
+            }
+            return {name: found[name] for name in self.best}
+
+        return [[scored(number, part) for part in parts] for number in range(len(sets))]
+
+
+def spread(count: int, parts: Sequence[slice]) -> list[int]:
+    """About `MATCHED_SHAPES` of ``count`` rows, evenly from each of ``parts`` after the first, which is all of them."""
+    step = -(-count // MATCHED_SHAPES)
+    return sorted({row for part in (parts[1:] or parts) for row in range(count)[part][::step]})
+
+
+def _table(distances: Any, groups: Sequence[Tensor]) -> np.ndarray:
+    """The distances within each group and to the last, as one symmetric matrix; those of others are not computed."""
+    sizes = [len(group) for group in groups]
+    table = np.full((sum(sizes), sum(sizes)), np.inf)
+    ends = np.cumsum(sizes)
+    last = slice(ends[-1] - sizes[-1], ends[-1])
+    for group, end, size in zip(groups, ends, sizes, strict=True):
+        own = slice(end - size, end)
+        table[own, own] = distances(group, group)
+        if own != last:
+            table[own, last] = distances(group, groups[-1])
+            table[last, own] = table[own, last].T
+    return table

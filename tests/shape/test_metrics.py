@@ -1,0 +1,171 @@
+"""Distances between clouds against closed forms and brute force; scores of sets on cases whose answers are known."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial import cKDTree
+
+from modalities.shape.cloud import PointCloud
+from modalities.shape.metrics import (
+    CELLS,
+    MATCHED_SHAPES,
+    ROUNDING,
+    ShapeMeasure,
+    chamfer,
+    divergence,
+    earth_mover,
+    f_score,
+    matching_bound,
+    occupancy,
+    spread,
+)
+
+
+def clouds(count, points, seed=0):
+    return torch.randn(count, points, 3, generator=torch.Generator().manual_seed(seed)) / 2
+
+
+SHIFT = torch.tensor([3.0, -4.0, 12.0])
+"""Of length 13, far more than a cloud's size."""
+
+
+class TestChamfer:
+    def test_it_is_what_trees_of_neighbours_say(self):
+        x, y = clouds(3, 130), clouds(2, 70, seed=1)
+        expected = [
+            [(cKDTree(b).query(a)[0] ** 2).mean() + (cKDTree(a).query(b)[0] ** 2).mean() for b in y.numpy()]
+            for a in x.numpy()
+        ]
+        largest = max(float(x.abs().max()), float(y.abs().max()))
+        assert np.abs(chamfer(x, y).numpy() - expected).max() < 2 * ROUNDING * largest**2
+
+    def test_a_point_and_its_shift_are_twice_the_squared_length_apart(self):
+        x = torch.zeros(1, 5, 3)
+        assert float(chamfer(x, x + SHIFT)) == 2 * 13**2
+
+    def test_order_of_the_points_and_of_the_clouds_changes_nothing(self):
+        x, y = clouds(1, 100), clouds(1, 100, seed=1)
+        shuffled = x[:, torch.randperm(100, generator=torch.Generator().manual_seed(2))]
+        torch.testing.assert_close(chamfer(shuffled, y), chamfer(x, y), rtol=1e-6, atol=0)
+        torch.testing.assert_close(chamfer(y, x), chamfer(x, y).T, rtol=1e-6, atol=0)
+
+    def test_a_set_against_itself_is_symmetric_with_zeros(self):
+        x = clouds(4, 60)
+        own = chamfer(x, x)
+        assert torch.equal(own, own.T)
+        assert own.diagonal().abs().max() < 2 * ROUNDING * float(x.abs().max()) ** 2
+        torch.testing.assert_close(own, chamfer(x, x.clone()), rtol=1e-5, atol=1e-5)
+
+    def test_threads_change_no_digit(self):
+        x, y = clouds(5, 200), clouds(4, 200, seed=1)
+        alone = chamfer(x, y)
+        torch.set_num_threads(2)
+        try:
+            assert torch.equal(chamfer(x, y), alone)
+            assert torch.get_num_threads() == 2
+        finally:
+            torch.set_num_threads(1)
+
+
+class TestEarthMover:
+    def test_it_is_the_best_of_all_matchings(self):
+        x, y = clouds(1, 6)[0], clouds(1, 6, seed=1)[0]
+        orders = itertools.permutations(range(6))
+        least = min(float((x - y[list(order)]).double().norm(dim=1).mean()) for order in orders)
+        assert earth_mover(x, y) == pytest.approx(least, rel=1e-6)
+
+    def test_of_a_shift_it_is_the_length(self):
+        x = clouds(1, 50)[0]
+        assert earth_mover(x, x + SHIFT) == pytest.approx(13, rel=1e-6)
+
+    def test_order_of_the_points_changes_nothing(self):
+        x, y = clouds(1, 40)[0], clouds(1, 40, seed=1)[0]
+        assert earth_mover(x.flip(0), y) == pytest.approx(earth_mover(x, y), rel=1e-12)
+        assert earth_mover(x, x.flip(0)) == 0
+
+    def test_the_bound_is_never_above_it_and_tight_where_points_are_far_apart(self):
+        x, y = clouds(4, 30), clouds(4, 30, seed=1)
+        bounds = matching_bound(x, y)
+        assert all(bounds[i, j] <= earth_mover(x[i], y[j]) for i in range(4) for j in range(4))
+        corners = 10 * torch.eye(3)[None]
+        distance, slack = 0.1 * 3**0.5, ROUNDING * 10.1**2
+        assert float(matching_bound(corners, corners + 0.1)) == pytest.approx(distance, abs=slack / distance)
+
+
+class TestFScore:
+    def test_it_is_1_for_copies_and_0_for_strangers(self):
+        x = clouds(1, 50)[0]
+        assert f_score(x, x.flip(0), 0.01) == 1
+        assert f_score(x, x + SHIFT, 0.01) == 0
+
+    def test_it_is_the_harmonic_mean_of_both_sides(self):
+        x = torch.tensor([[0.0, 0, 0], [0, 0, 1]])
+        y = torch.tensor([[0.0, 0, 0.05], [5, 0, 0], [6, 0, 0], [7, 0, 0]])
+        assert f_score(x, y, 0.1) == pytest.approx(2 * (1 / 2) * (1 / 4) / (1 / 2 + 1 / 4))
+
+
+class TestOccupancy:
+    def test_every_point_counts_in_its_cell(self):
+        corners = torch.tensor([[[-1.0, -1, -1], [1, 1, 1], [-9, -9, -9]]])
+        counts = occupancy(corners, reach=1)
+        assert (int(counts[0]), int(counts[-1]), int(counts.sum())) == (2, 1, 3)
+        middle = torch.tensor([[[1 / CELLS, 1 / CELLS, 1 / CELLS]]])  # the middle of the cell after the centre
+        assert int(occupancy(middle, reach=1).argmax()) == (CELLS // 2) * (CELLS**2 + CELLS + 1)
+
+    def test_divergence_is_0_for_equal_and_1_bit_for_disjoint_histograms(self):
+        counts = torch.tensor([3, 1, 0, 0])
+        assert divergence(counts, 5 * counts) == 0
+        assert divergence(counts, counts.flip(0)) == pytest.approx(1)
+        assert divergence(torch.tensor([1, 0]), torch.tensor([1, 1])) == pytest.approx(
+            0.75 * np.log2(4 / 3) + 0.25 * np.log2(4) - 0.5
+        )  # H(3/4, 1/4) - H(1/2, 1/2) / 2
+
+
+def scored(made, real, parts=(slice(None),)):
+    return ShapeMeasure("bounding_box").scores([made], real, parts)[0]
+
+
+class TestSets:
+    def test_copies_of_the_real_shapes_cover_all(self):
+        real = clouds(6, 40)
+        (scores,) = scored(real.flip(1), real)
+        assert scores["1nna_chamfer"] == scores["1nna_earth_mover"] == 0  # each is nearest to its copy
+        assert scores["coverage_chamfer"] == scores["coverage_earth_mover"] == scores["f_score"] == 1
+        assert scores["mmd_earth_mover"] == scores["occupancy_divergence"] == 0
+        assert scores["mmd_chamfer"] < 2 * ROUNDING * float(real.abs().max()) ** 2
+
+    def test_strangers_are_told_apart(self):
+        real = clouds(6, 40)
+        (scores,) = scored(clouds(6, 40, seed=1) + SHIFT, real)
+        assert scores["1nna_chamfer"] == scores["1nna_earth_mover"] == 1
+        assert scores["occupancy_divergence"] > 0.9
+        assert scores["f_score"] == 0
+
+    def test_one_shape_again_and_again_covers_one(self):
+        real = clouds(5, 40)
+        (scores,) = scored(real[:1].expand(5, -1, -1) + 0.01, real)
+        assert scores["coverage_chamfer"] == scores["coverage_earth_mover"] == 1 / 5
+
+    def test_parts_are_scored_as_if_alone(self):
+        made, real = clouds(8, 30), clouds(8, 30, seed=1)
+        parts = [slice(0, 3), slice(3, 8)]
+        alone = [scored(made[part], real[part])[0] for part in parts]
+        assert scored(made, real, [slice(None), *parts])[1:] == alone
+
+    def test_matched_shapes_are_some_of_every_class(self):
+        parts = [slice(0, 100), slice(100, 250), slice(290, 300)]
+        few = spread(300, [slice(None), *parts])
+        assert len(few) < 1.1 * MATCHED_SHAPES
+        assert [sum(row in range(300)[part] for row in few) for part in parts] == [25, 38, 3]
+        assert spread(50, [slice(None)]) == list(range(50))
+
+    def test_scores_come_in_the_order_that_is_promised(self):
+        assert list(scored(clouds(3, 20), clouds(3, 20, seed=1))[0]) == list(ShapeMeasure.best)
+
+    def test_form_keeps_the_points_whatever_their_number(self):
+        cloud = PointCloud(clouds(1, 700)[0].numpy())
+        form = ShapeMeasure("none").form(cloud)
+        assert form.shape == (700, 3)
+        assert torch.equal(form.sort(dim=0).values, torch.from_numpy(np.sort(cloud.points, axis=0)))
