@@ -34,6 +34,7 @@ FOREIGN_TARGETS = frozenset(
         "lightning.Trainer",
         "lightning.pytorch.loggers.CSVLogger",
         "lightning.pytorch.loggers.TensorBoardLogger",
+        "schedulefree.AdamWScheduleFree",
         "torch.optim.Adam",
         "torch.optim.AdamW",
     }

@@ -21,6 +21,7 @@ class UNet(unet.UNet):
         head_size: channels of an attention head, even.
         gated: whether the input, times a gate, is added to the output: for frames with more channels than the network.
         dropout: probability that a value is dropped within a residual block.
+        gradient_checkpointing: whether blocks are computed again in the backward pass rather than remembered.
 
     Raises:
         ValueError: the lists speak of different numbers of levels, or a level has no block or no stride.
@@ -39,6 +40,7 @@ class UNet(unet.UNet):
         head_size: int = 64,
         gated: bool = False,
         dropout: float = 0.0,
+        gradient_checkpointing: bool = False,
     ):
         super().__init__(
             dims=1,
@@ -54,4 +56,5 @@ class UNet(unet.UNet):
             filtered=True,
             gated=gated,
             dropout=dropout,
+            gradient_checkpointing=gradient_checkpointing,
         )

@@ -17,6 +17,7 @@ class UNet(unet.UNet):
         attention: for each level, whether its blocks attend. The block in the middle always does.
         head_size: channels of an attention head. Small heads are slow: 8 takes six times as long as 64.
         dropout: probability that a value is dropped within a residual block.
+        gradient_checkpointing: whether blocks are computed again in the backward pass rather than remembered.
 
     Raises:
         ValueError: the lists speak of different numbers of levels, or a level has no block.
@@ -33,6 +34,7 @@ class UNet(unet.UNet):
         attention: Sequence[bool],
         head_size: int = 64,
         dropout: float = 0.0,
+        gradient_checkpointing: bool = False,
     ):
         super().__init__(
             dims=2,
@@ -45,4 +47,5 @@ class UNet(unet.UNet):
             attention=attention,
             head_size=head_size,
             dropout=dropout,
+            gradient_checkpointing=gradient_checkpointing,
         )

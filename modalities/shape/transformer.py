@@ -8,6 +8,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from multidiff.diffusion.conditioning import Conditioning
+from multidiff.nn.checkpointing import call, recomputed
 from multidiff.nn.embeddings import Embedding
 from multidiff.nn.initialization import zero
 from multidiff.nn.transformer import (
@@ -110,6 +111,7 @@ class LatentPointTransformer(PointBackbone):
         head_size: channels of an attention head.
         octaves: see `PointFeatures`.
         dropout: probability that a value within a perceptron is dropped.
+        gradient_checkpointing: whether blocks are computed again in the backward pass rather than remembered.
 
     Raises:
         ValueError: heads do not divide a width.
@@ -129,8 +131,10 @@ class LatentPointTransformer(PointBackbone):
         head_size: int = 32,
         octaves: int = 4,
         dropout: float = 0.0,
+        gradient_checkpointing: bool = False,
     ):
         super().__init__(channels, vector_dim, token_dim, width, latent_width, octaves)
+        self.run = recomputed if gradient_checkpointing else call
         self.latents = nn.Parameter(torch.randn(latents, latent_width))
         self.rounds = nn.ModuleList(
             Round(width, latent_width, self.embedding_dim, thinking, token_dim > 0, head_size, dropout)
@@ -154,7 +158,7 @@ class LatentPointTransformer(PointBackbone):
         points, embedding, cond = self.start(x, log_snr, cond)
         latents = repeat(self.latents, "m d -> b m d", b=len(x))
         for layer in self.rounds:
-            points, latents = layer(points, latents, embedding, cond)
+            points, latents = self.run(layer, points, latents, embedding, cond)
         return self.end(points, embedding, x)
 
 
@@ -206,6 +210,7 @@ class PointTransformer(PointBackbone):
         head_size: channels of an attention head.
         octaves: see `PointFeatures`.
         dropout: probability that a value within a perceptron is dropped.
+        gradient_checkpointing: whether blocks are computed again in the backward pass rather than remembered.
 
     Raises:
         ValueError: heads do not divide the width.
@@ -222,8 +227,10 @@ class PointTransformer(PointBackbone):
         head_size: int = 32,
         octaves: int = 4,
         dropout: float = 0.0,
+        gradient_checkpointing: bool = False,
     ):
         super().__init__(channels, vector_dim, token_dim, width, width, octaves)
+        self.run = recomputed if gradient_checkpointing else call
         self.blocks = nn.ModuleList(
             TransformerBlock(width, self.embedding_dim, head_size=head_size, dropout=dropout) for _ in range(depth)
         )
@@ -237,5 +244,5 @@ class PointTransformer(PointBackbone):
         for i, block in enumerate(self.blocks):
             if self.listen:
                 points = self.listen[i](points, embedding, cond.tokens, cond.mask)
-            points = block(points, embedding)
+            points = self.run(block, points, embedding)
         return self.end(points, embedding, x)

@@ -182,6 +182,14 @@ def export(
 
 
 @app.command()
+def doctor() -> None:
+    """Show what this machine has, and what training will use of it."""
+    from multidiff.cli.doctor import run  # noqa: PLC0415
+
+    run()
+
+
+@app.command()
 def samplers() -> None:
     """List the samplers, with their order, their cost and when to use each."""
     from multidiff.cli.samplers import run  # noqa: PLC0415

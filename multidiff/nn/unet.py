@@ -1,7 +1,7 @@
 """The U-Net, in one, two or three dimensions."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.nn.attention import CrossAttention, SelfAttention
+from multidiff.nn.checkpointing import call, recomputed
 from multidiff.nn.embeddings import Embedding
 from multidiff.nn.initialization import zero
 from multidiff.nn.norm import group_norm
@@ -45,6 +46,7 @@ class UNet(nn.Module):
         gated: whether the input, times a gate for each of its values, is added to the output. What goes from the one to
             the other need not pass through the network then, which may be narrower than the samples have channels.
         dropout: probability that a value is dropped within a residual block.
+        gradient_checkpointing: whether blocks are computed again in the backward pass rather than remembered.
 
     Raises:
         ValueError: the lists speak of different numbers of levels, or a level has no block or no stride.
@@ -66,6 +68,7 @@ class UNet(nn.Module):
         filtered: bool = False,
         gated: bool = False,
         dropout: float = 0.0,
+        gradient_checkpointing: bool = False,
     ):
         super().__init__()
         if not len(widths) == len(strides) == len(blocks) == len(attention) > 0 or min(blocks) < 1:
@@ -99,12 +102,17 @@ class UNet(nn.Module):
         self.embedding = Embedding(embedding_dim, vector_dim)
         self.stem = convolution(dims, channels, widths[0], 3)
         self.encoder = nn.ModuleList(
-            EncoderLevel(block(before if i == 0 else width, width, attend) for i in range(count))
+            EncoderLevel(
+                (block(before if i == 0 else width, width, attend) for i in range(count)), gradient_checkpointing
+            )
             for before, (width, count, attend) in zip(above, levels, strict=True)
         )
         self.middle = block(widths[-1], widths[-1], True)
         self.decoder = nn.ModuleList(
-            DecoderLevel(block((before if i == 0 else width) + width, width, attend) for i in range(count))
+            DecoderLevel(
+                (block((before if i == 0 else width) + width, width, attend) for i in range(count)),
+                gradient_checkpointing,
+            )
             for before, (width, count, attend) in reversed(list(zip(below, levels, strict=True)))
         )
         self.norm = group_norm(widths[0])
@@ -149,7 +157,7 @@ class Block(nn.Module):
     ``(B, in_channels, *size)`` to ``(B, out_channels, *size)``.
 
     Args:
-        in_channels: of the input.
+        in_channels: of the input, with those of what is concatenated to it.
         out_channels: of the output.
         embedding_dim: width of the embedding.
         dims: dimensions of ``size``.
@@ -179,8 +187,8 @@ class Block(nn.Module):
         )
         self.cross_attention = CrossAttention(out_channels, token_dim, head_size=head_size) if reads else None
 
-    def forward(self, x: Tensor, embedding: Tensor, cond: Conditioning) -> Tensor:
-        x = self.residual(x, embedding)
+    def forward(self, x: Tensor, embedding: Tensor, cond: Conditioning, skip: Tensor | None = None) -> Tensor:
+        x = self.residual(x if skip is None else torch.cat([x, skip], dim=1), embedding)
         if self.self_attention is not None:
             x = self.self_attention(x)
         if self.cross_attention is not None:
@@ -188,21 +196,34 @@ class Block(nn.Module):
         return x
 
 
-class EncoderLevel(nn.ModuleList):
+class Level(nn.ModuleList):
+    """Blocks of one resolution.
+
+    Args:
+        blocks: in order.
+        recompute: whether what happens within a block is computed again in the backward pass.
+    """
+
+    def __init__(self, blocks: Iterable[Block], recompute: bool):
+        super().__init__(blocks)
+        self.run = recomputed if recompute else call
+
+
+class EncoderLevel(Level):
     """Blocks of one resolution; returns what each of them made, for the decoder to use again."""
 
     def forward(self, x: Tensor, embedding: Tensor, cond: Conditioning) -> list[Tensor]:
         outputs = []
         for block in self:
-            x = block(x, embedding, cond)
+            x = self.run(block, x, embedding, cond)
             outputs.append(x)
         return outputs
 
 
-class DecoderLevel(nn.ModuleList):
+class DecoderLevel(Level):
     """Blocks of one resolution, each of which takes the newest of the encoder's outputs off the stack."""
 
     def forward(self, x: Tensor, skips: list[Tensor], embedding: Tensor, cond: Conditioning) -> Tensor:
         for block in self:
-            x = block(torch.cat([x, skips.pop()], dim=1), embedding, cond)
+            x = self.run(block, x, embedding, cond, skips.pop())
         return x

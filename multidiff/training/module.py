@@ -1,6 +1,7 @@
 """The training step, the validation loss and the optimiser, for any modality."""
 
 from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import Any
 
 import lightning as L
@@ -72,9 +73,13 @@ class DiffusionModule(L.LightningModule):
     def on_train_start(self) -> None:
         """Set the optimiser as the config says, which may be otherwise than before a resume."""
         (optimizer,), (schedule,) = self.trainer.optimizers, self.trainer.lr_scheduler_configs
-        done = schedule.scheduler.last_epoch
+        done, settings = schedule.scheduler.last_epoch, signature(type(optimizer)).parameters
+        if hasattr(optimizer, "train"):
+            optimizer.train()  # schedule-free ones say so, and go on from where a checkpoint was
         for group in optimizer.param_groups:
-            group.update({name: value for name, value in optimizer.defaults.items() if name in group})
+            group.update(
+                {name: value for name, value in optimizer.defaults.items() if name in group and name in settings}
+            )
             group["initial_lr"] = group["lr"]
             group["lr"] = group["initial_lr"] * self._warmup(done)
         schedule.scheduler.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
@@ -94,7 +99,8 @@ class DiffusionModule(L.LightningModule):
     def optimizer_step(self, *arguments: Any, **settings: Any) -> None:
         super().optimizer_step(*arguments, **settings)
         if not self.stability.in_row:
-            self.ema.update(self.model)
+            with self.trainer.profiler.profile("ema"):
+                self.ema.update(self.model)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         part = batch_idx % self.trainer.accumulate_grad_batches

@@ -44,14 +44,23 @@ def start_of(run_dir: Path, resume: bool | str) -> Path | None:
 def check_same_run(run_dir: Path, settings: dict[str, Any]) -> None:
     """Refuse to resume a run with a config under which its weights, or what it held out, would be others.
 
+    Gradient checkpointing may change: it spares memory and nothing else.
+
     Raises:
         InputError: the configs differ in such a setting, which the message names.
     """
     before = resolved(OmegaConf.load(run_dir / "config.yaml"))
     for key in (*MODEL_GROUPS, "seed", "loader.holdout"):
-        old, new = (OmegaConf.select(OmegaConf.create(config), key) for config in (before, settings))
+        old, new = (_select(config, key) for config in (before, settings))
         if old != new:
             raise InputError(f"{run_dir} was trained with another {key} ({old}, now {new}); choose another run_dir")
+
+
+def _select(config: dict[str, Any], key: str) -> Any:
+    value = OmegaConf.select(OmegaConf.create(config), key)
+    if key != "backbone":
+        return value
+    return {name: setting for name, setting in value.items() if name != "gradient_checkpointing"}
 
 
 @contextmanager

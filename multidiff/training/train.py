@@ -29,8 +29,10 @@ from multidiff.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from multidiff.training.datamodule import DataModule
 from multidiff.training.dataset import Dataset
 from multidiff.training.module import DiffusionModule
+from multidiff.training.profile import StepProfiler
 from multidiff.training.progress import Progress
 from multidiff.training.run_directory import check_same_run, held, open_run, start_of
+from multidiff.training.speed import Levers, decided_precision
 from multidiff.training.stop import GracefulStop
 
 KNOWN_WARNINGS = (
@@ -42,6 +44,10 @@ KNOWN_WARNINGS = (
     ".*LeafSpec.*is deprecated.*",  # within Lightning
 )
 """What Lightning says that is no concern of ours."""
+
+
+LEVERS = ("compile", "channels_last")
+"""Settings of the group ``trainer`` that are none of Lightning's."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,8 @@ def train(config: DictConfig) -> Result:
     dataset: Dataset = instantiate(config.data, modality=instantiate(config.modality))
     config = _informed_by(dataset, config)
     settings = resolved(config)
+    settings["trainer"]["precision"] = decided_precision(settings["trainer"], run_dir if checkpoint else None)
+    levers = Levers(**{name: settings["trainer"][name] for name in LEVERS})
     modality = instantiate(settings["modality"])
     module = _module(settings, modality)
     data: DataModule = instantiate(settings["loader"], dataset=dataset, seed=config.seed)
@@ -104,8 +112,10 @@ def train(config: DictConfig) -> Result:
             callback.attach(run)
     if checkpoint:
         check_same_run(run_dir, settings)
+    levers.pull(module.model.denoiser.network)
     trainer = _trainer(
-        settings["trainer"],
+        {name: value for name, value in settings["trainer"].items() if name not in (*LEVERS, "profile")},
+        profiler=_profiler(settings["trainer"]["profile"], module, run_dir),
         callbacks=callbacks,
         logger=instantiate_all(config.get("logger")),
         default_root_dir=run_dir,
@@ -152,6 +162,14 @@ def _trainer(settings: dict[str, Any], **arguments: Any) -> L.Trainer:
         return instantiate(settings, plugins=[AtomicCheckpointIO()], **arguments)
     except MisconfigurationException as error:
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _profiler(asked: bool, module: DiffusionModule, run_dir: Path) -> StepProfiler | None:
+    if not (asked and is_first_process()):
+        return None
+    profiler = StepProfiler(run_dir / "profile")
+    profiler.watch(module.model.denoiser.network)
+    return profiler
 
 
 def instantiate_all(configs: Mapping[str, Any] | None) -> list[Any]:

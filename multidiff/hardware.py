@@ -1,0 +1,77 @@
+"""What the machine has, as far as the speed of training depends on it."""
+
+import os
+import platform
+import shutil
+import time
+from pathlib import Path
+
+import torch
+
+INSTRUCTIONS = ("avx2", "avx512_f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16", "sve", "bf16")
+"""Instruction sets that decide how fast a processor multiplies matrices, as torch calls them."""
+
+SIDE = 512
+"""Of the matrices that are multiplied to measure the speed: large enough to fill a core, and done in milliseconds."""
+
+WORTHWHILE = 1.5
+"""Times that bfloat16 must be faster than float32 at matrices, to be faster at training with its conversions."""
+
+
+def matrix_speed(dtype: torch.dtype, side: int = SIDE, repeats: int = 5) -> float:
+    """Floating-point operations a second of the processor, with torch's threads: the best of ``repeats`` products."""
+    one, other = torch.rand(2, side, side).to(dtype)
+    seconds = []
+    for _ in range(1 + repeats):  # the first wakes the threads
+        begun = time.perf_counter()
+        one @ other
+        seconds.append(time.perf_counter() - begun)
+    return 2 * side**3 / min(seconds)
+
+
+def bfloat16_pays(device: str) -> bool:
+    """Whether training in bfloat16 is faster than in float32 on ``device``, ``cuda`` or ``cpu``.
+
+    A GPU says whether it has bfloat16. A processor is measured: without instructions for it, it takes twenty times as
+    long, and with AVX-512's it may take twice as long (Sapphire Rapids) or half (Zen 4).
+    """
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and matrix_speed(torch.bfloat16) > WORTHWHILE * matrix_speed(torch.float32)
+
+
+def processor() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # another system than Linux
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def instruction_sets() -> list[str]:
+    """Those of `INSTRUCTIONS` that the processor has; what torch chose to use, where torch cannot tell."""
+    if not hasattr(torch.cpu, "get_capabilities"):  # torch below 2.11
+        return [torch.backends.cpu.get_cpu_capability().lower()]
+    known = torch.cpu.get_capabilities()
+    return [name for name in INSTRUCTIONS if known.get(name)]
+
+
+def compiler() -> str | None:
+    """The C++ compiler with which torch compiles for a processor; None without one."""
+    names = (os.environ.get("CXX", "g++"), "c++", "clang++")
+    return next((found for found in map(shutil.which, names) if found), None)
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory() -> int:
+    """Bytes of memory of the machine, or of the container where that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return total if text == "max" else min(total, int(text))

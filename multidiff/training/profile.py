@@ -1,0 +1,146 @@
+"""Where the time of a training step goes: a trace for chrome://tracing or Perfetto, and one page."""
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import torch
+from lightning.pytorch.profilers import Profiler
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from multidiff.files import atomic_path
+
+SKIPPED = 5
+"""Steps in the beginning that warm up and are not counted."""
+
+TIMED = 50
+"""Steps that the page is of; what a trace would cost does not fall on them."""
+
+TRACED = 3
+"""Steps that the trace is of, after the timed ones."""
+
+OPERATORS = 12
+"""Of the trace, the costliest that are named."""
+
+PARTS = {
+    "train_dataloader_next": "loading",
+    "batch_to_device": "loading",
+    "transfer_batch_to_device": "loading",
+    "network forward": "network, forward",
+    "backward": "network, backward",
+    "training_step": "noise, condition, loss",
+    "configure_gradient_clipping": "clipping and optimizer",
+    "optimizer_step": "clipping and optimizer",
+    "ema": "moving average",
+}
+"""The last word of what Lightning calls a section, and what it is called here; the rest is `AROUND`."""
+
+AROUND = "logging, callbacks, Lightning"
+
+
+class StepProfiler(Profiler):
+    """Lightning's profiler that tells what each part of a step takes, and traces a few steps.
+
+    Each moment counts for the innermost section that it lies in.
+
+    Args:
+        folder: where ``trace.json`` and ``summary.md`` go, as soon as enough steps are done or training ends.
+    """
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.folder = folder
+        self.batches = 0
+        self.seconds: Counter[str] = Counter()
+        self._open: list[str] = []
+        self._since = 0.0
+        self._trace: profile | None = None
+        self._operators = ""
+
+    def watch(self, network: nn.Module) -> None:
+        """Let the calls of ``network`` be a section."""
+        network.register_forward_pre_hook(lambda *call: self.start("network forward"))
+        network.register_forward_hook(lambda *call: self.stop("network forward"), always_call=True)
+
+    def start(self, action_name: str) -> None:
+        self._count()
+        if action_name == "run_training_batch":
+            self._next_batch()
+        self._open.append(action_name)
+
+    def stop(self, action_name: str) -> None:
+        self._count()
+        if action_name in self._open:  # else it began before this was made
+            self._open.remove(action_name)
+
+    def teardown(self, stage: str | None) -> None:
+        self._finish_trace()
+        if self.seconds:
+            self._write()
+            self.seconds.clear()
+        super().teardown(stage)
+
+    def summary(self) -> str:
+        """The page, as Markdown: seconds a step and share of each part, then the costliest operators."""
+        steps = max(1, min(self.batches, SKIPPED + TIMED) - SKIPPED)
+        whole = sum(self.seconds.values())
+        rows = [
+            f"| {part} | {1000 * seconds / steps:.2f} | {seconds / whole:.1%} |"
+            for part, seconds in self.seconds.most_common()
+        ]
+        network = sum(seconds for part, seconds in self.seconds.items() if part.startswith("network"))
+        return "\n".join(
+            [
+                f"# Where the time goes: {steps} batches, {1000 * whole / steps:.1f} ms each",
+                "",
+                "| | ms a batch | share |",
+                "| --- | --- | --- |",
+                *rows,
+                "",
+                f"Around the network: {1 - network / whole:.1%}. On a GPU, work counts where it is waited for.",
+                "",
+                self._operators,
+            ]
+        )
+
+    def _count(self) -> None:
+        """Credit the time since the last change to the innermost section."""
+        now = time.perf_counter()
+        if self._open and SKIPPED < self.batches <= SKIPPED + TIMED:
+            self.seconds[part_of(self._open[-1])] += now - self._since
+        self._since = now
+
+    def _next_batch(self) -> None:
+        self.batches += 1
+        if self.batches == SKIPPED + TIMED + 1:
+            activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
+            self._trace = profile(activities=activities)
+            self._trace.start()
+        elif self.batches == SKIPPED + TIMED + TRACED + 1:
+            self._finish_trace()
+            self._write()
+
+    def _finish_trace(self) -> None:
+        if self._trace is None:
+            return
+        self._trace.stop()
+        with atomic_path(self.folder / "trace.json") as path:
+            self._trace.export_chrome_trace(str(path))
+        averages = self._trace.key_averages()
+        by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+        table = averages.table(sort_by=by, row_limit=OPERATORS, max_name_column_width=50)
+        self._operators = f"The costliest operators of {TRACED} batches, of which trace.json is:\n\n```\n{table}\n```\n"
+        self._trace = None
+
+    def _write(self) -> None:
+        with atomic_path(self.folder / "summary.md") as path:
+            path.write_text(self.summary())
+
+
+def part_of(action: str) -> str:
+    """The part of a step that a section belongs to, by its name, such as ``[Strategy]DDPStrategy.backward``."""
+    if action.startswith("[Callback]"):
+        return AROUND
+    name = action.rpartition(".")[2]
+    return "validation" if "val_" in name or "validation" in name else PARTS.get(name, AROUND)

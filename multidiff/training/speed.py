@@ -1,0 +1,98 @@
+"""Levers of speed that change no result beyond rounding: precision, compilation, memory format."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from multidiff.errors import InputError
+from multidiff.hardware import bfloat16_pays
+
+log = logging.getLogger(__name__)
+
+
+def device_kind(accelerator: str) -> str:
+    """What Lightning's ``accelerator`` trains on here: ``cuda``, ``mps`` or ``cpu``."""
+    if accelerator in ("auto", "gpu"):
+        available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        return next((kind for kind, there in available.items() if there), "cpu")
+    return accelerator
+
+
+def decided_precision(trainer: Mapping[str, Any], run_dir: Path | None) -> str:
+    """The precision that ``auto`` comes to: bfloat16 autocast where it pays, else float32; others as they are.
+
+    Args:
+        trainer: the settings of the trainer.
+        run_dir: of the run that is gone on with, in the precision that it has; None for a new one.
+    """
+    if trainer["precision"] != "auto":
+        return str(trainer["precision"])
+    before = OmegaConf.load(run_dir / "config.yaml") if run_dir else OmegaConf.create()
+    known = OmegaConf.select(before, "trainer.precision")
+    pays = known is None and bfloat16_pays(device_kind(trainer["accelerator"]))
+    return known or ("bf16-mixed" if pays else "32-true")
+
+
+@dataclass(frozen=True)
+class Levers:
+    """What is done to a network before training, beside what Lightning's trainer does.
+
+    Args:
+        compile: whether forward and backward pass are compiled; where that fails, it is said, and training goes on.
+        channels_last: whether the weights of two-dimensional convolutions, and so what they make, keep the channels of
+            a pixel together.
+
+    Raises:
+        InputError: a value is not true or false.
+    """
+
+    compile: bool = False
+    channels_last: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, bool):
+                raise InputError(f"trainer.{name} must be true or false, got {value!r}")
+
+    def pull(self, network: nn.Module) -> None:
+        """Make ``network`` fast, in place: the names in its state stay as they are."""
+        if self.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        if self.compile:
+            compile_or_go_on(network)
+
+
+def compile_or_go_on(network: nn.Module, **settings: Any) -> None:
+    """Compile ``network`` in place, at its first call; if that fails, say so in a line and run it as it is.
+
+    Dropout draws the numbers that it draws without compilation, so that the loss is the same up to rounding.
+
+    Args:
+        network: what is called.
+        settings: further ones of `torch.compile`.
+    """
+    network.compile(options={"fallback_random": True}, **settings)
+    compiled = network._compiled_call_impl
+
+    def attempt(*arguments: Any, **named: Any) -> Any:
+        try:
+            output = compiled(*arguments, **named)
+        except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as error:
+            log.warning("trainer.compile: %s; training goes on uncompiled", _first_line(error))
+            network._compiled_call_impl = None
+            return network(*arguments, **named)
+        network._compiled_call_impl = compiled
+        return output
+
+    network._compiled_call_impl = attempt
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line), type(error).__name__)
