@@ -14,9 +14,6 @@ INSTRUCTIONS = ("avx2", "avx512_f", "avx512_bf16", "avx512_fp16", "amx_bf16", "a
 SIDE = 512
 """Of the matrices that are multiplied to measure the speed: large enough to fill a core, and done in milliseconds."""
 
-WORTHWHILE = 1.5
-"""Times that bfloat16 must be faster than float32 at matrices, to be faster at training with its conversions."""
-
 
 def matrix_speed(dtype: torch.dtype, side: int = SIDE, repeats: int = 5) -> float:
     """Floating-point operations a second of the processor, with torch's threads: the best of ``repeats`` products."""
@@ -30,14 +27,15 @@ def matrix_speed(dtype: torch.dtype, side: int = SIDE, repeats: int = 5) -> floa
 
 
 def bfloat16_pays(device: str) -> bool:
-    """Whether training in bfloat16 is faster than in float32 on ``device``, ``cuda`` or ``cpu``.
+    """Whether training in bfloat16 is sure to be faster than in float32 on ``device``, ``cuda`` or ``cpu``.
 
-    A GPU says whether it has bfloat16. A processor is measured: without instructions for it, it takes twenty times as
-    long, and with AVX-512's it may take twice as long (Sapphire Rapids) or half (Zen 4).
+    A processor must have tiles for it (AMX). Without any instructions it takes twenty times as long, and with those of
+    AVX-512 it takes twice as long on some and half on others. It is asked rather than measured, so that the same run
+    on the same machine always has the same precision.
     """
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device == "cpu" and matrix_speed(torch.bfloat16) > WORTHWHILE * matrix_speed(torch.float32)
+    return device == "cpu" and "amx_bf16" in instruction_sets()
 
 
 def processor() -> str:

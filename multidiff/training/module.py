@@ -99,7 +99,7 @@ class DiffusionModule(L.LightningModule):
     def optimizer_step(self, *arguments: Any, **settings: Any) -> None:
         super().optimizer_step(*arguments, **settings)
         if not self.stability.in_row:
-            with self.trainer.profiler.profile("ema"):
+            with self.trainer.profiler.profile("ema"):  # type: ignore[attr-defined]
                 self.ema.update(self.model)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

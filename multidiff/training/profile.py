@@ -1,7 +1,7 @@
 """Where the time of a training step goes: a trace for chrome://tracing or Perfetto, and one page."""
 
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 import torch
@@ -52,7 +52,7 @@ class StepProfiler(Profiler):
         super().__init__()
         self.folder = folder
         self.batches = 0
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)
         self._open: list[str] = []
         self._since = 0.0
         self._trace: profile | None = None
@@ -87,7 +87,7 @@ class StepProfiler(Profiler):
         whole = sum(self.seconds.values())
         rows = [
             f"| {part} | {1000 * seconds / steps:.2f} | {seconds / whole:.1%} |"
-            for part, seconds in self.seconds.most_common()
+            for part, seconds in sorted(self.seconds.items(), key=lambda item: -item[1])
         ]
         network = sum(seconds for part, seconds in self.seconds.items() if part.startswith("network"))
         return "\n".join(

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 from torch import nn
+from torch._dynamo.exc import TorchDynamoException
 
 from multidiff.errors import InputError
 from multidiff.hardware import bfloat16_pays
@@ -63,36 +64,36 @@ class Levers:
     def pull(self, network: nn.Module) -> None:
         """Make ``network`` fast, in place: the names in its state stay as they are."""
         if self.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+            network.to(memory_format=torch.channels_last)
         if self.compile:
             compile_or_go_on(network)
 
 
-def compile_or_go_on(network: nn.Module, **settings: Any) -> None:
+def compile_or_go_on(network: nn.Module) -> None:
     """Compile ``network`` in place, at its first call; if that fails, say so in a line and run it as it is.
 
     Dropout draws the numbers that it draws without compilation, so that the loss is the same up to rounding.
-
-    Args:
-        network: what is called.
-        settings: further ones of `torch.compile`.
     """
-    network.compile(options={"fallback_random": True}, **settings)
+    network.compile(options={"fallback_random": True})
+    _or_as_it_is(network)
+
+
+def _or_as_it_is(network: nn.Module) -> None:
+    """Let ``network``, which is to be compiled at its first call, be called as it is should that fail."""
     compiled = network._compiled_call_impl
 
     def attempt(*arguments: Any, **named: Any) -> Any:
         try:
-            output = compiled(*arguments, **named)
-        except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as error:
+            return compiled(*arguments, **named)  # type: ignore[misc]  # torch declares it as None
+        except TorchDynamoException as error:
             log.warning("trainer.compile: %s; training goes on uncompiled", _first_line(error))
             network._compiled_call_impl = None
             return network(*arguments, **named)
-        network._compiled_call_impl = compiled
-        return output
 
     network._compiled_call_impl = attempt
 
 
 def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if line), type(error).__name__)
+    """What went wrong, in a line; of what a backend raised, what it says rather than that it was raised."""
+    cause = getattr(error, "inner_exception", error)
+    return next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)

@@ -1,0 +1,121 @@
+"""What makes training faster changes nothing else, and what cannot be had is said and done without."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from multidiff.errors import InputError
+from multidiff.training import speed
+from multidiff.training.speed import Levers, compile_or_go_on, decided_precision
+from tests.test_cli import multidiff
+from tests.tiny import tiny_train
+from tests.training.test_train import weights
+
+AUTO = {"precision": "auto", "accelerator": "cpu"}
+
+
+@pytest.mark.parametrize(
+    "lever",
+    [
+        "trainer.channels_last=true",
+        "optimizer=schedule_free",
+        "+optimizer.amsgrad=true",
+        "backbone.gradient_checkpointing=true",
+        "trainer.precision=bf16-mixed",
+        pytest.param("trainer.compile=true", marks=pytest.mark.slow),
+    ],
+)
+def test_stopping_and_resuming_changes_no_bit_with_any_lever(tmp_path, lever):
+    tiny_train(tmp_path / "whole", "trainer.max_steps=6", lever)
+    tiny_train(tmp_path / "halves", "trainer.max_steps=3", lever)
+    tiny_train(tmp_path / "halves", "trainer.max_steps=6", "resume=true", lever)
+    whole, halves = weights(tmp_path / "whole"), weights(tmp_path / "halves")
+    assert whole.keys() == halves.keys()
+    assert all(torch.equal(whole[name], halves[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    "lever",
+    [
+        "trainer.channels_last=true",
+        "backbone.gradient_checkpointing=true",
+        pytest.param("trainer.compile=true", marks=pytest.mark.slow),
+    ],
+)
+def test_the_model_is_the_same_up_to_rounding_under_the_same_names(tmp_path, lever):
+    """A large epsilon keeps Adam from dividing the rounding of gradients by themselves."""
+    settings = ("trainer.max_steps=4", "+optimizer.eps=1e-2")
+    tiny_train(tmp_path / "plain", *settings)
+    tiny_train(tmp_path / "pulled", *settings, lever)
+    plain, pulled = weights(tmp_path / "plain"), weights(tmp_path / "pulled")
+    assert plain.keys() == pulled.keys()
+    for name in plain:
+        torch.testing.assert_close(pulled[name], plain[name], rtol=1e-4, atol=1e-5)
+
+
+def test_memory_may_be_spared_from_a_resume_on(tmp_path):
+    tiny_train(tmp_path, "trainer.max_steps=1")
+    assert tiny_train(tmp_path, "trainer.max_steps=2", "resume=true", "backbone.gradient_checkpointing=true").finished
+
+
+def test_a_network_that_cannot_be_compiled_runs_as_it_is_and_that_is_said_once(caplog):
+    def broken(graph, inputs):
+        raise OSError("no compiler here\nand much more")
+
+    network, x = nn.Linear(2, 2), torch.ones(1, 2)
+    expected, names = network(x), list(network.state_dict())
+    network.compile(backend=broken)
+    speed._or_as_it_is(network)
+    assert torch.equal(network(x), expected)
+    assert torch.equal(network(x), expected)
+    assert list(network.state_dict()) == names
+    said = [record.getMessage() for record in caplog.records if "uncompiled" in record.getMessage()]
+    assert len(said) == 1
+    assert len(said[0].splitlines()) == 1
+    assert "no compiler here" in said[0]
+
+
+@pytest.mark.slow
+def test_what_is_no_fault_of_compilation_is_an_error_as_ever():
+    network = nn.Linear(2, 2)
+    compile_or_go_on(network)
+    with pytest.raises((RuntimeError, TypeError)):
+        network(torch.ones(1, 3))
+
+
+@pytest.mark.parametrize(("pays", "chosen"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_auto_is_bfloat16_where_it_pays_and_stays_what_it_was(tmp_path, monkeypatch, pays, chosen):
+    monkeypatch.setattr(speed, "bfloat16_pays", lambda device: pays)
+    assert decided_precision(AUTO, None) == chosen
+    assert decided_precision({**AUTO, "precision": "64-true"}, None) == "64-true"
+    tiny_train(tmp_path, "trainer.max_steps=1")
+    monkeypatch.setattr(speed, "bfloat16_pays", lambda device: not pays)
+    assert decided_precision(AUTO, tmp_path) == chosen
+
+
+def test_a_lever_is_pulled_or_not():
+    with pytest.raises(InputError, match=r"trainer\.compile must be true or false, got 'perhaps'"):
+        Levers(compile="perhaps")
+
+
+def test_a_profile_tells_where_the_time_goes_and_leaves_a_trace(tmp_path):
+    tiny_train(tmp_path, "trainer.max_steps=62", "trainer.profile=true", "trainer.precision=32-true")
+    page = (tmp_path / "profile" / "summary.md").read_text()
+    assert page.startswith("# Where the time goes: 50 batches")
+    rows = [line.split(" | ") for line in page.splitlines() if line.endswith("% |")]
+    parts = {row[0].lstrip("| "): float(row[2].rstrip("% |")) for row in rows}
+    wanted = {"network, forward", "network, backward", "loading", "moving average", "clipping and optimizer"}
+    assert wanted <= parts.keys()
+    assert sum(parts.values()) == pytest.approx(100, abs=0.05 * len(parts))
+    trace = json.loads((tmp_path / "profile" / "trace.json").read_text())
+    assert any("convolution" in event["name"] for event in trace["traceEvents"] if "name" in event)
+
+
+def test_the_doctor_says_what_there_is_and_what_training_will_use(tmp_path):
+    done = multidiff("doctor", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for word in ("cores", "memory", "GFLOP/s", "torch", "schedulefree", "trainer.precision", "trainer.compile"):
+        assert word in done.stdout
+    assert not list(tmp_path.iterdir())
