@@ -17,6 +17,8 @@ from multidiff.sampling import Sampling, load_sampler
 RATE, SECOND, LEVEL, DRAWS = 1000, 64, 0.2, 64
 """A second is what a window lasts; there are 64 samples in it, so that it is one in name only."""
 
+FRONTENDS = [PatchedWaveform(4), STFT(16, 8, power=1.0), STFT(16, 8, power=1.0, clock=True)]
+
 LAGS = torch.arange(5 * SECOND, dtype=torch.float64)
 CORRELATION = 0.95**LAGS * torch.cos(0.6 * LAGS)
 
@@ -44,7 +46,7 @@ class Resonance(Denoiser):
         return (x_t.flatten(1) @ torch.linalg.solve(noisy, a * self.covariance)).reshape(x_t.shape)
 
 
-@pytest.fixture(scope="module", params=[PatchedWaveform(4), STFT(16, 8, power=1.0)], ids=["patched", "stft"])
+@pytest.fixture(scope="module", params=FRONTENDS, ids=["patched", "stft", "clock"])
 def continued(request):
     """``(DRAWS, 5 SECOND)``, all beginning with the same draw of the process."""
     modality = AudioModality(RATE, request.param)
