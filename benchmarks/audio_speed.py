@@ -26,7 +26,7 @@ from multidiff.configuration import instantiate, load_option
 
 SAMPLES, WARMUP = 16384, 1
 PUBLISHED = (32, 32, 64, 64, 128, 128, 256, 256)
-NARROW = (32, 32, 64, 64, 128, 128, 160, 160)
+NARROW = (32, 32, 64, 64, 128, 128, 128, 128)
 
 
 def ours(preset: str, channels: int) -> nn.Module:
