@@ -35,9 +35,6 @@ class Drums(Dataset):
         count: how many hits.
         seconds: their length.
         seed: of parameters and noise. Hit i of a seed is the same, however many there are.
-
-    Attributes:
-        content: hex hash of all waveforms.
     """
 
     def __init__(self, modality: AudioModality, count: int = 4000, seconds: float = 1.0, seed: int = 0):
@@ -50,7 +47,7 @@ class Drums(Dataset):
         hits = [hit(self.label_names[k], np.random.default_rng([seed, i]), seconds) for i, k in enumerate(self.labels)]
         self.captions = [hit.caption for hit in hits]
         self.waveforms = sixteen_bits(np.stack([hit.waveform for hit in hits]))
-        self.content = hashlib.sha256(self.waveforms.tobytes()).hexdigest()
+        self.origin = hashlib.sha256(self.waveforms.tobytes()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.waveforms)
@@ -75,7 +72,7 @@ class AudioFiles(Dataset):
         self.shape = modality.shape(self.length)
         clips = np.maximum(1, store.shapes[:, 1] // self.length)
         self.sources = np.repeat(np.arange(len(store)), clips)
-        self.content = store.key
+        self.origin = store.key
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -95,9 +92,6 @@ class AudioFolder(AudioFiles):
         min_seconds: shorter files count as unreadable.
         max_unreadable: how many files may be left out because they cannot be read, are too short or silent.
         cache: folder for the decoded sounds; by default that of the user.
-
-    Attributes:
-        content: hex hash of the files' contents and the preparation.
 
     Raises:
         InputError: there is nothing to read, or too much that cannot be read.

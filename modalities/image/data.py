@@ -28,9 +28,6 @@ class Labelled(Dataset):
         pixels: levels from 0 to ``white``, ``(N, C, H, W)``.
         labels: index into ``label_names`` of each image.
         flip: mirror every other image, at random.
-
-    Attributes:
-        content: hex hash of images and labels.
     """
 
     def __init__(
@@ -43,8 +40,7 @@ class Labelled(Dataset):
     ):
         self.pixels, self.labels, self.label_names, self.white, self.flip = pixels, labels, label_names, white, flip
         self.shape = pixels.shape[1:]
-        story = repr((pixels.shape, white, label_names, list(labels))).encode()
-        self.content = hashlib.sha256(story + pixels.tobytes()).hexdigest()
+        self.origin = hashlib.sha256(repr((pixels.dtype, white)).encode() + pixels.tobytes()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -116,9 +112,6 @@ class ImageFolder(Dataset):
         max_unreadable: how many files may be left out because they cannot be read.
         cache: folder for the decoded images; by default that of the user.
 
-    Attributes:
-        content: hex hash of the files' contents and the preparation.
-
     Raises:
         InputError: there is nothing to read, too much that cannot be read, or an image smaller than ``size``.
     """
@@ -152,7 +145,7 @@ class ImageFolder(Dataset):
         self.labels, self.label_names = class_indices(kept)
         self.captions = captions_of(kept)
         self.shape = (modality.channels, *self.size)
-        self.content = self.store.key
+        self.origin = self.store.key
 
     def __len__(self) -> int:
         return len(self.store)

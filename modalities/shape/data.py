@@ -1,6 +1,7 @@
 """Shape data sets: surfaces sampled once into the cache, and drawn from it anew each time."""
 
 import logging
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,7 +37,6 @@ class PointClouds(Dataset):
         points: N of the samples.
 
     Attributes:
-        content: hex hash of the data and their preparation.
         modality_settings: the statistics by which the channels are scaled, unless the modality has some already.
     """
 
@@ -45,7 +45,7 @@ class PointClouds(Dataset):
         if not 1 <= points <= fewest:
             raise InputError(f"data.points is from 1 to {fewest}, the points kept of each shape, not {points}")
         self.store, self.points = store, points
-        self.content = store.key
+        self.origin = store.key
         self.shape = (modality.channels, points)
         some = np.linspace(0, len(store) - 1, min(SURVEYED, len(store))).astype(int)
         self.modality_settings = modality.scaled_to(np.concatenate([store[i] for i in some]))
@@ -152,7 +152,7 @@ class MeshFolder(PointClouds):
         store = decoded(
             [entry.path for entry in entries],
             rows,
-            {"kind": "mesh", "stored": stored, "up": up, **modality.preparation},
+            {"kind": "mesh", "version": 2, "stored": stored, "up": up, **modality.preparation},
             root=root,
             kind="mesh",
             max_unreadable=max_unreadable,
@@ -221,12 +221,12 @@ def normalised(cloud: PointCloud, normalisation: Normalisation) -> PointCloud:
 
 
 def surface_points(shape: trimesh.Trimesh | PointCloud, count: int, modality: ShapeModality) -> PointCloud:
-    """``count`` points of a mesh, always the same, or of a cloud that has as many."""
+    """``count`` points of a mesh, or of a cloud that has as many: always the same of a shape, others of another."""
     if isinstance(shape, PointCloud):
         if len(shape) < count:
             raise InputError(f"has {len(shape)} points, fewer than data.stored={count}")
-        return shape[_generator(0).choice(len(shape), count, replace=False)]
-    return sample_surface(shape, count, _generator(0), colours=modality.channels == 9)
+        return shape[_generator_of(shape.points).choice(len(shape), count, replace=False)]
+    return sample_surface(shape, count, _generator_of(shape.vertices), colours=modality.channels == 9)
 
 
 def in_split(entries: Sequence[Entry], root: Path, split: str) -> tuple[Entry, ...]:
@@ -262,6 +262,10 @@ def _say_if_wild(sizes: dict[Path, float], modality: ShapeModality) -> None:
 
 def _generator(*key: int) -> np.random.Generator:
     return np.random.default_rng(key)
+
+
+def _generator_of(positions: np.ndarray) -> np.random.Generator:
+    return _generator(zlib.crc32(np.asarray(positions, dtype=np.float64).tobytes()))
 
 
 def _folder(path: str | Path | None) -> Path | None:

@@ -1,7 +1,9 @@
 """What training needs of data, whatever its kind."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -23,7 +25,7 @@ class Dataset(ABC):
         labels: class index of each sample, ``(N,)``, or None.
         label_names: name of each class.
         captions: a text for each sample, or None.
-        content: hex hash of all samples and of what is known of them.
+        origin: hex hash of what the samples are made from, and of how.
         modality_settings: arguments of the modality that only the data can tell, such as their statistics; they travel
             with the model.
         shards: number of the file that each sample lies in, ``(N,)``, if few of them should be read at a time; or None.
@@ -34,10 +36,17 @@ class Dataset(ABC):
     labels: Sequence[int] | None = None
     label_names: tuple[str, ...] = ()
     captions: Sequence[str] | None = None
-    content: str
+    origin: str
     modality_settings: Mapping[str, Any] = MappingProxyType({})
     shards: np.ndarray | None = None
     mixed: int = 1
+
+    @cached_property
+    def content(self) -> str:
+        """Hex hash of all samples and of what is known of them."""
+        labels, captions = (None if known is None else list(known) for known in (self.labels, self.captions))
+        story = (self.origin, tuple(self.shape), labels, tuple(self.label_names), captions)
+        return hashlib.sha256(repr(story).encode()).hexdigest()
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -66,6 +66,30 @@ def test_meshes_are_normalised_labelled_and_read_once(root, monkeypatch):
     assert torch.equal(folder(root).x0(1, generator()), dataset.x0(1, generator()))
 
 
+def test_shapes_are_sampled_independently_yet_always_alike(tmp_path):
+    """With one seed for all, these two would be the same points in two sizes, and so the same sample."""
+    for radius in (1, 2):
+        (tmp_path / "root").mkdir(exist_ok=True)
+        trimesh.creation.icosphere(2, radius=radius).export(tmp_path / f"root/{radius}.stl")
+    first, second = (folder(tmp_path / "root").store[i] for i in range(2))
+    again = MeshFolder(ShapeModality(6), tmp_path / "root", 100, stored=400, cache=tmp_path / "other")
+    assert not np.allclose(first, second, atol=0.1)
+    assert np.array_equal(again.store[0], first)
+
+
+def test_content_changes_with_all_that_a_model_learns(root):
+    def content(points=100):
+        return MeshFolder(ShapeModality(6), root, points, stored=400, cache=root.parent / "cache").content
+
+    first = content()
+    assert content() == first
+    assert content(points=50) != first
+    (root / "metadata.jsonl").write_text('{"file_name": "balls/a.glb", "text": "a ball"}\n')
+    captioned = content()
+    (root / "boxes").rename(root / "cubes")
+    assert len({first, captioned, content()}) == 3
+
+
 def test_up_turns_the_shapes(root):
     tall = folder(root, up="z").store[2]
     assert np.argmax(np.ptp(tall[:, :3], axis=0)) == 1
