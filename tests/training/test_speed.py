@@ -21,6 +21,7 @@ AUTO = {"precision": "auto", "accelerator": "cpu"}
     [
         "trainer.channels_last=true",
         "optimizer=schedule_free",
+        "optimizer=muon backbone.widths=[8,40]",
         "+optimizer.amsgrad=true",
         "backbone.gradient_checkpointing=true",
         "trainer.precision=bf16-mixed",
@@ -28,9 +29,9 @@ AUTO = {"precision": "auto", "accelerator": "cpu"}
     ],
 )
 def test_stopping_and_resuming_changes_no_bit_with_any_lever(tmp_path, lever):
-    tiny_train(tmp_path / "whole", "trainer.max_steps=6", lever)
-    tiny_train(tmp_path / "halves", "trainer.max_steps=3", lever)
-    tiny_train(tmp_path / "halves", "trainer.max_steps=6", "resume=true", lever)
+    tiny_train(tmp_path / "whole", "trainer.max_steps=6", *lever.split())
+    tiny_train(tmp_path / "halves", "trainer.max_steps=3", *lever.split())
+    tiny_train(tmp_path / "halves", "trainer.max_steps=6", "resume=true", *lever.split())
     whole, halves = weights(tmp_path / "whole"), weights(tmp_path / "halves")
     assert whole.keys() == halves.keys()
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
