@@ -15,7 +15,6 @@ import torch.distributed as dist
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
 from multidiff import model_directory
 from multidiff.configuration import instantiate, resolved, target_class
@@ -189,9 +188,10 @@ def _informed_by(dataset: Dataset, config: DictConfig) -> DictConfig:
 
 def _module(settings: dict[str, Any], modality: Any) -> DiffusionModule:
     loss: DiffusionLoss = instantiate(settings["loss"])
-    instantiate(settings["optimizer"], params=[nn.Parameter()])  # bad settings are refused before anything is written
+    model = build_model(settings, modality)
+    instantiate(settings["optimizer"], params=list(model.parameters()))  # refused before anything is written, if at all
     return DiffusionModule(
-        build_model(settings, modality),
+        model,
         loss,
         instantiate(settings["ema"]),
         lambda parameters: instantiate(settings["optimizer"], params=list(parameters)),
