@@ -12,6 +12,7 @@ from multidiff.files import atomic_path
 from multidiff.pipeline import Pipeline
 from multidiff.training.dataset import Dataset
 from multidiff.training.loggers import log_picture
+from multidiff.training.module import DiffusionModule
 
 
 def step_done(trainer: L.Trainer, batch_idx: int) -> bool:
@@ -90,18 +91,24 @@ class Throughput(L.Callback):
     def __init__(self, every: int = 50) -> None:
         self.every = every
         self.since = time.perf_counter()
-        self.steps = 0
+        self.steps = self.samples = 0
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.since, self.steps = time.perf_counter(), trainer.global_step
+    def on_train_start(self, trainer: L.Trainer, pl_module: DiffusionModule) -> None:  # type: ignore[override]
+        self._start_counting(trainer, pl_module)
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: DiffusionModule,  # type: ignore[override]
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         if trainer.global_step % self.every == 0 and trainer.global_step > self.steps:
-            per_step = len(batch["x0"]) * trainer.world_size * trainer.accumulate_grad_batches
-            now = time.perf_counter()
-            rate = per_step * (trainer.global_step - self.steps) / (now - self.since)
-            self.since, self.steps = now, trainer.global_step
+            rate = (pl_module.samples_seen - self.samples) / (time.perf_counter() - self.since)
             pl_module.log("train/samples_per_second", rate)
-            pl_module.log("train/samples", float(per_step * trainer.global_step))
+            pl_module.log("train/samples", float(pl_module.samples_seen))
+            self._start_counting(trainer, pl_module)
+
+    def _start_counting(self, trainer: L.Trainer, module: DiffusionModule) -> None:
+        self.since, self.steps, self.samples = time.perf_counter(), trainer.global_step, module.samples_seen

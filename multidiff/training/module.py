@@ -39,6 +39,9 @@ class DiffusionModule(L.LightningModule):
         warmup_steps: steps over which the learning rate rises linearly.
         seed: of the times and the noise.
         stability: what is done about gradients that are no numbers.
+
+    Attributes:
+        samples_seen: training samples so far, over all processes and resumes.
     """
 
     losses: Tensor
@@ -61,6 +64,7 @@ class DiffusionModule(L.LightningModule):
         self.warmup_steps = warmup_steps
         self.seed = seed
         self.stability = stability
+        self.samples_seen = 0
         self.register_buffer("losses", torch.zeros(2, len(LEVEL_NAMES)), persistent=False)
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
@@ -109,6 +113,7 @@ class DiffusionModule(L.LightningModule):
         keep = torch.rand(len(batch["x0"]), generator=generator, device=self.device) >= self.model.conditioner.dropout
         cond = self._condition(self.model, batch, keep.tolist())
         loss = self.loss(self.model.denoiser, batch["x0"], cond, generator).mean()
+        self.samples_seen += len(batch["x0"]) * self.trainer.world_size
         self.log("train/loss", loss)
         return not_a_number_unless_finite(loss)
 
@@ -140,9 +145,11 @@ class DiffusionModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["stability"] = self.stability.state_dict()
+        checkpoint["samples_seen"] = self.samples_seen
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.stability.load_state_dict(checkpoint.get("stability", {}))
+        self.samples_seen = checkpoint.get("samples_seen", 0)
 
     def _condition(self, model: Model, batch: dict[str, Any], keep: list[bool]) -> Any:
         reads = model.conditioner.reads

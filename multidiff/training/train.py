@@ -96,7 +96,7 @@ def train(config: DictConfig) -> Result:
             "seed": settings["seed"],
             "holdout": settings["loader"]["holdout"],
             "steps": step,
-            "samples_seen": step * _samples_per_step(trainer, data),
+            "samples_seen": module.samples_seen,
             **known,
         }
         model_directory.save(averaged, settings, directory, facts)
@@ -128,8 +128,8 @@ def train(config: DictConfig) -> Result:
         if is_first_process():
             open_run(run_dir, settings, checkpoint)
         _fit(trainer, module, data, checkpoint)
-    samples = trainer.global_step * _samples_per_step(trainer, data)
-    return Result(run_dir, trainer.global_step, samples, finished=trainer.global_step >= trainer.max_steps)
+    finished = trainer.global_step >= trainer.max_steps
+    return Result(run_dir, trainer.global_step, module.samples_seen, finished)
 
 
 def _check_numbers(config: DictConfig) -> None:
@@ -204,10 +204,6 @@ def _module(settings: dict[str, Any], modality: Any) -> DiffusionModule:
 def _conditions(dataset: Dataset, reads: str | None) -> Sequence[str | None]:
     choices: Sequence[str] | None = {"label": dataset.label_names, "caption": dataset.captions, None: None}[reads]
     return choices or [None]
-
-
-def _samples_per_step(trainer: L.Trainer, data: DataModule) -> int:
-    return data.batch_size * trainer.accumulate_grad_batches * trainer.world_size
 
 
 def _fit(trainer: L.Trainer, module: DiffusionModule, data: DataModule, checkpoint: Path | None) -> None:

@@ -48,6 +48,13 @@ def test_stopping_and_resuming_changes_no_bit(tmp_path, workers, accumulate):
     assert files[0] == files[1]
 
 
+def test_samples_are_counted_over_resumes_with_other_batches(tmp_path):
+    tiny_train(tmp_path, "trainer.max_steps=3")
+    result = tiny_train(tmp_path, "trainer.max_steps=5", "resume=true", "loader.batch_size=4")
+    assert result.samples == 3 * 8 + 2 * 4
+    assert tiny_train(tmp_path, "trainer.max_steps=5", "resume=true").samples == result.samples
+
+
 def logged(run_dir, name):
     """The values of a metric by their step, over all parts of a run."""
     rows = [row for path in (run_dir / "logs" / "csv").iterdir() for row in csv.DictReader(path.open())]
