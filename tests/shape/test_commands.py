@@ -19,7 +19,7 @@ SMALL = (
     "data.stored=256",
     "backbone.width=16",
     "backbone.latents=4",
-    "backbone.latent_width=16",
+    "backbone.latent_width=40",
     "backbone.rounds=1",
     "backbone.head_size=8",
     "loader.batch_size=4",
@@ -148,7 +148,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 def test_the_plain_backbone_is_another_choice(home):
     plain = [setting for setting in SMALL if not setting.startswith("backbone.")]
-    sizes = ("backbone=points_plain", "backbone.width=16", "backbone.depth=1", "backbone.head_size=8")
+    sizes = ("backbone=points_plain", "backbone.width=40", "backbone.depth=1", "backbone.head_size=8")
     arguments = ("train", "experiment=shape/furniture", "data.count=16", "run_dir=plain", *plain, *sizes)
     done = multidiff(*arguments, cwd=home)
     assert done.returncode == 0, done.stderr
