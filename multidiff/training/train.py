@@ -189,7 +189,7 @@ def _informed_by(dataset: Dataset, config: DictConfig) -> DictConfig:
 def _module(settings: dict[str, Any], modality: Any) -> DiffusionModule:
     loss: DiffusionLoss = instantiate(settings["loss"])
     model = build_model(settings, modality)
-    instantiate(settings["optimizer"], params=list(model.parameters()))  # refused before anything is written, if at all
+    instantiate(settings["optimizer"], params=list(model.parameters()))  # refuses bad ones, before a run is begun
     return DiffusionModule(
         model,
         loss,

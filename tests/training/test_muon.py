@@ -53,6 +53,7 @@ def test_matrices_move_as_torchs_muon_moves_them():
 
 
 def test_a_step_is_as_large_as_that_of_adamw():
+    torch.manual_seed(0)
     layer = nn.Linear(64, 256)
     before = layer.weight.detach().clone()
     layer.weight.grad, layer.bias.grad = torch.randn(256, 64), torch.randn(256)
@@ -81,13 +82,13 @@ def test_all_else_moves_as_adamw_moves_it():
 
 
 def test_a_rate_that_is_set_from_outside_holds_for_all():
-    network_ = network()
-    optimizer = Muon(network_.parameters(), weight_decay=0)
-    before = copy.deepcopy(network_.state_dict())
+    trained = network()
+    optimizer = Muon(trained.parameters(), weight_decay=0)
+    before = copy.deepcopy(trained.state_dict())
     for group in optimizer.param_groups:
         group["lr"] = 0.0
-    learn(network_, optimizer, 1)
-    assert all(torch.equal(value, before[name]) for name, value in network_.state_dict().items())
+    learn(trained, optimizer, 1)
+    assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
 
 
 def test_a_state_that_was_saved_goes_on_to_the_bit():
