@@ -131,7 +131,7 @@ def test_train_is_a_hydra_application_that_litters_nowhere(tmp_path):
 
 
 def test_multirun_gives_each_job_its_own_directory(tmp_path):
-    done = multidiff("train", "--multirun", *TINY, "run_dir=sweep", "seed=1,2", "trainer.max_steps=1", cwd=tmp_path)
+    done = multidiff("train", *TINY, "--multirun", "run_dir=sweep", "seed=1,2", "trainer.max_steps=1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     seeds = [yaml.safe_load((tmp_path / "sweep" / job / "config.yaml").read_text())["seed"] for job in "01"]
     assert seeds == [1, 2]

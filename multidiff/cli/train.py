@@ -15,11 +15,14 @@ from multidiff.configuration import config_dir
 from multidiff.errors import InputError
 from multidiff.training.train import is_first_process, train
 
+MULTIRUN = ("--multirun", "-m")
+
 
 def run(arguments: Sequence[str]) -> None:
     """Compose the config from the command line, train, and say what came of it."""
     command = sys.argv
-    sys.argv = ["multidiff train", *arguments]
+    swept = [argument for argument in arguments if argument in MULTIRUN]  # Hydra does not take it among overrides
+    sys.argv = ["multidiff train", *swept, *(argument for argument in arguments if argument not in MULTIRUN)]
     failures: list[Exception] = []
 
     def job(config: DictConfig) -> None:
