@@ -2,21 +2,7 @@
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
-
 from multidiff.nn import unet
-from multidiff.nn.residual import convolution
-
-QUIET = 1e-4
-"""Square of the value below which magnitudes say nothing: it keeps the slope of their root finite."""
-
-
-class WithMagnitudes(nn.Module):
-    """Channels, then the square roots of their magnitudes: ``(B, C, L)`` to ``(B, 2 C, L)``."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x, (x.square() + QUIET) ** 0.25], dim=1)
 
 
 class UNet(unet.UNet):
@@ -34,8 +20,6 @@ class UNet(unet.UNet):
         attention: for each level, whether its blocks attend. The block in the middle always does.
         head_size: channels of an attention head, even.
         gated: whether the input, times a gate, is added to the output: for frames with more channels than the network.
-        magnitudes: whether the network also sees how large each value is. How loud a noise is, a hiss or the tail of a
-            snare, is a mean of magnitudes; sums of values, whose signs are arbitrary, tell little of it.
         dropout: probability that a value is dropped within a residual block.
         gradient_checkpointing: whether blocks are computed again in the backward pass rather than remembered.
 
@@ -55,7 +39,6 @@ class UNet(unet.UNet):
         attention: Sequence[bool],
         head_size: int = 64,
         gated: bool = False,
-        magnitudes: bool = False,
         dropout: float = 0.0,
         gradient_checkpointing: bool = False,
     ):
@@ -75,5 +58,3 @@ class UNet(unet.UNet):
             dropout=dropout,
             gradient_checkpointing=gradient_checkpointing,
         )
-        if magnitudes:
-            self.stem = nn.Sequential(WithMagnitudes(), convolution(1, 2 * channels, widths[0], 3))

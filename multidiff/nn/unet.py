@@ -100,7 +100,7 @@ class UNet(nn.Module):
         self.downsample = downsample_filtered if filtered else downsample
         self.upsample = upsample_filtered if filtered else upsample
         self.embedding = Embedding(embedding_dim, vector_dim)
-        self.stem: nn.Module = convolution(dims, channels, widths[0], 3)
+        self.stem = convolution(dims, channels, widths[0], 3)
         self.encoder = nn.ModuleList(
             EncoderLevel(
                 (block(before if i == 0 else width, width, attend) for i in range(count)), gradient_checkpointing
