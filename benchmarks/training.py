@@ -101,7 +101,7 @@ def compared(steps: dict[str, Step], rounds: int, speed: dict[str, float]) -> di
 
 def matrices() -> dict[str, float]:
     """FLOP a second of the machine."""
-    return {"float32": matrix_speed(torch.float32, 2048), "bfloat16": matrix_speed(torch.bfloat16, 2048, repeats=2)}
+    return {"float32": matrix_speed(torch.float32, 2048), "bfloat16": matrix_speed(torch.bfloat16, 1024, repeats=2)}
 
 
 def levers(options: argparse.Namespace, speed: dict[str, float]) -> dict[str, Any]:
