@@ -64,7 +64,8 @@ def figures(evaluation: Evaluation) -> dict[str, float]:
     found = {"frechet": evaluation.scores["frechet_distance"].value}
     for name in evaluation.sets.by_class if evaluation.sets and evaluation.sets.classes else ():
         worst = evaluation.sets.worst(name)
-        found |= {name: evaluation.sets.mean(name).value, worst: evaluation.sets.classes[worst][name].value}
+        of_worst = evaluation.sets.classes[worst][name].value
+        found |= {name: evaluation.sets.mean(name).value, f"{name} of {worst}": of_worst}
     return found
 
 

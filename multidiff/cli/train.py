@@ -16,13 +16,13 @@ from multidiff.errors import InputError
 from multidiff.training.train import is_first_process, train
 
 MULTIRUN = ("--multirun", "-m")
+"""What Hydra does not take among the overrides, and so is moved before them."""
 
 
 def run(arguments: Sequence[str]) -> None:
     """Compose the config from the command line, train, and say what came of it."""
     command = sys.argv
-    swept = [argument for argument in arguments if argument in MULTIRUN]  # Hydra does not take it among overrides
-    sys.argv = ["multidiff train", *swept, *(argument for argument in arguments if argument not in MULTIRUN)]
+    sys.argv = ["multidiff train", *sorted(arguments, key=lambda argument: argument not in MULTIRUN)]
     failures: list[Exception] = []
 
     def job(config: DictConfig) -> None:
