@@ -38,27 +38,26 @@ ROUNDING = 2e-6
 def nearest_squares(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Squared distances from each point of ``x``, ``(N, 3)``, to the nearest of ``y``, ``(M, 3)``, and the other way.
 
-    ``|x|^2 + |y|^2 - 2 x.y`` is one product of matrices with five columns, of which both minima are taken.
+    ``|y|^2 - 2 x.y`` is one product of matrices with four columns, to which ``|x|^2`` is added as it is made.
     """
-    return _minima(_left(x), _right(y))
+    return _minima(_asking(x), _asked(y))
 
 
-def _left(x: Tensor) -> Tensor:
-    square = (x**2).sum(dim=-1, keepdim=True)
-    return torch.cat([-2 * x, square, torch.ones_like(square)], dim=-1)
+def _asking(x: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.cat([-2 * x, torch.ones_like(x[..., :1])], dim=-1), (x**2).sum(dim=-1)
 
 
-def _right(y: Tensor) -> Tensor:
-    square = (y**2).sum(dim=-1, keepdim=True)
-    return torch.cat([y, torch.ones_like(square), square], dim=-1).mT.contiguous()
+def _asked(y: Tensor) -> Tensor:
+    return torch.cat([y, (y**2).sum(dim=-1, keepdim=True)], dim=-1)
 
 
-def _minima(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-    to_y, to_x = [], torch.full_like(right[0], torch.inf)
-    for rows in left.split(ROWS):
-        squares = rows @ right
-        to_y.append(squares.amin(dim=1))
-        to_x = torch.minimum(to_x, squares.amin(dim=0))
+def _minima(x: tuple[Tensor, Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
+    to_y, to_x = [], torch.full_like(y[:, 0], torch.inf)
+    room = y.new_empty(len(y), ROWS)  # memory asked for anew each time is often given back and zeroed in between
+    for points, squares in zip(*(part.split(ROWS) for part in x), strict=True):
+        distances = torch.addmm(squares, y, points.mT, out=room[:, : len(points)])
+        to_y.append(distances.amin(dim=0))
+        to_x = torch.minimum(to_x, distances.amin(dim=1))
     return torch.cat(to_y).clamp(min=0), to_x.clamp(min=0)
 
 
@@ -89,10 +88,10 @@ def matching_bound(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _all_pairs(x: Tensor, y: Tensor, measure: Any) -> Tensor:
-    lefts, rights, same = _left(x.float()), _right(y.float()), x is y
+    asking, asked, same = list(zip(*_asking(x.float()), strict=True)), _asked(y.float()), x is y
 
     def row(i: int) -> list[float]:
-        return [measure(*_minima(lefts[i], right)) for right in rights[i if same else 0 :]]
+        return [measure(*_minima(asking[i], other)) for other in asked[i if same else 0 :]]
 
     rows = in_threads(row, range(len(x)))
     if not same:
