@@ -8,7 +8,11 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
+from torchaudio.functional import melscale_fbanks
 from torchaudio.transforms import InverseSpectrogram, Spectrogram
+
+MOST_DECADES = 2.0
+"""By how much decoding changes the energy of a band at most, so that no level makes a sound of what is hardly there."""
 
 
 class Frontend(ABC):
@@ -184,6 +188,64 @@ class STFT(Frontend):
     @cached_property
     def _synthesis(self) -> InverseSpectrogram:
         return InverseSpectrogram(self.size, hop_length=self.step, normalized="window")
+
+
+@dataclass(frozen=True)
+class LevelledSTFT(STFT):
+    """An STFT, and beside it how loud each of ``bands`` bands is, which has the last word on levels.
+
+    How loud a sound is, where and for how long, is a smooth picture of few numbers that shows through more noise than
+    the sound does. A model that draws both at once, as ReDi draws pictures and their features, decides on the levels
+    first and has them in sight for the rest: Kouzelis et al. (2025), section 3, https://arxiv.org/abs/2504.16064.
+    Decoding brings each band to its level, as codecs that preserve energy do: CELT, RFC 6716, section 4.3.
+
+    A level is ``level_scale log10(1 + energy / floor)``, where energy is the mean of the squared compressed magnitudes
+    of the band: 0 in silence. Bands lie over the bins as those of the mel scale do at 16 kHz; the lowest and the highest
+    bin belong to none and keep the level that they have.
+
+    Args:
+        bands: how many; each holds a bin at least.
+        floor: the energy below which a band counts as silent.
+        level_scale: brings levels to about the scale of the STFT.
+    """
+
+    bands: int = 32
+    floor: float = 0.001
+    level_scale: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.floor <= 0 or self.level_scale <= 0:
+            raise ValueError(f"the floor and the scale of the levels are above 0, got {self}")
+        if self.bands < 1 or not self._filters.any(dim=0).all():
+            raise ValueError(f"each band holds a bin, of which {self.size} samples have {self.size // 2 + 1}, got {self}")
+
+    @property
+    def width(self) -> int:  # type: ignore[override]
+        return self.size + self.bands
+
+    def encode(self, waveform: Tensor) -> Tensor:
+        x = rearrange(super().encode(waveform), "(c k) l -> c k l", k=self.size)
+        return rearrange(torch.cat([x, self._levels(_unfold(x))], dim=1), "c k l -> (c k) l")
+
+    def decode(self, x: Tensor) -> Tensor:
+        x, levels = rearrange(x, "(c k) l -> c k l", k=self.width).split([self.size, self.bands], dim=1)
+        parts = _unfold(x)
+        decades = (levels - self._levels(parts)) / self.level_scale
+        shares = self._filters / self._filters.sum(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+        gain = 10 ** (torch.einsum("kb,cbl->ckl", shares, decades).clamp(-MOST_DECADES, MOST_DECADES) / 2)
+        return super().decode(rearrange(_fold(parts * gain[..., None]), "c k l -> (c k) l"))
+
+    def _levels(self, parts: Tensor) -> Tensor:
+        """Of each band: ``(C, size / 2 + 1, L, 2)`` to ``(C, bands, L)``."""
+        means = self._filters / self._filters.sum(dim=0)
+        energy = torch.einsum("kb,ckl->cbl", means, parts.square().sum(dim=-1))
+        return self.level_scale * torch.log10(1 + energy / self.floor)
+
+    @cached_property
+    def _filters(self) -> Tensor:
+        """How much of each bin each band has, ``(size / 2 + 1, bands)``."""
+        return melscale_fbanks(self.size // 2 + 1, 0.0, 8000.0, self.bands, 16000)
 
 
 def _scale_magnitude(z: Tensor, power: float) -> Tensor:

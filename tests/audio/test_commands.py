@@ -81,7 +81,7 @@ def test_folders_and_speech_commands_train(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("frontend", ["waveform", "patched", "stft"])
+@pytest.mark.parametrize("frontend", ["waveform", "patched", "stft", "stft_levels"])
 def test_every_frontend_trains_and_samples(tmp_path, frontend):
     training = ("train", "experiment=audio/drums", *TINY, f"modality/frontend={frontend}", "data.count=4")
     assert command(*training, "data.seconds=0.1", "run_dir=run", cwd=tmp_path).returncode == 0

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from modalities.audio.frontends import STFT, PatchedWaveform, Waveform
+from modalities.audio.frontends import STFT, LevelledSTFT, PatchedWaveform, Waveform
 
 FRONTENDS = [
     Waveform(),
@@ -13,6 +13,8 @@ FRONTENDS = [
     STFT(62, 31, clock=True),
     STFT(64, 32, power=1.0),
     STFT(62, 31, power=0.3, scale=5.0),
+    LevelledSTFT(64, 16, bands=4),
+    LevelledSTFT(62, 31, power=0.4, scale=2.0, clock=True, bands=6),
 ]
 
 
@@ -83,6 +85,31 @@ def test_by_one_clock_a_tone_stands_still(size, step):
     torch.testing.assert_close(torch.atan2(inner[size // 2 + k], inner[k]), torch.full((16,), phase))
 
 
+def test_silence_has_no_level_and_ten_times_the_energy_has_one_more():
+    frontend = LevelledSTFT(64, 16, power=1.0, bands=4, floor=1e-9, level_scale=1.0)
+    levels = [frontend.encode(gain * waveform().float())[64:] for gain in (0.0, 1.0, 10**0.5)]
+    assert not levels[0].any()
+    torch.testing.assert_close(levels[2], levels[1] + 1)
+
+
+@pytest.mark.parametrize(("change", "gain"), [(0.5, 1.0), (3.0, 1.0), (1e-3, 1e-2)])
+def test_levels_decide_how_loud_a_sound_is_but_make_none_of_what_is_hardly_there(change, gain):
+    """A tone far from the lowest and the highest bin, whose magnitudes alone change, gets its level back but for 1/100."""
+    frontend = LevelledSTFT(64, 16, power=1.0, bands=4, floor=1e-9)
+    tone = torch.cos(2 * torch.pi * 11.3 * torch.arange(960) / 64)[None]
+    x = frontend.encode(tone)
+    x[:64] *= change
+    inner = slice(64, -64)
+    torch.testing.assert_close(frontend.decode(x)[:, inner], gain * tone[:, inner], atol=0.02 * gain, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore:At least one mel filterbank")
+def test_each_band_holds_a_bin():
+    for bands in (0, 40):
+        with pytest.raises(ValueError, match="each band holds a bin"):
+            LevelledSTFT(64, 16, bands=bands)
+
+
 @pytest.mark.parametrize("step", [0, 3, 64])
 def test_windows_must_overlap(step):
     with pytest.raises(ValueError, match="at least twice"):
@@ -93,6 +120,9 @@ def test_settings_out_of_range_are_errors():
     for settings in ({"power": 0.0}, {"power": 1.5}, {"scale": 0.0}):
         with pytest.raises(ValueError, match="above 0"):
             STFT(64, 16, **settings)
+    for settings in ({"floor": 0.0}, {"level_scale": 0.0}):
+        with pytest.raises(ValueError, match="above 0"):
+            LevelledSTFT(64, 16, **settings, bands=4)
     for patch, gain in ((0, 1.0), (4, 0.0)):
         with pytest.raises(ValueError, match="at least 1 sample"):
             PatchedWaveform(patch, gain)
