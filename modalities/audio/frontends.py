@@ -200,8 +200,8 @@ class LevelledSTFT(STFT):
     Decoding brings each band to its level, as codecs that preserve energy do: CELT, RFC 6716, section 4.3.
 
     A level is ``level_scale log10(1 + energy / floor)``, where energy is the mean of the squared compressed magnitudes
-    of the band: 0 in silence. Bands lie over the bins as those of the mel scale do at 16 kHz; the lowest and the highest
-    bin belong to none and keep the level that they have.
+    of the band: 0 in silence. Bands lie over the bins as those of the mel scale do at 16 kHz; the lowest and the
+    highest bin belong to none and keep the level that they have.
 
     Args:
         bands: how many; each holds a bin at least.
@@ -218,7 +218,7 @@ class LevelledSTFT(STFT):
         if self.floor <= 0 or self.level_scale <= 0:
             raise ValueError(f"the floor and the scale of the levels are above 0, got {self}")
         if self.bands < 1 or not self._filters.any(dim=0).all():
-            raise ValueError(f"each band holds a bin, of which {self.size} samples have {self.size // 2 + 1}, got {self}")
+            raise ValueError(f"each band holds a bin, and there are {self.size // 2 + 1} bins, got {self}")
 
     @property
     def width(self) -> int:  # type: ignore[override]

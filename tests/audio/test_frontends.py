@@ -94,7 +94,7 @@ def test_silence_has_no_level_and_ten_times_the_energy_has_one_more():
 
 @pytest.mark.parametrize(("change", "gain"), [(0.5, 1.0), (3.0, 1.0), (1e-3, 1e-2)])
 def test_levels_decide_how_loud_a_sound_is_but_make_none_of_what_is_hardly_there(change, gain):
-    """A tone far from the lowest and the highest bin, whose magnitudes alone change, gets its level back but for 1/100."""
+    """A tone far from the lowest and the highest bin gets its level back where a hundredth of its energy is left."""
     frontend = LevelledSTFT(64, 16, power=1.0, bands=4, floor=1e-9)
     tone = torch.cos(2 * torch.pi * 11.3 * torch.arange(960) / 64)[None]
     x = frontend.encode(tone)
