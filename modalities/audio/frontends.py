@@ -11,7 +11,7 @@ from torch import Tensor
 from torchaudio.functional import melscale_fbanks
 from torchaudio.transforms import InverseSpectrogram, Spectrogram
 
-MOST_DECADES = 2.0
+MOST_DECADES = 5.0
 """By how much decoding changes the energy of a band at most, so that no level makes a sound of what is hardly there."""
 
 
@@ -192,21 +192,21 @@ class STFT(Frontend):
 
 @dataclass(frozen=True)
 class LevelledSTFT(STFT):
-    """An STFT, and beside it how loud each of ``bands`` bands is, which has the last word on levels.
+    """An STFT, and beside it how loud each of ``bands`` bands is, towards which decoding brings them.
 
     How loud a sound is, where and for how long, is a smooth picture of few numbers that shows through more noise than
     the sound does. A model that draws both at once, as ReDi draws pictures and their features, decides on the levels
     first and has them in sight for the rest: Kouzelis et al. (2025), section 3, https://arxiv.org/abs/2504.16064.
-    Decoding brings each band to its level, as codecs that preserve energy do: CELT, RFC 6716, section 4.3.
+    Codecs that preserve energy decode a spectrum and its levels likewise: CELT, RFC 6716, section 4.3.
 
     A level is ``level_scale log10(1 + energy / floor)``, where energy is the mean of the squared compressed magnitudes
-    of the band: 0 in silence. Bands lie over the bins as those of the mel scale do at 16 kHz; the lowest and the
-    highest bin belong to none and keep the level that they have.
+    of the band: 0 in silence. What is far below the floor is left as it is. Bands lie over the bins as those of the mel
+    scale do at 16 kHz, half over their neighbours; the lowest and the highest bin belong to none.
 
     Args:
         bands: how many; each holds a bin at least.
-        floor: the energy below which a band counts as silent.
-        level_scale: brings levels to about the scale of the STFT.
+        floor: the energy below which a band counts as silent, of compressed magnitudes times ``scale``.
+        level_scale: how much one more decade of energy adds to a level.
     """
 
     bands: int = 32
@@ -232,13 +232,16 @@ class LevelledSTFT(STFT):
         x, levels = rearrange(x, "(c k) l -> c k l", k=self.width).split([self.size, self.bands], dim=1)
         parts = _unfold(x)
         decades = (levels - self._levels(parts)) / self.level_scale
-        shares = self._filters / self._filters.sum(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
-        gain = 10 ** (torch.einsum("kb,cbl->ckl", shares, decades).clamp(-MOST_DECADES, MOST_DECADES) / 2)
+        filters = self._filters.to(x)
+        shares = filters / filters.sum(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+        most = MOST_DECADES * self.power
+        gain = 10 ** (torch.einsum("kb,cbl->ckl", shares, decades).clamp(-most, most) / 2)
         return super().decode(rearrange(_fold(parts * gain[..., None]), "c k l -> (c k) l"))
 
     def _levels(self, parts: Tensor) -> Tensor:
         """Of each band: ``(C, size / 2 + 1, L, 2)`` to ``(C, bands, L)``."""
-        means = self._filters / self._filters.sum(dim=0)
+        filters = self._filters.to(parts)
+        means = filters / filters.sum(dim=0)
         energy = torch.einsum("kb,ckl->cbl", means, parts.square().sum(dim=-1))
         return self.level_scale * torch.log10(1 + energy / self.floor)
 

@@ -38,26 +38,31 @@ ROUNDING = 2e-6
 def nearest_squares(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Squared distances from each point of ``x``, ``(N, 3)``, to the nearest of ``y``, ``(M, 3)``, and the other way.
 
-    ``|y|^2 - 2 x.y`` is one product of matrices with four columns, to which ``|x|^2`` is added as it is made.
+    ``|y|^2 - 2 x.y`` is one product of matrices with four columns, to which ``|x|^2`` is added as it is made. They have
+    no gradients.
     """
-    return _minima(_asking(x), _asked(y))
+    return _minima(*_rows(x), _columns(y))
 
 
-def _asking(x: Tensor) -> tuple[Tensor, Tensor]:
+def _rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """``[-2 x, 1]``, ``(..., N, 4)``, and ``|x|^2``, ``(..., N)``."""
     return torch.cat([-2 * x, torch.ones_like(x[..., :1])], dim=-1), (x**2).sum(dim=-1)
 
 
-def _asked(y: Tensor) -> Tensor:
+def _columns(y: Tensor) -> Tensor:
+    """``[y, |y|^2]``, ``(..., M, 4)``."""
     return torch.cat([y, (y**2).sum(dim=-1, keepdim=True)], dim=-1)
 
 
-def _minima(x: tuple[Tensor, Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
-    to_y, to_x = [], torch.full_like(y[:, 0], torch.inf)
-    room = y.new_empty(len(y), ROWS)  # memory asked for anew each time is often given back and zeroed in between
-    for points, squares in zip(*(part.split(ROWS) for part in x), strict=True):
-        distances = torch.addmm(squares, y, points.mT, out=room[:, : len(points)])
-        to_y.append(distances.amin(dim=0))
-        to_x = torch.minimum(to_x, distances.amin(dim=1))
+def _minima(rows: Tensor, norms: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    to_y, to_x = [], torch.full_like(columns[:, 0], torch.inf)
+    room = rows.new_empty(
+        len(columns), ROWS
+    )  # memory asked for anew each time is often given back and zeroed in between
+    for few, own in zip(rows.split(ROWS), norms.split(ROWS), strict=True):
+        squares = torch.addmm(own, columns, few.mT, out=room[:, : len(few)])
+        to_y.append(squares.amin(dim=0))
+        to_x = torch.minimum(to_x, squares.amin(dim=1))
     return torch.cat(to_y).clamp(min=0), to_x.clamp(min=0)
 
 
@@ -88,15 +93,15 @@ def matching_bound(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _all_pairs(x: Tensor, y: Tensor, measure: Any) -> Tensor:
-    asking, asked, same = list(zip(*_asking(x.float()), strict=True)), _asked(y.float()), x is y
+    (rows, norms), columns, same = _rows(x.float()), _columns(y.float()), x is y
 
     def row(i: int) -> list[float]:
-        return [measure(*_minima(asking[i], other)) for other in asked[i if same else 0 :]]
+        return [measure(*_minima(rows[i], norms[i], other)) for other in columns[i if same else 0 :]]
 
-    rows = in_threads(row, range(len(x)))
+    found = in_threads(row, range(len(x)))
     if not same:
-        return torch.tensor(rows, dtype=torch.float64).reshape(len(x), len(y))
-    upper = torch.tensor([[0.0] * i + values for i, values in enumerate(rows)], dtype=torch.float64)
+        return torch.tensor(found, dtype=torch.float64).reshape(len(x), len(y))
+    upper = torch.tensor([[0.0] * i + values for i, values in enumerate(found)], dtype=torch.float64)
     return upper + upper.triu(1).mT
 
 

@@ -85,22 +85,42 @@ def test_by_one_clock_a_tone_stands_still(size, step):
     torch.testing.assert_close(torch.atan2(inner[size // 2 + k], inner[k]), torch.full((16,), phase))
 
 
-def test_silence_has_no_level_and_ten_times_the_energy_has_one_more():
+def test_silence_has_no_level_and_ten_times_the_compressed_energy_has_one_more():
     frontend = LevelledSTFT(64, 16, power=1.0, bands=4, floor=1e-9, level_scale=1.0)
     levels = [frontend.encode(gain * waveform().float())[64:] for gain in (0.0, 1.0, 10**0.5)]
     assert not levels[0].any()
     torch.testing.assert_close(levels[2], levels[1] + 1)
 
 
-@pytest.mark.parametrize(("change", "gain"), [(0.5, 1.0), (3.0, 1.0), (1e-3, 1e-2)])
-def test_levels_decide_how_loud_a_sound_is_but_make_none_of_what_is_hardly_there(change, gain):
-    """A tone far from the lowest and the highest bin gets its level back where a hundredth of its energy is left."""
-    frontend = LevelledSTFT(64, 16, power=1.0, bands=4, floor=1e-9)
+@pytest.mark.parametrize("power", [0.4, 1.0])
+def test_each_band_gets_its_own_level_back(power):
+    """Of two tones in distant bands, in two channels, one loses most of its magnitude in one channel."""
+    frontend = LevelledSTFT(64, 16, power=power, bands=4, floor=1e-9)
+    low, high = (torch.cos(2 * torch.pi * k * torch.arange(960) / 64) for k in (5, 24))
+    sound = torch.stack([low + high, low - high])
+    x = frontend.encode(sound).reshape(2, frontend.width, -1)
+    high_bins = torch.arange(33) > 14
+    x[0, :64][torch.cat([high_bins, high_bins[1:-1]])] *= 0.1**power
+    decoded, inner = frontend.decode(x.flatten(0, 1)), slice(64, -64)
+    torch.testing.assert_close(decoded[:, inner], sound[:, inner], atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("power", [0.4, 1.0])
+def test_levels_make_no_sound_of_what_is_hardly_there(power):
+    """Five decades of energy are 50 dB."""
+    frontend = LevelledSTFT(64, 16, power=power, bands=4, floor=1e-9)
     tone = torch.cos(2 * torch.pi * 11.3 * torch.arange(960) / 64)[None]
     x = frontend.encode(tone)
-    x[:64] *= change
-    inner = slice(64, -64)
+    x[:64] *= 1e-4**power
+    inner, gain = slice(64, -64), 1e-4 * 10**2.5
     torch.testing.assert_close(frontend.decode(x)[:, inner], gain * tone[:, inner], atol=0.02 * gain, rtol=0)
+
+
+def test_double_precision_stays():
+    x, frontend = waveform(), LevelledSTFT(64, 16, bands=4)
+    decoded = frontend.decode(frontend.encode(x))
+    assert decoded.dtype == torch.float64
+    torch.testing.assert_close(decoded[:, :1001], x, atol=1e-5, rtol=0)
 
 
 @pytest.mark.filterwarnings("ignore:At least one mel filterbank")
