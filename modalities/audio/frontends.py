@@ -14,6 +14,9 @@ from torchaudio.transforms import InverseSpectrogram, Spectrogram
 MOST_DECADES = 5.0
 """By how much decoding changes the energy of a band at most, so that no level makes a sound of what is hardly there."""
 
+ROUNDING = 1e-4
+"""Decades by which a band may differ from its level and still agree."""
+
 
 class Frontend(ABC):
     """An invertible map from waveforms ``(C, T)`` to what a model works on, ``(C * width, frames)``.
@@ -200,23 +203,31 @@ class LevelledSTFT(STFT):
     Codecs that preserve energy decode a spectrum and its levels likewise: CELT, RFC 6716, section 4.3.
 
     A level is ``level_scale log10(1 + energy / floor)``, where energy is the mean of the squared compressed magnitudes
-    of the band: 0 in silence. What is far below the floor is left as it is. Bands lie over the bins as those of the mel
-    scale do at 16 kHz, half over their neighbours; the lowest and the highest bin belong to none.
+    of the band: 0 in silence. Bands lie over the bins as those of the mel scale do at 16 kHz, half over their
+    neighbours; the lowest and the highest bin belong to none.
+
+    What is far below the floor is left as it is. Gains are averaged over ``smoothing`` frames, so that steady tones stay
+    steady. Frames that agree with their levels stay as they are, so that what is known of a sound is kept where another
+    part of it is made anew.
 
     Args:
         bands: how many; each holds a bin at least.
         floor: the energy below which a band counts as silent, of compressed magnitudes times ``scale``.
         level_scale: how much one more decade of energy adds to a level.
+        smoothing: an odd number of frames; 1 does not smooth.
     """
 
     bands: int = 32
     floor: float = 0.001
     level_scale: float = 0.5
+    smoothing: int = 9
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.floor <= 0 or self.level_scale <= 0:
             raise ValueError(f"the floor and the scale of the levels are above 0, got {self}")
+        if self.smoothing < 1 or self.smoothing % 2 == 0:
+            raise ValueError(f"gains are smoothed over an odd number of frames, got {self}")
         if self.bands < 1 or not self._filters.any(dim=0).all():
             raise ValueError(f"each band holds a bin, and there are {self.size // 2 + 1} bins, got {self}")
 
@@ -231,12 +242,21 @@ class LevelledSTFT(STFT):
     def decode(self, x: Tensor) -> Tensor:
         x, levels = rearrange(x, "(c k) l -> c k l", k=self.width).split([self.size, self.bands], dim=1)
         parts = _unfold(x)
-        decades = (levels - self._levels(parts)) / self.level_scale
+        decades = self._smoothed((levels - self._levels(parts)) / self.level_scale)
         filters = self._filters.to(x)
         shares = filters / filters.sum(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
         most = MOST_DECADES * self.power
         gain = 10 ** (torch.einsum("kb,cbl->ckl", shares, decades).clamp(-most, most) / 2)
         return super().decode(rearrange(_fold(parts * gain[..., None]), "c k l -> (c k) l"))
+
+    def _smoothed(self, decades: Tensor) -> Tensor:
+        """``(C, bands, L)``, averaged over frames nearby; frames that agree with their levels have no part in it."""
+        apart = (decades.abs() > ROUNDING).any(dim=1, keepdim=True).to(decades)
+        total, count = (
+            F.avg_pool1d(values, self.smoothing, stride=1, padding=self.smoothing // 2)
+            for values in (apart * decades, apart)
+        )
+        return apart * total / count.clamp(min=1 / self.smoothing)
 
     def _levels(self, parts: Tensor) -> Tensor:
         """Of each band: ``(C, size / 2 + 1, L, 2)`` to ``(C, bands, L)``."""

@@ -95,7 +95,7 @@ def test_silence_has_no_level_and_ten_times_the_compressed_energy_has_one_more()
 @pytest.mark.parametrize("power", [0.4, 1.0])
 def test_each_band_gets_its_own_level_back(power):
     """Of two tones in distant bands, in two channels, one loses most of its magnitude in one channel."""
-    frontend = LevelledSTFT(64, 16, power=power, bands=4, floor=1e-9)
+    frontend = LevelledSTFT(64, 16, power=power, bands=4, floor=1e-9, smoothing=1)
     low, high = (torch.cos(2 * torch.pi * k * torch.arange(960) / 64) for k in (5, 24))
     sound = torch.stack([low + high, low - high])
     x = frontend.encode(sound).reshape(2, frontend.width, -1)
@@ -114,6 +114,26 @@ def test_levels_make_no_sound_of_what_is_hardly_there(power):
     x[:64] *= 1e-4**power
     inner, gain = slice(64, -64), 1e-4 * 10**2.5
     torch.testing.assert_close(frontend.decode(x)[:, inner], gain * tone[:, inner], atol=0.02 * gain, rtol=0)
+
+
+def test_frames_that_agree_with_their_levels_stay_as_they_are():
+    frontend, sound = LevelledSTFT(64, 16, bands=4), waveform(960).float()
+    x = frontend.encode(sound)
+    x[64:, 30] += 0.5
+    difference = (frontend.decode(x) - sound)[0].abs()
+    assert difference[30 * 16 - 32 : 30 * 16 + 32].max() > 0.01
+    assert difference[: 30 * 16 - 32].max() < 1e-5
+    assert difference[30 * 16 + 32 :].max() < 1e-5
+
+
+def test_gains_are_smoothed_over_frames():
+    """Levels that tremble about the true ones do not make a steady tone tremble."""
+    frontend = LevelledSTFT(64, 16, power=1.0, bands=4, floor=1e-9, smoothing=15)
+    tone = torch.cos(2 * torch.pi * 11.3 * torch.arange(960) / 64)[None]
+    x = frontend.encode(tone)
+    x[64:] += torch.tensor([0.1, 0.2, -0.3]).repeat(21)[: x.shape[1]] * frontend.level_scale
+    inner = slice(256, -256)
+    torch.testing.assert_close(frontend.decode(x)[:, inner], tone[:, inner], atol=0.02, rtol=0)
 
 
 def test_double_precision_stays():
@@ -143,6 +163,8 @@ def test_settings_out_of_range_are_errors():
     for settings in ({"floor": 0.0}, {"level_scale": 0.0}):
         with pytest.raises(ValueError, match="above 0"):
             LevelledSTFT(64, 16, **settings, bands=4)
+    with pytest.raises(ValueError, match="odd number"):
+        LevelledSTFT(64, 16, bands=4, smoothing=2)
     for patch, gain in ((0, 1.0), (4, 0.0)):
         with pytest.raises(ValueError, match="at least 1 sample"):
             PatchedWaveform(patch, gain)
