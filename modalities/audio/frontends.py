@@ -206,9 +206,9 @@ class LevelledSTFT(STFT):
     of the band: 0 in silence. Bands lie over the bins as those of the mel scale do at 16 kHz, half over their
     neighbours; the lowest and the highest bin belong to none.
 
-    What is far below the floor is left as it is. Gains are averaged over ``smoothing`` frames, so that steady tones stay
-    steady. Frames that agree with their levels stay as they are, so that what is known of a sound is kept where another
-    part of it is made anew.
+    What is far below the floor is left as it is. Gains are averaged over ``smoothing`` frames, so that steady tones
+    stay steady. Frames that agree with their levels stay as they are, so that what is known of a sound is kept where
+    another part of it is made anew.
 
     Args:
         bands: how many; each holds a bin at least.
