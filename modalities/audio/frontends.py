@@ -220,7 +220,7 @@ class LevelledSTFT(STFT):
     bands: int = 32
     floor: float = 0.001
     level_scale: float = 0.5
-    smoothing: int = 9
+    smoothing: int = 11
 
     def __post_init__(self) -> None:
         super().__post_init__()
