@@ -74,7 +74,7 @@ def test_a_folder_is_data_too_and_clusters_do_without_classes(work):
 
 
 def test_mistakes_are_one_line(work):
-    refused("evaluate", "run", "--data", "drums count=120", cwd=work, saying="samples of shape (512, 126)")
+    refused("evaluate", "run", "--data", "drums count=120", cwd=work, saying="samples of shape (544, 126)")
     refused("evaluate", "run", "--data", "digits", cwd=work, saying="digits")
     wrong = ("evaluate", "run", "--data", DRUMS, "--holdout", 0.3)
     refused(*wrong, "--features", "encoder", cwd=work, saying="of images, and the data are of the modality audio")
