@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 
 from modalities.audio.data import Drums
 from modalities.audio.files import write_clip
@@ -80,7 +81,9 @@ def test_mistakes_are_one_line(work):
     refused(*wrong, "--features", "encoder", cwd=work, saying="of images, and the data are of the modality audio")
     refused(*wrong, "--features", "dinov2", cwd=work, saying="of images, and the data are of the modality audio")
     refused(*wrong, "--features", "vggish", cwd=work, saying="put https://github.com/harritaylor/torchvggish")
-    files = ("evaluate", "--generated", "files", "--data", DRUMS)
+    (work / "silence").mkdir()
+    soundfile.write(work / "silence" / "0.wav", np.zeros(1600), 16000)
+    silence = ("evaluate", "--generated", "silence", "--data", DRUMS)
     refused(
-        *files, "--modality", "audio frontend=ear", cwd=work, saying="no frontend is called 'ear'; there are: patched"
+        *silence, "--modality", "audio frontend=ear", cwd=work, saying="no frontend is called 'ear'; there are: patched"
     )
