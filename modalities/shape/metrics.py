@@ -28,8 +28,9 @@ CELLS = 28
 NEAR = 0.001**0.5
 """Distance within which a point counts as found: 0.001 squared, in clouds between -1 and 1."""
 
-ROWS = 64
-"""Points of one cloud that are held against all of another at once: 0.5 MB against 2048, which a core's cache holds."""
+ROWS = 256
+"""Points of one cloud that are held against all of another at once: 2 MB against 2048. On two threads, 64 take 2.3
+times as long, and 1024 twice."""
 
 ROUNDING = 2e-6
 """What single precision may make of a squared distance, as a part of the largest squared coordinate."""
@@ -56,9 +57,8 @@ def _columns(y: Tensor) -> Tensor:
 
 def _minima(rows: Tensor, norms: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     to_y, to_x = [], torch.full_like(columns[:, 0], torch.inf)
-    room = rows.new_empty(
-        len(columns), ROWS
-    )  # memory asked for anew each time is often given back and zeroed in between
+    # Memory that is asked for anew each time is often given back, and zeroed, in between.
+    room = rows.new_empty(len(columns), ROWS)
     for few, own in zip(rows.split(ROWS), norms.split(ROWS), strict=True):
         squares = torch.addmm(own, columns, few.mT, out=room[:, : len(few)])
         to_y.append(squares.amin(dim=0))
