@@ -4,7 +4,7 @@ Definitions as in the evaluations of PointFlow, https://arxiv.org/abs/1906.12320
 https://arxiv.org/abs/2104.03670. All is in the scale that the clouds come in.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from modalities.shape.cloud import NormalisationKind, PointCloud
-from multidiff.evaluation.pairs import Pairs, in_threads, two_set_scores
+from modalities.shape.nearest import in_blocks, nearest_for
+from multidiff.evaluation.pairs import Pairs, two_set_scores
 from multidiff.sets import SetMeasure
 
 MATCHED = 512
@@ -28,42 +29,8 @@ CELLS = 28
 NEAR = 0.001**0.5
 """Distance within which a point counts as found: 0.001 squared, in clouds between -1 and 1."""
 
-ROWS = 256
-"""Points of one cloud that are held against all of another at once: 2 MB against 2048. On two threads, 64 take 2.3
-times as long, and 1024 twice."""
-
-ROUNDING = 2e-6
-"""What single precision may make of a squared distance, as a part of the largest squared coordinate."""
-
-
-def nearest_squares(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distances from each point of ``x``, ``(N, 3)``, to the nearest of ``y``, ``(M, 3)``, and the other way.
-
-    ``|y|^2 - 2 x.y`` is one product of matrices with four columns, to which ``|x|^2`` is added as it is made. They have
-    no gradients.
-    """
-    return _minima(*_rows(x), _columns(y))
-
-
-def _rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """``[-2 x, 1]``, ``(..., N, 4)``, and ``|x|^2``, ``(..., N)``."""
-    return torch.cat([-2 * x, torch.ones_like(x[..., :1])], dim=-1), (x**2).sum(dim=-1)
-
-
-def _columns(y: Tensor) -> Tensor:
-    """``[y, |y|^2]``, ``(..., M, 4)``."""
-    return torch.cat([y, (y**2).sum(dim=-1, keepdim=True)], dim=-1)
-
-
-def _minima(rows: Tensor, norms: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-    to_y, to_x = [], torch.full_like(columns[:, 0], torch.inf)
-    # Memory that is asked for anew each time is often given back, and zeroed, in between.
-    room = rows.new_empty(len(columns), ROWS)
-    for few, own in zip(rows.split(ROWS), norms.split(ROWS), strict=True):
-        squares = torch.addmm(own, columns, few.mT, out=room[:, : len(few)])
-        to_y.append(squares.amin(dim=0))
-        to_x = torch.minimum(to_x, squares.amin(dim=1))
-    return torch.cat(to_y).clamp(min=0), to_x.clamp(min=0)
+ROUNDING = 1e-6
+"""What single precision may make of a squared distance, as a part of it."""
 
 
 def chamfer(x: Tensor, y: Tensor) -> Tensor:
@@ -72,10 +39,10 @@ def chamfer(x: Tensor, y: Tensor) -> Tensor:
     The mean squared distance to the nearest point, from each side, added: PointFlow, equation 13.
     """
 
-    def distance(to_y: Tensor, to_x: Tensor) -> float:
-        return float(to_y.mean(dtype=torch.float64) + to_x.mean(dtype=torch.float64))
+    def distances(to_y: Tensor, to_x: Tensor) -> Tensor:
+        return to_y.mean(dim=1, dtype=torch.float64) + to_x.mean(dim=1, dtype=torch.float64)
 
-    return _all_pairs(x, y, distance)
+    return _all_pairs(x, y, distances)
 
 
 def matching_bound(x: Tensor, y: Tensor) -> Tensor:
@@ -84,25 +51,22 @@ def matching_bound(x: Tensor, y: Tensor) -> Tensor:
     Each point travels at least to the nearest of the other cloud. Kusner et al. (2015), section 4,
     https://proceedings.mlr.press/v37/kusnerb15.html.
     """
-    error = ROUNDING * float(torch.maximum(x.abs().max(), y.abs().max()) ** 2)
 
-    def bound(to_y: Tensor, to_x: Tensor) -> float:
-        return max(float((s - error).clamp(min=0).sqrt().mean(dtype=torch.float64)) for s in (to_y, to_x))
+    def bounds(to_y: Tensor, to_x: Tensor) -> Tensor:
+        return (1 - ROUNDING) * torch.maximum(*(s.sqrt().mean(dim=1, dtype=torch.float64) for s in (to_y, to_x)))
 
-    return _all_pairs(x, y, bound)
+    return _all_pairs(x, y, bounds)
 
 
-def _all_pairs(x: Tensor, y: Tensor, measure: Any) -> Tensor:
-    (rows, norms), columns, same = _rows(x.float()), _columns(y.float()), x is y
-
-    def row(i: int) -> list[float]:
-        return [measure(*_minima(rows[i], norms[i], other)) for other in columns[i if same else 0 :]]
-
-    found = in_threads(row, range(len(x)))
-    if not same:
-        return torch.tensor(found, dtype=torch.float64).reshape(len(x), len(y))
-    upper = torch.tensor([[0.0] * i + values for i, values in enumerate(found)], dtype=torch.float64)
-    return upper + upper.triu(1).mT
+def _all_pairs(x: Tensor, y: Tensor, measure: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """``measure`` of the squares from each cloud of ``x`` to some of ``y``, and of those the other way."""
+    same = x is y
+    nearest = nearest_for(len(x) * len(y) * x.shape[1] * y.shape[1])
+    found = torch.zeros(len(x), len(y), dtype=torch.float64)
+    for i, cloud in enumerate(x[:, None]):
+        others = y[i:] if same else y
+        found[i, -len(others) :] = measure(nearest(cloud, others), nearest(others, cloud))
+    return found + found.triu(1).mT if same else found
 
 
 def earth_mover(x: Tensor, y: Tensor) -> float:
@@ -120,7 +84,8 @@ def f_score(x: Tensor, y: Tensor, near: float) -> float:
 
     Tatarchenko et al. (2019), https://arxiv.org/abs/1905.03678.
     """
-    precision, recall = (float((squares < near**2).double().mean()) for squares in nearest_squares(x, y))
+    pairs = ((x[None], y[None]), (y[None], x[None]))
+    precision, recall = (float((in_blocks(*pair) < near**2).double().mean()) for pair in pairs)
     return 2 * precision * recall / max(precision + recall, 1e-12)
 
 

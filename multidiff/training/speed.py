@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 from torch import nn
-from torch._dynamo.exc import TorchDynamoException
 
+from multidiff.compilation import or_as_it_is
 from multidiff.errors import InputError
 from multidiff.hardware import bfloat16_pays
 
@@ -75,25 +75,8 @@ def compile_or_go_on(network: nn.Module) -> None:
     Dropout draws the numbers that it draws without compilation, so that the loss is the same up to rounding.
     """
     network.compile(options={"fallback_random": True})
-    _or_as_it_is(network)
-
-
-def _or_as_it_is(network: nn.Module) -> None:
-    """Let ``network``, which is to be compiled at its first call, be called as it is should that fail."""
-    compiled = network._compiled_call_impl
-
-    def attempt(*arguments: Any, **named: Any) -> Any:
-        try:
-            return compiled(*arguments, **named)  # type: ignore[misc]  # torch declares it as None
-        except TorchDynamoException as error:
-            log.warning("trainer.compile: %s; training goes on uncompiled", _first_line(error))
-            network._compiled_call_impl = None
-            return network(*arguments, **named)
-
-    network._compiled_call_impl = attempt
-
-
-def _first_line(error: Exception) -> str:
-    """What went wrong, in a line; of what a backend raised, what it says rather than that it was raised."""
-    cause = getattr(error, "inner_exception", error)
-    return next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+    network._compiled_call_impl = or_as_it_is(
+        network._compiled_call_impl,  # type: ignore[arg-type]  # torch declares it as None
+        network._call_impl,
+        lambda why: log.warning("trainer.compile: %s; training goes on uncompiled", why),
+    )
