@@ -234,6 +234,9 @@ def main() -> NoReturn:
     except (InputError, HydraException, OmegaConfBaseException, OSError, typer.TyperException) as error:
         print(f"multidiff: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
+    except MemoryError as error:
+        print(f"multidiff: not enough memory: {_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("multidiff: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -28,7 +28,7 @@ def run(arguments: Sequence[str]) -> None:
     def job(config: DictConfig) -> None:
         try:
             _train(config, command[0])
-        except (InputError, OmegaConfBaseException, OSError) as error:
+        except (InputError, OmegaConfBaseException, OSError, MemoryError) as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # the launcher may run this in another process, and the sweep says which run it was
             failures.append(error)  # Hydra would print its own lines around it

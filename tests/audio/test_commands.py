@@ -103,6 +103,11 @@ def test_a_folder_with_nothing_to_hear(tmp_path, kind):
     refused(*training, cwd=tmp_path, saying="sounds")
 
 
+def test_sounds_that_no_memory_holds(tmp_path):
+    training = ("train", "experiment=audio/drums", *TINY, "data.seconds=1e12", "run_dir=run")
+    refused(*training, cwd=tmp_path, saying="not enough memory")
+
+
 class TestPipeline:
     def test_clips_come_out(self, pipeline):
         clips = pipeline.sample(2, label="snare", steps=2)
