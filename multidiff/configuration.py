@@ -89,11 +89,19 @@ def described(group: str, text: str) -> dict[str, Any]:
             known = ", ".join(str(key) for key in config if key != "_target_")
             raise InputError(f"{group} {name}: {key + equals + value!r} is not KEY=VALUE with a key of: {known}")
         if key not in choices:
-            config[key] = yaml.safe_load(value)
+            config[key] = _value(value)
     missing = [str(key) for key in config if OmegaConf.is_missing(config, key)]
     if missing:
         raise InputError(f"{group} {name} needs {', '.join(missing)}: '{name} {missing[0]}=VALUE'")
     return resolved(config)
+
+
+def _value(text: str) -> Any:
+    """What YAML makes of ``text``; what is none, such as ``*.tar``, is text."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def _composed(group: str, name: str, choices: Mapping[str, str]) -> DictConfig:

@@ -5,7 +5,7 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from multidiff.configuration import check_target, compose, group_options, instantiate, load_option
+from multidiff.configuration import check_target, compose, described, group_options, instantiate, load_option
 from multidiff.diffusion.samplers import DPMSolverSinglestep
 from multidiff.diffusion.schedules import Cosine
 from multidiff.errors import InputError
@@ -92,3 +92,8 @@ def test_an_impossible_value_is_explained():
 def test_an_unknown_option_lists_the_known_ones():
     with pytest.raises(InputError, match="no sampler is called 'fast'; there are: adaptive, "):
         load_option("sampler", "fast")
+
+
+@pytest.mark.parametrize("text", ["*.tar", "{000..004}.tar", "a: b: c"])
+def test_a_value_that_is_no_yaml_is_text(text):
+    assert described("data", f"image_shards 'shards={text}' size=16")["shards"] == text

@@ -41,7 +41,8 @@ class EncodedSounds(EncodedDataset):
     ):
         self.modality, self.length = modality, modality.samples(seconds)
         self.min_seconds, self.loudness = min_seconds, loudness
-        super().__init__(source, modality.shape(self.length), max_unreadable)
+        preparation = {"rate": modality.sample_rate, "loudness": loudness, "min_seconds": min_seconds}
+        super().__init__(source, modality.shape(self.length), preparation, max_unreadable)
 
     def decoded(self, file: NamedBytes, random: np.random.Generator) -> Tensor:
         sound = prepared(self.modality, self.min_seconds, self.loudness, Counter())(file)

@@ -38,7 +38,7 @@ class EncodedImages(EncodedDataset):
     ):
         require(crop, ("center", "random"), "crop")
         self.size, self.crop, self.flip = height_and_width(size), crop, flip
-        super().__init__(source, (modality.channels, *self.size), max_unreadable)
+        super().__init__(source, (modality.channels, *self.size), {"crop": crop, "flip": flip}, max_unreadable)
 
     def decoded(self, file: NamedBytes, random: np.random.Generator) -> Tensor:
         image = read_image(file, self.shape[0])

@@ -9,7 +9,7 @@ import numpy as np
 
 from multidiff.errors import InputError
 from multidiff.modality import Modality
-from multidiff.training.dataset import Dataset
+from multidiff.training.dataset import Dataset, example
 from multidiff.training.split import split
 
 FEWEST = 20
@@ -50,6 +50,15 @@ class Reference:
     def _parts(self) -> tuple[list[int], list[int]]:
         return split(len(self.dataset), self.holdout, self.seed, self.dataset.shards)
 
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        """Of each sample, its place in its part."""
+        return {index: place for part in self._parts for place, index in enumerate(part)}
+
+    @cached_property
+    def _held_out(self) -> set[int]:
+        return set(self.held_out)
+
     @property
     def training(self) -> list[int]:
         """Indices of the samples that train."""
@@ -61,8 +70,10 @@ class Reference:
         return self._parts[1]
 
     def artifact(self, index: int) -> Any:
-        """Sample ``index`` as a sample of the model would come: through the same rounding."""
-        return self.modality.to_artifact(self.dataset.x0(index, np.random.default_rng(index)))
+        """Sample ``index``, or the next of its part that can be read, as one of the model would come: rounded alike."""
+        part = self.held_out if index in self._held_out else self.training
+        found = example(self.dataset, part, self._places[index], np.random.default_rng(index))
+        return self.modality.to_artifact(found["x0"])
 
     def label(self, index: int) -> str | None:
         """The class of sample ``index``, if the data has classes."""

@@ -13,6 +13,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from multidiff.errors import InputError
 from multidiff.files import atomic_path
+from multidiff.training.callbacks import step_done
 
 BEST = "best.ckpt"
 
@@ -48,9 +49,17 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return whole
 
 
-def set_aside_damaged(folder: Path, newest: Path) -> list[Path]:
-    """Rename the checkpoints newer than the ``newest`` whole one, so that none is taken for it; their old names."""
+def set_aside_damaged(folder: Path, newest: Path | None) -> list[Path]:
+    """Rename the checkpoints newer than the ``newest`` whole one, so that none is taken for it; their old names.
+
+    Raises:
+        InputError: one of them is whole, and so has been written since ``newest`` was found.
+    """
     damaged = list(takewhile(lambda path: path != newest, _by_step(folder)))
+    if any(is_whole(path) for path in damaged):
+        raise InputError(
+            f"another process has trained in {folder.parent} meanwhile; the same command goes on from there"
+        )
     for path in damaged:
         path.replace(path.with_name(f"{path.name}.damaged"))
     return damaged
@@ -93,11 +102,13 @@ class Checkpoints(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.saved = trainer.global_step
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *batch: Any) -> None:
-        if trainer.global_step % self.every == 0:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if step_done(trainer, batch_idx) and trainer.global_step % self.every == 0:
             self.save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

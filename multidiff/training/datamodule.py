@@ -5,8 +5,10 @@ order and their augmentation, with any number of loader workers.
 """
 
 import logging
+import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 import lightning as L
@@ -17,7 +19,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from multidiff.errors import InputError
-from multidiff.training.dataset import Dataset, UnreadableError
+from multidiff.training.dataset import Dataset, example
 from multidiff.training.order import shuffled
 from multidiff.training.split import split
 
@@ -86,30 +88,27 @@ class InOrder(TorchDataset[dict[str, Any]]):
         return example(self.dataset, self.indices, place, np.random.default_rng(place))
 
 
-def example(
-    dataset: Dataset, indices: Sequence[int] | np.ndarray, place: int, random: np.random.Generator
-) -> dict[str, Any]:
-    """Sample ``indices[place]``, or the next one that can be read, with what is known of it; an unknown label is None.
-
-    Raises:
-        InputError: none can be read.
-    """
-    for following in range(len(indices)):
-        index = int(indices[(place + following) % len(indices)])
-        with suppress(UnreadableError):
-            return {
-                "x0": dataset.x0(index, random),
-                "label": None if dataset.labels is None else dataset.label_names[dataset.labels[index]],
-                "caption": None if dataset.captions is None else dataset.captions[index],
-            }
-    raise InputError("no sample of the data can be read")
-
-
 def collate(examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """A batch: x0 as ``(B, C, *size)``, labels and captions as lists."""
     batch: dict[str, Any] = {name: [example[name] for example in examples] for name in ("label", "caption")}
     x0: list[Tensor] = [example["x0"] for example in examples]
     return {"x0": torch.stack(x0), **batch}
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Let a loader process live through a signal to all processes of a run, whose step still needs its batches.
+
+    SIGTERM from the parent itself, by which it ends its loaders, is obeyed.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def obey() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    threading.Thread(target=obey, daemon=True).start()
 
 
 class DataModule(L.LightningDataModule):
@@ -172,6 +171,7 @@ class DataModule(L.LightningDataModule):
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
+            worker_init_fn=_leave_signals_to_the_parent,
             **batching,
         )
 

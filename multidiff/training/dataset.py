@@ -3,6 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -61,3 +62,22 @@ class Dataset(ABC):
 
     def expect(self, index: int) -> None:  # noqa: B027  most have nothing to prepare
         """Sample ``index`` will be asked for soon."""
+
+
+def example(
+    dataset: Dataset, indices: Sequence[int] | np.ndarray, place: int, random: np.random.Generator
+) -> dict[str, Any]:
+    """Sample ``indices[place]``, or the next one that can be read, with what is known of it; an unknown label is None.
+
+    Raises:
+        InputError: none can be read.
+    """
+    for following in range(len(indices)):
+        index = int(indices[(place + following) % len(indices)])
+        with suppress(UnreadableError):
+            return {
+                "x0": dataset.x0(index, random),
+                "label": None if dataset.labels is None else dataset.label_names[dataset.labels[index]],
+                "caption": None if dataset.captions is None else dataset.captions[index],
+            }
+    raise InputError("no sample of the data can be read")

@@ -84,7 +84,8 @@ class Evaluate(RunCallback):
             self.evaluate(trainer, pl_module.device)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.evaluate(trainer, pl_module.device)
+        if trainer.global_step >= trainer.max_steps:  # who stops training before does not wait for scores
+            self.evaluate(trainer, pl_module.device)
 
     def evaluate(self, trainer: L.Trainer, device: torch.device) -> None:
         """Score the present average, unless this step's is scored already, and keep it if it is the best yet."""

@@ -18,7 +18,7 @@ from typing import Any
 from multidiff.errors import InputError
 
 METADATA = "metadata.jsonl"
-_SHOWN = 3
+_SHOWN = 10
 
 
 @dataclass(frozen=True)

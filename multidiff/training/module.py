@@ -150,6 +150,11 @@ class DiffusionModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.stability.load_state_dict(checkpoint.get("stability", {}))
         self.samples_seen = checkpoint.get("samples_seen", 0)
+        batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        done = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
+        late = done - batches["current"]["ready"]  # other than 0 if a step was another number of batches before
+        for counts in (batches["total"], batches["current"]):
+            counts.update({name: count + late for name, count in counts.items()})
 
     def _condition(self, model: Model, batch: dict[str, Any], keep: list[bool]) -> Any:
         reads = model.conditioner.reads

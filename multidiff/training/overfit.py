@@ -18,7 +18,8 @@ class LearnsOneBatch(L.Callback):
         window: steps over which a loss is averaged, since each step draws other times and other noise.
 
     Raises:
-        InputError: the batch was not learned in that time, or in as many steps as training has.
+        InputError: the batch was not learned in that time, or in as many steps as training has, or they were too few
+            to tell.
     """
 
     def __init__(self, fraction: float = 0.5, seconds: float = 60.0, window: int = 20):
@@ -36,18 +37,20 @@ class LearnsOneBatch(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.losses.append(float(trainer.strategy.reduce(outputs["loss"].detach(), reduce_op="mean")))
-        if len(self.losses) < self.window:
-            return
-        self.first = self.first or self.last
-        self.learned = self.last < self.fraction * self.first
+        if len(self.losses) == self.window:
+            self.first = self.first or self.last
+            self.learned = self.last < self.fraction * self.first
         late = trainer.strategy.broadcast(time.monotonic() - self.began > self.seconds)
         trainer.should_stop = trainer.should_stop or self.learned or late
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        story = (
-            f"one batch: the loss went from {self.first:.3g} to {self.last:.3g} in {trainer.global_step} steps "
-            f"and {time.monotonic() - self.began:.0f} s"
-        )
+        effort = f"{trainer.global_step} steps and {time.monotonic() - self.began:.0f} s"
+        if not self.first:
+            raise InputError(
+                f"{effort} are too little to tell whether this configuration learns: a loss is averaged over "
+                f"{self.window} batches; try a smaller loader.batch_size, or raise callbacks.learns_one_batch.seconds"
+            )
+        story = f"one batch: the loss went from {self.first:.3g} to {self.last:.3g} in {effort}"
         if not self.learned:
             raise InputError(
                 f"this configuration does not learn {story}, where {self.fraction:.0%} of the first was asked for; "

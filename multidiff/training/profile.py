@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch.profilers import Profiler
@@ -60,8 +61,16 @@ class StepProfiler(Profiler):
 
     def watch(self, network: nn.Module) -> None:
         """Let the calls of ``network`` be a section."""
-        network.register_forward_pre_hook(lambda *call: self.start("network forward"))
-        network.register_forward_hook(lambda *call: self.stop("network forward"), always_call=True)
+        call = network._compiled_call_impl or network._call_impl
+
+        def timed(*arguments: Any, **named: Any) -> Any:
+            self.start("network forward")
+            try:
+                return call(*arguments, **named)
+            finally:
+                self.stop("network forward")
+
+        network._compiled_call_impl = timed  # around what is compiled, where a hook would be compiled too
 
     def start(self, action_name: str) -> None:
         self._count()

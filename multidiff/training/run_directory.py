@@ -99,9 +99,9 @@ def open_run(run_dir: Path, settings: dict[str, Any], checkpoint: Path | None) -
     heal(run_dir / "previews", "*.png")
     for requeued in run_dir.glob("hpc_ckpt_*.ckpt"):
         requeued.unlink()  # Lightning would prefer it to a newer checkpoint
+    for damaged in set_aside_damaged(run_dir / "checkpoints", checkpoint):
+        log.warning("%s is damaged: set aside; going on from %s", damaged, checkpoint and checkpoint.name)
     if checkpoint:
-        for damaged in set_aside_damaged(checkpoint.parent, checkpoint):
-            log.warning("%s is damaged: set aside; going on from %s", damaged, checkpoint.name)
         _keep_metrics(run_dir / "logs" / "csv" / "metrics.csv", checkpoint.stem)
     with atomic_path(run_dir / "config.yaml") as path:
         OmegaConf.save(OmegaConf.create(settings), path)

@@ -1,6 +1,7 @@
 """Stopping when asked, in all processes after the same step."""
 
 import signal
+from collections.abc import Callable
 from enum import IntEnum
 from types import FrameType
 from typing import Any
@@ -21,14 +22,18 @@ class Wish(IntEnum):
 
 
 class GracefulStop(L.Callback):
-    """The first Ctrl-C or SIGTERM ends training after the present step, with a checkpoint; a second one, at once.
+    """The first Ctrl-C or SIGTERM ends training after the present step, with a checkpoint, which is all it waits for.
 
-    One process that is asked is enough: all of them stop. Under SLURM, the signal that Lightning requeues a job at does
-    the same, and Lightning's own handler is called when the checkpoint is written rather than in the middle of a step.
-    It therefore stands behind `Checkpoints` in the list of callbacks.
+    A second Ctrl-C ends it at once; a second SIGTERM, as launchers pass on, says nothing new. One process that is asked
+    is enough: all of them stop. Under SLURM, the signal that Lightning requeues a job at does the same, and Lightning's
+    own handler is called when the checkpoint is written rather than in the middle of a step.
+
+    Args:
+        save: writes the checkpoint of the present step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, save: Callable[[L.Trainer], None]) -> None:
+        self.save = save
         self.wish = Wish.GO_ON
         self._handlers: dict[int, Any] = {}
         self._requeue_signal: int | None = None
@@ -37,7 +42,7 @@ class GracefulStop(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         def stop(number: int, frame: FrameType | None) -> None:
             self.wish = Wish.REQUEUE if number == self._requeue_signal else Wish.STOP
-            self._restore()
+            signal.signal(signal.SIGINT, self._handlers[signal.SIGINT])
 
         signals: list[int] = [signal.SIGINT, signal.SIGTERM]
         environment = trainer.strategy.cluster_environment if hasattr(trainer.strategy, "cluster_environment") else None
@@ -45,7 +50,9 @@ class GracefulStop(L.Callback):
             self._requeue_signal = environment.requeue_signal
             self._requeue = signal.getsignal(environment.requeue_signal)
             signals.append(environment.requeue_signal)
-        self._handlers = {number: signal.signal(number, stop) for number in signals}
+        self._handlers = {number: signal.getsignal(number) for number in signals}
+        for number in signals:
+            signal.signal(number, stop)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -53,16 +60,16 @@ class GracefulStop(L.Callback):
         if step_done(trainer, batch_idx):
             mine = torch.tensor(int(self.wish), device=pl_module.device)
             self.wish = Wish(int(trainer.strategy.reduce(mine, reduce_op="max")))
-            trainer.should_stop = trainer.should_stop or self.wish != Wish.GO_ON
+            if self.wish != Wish.GO_ON:
+                trainer.should_stop = True
+                trainer.limit_val_batches = 0  # a validation may outlast the time that is left
+                self.save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.wish == Wish.REQUEUE:
             self._requeue(self._requeue_signal, None)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self._restore()
-
-    def _restore(self) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}

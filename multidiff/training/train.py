@@ -82,6 +82,8 @@ def train(config: DictConfig) -> Result:
     config = _informed_by(dataset, config)
     settings = resolved(config)
     settings["trainer"]["precision"] = decided_precision(settings["trainer"], run_dir if checkpoint else None)
+    if settings["trainer"]["precision"] == "16-mixed" and settings["optimizer"].get("fused"):
+        settings["optimizer"]["fused"] = False  # it would take the scale off the gradients only after they are clipped
     levers = Levers(**{name: settings["trainer"][name] for name in LEVERS})
     modality = instantiate(settings["modality"])
     module = _module(settings, modality)
@@ -103,7 +105,13 @@ def train(config: DictConfig) -> Result:
 
     export = partial(save, run_dir / "model", known={})
     checkpoints = Checkpoints(run_dir / "checkpoints", config.checkpoint_every, export)
-    callbacks = [*instantiate_all(config.callbacks), Throughput(), Progress(), checkpoints, GracefulStop()]
+    callbacks = [
+        *instantiate_all(config.callbacks),
+        Throughput(),
+        Progress(),
+        checkpoints,
+        GracefulStop(checkpoints.save),
+    ]
     conditions = _conditions(dataset, module.model.conditioner.reads)
     run = Run(averaged, conditions, dataset, settings["loader"]["holdout"], settings["seed"], run_dir, save)
     for callback in callbacks:

@@ -141,6 +141,12 @@ def test_a_table_of_sounds(tmp_path):
     dataset = AudioTable(AudioModality(8000, Waveform()), tmp_path / "table", seconds=0.25, loudness=None)
     assert dataset.x0(0, np.random.default_rng(0)).abs().max() == pytest.approx(0.5, abs=1e-3)
     assert (list(dataset.labels), dataset.label_names) == ([1, 0, 1, 0], ("a", "b"))
+    others = {"louder": {"loudness": -10.0}, "longer": {"seconds": 0.3}, "like it": {"loudness": None}}
+    for name, settings in others.items():
+        other = AudioTable(
+            AudioModality(8000, Waveform()), tmp_path / "table", **{"seconds": 0.25, "loudness": None, **settings}
+        )
+        assert (other.content == dataset.content) == (name == "like it")
 
 
 @pytest.mark.parametrize(

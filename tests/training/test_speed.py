@@ -8,6 +8,7 @@ from torch import nn
 
 from multidiff.errors import InputError
 from multidiff.training import speed
+from multidiff.training.profile import SKIPPED, StepProfiler
 from multidiff.training.speed import Levers, compile_or_go_on, decided_precision
 from tests.test_cli import multidiff
 from tests.tiny import tiny_train
@@ -113,6 +114,16 @@ def test_a_profile_tells_where_the_time_goes_and_leaves_a_trace(tmp_path):
     assert sum(parts.values()) == pytest.approx(100, abs=0.05 * len(parts))
     trace = json.loads((tmp_path / "profile" / "trace.json").read_text())
     assert any("convolution" in event["name"] for event in trace["traceEvents"] if "name" in event)
+
+
+def test_a_profile_stays_out_of_what_is_compiled(tmp_path):
+    network = nn.Linear(2, 2)
+    network.compile(backend="eager", fullgraph=True)  # refuses what cannot be compiled
+    profiler = StepProfiler(tmp_path)
+    profiler.watch(network)
+    profiler.batches = SKIPPED + 1
+    network(torch.ones(1, 2))
+    assert profiler.seconds.keys() == {"network, forward"}
 
 
 def test_the_doctor_says_what_there_is_and_what_training_will_use(tmp_path):

@@ -15,7 +15,7 @@ import multidiff
 from multidiff.cli.main import main
 from multidiff.errors import InputError
 from multidiff.files import atomic_directory, heal, surviving
-from multidiff.training.checkpoints import newest_checkpoint
+from multidiff.training.checkpoints import newest_checkpoint, set_aside_damaged
 from multidiff.training.module import DiffusionModule
 from multidiff.training.run_directory import held
 from multidiff.training.stability import Stability
@@ -113,6 +113,15 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it_which_is_said(tmp_p
     assert "step_00000004.ckpt is damaged: set aside; going on from step_00000002.ckpt" in caplog.text
     assert newest.with_name("step_00000004.ckpt.damaged").exists()
     assert all(torch.equal(before[name], value) for name, value in weights(tmp_path).items())
+
+
+def test_a_checkpoint_that_another_process_wrote_meanwhile_is_not_taken_for_damaged(tmp_path):
+    tiny_train(tmp_path, "checkpoint_every=1", "trainer.max_steps=2")
+    older = tmp_path / "checkpoints" / "step_00000001.ckpt"
+    for found in (older, None):
+        with pytest.raises(InputError, match=r"another process has trained in .* meanwhile"):
+            set_aside_damaged(tmp_path / "checkpoints", found)
+    assert newest_checkpoint(tmp_path / "checkpoints").name == "step_00000002.ckpt"
 
 
 def test_without_a_whole_checkpoint_the_command_says_so_in_a_line(tmp_path):

@@ -87,13 +87,19 @@ def test_a_configuration_that_cannot_learn_one_batch_is_refused(tmp_path):
         tiny_train(tmp_path / "run", *settings)
 
 
+def test_one_batch_that_takes_too_long_to_tell_is_no_failure_to_learn(tmp_path):
+    settings = ("check=overfit", "callbacks.learns_one_batch.seconds=1e-9")
+    with pytest.raises(InputError, match="are too little to tell whether"):
+        tiny_train(tmp_path / "run", *settings)
+
+
 class Killed(BaseException):
     """What no one catches."""
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_a_run_killed_after_a_checkpoint_goes_on_to_the_bit(tmp_path, monkeypatch, accumulate):
-    """Killed in step 9, one batch in, with checkpoints every 4."""
+    """Killed in step 9, one batch in, with checkpoints every 4; and there again after a resume."""
     settings = (f"trainer.accumulate_grad_batches={accumulate}", "checkpoint_every=4", "trainer.max_steps=11")
     tiny_train(tmp_path / "whole", *settings)
     original = DiffusionModule.training_step
@@ -104,8 +110,9 @@ def test_a_run_killed_after_a_checkpoint_goes_on_to_the_bit(tmp_path, monkeypatc
         return original(self, batch, batch_idx)
 
     monkeypatch.setattr(DiffusionModule, "training_step", killed)
-    with pytest.raises(Killed):
-        tiny_train(tmp_path / "killed", *settings)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            tiny_train(tmp_path / "killed", "resume=auto", *settings)
     monkeypatch.undo()
     assert newest_checkpoint(tmp_path / "killed" / "checkpoints").stem == "step_00000008"
     tiny_train(tmp_path / "killed", "resume=true", *settings)
@@ -114,7 +121,22 @@ def test_a_run_killed_after_a_checkpoint_goes_on_to_the_bit(tmp_path, monkeypatc
     assert whole["ema.updates"] == 11
 
 
-def test_a_stop_asked_for_within_a_step_waits_for_its_end(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("before", "after", "seen"), [(1, 2, [6, 7, 8, 9]), (2, 1, [3, 4])])
+def test_a_resume_with_other_accumulation_goes_on_where_it_would_have_been(tmp_path, monkeypatch, before, after, seen):
+    tiny_train(tmp_path, "trainer.max_steps=3", f"trainer.accumulate_grad_batches={before}")
+    original, batches = DiffusionModule.training_step, []
+
+    def noted(self, batch, batch_idx):
+        batches.append((batch_idx, self.global_step))
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(DiffusionModule, "training_step", noted)
+    result = tiny_train(tmp_path, "trainer.max_steps=5", f"trainer.accumulate_grad_batches={after}", "resume=true")
+    assert result.finished
+    assert batches == [(batch, batch // after) for batch in seen]
+
+
+def test_a_stop_asked_for_within_a_step_waits_for_its_end_and_for_nothing_else(tmp_path, monkeypatch):
     settings = ("trainer.accumulate_grad_batches=4", "trainer.max_steps=6")
     tiny_train(tmp_path / "whole", *settings)
     original = GracefulStop.on_train_batch_end
@@ -123,8 +145,12 @@ def test_a_stop_asked_for_within_a_step_waits_for_its_end(tmp_path, monkeypatch)
         self.wish = Wish.STOP if batch_idx >= 9 else Wish.GO_ON
         original(self, trainer, module, outputs, batch, batch_idx)
 
+    def refuse(*arguments):
+        raise AssertionError("a validation may take longer than there is time")
+
     with monkeypatch.context() as patch:
         patch.setattr(GracefulStop, "on_train_batch_end", ask)
+        patch.setattr(DiffusionModule, "validation_step", refuse)
         assert tiny_train(tmp_path / "stopped", *settings).steps == 3
     tiny_train(tmp_path / "stopped", "resume=true", *settings)
     whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
@@ -149,6 +175,13 @@ def test_a_run_is_not_resumed_as_another(tmp_path, override):
 
 def test_trains_in_mixed_precision(tmp_path):
     assert tiny_train(tmp_path, "trainer.max_steps=2", "trainer.precision=bf16-mixed").finished
+
+
+@pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("16-mixed", False)])
+def test_in_half_precision_gradients_lose_their_scale_before_they_are_clipped(tmp_path, precision, fused):
+    """A fused optimiser would take it off afterwards. Processors have no scale, so only the choice is seen here."""
+    tiny_train(tmp_path, f"trainer.precision={precision}", "trainer.max_steps=1")
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["optimizer"]["fused"] == fused
 
 
 def test_resuming_in_the_middle_of_an_epoch_repeats_no_data(tmp_path, monkeypatch):
@@ -254,14 +287,17 @@ def test_bad_settings_leave_nothing_behind(tmp_path, override, message):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_ends_cleanly(tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "workers", "times"), [(signal.SIGINT, 2, 1), (signal.SIGTERM, 0, 2), (signal.SIGTERM, 2, 2)]
+)
+def test_a_signal_to_all_processes_of_a_run_saves_and_ends_cleanly(tmp_path, number, workers, times):
     run = tmp_path / "run"
     overrides = [
         f"run_dir={run}",
         "trainer.max_steps=100000",
         "checkpoint_every=1",
         "trainer.val_check_interval=100000",
+        f"loader.workers={workers}",
     ]
     process = subprocess.Popen(
         [sys.executable, "-m", "multidiff.cli.main", "train", *TINY, *overrides],
@@ -269,11 +305,14 @@ def test_a_signal_saves_and_ends_cleanly(tmp_path, number):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
     )
     deadline = time.monotonic() + 60
     while newest_checkpoint(run / "checkpoints") is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(number)
+    for _ in range(times):
+        os.killpg(process.pid, number)
+        time.sleep(0.02)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr
     assert "resume=true goes on" in stdout

@@ -1,10 +1,12 @@
 """Samples that stay encoded where they lie, and are decoded one by one as training asks for them."""
 
 import hashlib
+import json
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -51,14 +53,16 @@ class EncodedDataset(Dataset):
 
     Args:
         source: the samples.
+        shape: of each as a tensor.
+        preparation: all by which a sample is made of its file; JSON.
         max_unreadable: how many of them may be left out in a process.
     """
 
-    def __init__(self, source: Encoded, shape: tuple[int, ...], max_unreadable: int):
+    def __init__(self, source: Encoded, shape: tuple[int, ...], preparation: Mapping[str, Any], max_unreadable: int):
         self.source, self.shape, self.max_unreadable = source, shape, max_unreadable
         self.labels, self.label_names, self.captions = source.labels, source.label_names, source.captions  # type: ignore[assignment]
         self.shards, self.mixed = source.shards, source.mixed
-        self.content = hashlib.sha256(f"{source.content} {shape}".encode()).hexdigest()
+        self.content = hashlib.sha256(f"{source.content} {shape} {json.dumps(preparation)}".encode()).hexdigest()
         self.unreadable: set[int] = set()
 
     def __len__(self) -> int:
