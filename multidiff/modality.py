@@ -47,6 +47,11 @@ class Modality(ABC, Generic[Artifact]):
     turns: ClassVar[bool] = False
     features: ClassVar[str | None] = None
 
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Suffixes of the files that ``write`` makes, which may be fewer than ``read`` accepts."""
+        return self.suffixes
+
     @abstractmethod
     def read(self, path: Path) -> Artifact:
         """Read a file. An `InputError` names it and says why it cannot be used."""
@@ -63,8 +68,8 @@ class Modality(ABC, Generic[Artifact]):
         """
         if settings:
             raise InputError(f"{', '.join(settings)}: not a setting by which the modality {self.name} exports")
-        if suffix not in self.suffixes:
-            raise InputError(f"{self.name}s are not written as {suffix}; they are as {', '.join(self.suffixes)}")
+        if suffix not in self.written:
+            raise InputError(f"{self.name}s are not written as {suffix}; they are as {', '.join(self.written)}")
 
         def export(artifact: Artifact, path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
             self.write(artifact, path, metadata)

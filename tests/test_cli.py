@@ -13,7 +13,9 @@ from PIL import Image
 
 from modalities.image.files import read_metadata
 from multidiff.cli.main import main
+from multidiff.evaluation.reference import Reference
 from multidiff.files import sha256
+from multidiff.pipeline import Pipeline
 from tests.tiny import TINY, tiny_train
 
 PICTURES = (
@@ -285,6 +287,18 @@ def test_one_corrupt_image_among_good_ones(tmp_path, caplog, allowed, ends):
 )
 def test_wrong_sampling_requests(run_dir, tmp_path, arguments, saying):
     refused("sample", run_dir, "--out", "out", *arguments, cwd=tmp_path, saying=saying)
+
+
+@pytest.mark.parametrize("command", ["sample", "evaluate"])
+def test_an_interruption_is_said_in_a_line(run_dir, tmp_path, monkeypatch, command):
+    def interrupted(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pipeline, "stream", interrupted)
+    monkeypatch.setattr(Reference, "artifact", interrupted)
+    request = {"sample": ("-n", 1, "--out", "out"), "evaluate": ("--data", "digits", "--samples", 20)}[command]
+    done = multidiff(command, run_dir, *request, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (130, "multidiff: interrupted\n")
 
 
 def test_samples_are_not_mixed_with_others(run_dir, tmp_path):

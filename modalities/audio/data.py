@@ -107,7 +107,7 @@ class AudioFolder(AudioFiles):
         max_unreadable: int = 10,
         cache: str | Path | None = None,
     ):
-        root = Path(root).expanduser()
+        root = Path(str(root)).expanduser()  # a name such as 2024 comes as a number
         entries = find_entries(root, modality.suffixes, modality.name)
         paths = [entry.path for entry in entries]
         store = stored(modality, paths, root, min_seconds, loudness, max_unreadable, cache)

@@ -1,5 +1,6 @@
 """Sounds: waveforms at one rate, seen by models through a frontend."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -75,7 +76,8 @@ class AudioModality(Modality[AudioClip]):
         """The frames that see any of the time from ``start`` to ``end``, in seconds."""
         start, end = region
         length = self.frontend.samples(shape[-1])
-        first, last = round(start * self.sample_rate), round(end * self.sample_rate)
+        within = 0 <= start < end < math.inf
+        first, last = (round(seconds * self.sample_rate) if within else 0 for seconds in (start, end))
         if not 0 <= first < last <= length:
             raise InputError(
                 f"a span from {start} to {end} s is not within the {length / self.sample_rate:.3g} s that the model "
@@ -118,9 +120,8 @@ class AudioModality(Modality[AudioClip]):
         """How many samples last so long.
 
         Raises:
-            InputError: it is no time at all.
+            InputError: it is no time at all, or no end of it.
         """
-        count = round(seconds * self.sample_rate)
-        if count < 1:
+        if not 1 / 2 < seconds * self.sample_rate < math.inf:
             raise InputError(f"a sound lasts at least one sample, {1 / self.sample_rate:.2g} s, not {seconds} s")
-        return count
+        return round(seconds * self.sample_rate)

@@ -50,7 +50,7 @@ class SpeechCommands(AudioFiles):
     ):
         if split not in get_args(Split):
             raise InputError(f"data.split is one of {', '.join(get_args(Split))}, not {split!r}")
-        root = Path(root).expanduser()
+        root = Path(str(root)).expanduser()  # a name such as 2024 comes as a number
         paths = split_paths(root, split, words)
         store = stored(modality, paths, root, 0.0, loudness, max_unreadable, cache)
         super().__init__(modality, store, seconds=1.0)

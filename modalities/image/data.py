@@ -127,7 +127,7 @@ class ImageFolder(Dataset):
         cache: str | Path | None = None,
     ):
         require(crop, ("center", "random"), "crop")
-        root = Path(root).expanduser()
+        root = Path(str(root)).expanduser()  # a name such as 2024 comes as a number
         self.size, self.flip = height_and_width(size), flip
         entries = find_entries(root, modality.suffixes, modality.name)
         paths = [entry.path for entry in entries]
@@ -222,7 +222,7 @@ def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def _folder(root: str | Path) -> Path:
-    path = Path(root).expanduser()
+    path = Path(str(root)).expanduser()  # a name such as 2024 comes as a number
     if not path.is_dir():
         raise InputError(f"{path} is not a folder: set data.root to the one that holds the data set")
     return path

@@ -131,7 +131,7 @@ class MeshFolder(PointClouds):
         max_unreadable: int = 10,
         cache: str | Path | None = None,
     ):
-        root = Path(root).expanduser()
+        root = Path(str(root)).expanduser()  # a name such as 2024 comes as a number
         entries = find_entries(root, MESH_SUFFIXES, "mesh")
         if split is not None:
             entries = in_split(entries, root, split)
@@ -195,7 +195,7 @@ class ShapeNetPoints(PointClouds):
     ):
         if modality.channels != 3:
             raise InputError(f"ShapeNet's points have no normals: set modality.channels=3, it is {modality.channels}")
-        root = Path(root).expanduser()
+        root = Path(str(root)).expanduser()  # a name such as 2024 comes as a number
         entries = in_split(find_entries(root, (".npy",), "cloud"), root, split)
 
         def rows(path: Path) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Mesh files: written with the story of their making where the format has a place, and reported on."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ class Export:
     def __post_init__(self) -> None:
         if self.units not in UNITS:
             raise InputError(f"units are one of {', '.join(UNITS)}, not {self.units!r}")
-        if self.size is not None and not self.size > 0:
+        if self.size is not None and not 0 < self.size < math.inf:
             raise InputError(f"the size of a shape is a length above 0, not {self.size}")
         to_up(self.up)
         Reconstruction(self.resolution, faces=self.faces)
@@ -74,18 +75,21 @@ class Export:
     def write(self, cloud: PointCloud, path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
         """Write ``cloud`` to ``path``, as points or as the mesh through them, and report what was written."""
         self.check(path.suffix.lower())
-        longest = float(np.ptp(cloud.points, axis=0).max())
-        scale = UNITS[self.units] * (1.0 if self.size is None else self.size / longest)
-        turn = scale * to_up(self.up)
         story = {**metadata, "units": self.units, "up": self.up}
         if self.points:
             normals = None if cloud.normals is None else cloud.normals @ to_up(self.up).T
-            write_cloud(PointCloud(cloud.points @ turn.T, normals, cloud.colours), path, story)
+            write_cloud(PointCloud(self._placed(cloud.points), normals, cloud.colours), path, story)
             return {"file": path.name, "points": len(cloud), "dropped": []}
         mesh = Reconstruction(self.resolution, faces=self.faces).mesh(cloud)
-        mesh.vertices = mesh.vertices @ turn.T
+        mesh.vertices = self._placed(mesh.vertices)
         write_mesh(mesh, path, story)
         return {"file": path.name, **report(mesh, path.suffix.lower())}
+
+    def _placed(self, points: np.ndarray) -> np.ndarray:
+        """``(N, 3)`` in the size, the units and with the axis up that were asked for."""
+        longest = float(np.ptp(points, axis=0).max())
+        scale = UNITS[self.units] * (1.0 if self.size is None else self.size / longest)
+        return points @ (scale * to_up(self.up)).T
 
 
 def report(mesh: trimesh.Trimesh, suffix: str) -> dict[str, Any]:

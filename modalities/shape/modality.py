@@ -73,6 +73,10 @@ class ShapeModality(Modality[PointCloud]):
         """The same with other statistics."""
         return ShapeModality(self.channels, self.normalisation, **settings)
 
+    @property
+    def written(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*POINT_SUFFIXES, *WRITTEN)))
+
     def read(self, path: Path) -> PointCloud:
         """The points of a file, or points on the surface of its mesh, in the scale of the file."""
         shape = read_geometry(path)
@@ -127,7 +131,10 @@ class ShapeModality(Modality[PointCloud]):
         (part,) = region
         if not 0 < part < 1:
             raise InputError(f"the part of a shape that is made anew lies between 0 and 1, got {part}")
-        return torch.arange(shape[-1]).expand(shape) >= round((1 - part) * shape[-1])
+        kept = round((1 - part) * shape[-1])
+        if not 0 < kept < shape[-1]:
+            raise InputError(f"a part of {part} of {shape[-1]} points leaves none to {'go by' if not kept else 'make'}")
+        return torch.arange(shape[-1]).expand(shape) >= kept
 
     def region(self, text: str) -> tuple[float]:
         """The part of all points, between 0 and 1."""

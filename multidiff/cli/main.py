@@ -11,6 +11,9 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from multidiff.configuration import group_options
 from multidiff.errors import InputError
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
 app = typer.Typer(
     name="multidiff",
     help="Train diffusion models of images, audio and 3D, and draw samples from them.",
@@ -228,9 +231,9 @@ def grid(
 
 
 def main() -> NoReturn:
-    """Run the command line. Exit status: 0 done, 2 wrong usage or bad input."""
+    """Run the command line. Exit status: 0 done, 2 wrong usage or bad input, 130 interrupted."""
     try:
-        app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except (InputError, HydraException, OmegaConfBaseException, OSError, typer.TyperException) as error:
         print(f"multidiff: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
@@ -238,9 +241,10 @@ def main() -> NoReturn:
         print(f"multidiff: not enough memory: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
+        status = INTERRUPTED
+    if status == INTERRUPTED:  # which newer versions of typer return rather than raise
         print("multidiff: interrupted", file=sys.stderr)
-        sys.exit(130)
-    sys.exit(0)
+    sys.exit(status or 0)
 
 
 def _one_line(error: Exception) -> str:

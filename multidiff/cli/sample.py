@@ -18,7 +18,8 @@ from multidiff.files import atomic_path, sha256
 from multidiff.modality import Modality
 from multidiff.pipeline import Pipeline
 from multidiff.request import Changes, Names
-from multidiff.sampling import batches_of
+from multidiff.sampling import Sampling, batches_of
+from multidiff.training.folder import first_few
 
 PREVIEWED = 100
 """More samples than these make no better preview."""
@@ -79,17 +80,11 @@ def _run(
     if turntable:
         check_turns(pipeline.modality)
     draw = _draw(pipeline, init, strength, mask, extend)
-    suffix = _suffix(format, pipeline.modality.suffixes)
+    suffix = _suffix(format, pipeline.modality.written)
     conditions = pipeline.conditions(n, label=label or None, prompt=prompt)
     sampling = pipeline.sampling.requested(conditions, **changes)
     request = {
-        "multidiff": version("multidiff-toolkit"),
-        "model_sha256": sha256(model_directory.find_model(Path(model)) / model_directory.WEIGHTS),
-        "sampler": dict(sampling.sampler),
-        "guidance": sampling.guidance,
-        "guidance_rule": dict(sampling.rule),
-        "negative": sampling.negative,
-        "seed": seed,
+        **_origin(model, sampling, seed),
         **_edit_record(init, strength=strength, mask=mask, extend=extend),
     }
     pipeline.prepared(sampling)
@@ -99,25 +94,35 @@ def _run(
     batches = processes.share(batches_of(n, batch_size))
     processes.wait()  # all have found the folder empty
     drawn: dict[int, tuple[dict[str, Any], Any]] = {}
+    failed: dict[int, str] = {}
     with Progress(transient=True, disable=processes.rank > 0) as progress:
-        task = progress.add_task("sampling", total=sum(map(len, batches)))
         stream = pipeline.stream(conditions, sampling, seed=seed, batches=batches, draw=draw)
-        for i, artifact in zip(chain(*batches), stream, strict=True):
+        shown = progress.track(stream, total=sum(map(len, batches)), description="sampling")
+        for i, artifact in zip(chain(*batches), shown, strict=True):
             out.mkdir(parents=True, exist_ok=True)
             path = out / f"{i:05d}{suffix}"
             own = {"index": i, "condition": conditions[i]}
-            pipeline.modality.write(artifact, path, {**request, **own})
+            try:
+                pipeline.modality.write(artifact, path, {**request, **own})
+            except InputError as error:  # a shape without a surface, say: the others are worth keeping
+                failed[i] = str(error)
+                continue
             file = {"file": path.name, **own, "sha256": sha256(path)}
             drawn[i] = file, artifact if i < PREVIEWED else None
-            progress.advance(task)
-    everything = processes.gather(drawn)
+    everything, failures = processes.gather(drawn), processes.gather(failed)
     if processes.rank:
         return
-    files, artifacts = zip(*(everything[i] for i in range(n)), strict=True)
+    reasons = {f"{i:05d}{suffix}": failures[i] for i in sorted(failures)}
+    if not everything:
+        out.rmdir()
+        raise InputError(f"none of {n} samples could be written: {first_few(reasons)}")
+    files, artifacts = zip(*(everything[i] for i in sorted(everything)), strict=True)
     preview = pipeline.modality.preview(list(artifacts[:PREVIEWED]))
     write_record(out, preview, {**request, "modality": modality, "files": files})
     if turntable:
         write_turntable(pipeline.modality, list(artifacts), out)
+    if reasons:
+        raise InputError(f"{len(reasons)} of {n} samples were not written: {first_few(reasons)}")
     print(f"{n} samples in {out}; look at {out / 'preview.png'}")
 
 
@@ -158,6 +163,19 @@ def _draw(
         return pipeline.canvas.repainted(artifact, *pipeline.modality.region(mask))
     assert extend is not None
     return pipeline.canvas.continued(artifact, extend)
+
+
+def _origin(model: str, sampling: Sampling, seed: int) -> dict[str, Any]:
+    """What samples come from, beside conditions and an edit."""
+    return {
+        "multidiff": version("multidiff-toolkit"),
+        "model_sha256": sha256(model_directory.find_model(Path(model)) / model_directory.WEIGHTS),
+        "sampler": dict(sampling.sampler),
+        "guidance": sampling.guidance,
+        "guidance_rule": dict(sampling.rule),
+        "negative": sampling.negative,
+        "seed": seed,
+    }
 
 
 def _edit_record(init: Path | None, **options: Any) -> dict[str, Any]:

@@ -68,14 +68,14 @@ def test_other_formats(run_dir, tmp_path, suffix):
 def test_folders_and_speech_commands_train(tmp_path):
     for i in range(4):
         word = ("zero", "one")[i % 2]
-        (tmp_path / "sounds" / word).mkdir(parents=True, exist_ok=True)
-        write_clip(noise(1, seed=i), tmp_path / f"sounds/{word}/s{i}_nohash_0.wav", {})
+        (tmp_path / "2024" / word).mkdir(parents=True, exist_ok=True)
+        write_clip(noise(1, seed=i), tmp_path / f"2024/{word}/s{i}_nohash_0.wav", {})
     for name in ("validation_list.txt", "testing_list.txt"):
-        (tmp_path / "sounds" / name).touch()
+        (tmp_path / "2024" / name).touch()
     folder = ("experiment=audio/folder", "conditioning=label", "data.seconds=0.3", "run_dir=folder")
     words = ("experiment=audio/sc09", "data.words=[zero,one]", "run_dir=words")
     for settings in (folder, words):
-        done = command("train", *settings, *TINY, "data.root=sounds", cwd=tmp_path)
+        done = command("train", *settings, *TINY, "data.root=2024", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     done = command("sample", "words", "-n", 1, "--label", "one", "--steps", 1, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -146,8 +146,12 @@ class TestPipeline:
             (lambda pipe: pipe.inpaint(noise(), 0.2, 0.3), "from 0.2 to 0.3 s is not within the 0.256 s"),
             (lambda pipe: pipe.inpaint(noise(), 0.1, 0.1), "not within"),
             (lambda pipe: pipe.inpaint(noise(), -0.1, 0.1), "not within"),
+            (lambda pipe: pipe.inpaint(noise(), 0, float("inf")), "not within"),
+            (lambda pipe: pipe.inpaint(noise(), float("nan"), 0.1), "not within"),
             (lambda pipe: pipe.extend(noise(), 0), "at least one sample"),
             (lambda pipe: pipe.extend(noise(), -1), "at least one sample"),
+            (lambda pipe: pipe.extend(noise(), float("inf")), "at least one sample"),
+            (lambda pipe: pipe.extend(noise(), float("nan")), "at least one sample"),
             (lambda pipe: pipe.extend(noise(0.001), 1), "too short to go on from"),
         ],
     )

@@ -10,7 +10,9 @@ from scipy.spatial import cKDTree
 
 from modalities.shape.cloud import PointCloud
 from modalities.shape.files import read_geometry, write_cloud
+from modalities.shape.surface import Reconstruction
 from multidiff import load
+from multidiff.errors import InputError
 from tests.shape.test_surface import SOLIDS, points_of
 from tests.test_cli import multidiff, refused
 
@@ -83,6 +85,31 @@ def test_a_partial_shape_is_completed_by_the_command(home):
     assert (len(whole), kept.sum()) == (128, 64)
     refused(*request, "--mask", "left", "--out", "no", cwd=home, saying="a number such as 0.5, not 'left'")
     refused(*request, "--mask", 1, "--out", "no", cwd=home, saying="between 0 and 1")
+    refused(*request, "--mask", 0.9999, "--out", "no", cwd=home, saying="128 points leaves none to go by")
+
+
+def test_what_is_only_read_is_not_asked_for_in_vain(home):
+    refused("sample", "run", "-n", 1, "--format", "gltf", "--out", "no", cwd=home, saying="it writes: .ply, .npz, .glb")
+
+
+def test_sampling_goes_on_after_what_has_no_surface(home, monkeypatch):
+    original = Reconstruction.mesh
+    seen = []
+
+    def fails_once(self, cloud):
+        seen.append(cloud)
+        if len(seen) == 1:
+            raise InputError("no surface is found")
+        return original(self, points_of(SOLIDS["sphere"], 512))
+
+    monkeypatch.setattr(Reconstruction, "mesh", fails_once)
+    request = ("sample", "run", "--steps", 1, "--format", "stl", "--out")
+    done = multidiff(*request, "rest", "-n", 2, cwd=home)
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+    assert "1 of 2 samples were not written: 00000.stl: no surface is found" in done.stderr
+    assert {path.name for path in (home / "rest").iterdir()} == {"00001.stl", "preview.png", "samples.json"}
+    seen.clear()
+    refused(*request, "none", "-n", 1, cwd=home, saying="none of 1 samples could be written: 00000.stl: no surface")
 
 
 def test_export_goes_on_after_what_has_no_surface(home):

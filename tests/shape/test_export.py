@@ -79,12 +79,20 @@ def test_a_report_tells_of_an_open_mesh():
         ({"units": "feet"}, "a.glb", "units are one of m, cm, mm, in"),
         ({"up": "x"}, "a.glb", "one of y, z"),
         ({"size": 0.0}, "a.glb", "above 0"),
+        ({"size": float("inf")}, "a.glb", "above 0"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(tmp_path, settings, name, saying):
     with pytest.raises(InputError, match=saying):
         Export(**settings).write(coloured_points(), tmp_path / name, {})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("points", [False, True])
+def test_the_longest_side_is_as_long_as_asked_for(tmp_path, points):
+    Export(resolution=32, size=0.2, units="mm", points=points).write(coloured_points(), tmp_path / "a.ply", {})
+    vertices = np.asarray(trimesh.load(tmp_path / "a.ply").vertices)
+    assert np.ptp(vertices, axis=0).max() == pytest.approx(200, rel=1e-5)
 
 
 def test_json_stays_json(tmp_path):
