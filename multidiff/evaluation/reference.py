@@ -9,7 +9,7 @@ import numpy as np
 
 from multidiff.errors import InputError
 from multidiff.modality import Modality
-from multidiff.training.dataset import Dataset, example
+from multidiff.training.dataset import Dataset, readable
 from multidiff.training.split import split
 
 FEWEST = 20
@@ -72,8 +72,8 @@ class Reference:
     def artifact(self, index: int) -> Any:
         """Sample ``index``, or the next of its part that can be read, as one of the model would come: rounded alike."""
         part = self.held_out if index in self._held_out else self.training
-        found = example(self.dataset, part, self._places[index], np.random.default_rng(index))
-        return self.modality.to_artifact(found["x0"])
+        _, x0 = readable(self.dataset, part, self._places[index], np.random.default_rng(index))
+        return self.modality.to_artifact(x0)
 
     def label(self, index: int) -> str | None:
         """The class of sample ``index``, if the data has classes."""

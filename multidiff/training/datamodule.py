@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from multidiff.errors import InputError
-from multidiff.training.dataset import Dataset, example
+from multidiff.training.dataset import Dataset, readable
 from multidiff.training.order import shuffled
 from multidiff.training.split import split
 
@@ -86,6 +86,22 @@ class InOrder(TorchDataset[dict[str, Any]]):
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         return example(self.dataset, self.indices, place, np.random.default_rng(place))
+
+
+def example(
+    dataset: Dataset, indices: Sequence[int] | np.ndarray, place: int, random: np.random.Generator
+) -> dict[str, Any]:
+    """Sample ``indices[place]``, or the next one that can be read, with what is known of it; an unknown label is None.
+
+    Raises:
+        InputError: none can be read.
+    """
+    index, x0 = readable(dataset, indices, place, random)
+    return {
+        "x0": x0,
+        "label": None if dataset.labels is None else dataset.label_names[dataset.labels[index]],
+        "caption": None if dataset.captions is None else dataset.captions[index],
+    }
 
 
 def collate(examples: Sequence[dict[str, Any]]) -> dict[str, Any]:

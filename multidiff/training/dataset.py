@@ -64,10 +64,10 @@ class Dataset(ABC):
         """Sample ``index`` will be asked for soon."""
 
 
-def example(
+def readable(
     dataset: Dataset, indices: Sequence[int] | np.ndarray, place: int, random: np.random.Generator
-) -> dict[str, Any]:
-    """Sample ``indices[place]``, or the next one that can be read, with what is known of it; an unknown label is None.
+) -> tuple[int, Tensor]:
+    """Which of ``indices`` is the first from ``place`` on, around the end, that can be read, and its sample.
 
     Raises:
         InputError: none can be read.
@@ -75,9 +75,5 @@ def example(
     for following in range(len(indices)):
         index = int(indices[(place + following) % len(indices)])
         with suppress(UnreadableError):
-            return {
-                "x0": dataset.x0(index, random),
-                "label": None if dataset.labels is None else dataset.label_names[dataset.labels[index]],
-                "caption": None if dataset.captions is None else dataset.captions[index],
-            }
+            return index, dataset.x0(index, random)
     raise InputError("no sample of the data can be read")

@@ -124,5 +124,6 @@ def test_a_folder_without_a_fitting_file_says_what_was_tried(tmp_path):
 
 
 def test_long_lists_are_cut():
-    assert first_few(dict.fromkeys("abc", "bad")) == "a: bad; b: bad; c: bad"
-    assert first_few(dict.fromkeys("abcde", "bad")) == "a: bad; b: bad; c: bad; and 2 more"
+    ten = "; ".join(f"{name}: bad" for name in "abcdefghij")
+    assert first_few(dict.fromkeys("abcdefghij", "bad")) == ten
+    assert first_few(dict.fromkeys("abcdefghijkl", "bad")) == f"{ten}; and 2 more"
