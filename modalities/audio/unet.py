@@ -20,11 +20,13 @@ class UNet(unet.UNet):
         attention: for each level, whether its blocks attend. The block in the middle always does.
         head_size: channels of an attention head, even.
         gated: whether the input, times a gate, is added to the output: for frames with more channels than the network.
+        stem_kernel: odd size of the first convolution, in frames.
         dropout: probability that a value is dropped within a residual block.
         gradient_checkpointing: whether blocks are computed again in the backward pass rather than remembered.
 
     Raises:
-        ValueError: the lists speak of different numbers of levels, or a level has no block or no stride.
+        ValueError: the lists speak of different numbers of levels, a level has no block or no stride, or
+            ``stem_kernel`` is even.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class UNet(unet.UNet):
         attention: Sequence[bool],
         head_size: int = 64,
         gated: bool = False,
+        stem_kernel: int = 3,
         dropout: float = 0.0,
         gradient_checkpointing: bool = False,
     ):
@@ -55,6 +58,7 @@ class UNet(unet.UNet):
             rotary=True,
             filtered=True,
             gated=gated,
+            stem_kernel=stem_kernel,
             dropout=dropout,
             gradient_checkpointing=gradient_checkpointing,
         )

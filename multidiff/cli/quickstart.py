@@ -32,7 +32,7 @@ class Part:
 
 PARTS = {
     "digits": Part("image/digits"),
-    "drums": Part("audio/drums", ("trainer.max_steps=600", "loader.batch_size=8", "data.count=2000")),
+    "drums": Part("audio/drums", ("trainer.max_steps=250", "data.count=2000")),
     "furniture": Part(
         "shape/furniture", ("trainer.max_steps=1400", "data.points=256"), each=2, size=1024, format="glb"
     ),

@@ -107,8 +107,8 @@ class EDM(Prediction):
         return (s * x0 - self.sigma_data**2 * a * noise) / (self.sigma_data * self._scale(a, s))
 
     def to_x0(self, output: Tensor, x_t: Tensor, a: Tensor, s: Tensor) -> Tensor:
-        scale = self._scale(a, s)
-        return (self.sigma_data / scale) ** 2 * a * x_t + s * self.sigma_data / scale * output
+        skip = (self.sigma_data / self._scale(a, s)) ** 2 * a
+        return torch.addcmul(skip * x_t, self.gain(a, s), output)
 
     def gain(self, a: Tensor, s: Tensor) -> Tensor:
         return s * self.sigma_data / self._scale(a, s)

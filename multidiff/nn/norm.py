@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 
@@ -32,4 +33,4 @@ class AdaptiveGroupNorm(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.modulation(embedding).reshape(len(x), -1, *[1] * (x.ndim - 2)).chunk(2, dim=1)
-        return (1 + scale) * self.norm(x) + shift
+        return torch.addcmul(shift, 1 + scale, self.norm(x))

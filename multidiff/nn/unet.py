@@ -45,11 +45,13 @@ class UNet(nn.Module):
         filtered: whether a low-pass filter keeps resampling free of aliases, as waveforms need.
         gated: whether the input, times a gate for each of its values, is added to the output. What goes from the one to
             the other need not pass through the network then, which may be narrower than the samples have channels.
+        stem_kernel: odd size of the first convolution; 1 is cheaper where samples have many channels.
         dropout: probability that a value is dropped within a residual block.
         gradient_checkpointing: whether blocks are computed again in the backward pass rather than remembered.
 
     Raises:
-        ValueError: the lists speak of different numbers of levels, or a level has no block or no stride.
+        ValueError: the lists speak of different numbers of levels, a level has no block or no stride, or
+            ``stem_kernel`` is even.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class UNet(nn.Module):
         rotary: bool = False,
         filtered: bool = False,
         gated: bool = False,
+        stem_kernel: int = 3,
         dropout: float = 0.0,
         gradient_checkpointing: bool = False,
     ):
@@ -77,6 +80,8 @@ class UNet(nn.Module):
             )
         if strides[0] != 1 or min(strides) < 1:
             raise ValueError(f"the first level has stride 1 and the others at least that, got {strides=}")
+        if stem_kernel < 1 or stem_kernel % 2 == 0:
+            raise ValueError(f"a convolution that keeps the size is odd, got {stem_kernel=}")
         embedding_dim = 4 * widths[0]
 
         def block(in_channels: int, out_channels: int, attend: bool) -> Block:
@@ -100,7 +105,7 @@ class UNet(nn.Module):
         self.downsample = downsample_filtered if filtered else downsample
         self.upsample = upsample_filtered if filtered else upsample
         self.embedding = Embedding(embedding_dim, vector_dim)
-        self.stem = convolution(dims, channels, widths[0], 3)
+        self.stem = convolution(dims, channels, widths[0], stem_kernel)
         self.encoder = nn.ModuleList(
             EncoderLevel(
                 (block(before if i == 0 else width, width, attend) for i in range(count)), gradient_checkpointing
@@ -148,7 +153,7 @@ class UNet(nn.Module):
         if not self.gated:
             return output
         made, gate = output.chunk(2, dim=1)
-        return made + gate * x
+        return torch.addcmul(made, gate, x)
 
 
 class Block(nn.Module):

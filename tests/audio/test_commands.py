@@ -15,7 +15,7 @@ from tests.test_cli import refused
 
 RATE, SECONDS = 16000, 0.256  # 32 steps of the STFT
 TINY = (
-    "backbone.widths=[8,8]",
+    "backbone.widths=[8,40]",
     "backbone.head_size=8",
     "loader.batch_size=2",
     "loader.workers=0",

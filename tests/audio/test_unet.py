@@ -75,6 +75,21 @@ def test_strides_must_fit(strides):
         UNet(channels=1, **(SETTINGS | {"strides": strides}))
 
 
+@pytest.mark.parametrize("stem_kernel", [0, 2])
+def test_a_kernel_has_a_middle(stem_kernel):
+    with pytest.raises(ValueError, match="stem_kernel"):
+        UNet(channels=1, stem_kernel=stem_kernel, **SETTINGS)
+
+
+@pytest.mark.parametrize(("stem_kernel", "seen"), [(1, 1), (3, 3)])
+def test_the_first_convolution_sees_as_many_frames_as_it_is_told(stem_kernel, seen):
+    torch.manual_seed(0)
+    stem = UNet(channels=CHANNELS, stem_kernel=stem_kernel, **SETTINGS).stem
+    x = torch.zeros(1, CHANNELS, 9)
+    x[..., 4] = 1
+    assert (stem(x) != stem(torch.zeros_like(x))).any(dim=1).sum() == seen
+
+
 @pytest.mark.parametrize("name", ["unet1d", "unet1d_small"])
 def test_the_presets_are_networks(name):
     network = instantiate(load_option("backbone", name), channels=1)

@@ -83,7 +83,7 @@ def combine(weights: Sequence[Tensor] | Tensor, estimates: Sequence[Tensor]) -> 
     weight, estimate = next(pairs)
     total = weight * estimate
     for weight, estimate in pairs:
-        total = total + weight * estimate
+        total = torch.addcmul(total, weight, estimate)
     return total
 
 
