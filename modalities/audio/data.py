@@ -19,7 +19,7 @@ from multidiff.errors import InputError
 from multidiff.named_bytes import NamedBytes
 from multidiff.training.cache import Store, decoded
 from multidiff.training.dataset import Dataset
-from multidiff.training.folder import captions_of, class_indices, find_entries
+from multidiff.training.folder import captions_of, class_indices, find_entries, path_of
 
 TRIES = 8
 """Places in a long sound that are tried for one where it is not silent."""
@@ -107,7 +107,7 @@ class AudioFolder(AudioFiles):
         max_unreadable: int = 10,
         cache: str | Path | None = None,
     ):
-        root = Path(str(root)).expanduser()  # a name such as 2024 comes as a number
+        root = path_of(root)
         entries = find_entries(root, modality.suffixes, modality.name)
         paths = [entry.path for entry in entries]
         store = stored(modality, paths, root, min_seconds, loudness, max_unreadable, cache)

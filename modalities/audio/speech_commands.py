@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from modalities.audio.data import AudioFiles, stored
 from modalities.audio.modality import AudioModality
 from multidiff.errors import InputError
-from multidiff.training.folder import name_in
+from multidiff.training.folder import name_in, path_of
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 Split = Literal["train", "validation", "test"]
@@ -50,7 +50,7 @@ class SpeechCommands(AudioFiles):
     ):
         if split not in get_args(Split):
             raise InputError(f"data.split is one of {', '.join(get_args(Split))}, not {split!r}")
-        root = Path(str(root)).expanduser()  # a name such as 2024 comes as a number
+        root = path_of(root)
         paths = split_paths(root, split, words)
         store = stored(modality, paths, root, 0.0, loudness, max_unreadable, cache)
         super().__init__(modality, store, seconds=1.0)

@@ -15,7 +15,7 @@ from modalities.image.modality import ImageModality, to_pixels, unit_scale
 from multidiff.errors import InputError
 from multidiff.training.cache import Store, decoded
 from multidiff.training.dataset import Dataset
-from multidiff.training.folder import captions_of, class_indices, find_entries, first_few, name_in
+from multidiff.training.folder import captions_of, class_indices, find_entries, first_few, name_in, path_of
 
 Crop = Literal["center", "random"]
 Split = Literal["train", "test"]
@@ -127,7 +127,7 @@ class ImageFolder(Dataset):
         cache: str | Path | None = None,
     ):
         require(crop, ("center", "random"), "crop")
-        root = Path(str(root)).expanduser()  # a name such as 2024 comes as a number
+        root = path_of(root)
         self.size, self.flip = height_and_width(size), flip
         entries = find_entries(root, modality.suffixes, modality.name)
         paths = [entry.path for entry in entries]
@@ -222,7 +222,7 @@ def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def _folder(root: str | Path) -> Path:
-    path = Path(str(root)).expanduser()  # a name such as 2024 comes as a number
+    path = path_of(root)
     if not path.is_dir():
         raise InputError(f"{path} is not a folder: set data.root to the one that holds the data set")
     return path

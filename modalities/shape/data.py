@@ -17,7 +17,7 @@ from modalities.shape.solids import sample_union
 from multidiff.errors import InputError
 from multidiff.training.cache import Store, decoded, made
 from multidiff.training.dataset import Dataset
-from multidiff.training.folder import Entry, captions_of, class_indices, find_entries
+from multidiff.training.folder import Entry, captions_of, class_indices, find_entries, path_of
 
 WILD = 100.0
 """Largest size over smallest in one folder beyond which a word is said."""
@@ -131,7 +131,7 @@ class MeshFolder(PointClouds):
         max_unreadable: int = 10,
         cache: str | Path | None = None,
     ):
-        root = Path(str(root)).expanduser()  # a name such as 2024 comes as a number
+        root = path_of(root)
         entries = find_entries(root, MESH_SUFFIXES, "mesh")
         if split is not None:
             entries = in_split(entries, root, split)
@@ -195,7 +195,7 @@ class ShapeNetPoints(PointClouds):
     ):
         if modality.channels != 3:
             raise InputError(f"ShapeNet's points have no normals: set modality.channels=3, it is {modality.channels}")
-        root = Path(str(root)).expanduser()  # a name such as 2024 comes as a number
+        root = path_of(root)
         entries = in_split(find_entries(root, (".npy",), "cloud"), root, split)
 
         def rows(path: Path) -> np.ndarray:

@@ -1,7 +1,7 @@
 """multidiff sample: files, a preview, and a record of how each file came to be."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
@@ -93,26 +93,15 @@ def _run(
         raise InputError(f"--out {out} is not an empty folder; choose another, or remove it")
     batches = processes.share(batches_of(n, batch_size))
     processes.wait()  # all have found the folder empty
-    drawn: dict[int, tuple[dict[str, Any], Any]] = {}
-    failed: dict[int, str] = {}
     with Progress(transient=True, disable=processes.rank > 0) as progress:
         stream = pipeline.stream(conditions, sampling, seed=seed, batches=batches, draw=draw)
         shown = progress.track(stream, total=sum(map(len, batches)), description="sampling")
-        for i, artifact in zip(chain(*batches), shown, strict=True):
-            out.mkdir(parents=True, exist_ok=True)
-            path = out / f"{i:05d}{suffix}"
-            own = {"index": i, "condition": conditions[i]}
-            try:
-                pipeline.modality.write(artifact, path, {**request, **own})
-            except InputError as error:  # a shape without a surface, say: the others are worth keeping
-                failed[i] = str(error)
-                continue
-            file = {"file": path.name, **own, "sha256": sha256(path)}
-            drawn[i] = file, artifact if i < PREVIEWED else None
+        numbered = zip(chain(*batches), shown, strict=True)
+        drawn, failed = _write(pipeline.modality, numbered, out, suffix, conditions, request)
     everything, failures = processes.gather(drawn), processes.gather(failed)
     if processes.rank:
         return
-    reasons = {f"{i:05d}{suffix}": failures[i] for i in sorted(failures)}
+    reasons = {_name(i, suffix): failures[i] for i in sorted(failures)}
     if not everything:
         out.rmdir()
         raise InputError(f"none of {n} samples could be written: {first_few(reasons)}")
@@ -124,6 +113,34 @@ def _run(
     if reasons:
         raise InputError(f"{len(reasons)} of {n} samples were not written: {first_few(reasons)}")
     print(f"{n} samples in {out}; look at {out / 'preview.png'}")
+
+
+def _write(
+    modality: Modality[Any],
+    numbered: Iterable[tuple[int, Any]],
+    out: Path,
+    suffix: str,
+    conditions: Sequence[str | None],
+    request: Mapping[str, Any],
+) -> tuple[dict[int, tuple[dict[str, Any], Any]], dict[int, str]]:
+    """Write artifacts; by number, the record of each, with the artifact if it is previewed, or why there is none."""
+    drawn: dict[int, tuple[dict[str, Any], Any]] = {}
+    failed: dict[int, str] = {}
+    for i, artifact in numbered:
+        out.mkdir(parents=True, exist_ok=True)
+        path = out / _name(i, suffix)
+        own = {"index": i, "condition": conditions[i]}
+        try:
+            modality.write(artifact, path, {**request, **own})
+        except InputError as error:  # a shape without a surface, say: the others are worth keeping
+            failed[i] = str(error)
+            continue
+        drawn[i] = {"file": path.name, **own, "sha256": sha256(path)}, artifact if i < PREVIEWED else None
+    return drawn, failed
+
+
+def _name(number: int, suffix: str) -> str:
+    return f"{number:05d}{suffix}"
 
 
 def write_record(out: Path, preview: Any, record: dict[str, Any]) -> None:

@@ -51,13 +51,9 @@ class Reference:
         return split(len(self.dataset), self.holdout, self.seed, self.dataset.shards)
 
     @cached_property
-    def _places(self) -> dict[int, int]:
-        """Of each sample, its place in its part."""
-        return {index: place for part in self._parts for place, index in enumerate(part)}
-
-    @cached_property
-    def _held_out(self) -> set[int]:
-        return set(self.held_out)
+    def _places(self) -> dict[int, tuple[list[int], int]]:
+        """Of each sample, its part and its place in it."""
+        return {index: (part, place) for part in self._parts for place, index in enumerate(part)}
 
     @property
     def training(self) -> list[int]:
@@ -71,8 +67,7 @@ class Reference:
 
     def artifact(self, index: int) -> Any:
         """Sample ``index``, or the next of its part that can be read, as one of the model would come: rounded alike."""
-        part = self.held_out if index in self._held_out else self.training
-        _, x0 = readable(self.dataset, part, self._places[index], np.random.default_rng(index))
+        _, x0 = readable(self.dataset, *self._places[index], np.random.default_rng(index))
         return self.modality.to_artifact(x0)
 
     def label(self, index: int) -> str | None:

@@ -74,14 +74,7 @@ class UNet(nn.Module):
         gradient_checkpointing: bool = False,
     ):
         super().__init__()
-        if not len(widths) == len(strides) == len(blocks) == len(attention) > 0 or min(blocks) < 1:
-            raise ValueError(
-                f"need one entry a level and 1 block or more, got {widths=}, {strides=}, {blocks=}, {attention=}"
-            )
-        if strides[0] != 1 or min(strides) < 1:
-            raise ValueError(f"the first level has stride 1 and the others at least that, got {strides=}")
-        if stem_kernel < 1 or stem_kernel % 2 == 0:
-            raise ValueError(f"a convolution that keeps the size is odd, got {stem_kernel=}")
+        _check(widths, strides, blocks, attention, stem_kernel)
         embedding_dim = 4 * widths[0]
 
         def block(in_channels: int, out_channels: int, attend: bool) -> Block:
@@ -154,6 +147,19 @@ class UNet(nn.Module):
             return output
         made, gate = output.chunk(2, dim=1)
         return torch.addcmul(made, gate, x)
+
+
+def _check(
+    widths: Sequence[int], strides: Sequence[int], blocks: Sequence[int], attention: Sequence[bool], stem_kernel: int
+) -> None:
+    if not len(widths) == len(strides) == len(blocks) == len(attention) > 0 or min(blocks) < 1:
+        raise ValueError(
+            f"need one entry a level and 1 block or more, got {widths=}, {strides=}, {blocks=}, {attention=}"
+        )
+    if strides[0] != 1 or min(strides) < 1:
+        raise ValueError(f"the first level has stride 1 and the others at least that, got {strides=}")
+    if stem_kernel < 1 or stem_kernel % 2 == 0:
+        raise ValueError(f"a convolution that keeps the size is odd, got {stem_kernel=}")
 
 
 class Block(nn.Module):

@@ -36,6 +36,11 @@ class Entry:
     caption: str | None
 
 
+def path_of(root: str | Path) -> Path:
+    """The path that a setting names; a name such as 2024 comes as a number."""
+    return Path(str(root)).expanduser()
+
+
 def find_entries(root: Path, suffixes: Sequence[str], kind: str) -> tuple[Entry, ...]:
     """The files below ``root`` whose suffix, in any case, is one of ``suffixes``, in the order of their paths.
 

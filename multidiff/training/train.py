@@ -80,10 +80,7 @@ def train(config: DictConfig) -> Result:
     L.seed_everything(config.seed, verbose=False)
     dataset: Dataset = instantiate(config.data, modality=instantiate(config.modality))
     config = _informed_by(dataset, config)
-    settings = resolved(config)
-    settings["trainer"]["precision"] = decided_precision(settings["trainer"], run_dir if checkpoint else None)
-    if settings["trainer"]["precision"] == "16-mixed" and settings["optimizer"].get("fused"):
-        settings["optimizer"]["fused"] = False  # it would take the scale off the gradients only after they are clipped
+    settings = _decided(resolved(config), run_dir if checkpoint else None)
     levers = Levers(**{name: settings["trainer"][name] for name in LEVERS})
     modality = instantiate(settings["modality"])
     module = _module(settings, modality)
@@ -105,13 +102,8 @@ def train(config: DictConfig) -> Result:
 
     export = partial(save, run_dir / "model", known={})
     checkpoints = Checkpoints(run_dir / "checkpoints", config.checkpoint_every, export)
-    callbacks = [
-        *instantiate_all(config.callbacks),
-        Throughput(),
-        Progress(),
-        checkpoints,
-        GracefulStop(checkpoints.save),
-    ]
+    own = [Throughput(), Progress(), checkpoints, GracefulStop(checkpoints.save)]
+    callbacks = [*instantiate_all(config.callbacks), *own]
     conditions = _conditions(dataset, module.model.conditioner.reads)
     run = Run(averaged, conditions, dataset, settings["loader"]["holdout"], settings["seed"], run_dir, save)
     for callback in callbacks:
@@ -153,6 +145,15 @@ def _check_numbers(config: DictConfig) -> None:
             raise InputError(
                 f"{key} must be a whole number of at least {low}{f' and at most {high}' if high else ''}, got {value}"
             )
+
+
+def _decided(settings: dict[str, Any], run_dir: Path | None) -> dict[str, Any]:
+    """``settings`` with what is left to the machine, or to the run in ``run_dir`` that is gone on with."""
+    precision = decided_precision(settings["trainer"], run_dir)
+    optimizer = dict(settings["optimizer"])
+    if precision == "16-mixed" and optimizer.get("fused"):
+        optimizer["fused"] = False  # it would take the scale off the gradients only after they are clipped
+    return {**settings, "trainer": {**settings["trainer"], "precision": precision}, "optimizer": optimizer}
 
 
 def _trainer(settings: dict[str, Any], **arguments: Any) -> L.Trainer:
