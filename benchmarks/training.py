@@ -8,7 +8,8 @@ which shares are given, is measured at the start, with as many threads. Run it o
     python benchmarks/training.py --json training.json
     python benchmarks/training.py --parts levers --levers float32 channels-last compile
 
-A processor without fast bfloat16 takes up to twenty times as long in it: ``--levers`` can leave it out.
+A processor without fast bfloat16 takes up to twenty times as long in it; ``--dtypes`` and ``--levers`` can leave it
+out.
 """
 
 import argparse
@@ -49,7 +50,7 @@ from multidiff.training.train import train
 
 WARMUP = 2
 BACKBONES = ("unet", "unet1d_small", "points_latent_small")
-FAST_32 = Setting(channels_last=True, compile=True)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LEVERS = {
     "float32, loop over weights": Setting(optimizer="loop"),
     "foreach": Setting(optimizer="foreach"),
@@ -57,10 +58,12 @@ LEVERS = {
     "bfloat16": Setting(dtype=torch.bfloat16),
     "channels-last": Setting(channels_last=True),
     "compile": Setting(compile=True),
-    "channels-last, compile": FAST_32,
+    "channels-last, compile": Setting(channels_last=True, compile=True),
+    "bfloat16, channels-last": Setting(torch.bfloat16, channels_last=True),
+    "bfloat16, compile": Setting(torch.bfloat16, compile=True),
     "bfloat16, channels-last, compile": Setting(torch.bfloat16, channels_last=True, compile=True),
 }
-LIKE_UNETV0 = {"blocks": [1, 1, 1, 1, 2, 2, 2, 6]}
+LIKE_UNETV0 = {"blocks": [1, 1, 1, 1, 3, 2, 2, 6]}
 """Our `unet1d` with fewer blocks where sounds are long, which brings it to UNetV0's FLOP at its parameters."""
 
 
@@ -86,6 +89,7 @@ def medians(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, floa
 
 def compared(steps: dict[str, Step], rounds: int, speed: dict[str, float]) -> dict[str, dict[str, float]]:
     """Samples a second of each step, what it is made of, and its share of the machine's speed at matrices."""
+    torch.compiler.reset()  # or graphs would be made for sizes that vary, as they do from table to table
     known = {name: counts(step) for name, step in steps.items()}
     taken = medians({name: step.make for name, step in steps.items()}, rounds)
     return {
@@ -99,9 +103,9 @@ def compared(steps: dict[str, Step], rounds: int, speed: dict[str, float]) -> di
     }
 
 
-def matrices() -> dict[str, float]:
-    """FLOP a second of the machine."""
-    return {"float32": matrix_speed(torch.float32, 2048), "bfloat16": matrix_speed(torch.bfloat16, 2048, repeats=2)}
+def matrices(names: list[str]) -> dict[str, float]:
+    """FLOP a second of the machine, by precision."""
+    return {name: matrix_speed(DTYPES[name], 2048, repeats=3) for name in names}
 
 
 def levers(options: argparse.Namespace, speed: dict[str, float]) -> dict[str, Any]:
@@ -117,20 +121,26 @@ def levers(options: argparse.Namespace, speed: dict[str, float]) -> dict[str, An
 
 
 def peers(options: argparse.Namespace, speed: dict[str, float]) -> dict[str, Any]:
-    """Ours, without dropout, which theirs have none of, beside theirs as they come."""
+    """Ours, without dropout, which theirs have none of, beside theirs as they come, all in the same precision."""
     size = options.batch
-    images = {
-        "ours": our_step("unet", size, Setting(), dropout=0.0),
-        "ours, fast": our_step("unet", size, FAST_32, dropout=0.0),
-        "diffusers": diffusers_step(size),
-        "denoising-diffusion-pytorch": ddpm_pytorch_step(size),
-    }
-    sounds = {
-        "ours": our_step("unet1d", size // 4, Setting(), **LIKE_UNETV0),
-        "ours, fast": our_step("unet1d", size // 4, Setting(compile=True), **LIKE_UNETV0),
-        "audio-diffusion-pytorch": audio_pytorch_step(size // 4),
-    }
-    tables = {name: compared(steps, options.rounds, speed) for name, steps in (("images", images), ("audio", sounds))}
+    tables = {}
+    for name in options.dtypes:
+        dtype = DTYPES[name]
+        images = {
+            "ours": our_step("unet", size, Setting(dtype), dropout=0.0),
+            "ours, compiled": our_step("unet", size, Setting(dtype, compile=True), dropout=0.0),
+            "diffusers": diffusers_step(size, dtype),
+            "denoising-diffusion-pytorch": ddpm_pytorch_step(size, dtype),
+        }
+        sounds = {
+            "ours": our_step("unet1d", size // 4, Setting(dtype), **LIKE_UNETV0),
+            "ours, compiled": our_step("unet1d", size // 4, Setting(dtype, compile=True), **LIKE_UNETV0),
+            "audio-diffusion-pytorch": audio_pytorch_step(size // 4, dtype),
+        }
+        tables |= {
+            f"images, {name}": compared(images, options.rounds, speed),
+            f"audio, {name}": compared(sounds, options.rounds, speed),
+        }
     for rows in tables.values():
         best = max(row["samples_per_second"] for name, row in rows.items() if not name.startswith("ours"))
         for row in rows.values():
@@ -269,6 +279,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--levers", nargs="+", choices=LEVERS, default=list(LEVERS))
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="for peers and matrices")
     parser.add_argument("--backbones", nargs="+", choices=BACKBONES, default=list(BACKBONES))
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
@@ -276,7 +287,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write all figures")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    speed = matrices() if COMPARED & set(options.parts) else {}  # minutes where bfloat16 is emulated
+    speed = matrices(options.dtypes) if COMPARED & set(options.parts) else {}
     report: dict[str, Any] = {"environment": environment(speed)}
     show("environment", report["environment"])
     for name in options.parts:

@@ -52,6 +52,11 @@ def our_network(preset: str, **changes: Any) -> nn.Module:
     return instantiate({**load_option("backbone", preset), **changes}, channels=SHAPES[preset][0])
 
 
+def precision(dtype: torch.dtype) -> torch.autocast:
+    """Autocast to bfloat16, or none, which all loops take alike."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
 def our_step(preset: str, size: int, setting: Setting, **changes: Any) -> Step:
     """Noise, loss, backward pass, clipping, AdamW and the moving average, as `DiffusionModule` has them."""
     network, x0 = our_network(preset, **changes), batch(preset, size)
@@ -62,7 +67,7 @@ def our_step(preset: str, size: int, setting: Setting, **changes: Any) -> Step:
     optimizer, generator = torch.optim.AdamW(network.parameters(), lr=1e-4, **kind), torch.Generator()
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=setting.dtype == torch.bfloat16):
+        with precision(setting.dtype):
             value = loss(denoiser, x0, None, generator).mean()
         value.backward()
         stability.clip(network.parameters(), 1.0)
@@ -73,7 +78,7 @@ def our_step(preset: str, size: int, setting: Setting, **changes: Any) -> Step:
     return Step(step, network, network, x0)
 
 
-def diffusers_step(size: int) -> Step:
+def diffusers_step(size: int, dtype: torch.dtype) -> Step:
     """The loop of diffusers' examples/unconditional_image_generation, with a small UNet2DModel as usual."""
     network: Any = UNet2DModel(
         sample_size=32,
@@ -89,8 +94,9 @@ def diffusers_step(size: int) -> Step:
 
     def step() -> None:
         noise, t = torch.randn_like(x0), torch.randint(0, 1000, (size,))
-        output = network(scheduler.add_noise(x0, noise, t), t).sample
-        (output - noise).square().mean().backward()
+        with precision(dtype):
+            output = network(scheduler.add_noise(x0, noise, t), t).sample
+        (output.float() - noise).square().mean().backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -99,7 +105,7 @@ def diffusers_step(size: int) -> Step:
     return Step(step, network, lambda x, t: network(x, t).sample, x0)
 
 
-def ddpm_pytorch_step(size: int) -> Step:
+def ddpm_pytorch_step(size: int, dtype: torch.dtype) -> Step:
     """What the `Trainer` of denoising-diffusion-pytorch does in a step."""
     network = Unet(dim=72, dim_mults=(1, 2, 2))
     diffusion, x0 = GaussianDiffusion(network, image_size=32), batch("unet", size).sigmoid()
@@ -107,7 +113,9 @@ def ddpm_pytorch_step(size: int) -> Step:
     optimizer = torch.optim.Adam(diffusion.parameters(), lr=1e-4, betas=(0.9, 0.99))
 
     def step() -> None:
-        diffusion(x0).backward()
+        with precision(dtype):
+            loss = diffusion(x0)
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(diffusion.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -116,7 +124,7 @@ def ddpm_pytorch_step(size: int) -> Step:
     return Step(step, network, network, x0)
 
 
-def audio_pytorch_step(size: int) -> Step:
+def audio_pytorch_step(size: int, dtype: torch.dtype) -> Step:
     """The loop of audio-diffusion-pytorch's README, with the widths, strides and attention of its paper."""
     model: Any = DiffusionModel(
         net_t=UNetV0,
@@ -134,7 +142,9 @@ def audio_pytorch_step(size: int) -> Step:
     x0, optimizer = batch("unet1d", size), torch.optim.AdamW(model.parameters(), lr=1e-4)
 
     def step() -> None:
-        model(x0).backward()
+        with precision(dtype):
+            loss = model(x0)
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 

@@ -31,17 +31,18 @@ def downsample_filtered(x: Tensor, factor: int = 2) -> Tensor:
     """
     for axis in range(2, x.ndim):
         rows = _padded_rows(x, axis, _SPAN // 2 * factor)
-        kernel = lowpass(factor).to(x).reshape(1, 1, -1)
-        x = _from_rows(F.conv1d(rows, kernel, stride=factor), x, axis)
+        x = _from_rows(F.conv1d(rows, _taps(rows, factor), stride=factor, groups=rows.shape[1]), x, axis)
     return x
 
 
 def upsample_filtered(x: Tensor, factor: int = 2) -> Tensor:
     """Like ``upsample``, through the filter of ``downsample_filtered``, which removes the images of the spectrum."""
+    beyond = (_SPAN - 1) * factor
     for axis in range(2, x.ndim):
         rows = _padded_rows(x, axis, _SPAN // 2)
-        phases = factor * lowpass(factor).to(x).reshape(_SPAN, 1, factor).flip(0).permute(2, 1, 0)
-        x = _from_rows(F.conv1d(rows, phases).transpose(1, 2), x, axis)
+        taps = factor * _taps(rows, factor)
+        spread = F.conv_transpose1d(rows, taps, stride=factor, padding=beyond, groups=rows.shape[1])
+        x = _from_rows(spread, x, axis)
     return x
 
 
@@ -58,10 +59,14 @@ def lowpass(factor: int) -> Tensor:
     return (phases / (factor * phases.sum(dim=0))).flatten()
 
 
+def _taps(rows: Tensor, factor: int) -> Tensor:
+    """The filter once for each row, as a convolution with a group for each wants it: ``(rows, 1, 5 factor)``."""
+    return lowpass(factor).to(rows).repeat(rows.shape[1], 1, 1)
+
+
 def _padded_rows(x: Tensor, axis: int, amount: int) -> Tensor:
-    """``x`` as rows along ``axis``, ``(rows, 1, length)``, their ends repeated ``amount`` times."""
-    rows = x.movedim(axis, -1)
-    return F.pad(rows.reshape(-1, 1, rows.shape[-1]), (amount, amount), mode="replicate")
+    """``x`` as rows along ``axis``, ``(B, rows, length)``, their ends repeated ``amount`` times."""
+    return F.pad(x.movedim(axis, -1).flatten(1, -2), (amount, amount), mode="replicate")
 
 
 def _from_rows(rows: Tensor, like: Tensor, axis: int) -> Tensor:

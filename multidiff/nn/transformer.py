@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from multidiff.nn.attention import attended
 from multidiff.nn.initialization import zero
 
 
@@ -71,7 +72,7 @@ class Attention(nn.Module):
         q = rearrange(self.query(h), "b l (h d) -> b h l d", h=self.heads)
         k, v = rearrange(self.key_value(source), "b m (two h d) -> two b h m d", two=2, h=self.heads)
         visible = None if mask is None else rearrange(mask, "b m -> b 1 1 m")
-        read = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+        read = attended(q, k, v, visible)
         return x + self.out(rearrange(read, "b h l d -> b l (h d)"))
 
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from multidiff.nn.attention import CrossAttention, SelfAttention
+from multidiff.nn.attention import CrossAttention, SelfAttention, attended
 from multidiff.nn.embeddings import LOG_SNR_LIMIT, Embedding
 from multidiff.nn.norm import AdaptiveGroupNorm, group_norm
 from multidiff.nn.resample import crop, downsample, pad_to_multiple, upsample
@@ -60,6 +61,17 @@ def test_cross_attention_does_not_mind_the_order_of_tokens():
     x, block = field(2), disturb(CrossAttention(8, 6, head_size=4))
     tokens, mask = torch.randn(2, 3, 6), torch.tensor([[True, True, False], [True, False, True]])
     torch.testing.assert_close(block(x, tokens.flip(1), mask.flip(1)), block(x, tokens, mask))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_in_bfloat16_is_that_of_double_precision_rounded(masked):
+    """Scores below 8 are rounded by 2^-9 of them, weights then by 2^-6 of each and 2^-9 more, and the result again."""
+    q, k, v = torch.randn(3, 2, 3, 40, 8, dtype=torch.bfloat16)
+    visible = torch.rand(2, 1, 1, 40) < 0.5 if masked else None
+    exact = F.scaled_dot_product_attention(q.double(), k.double(), v.double(), attn_mask=visible)
+    error = attended(q, k, v, visible).double() - exact
+    assert error.abs().max() < 2**-5 * v.abs().max()
+    assert error.square().mean().sqrt() < 2**-8 * v.double().square().mean().sqrt()
 
 
 def test_adaptive_norm_scales_and_shifts_a_normalised_input():

@@ -35,6 +35,15 @@ def test_rotation_keeps_lengths_and_the_first_position(size):
     assert torch.equal(turned[:, :, 0], x[:, :, 0])
 
 
+def test_half_precision_tells_far_positions_apart():
+    """An angle of a thousand, in bfloat16, is off by up to two; the numbers that are turned by up to 2^-9 of each."""
+    x = torch.randn(1, 2, 1000, 16, dtype=torch.bfloat16)
+    exact = rotated(x.double(), torch.Size([1000]))
+    turned = rotated(x, torch.Size([1000]))
+    assert turned.dtype == torch.bfloat16
+    torch.testing.assert_close(turned.double(), exact, atol=1e-3, rtol=2**-8)
+
+
 def test_heads_must_hold_pairs_for_every_axis():
     with pytest.raises(ValueError, match="10 channels"):
         rotated(torch.randn(1, 1, 12, 10), torch.Size([3, 4]))
