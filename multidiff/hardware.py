@@ -11,6 +11,9 @@ import torch
 INSTRUCTIONS = ("avx2", "avx512_f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16", "sve", "bf16")
 """Instruction sets that decide how fast a processor multiplies matrices, as torch calls them."""
 
+BFLOAT16 = {"avx512_bf16", "amx_bf16"}
+"""Those with which training in bfloat16 is known to be faster."""
+
 SIDE = 512
 """Of the matrices that are multiplied to measure the speed: large enough to fill a core, and done in milliseconds."""
 
@@ -27,15 +30,14 @@ def matrix_speed(dtype: torch.dtype, side: int = SIDE, repeats: int = 5) -> floa
 
 
 def bfloat16_pays(device: str) -> bool:
-    """Whether training in bfloat16 is sure to be faster than in float32 on ``device``, ``cuda`` or ``cpu``.
+    """Whether training in bfloat16 is known to be faster than in float32 on ``device``, ``cuda`` or ``cpu``.
 
-    A processor must have tiles for it (AMX). Without any instructions it takes twenty times as long, and with those of
-    AVX-512 it takes twice as long on some and half on others. It is asked rather than measured, so that the same run
-    on the same machine always has the same precision.
+    A processor must have instructions for it: without, it takes twenty times as long. It is asked rather than measured,
+    so that the same run on the same machine always has the same precision.
     """
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device == "cpu" and "amx_bf16" in instruction_sets()
+    return device == "cpu" and not BFLOAT16.isdisjoint(instruction_sets())
 
 
 def processor() -> str:

@@ -8,7 +8,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from multidiff.nn.initialization import zero
-from multidiff.nn.norm import group_norm
+from multidiff.nn.norm import RootMeanSquareNorm, group_norm
 from multidiff.nn.rotary import rotated
 
 
@@ -35,8 +35,8 @@ class SelfAttention(nn.Module):
         self.rotary = rotary
         self.norm = group_norm(channels)
         self.query_key_value = nn.Linear(channels, 3 * channels)
-        self.query_norm = nn.RMSNorm(head_size) if query_key_norm else nn.Identity()
-        self.key_norm = nn.RMSNorm(head_size) if query_key_norm else nn.Identity()
+        self.query_norm = RootMeanSquareNorm(head_size) if query_key_norm else nn.Identity()
+        self.key_norm = RootMeanSquareNorm(head_size) if query_key_norm else nn.Identity()
         self.out = zero(nn.Linear(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:

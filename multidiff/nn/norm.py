@@ -42,3 +42,10 @@ class AdaptiveGroupNorm(nn.Module):
         scale, shift = self.modulation(embedding).chunk(2, dim=1)
         channels = x.flatten(0, 1)[None]
         return F.group_norm(channels, len(x) * self.groups, (1 + scale).flatten(), shift.flatten()).reshape(x.shape)
+
+
+class RootMeanSquareNorm(nn.RMSNorm):
+    """`torch.nn.RMSNorm` in the precision of its weights, in which alone torch fuses it, whatever that of the input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype)).to(x.dtype)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from multidiff.nn.attention import CrossAttention, SelfAttention, attended
 from multidiff.nn.embeddings import LOG_SNR_LIMIT, Embedding
-from multidiff.nn.norm import AdaptiveGroupNorm, group_norm
+from multidiff.nn.norm import AdaptiveGroupNorm, RootMeanSquareNorm, group_norm
 from multidiff.nn.resample import crop, downsample, pad_to_multiple, upsample
 from multidiff.nn.residual import ResidualBlock
 
@@ -81,6 +81,14 @@ def test_adaptive_norm_scales_and_shifts_a_normalised_input():
     groups = norm(x, torch.randn(2, 5)).reshape(2, 2, -1)
     torch.testing.assert_close(groups.mean(-1), torch.full((2, 2), 2.0))
     torch.testing.assert_close(groups.std(-1, correction=0), torch.full((2, 2), 1.5))
+
+
+@pytest.mark.filterwarnings("error")  # torch warns where it cannot fuse
+def test_root_mean_square_norm_computes_in_the_precision_of_its_weights():
+    norm, x = RootMeanSquareNorm(16), torch.randn(5, 16, dtype=torch.bfloat16)
+    exact = x.double() / x.double().square().mean(-1, keepdim=True).sqrt()
+    assert norm(x).dtype == torch.bfloat16
+    torch.testing.assert_close(norm(x).double(), exact, atol=1e-5, rtol=2**-8)
 
 
 @pytest.mark.parametrize("channels", [4, 8, 48, 100, 128, 192])

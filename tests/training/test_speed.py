@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from multidiff import hardware
 from multidiff.errors import InputError
 from multidiff.training import speed
 from multidiff.training.profile import SKIPPED, StepProfiler
@@ -93,9 +94,18 @@ def test_auto_is_bfloat16_where_it_pays_and_stays_what_it_was(tmp_path, monkeypa
     monkeypatch.setattr(speed, "bfloat16_pays", lambda device: pays)
     assert decided_precision(AUTO, None) == chosen
     assert decided_precision({**AUTO, "precision": "64-true"}, None) == "64-true"
-    tiny_train(tmp_path, "trainer.max_steps=1")
+    tiny_train(tmp_path, "trainer.max_steps=1", "trainer.precision=auto")
     monkeypatch.setattr(speed, "bfloat16_pays", lambda device: not pays)
     assert decided_precision(AUTO, tmp_path) == chosen
+
+
+@pytest.mark.parametrize(
+    ("instructions", "pays"),
+    [(["avx2"], False), (["avx2", "avx512_f"], False), (["avx2", "avx512_bf16"], True), (["amx_bf16"], True)],
+)
+def test_bfloat16_pays_on_a_processor_with_instructions_for_it(monkeypatch, instructions, pays):
+    monkeypatch.setattr(hardware, "instruction_sets", lambda: instructions)
+    assert hardware.bfloat16_pays("cpu") == pays
 
 
 def test_a_lever_is_pulled_or_not():
