@@ -89,7 +89,7 @@ def medians(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, floa
 
 def compared(steps: dict[str, Step], rounds: int, speed: dict[str, float]) -> dict[str, dict[str, float]]:
     """Samples a second of each step, what it is made of, and its share of the machine's speed at matrices."""
-    torch.compiler.reset()  # or graphs would be made for sizes that vary, as they do from table to table
+    torch.compiler.reset()  # or what is compiled next would be compiled for batches of any size, as tables differ
     known = {name: counts(step) for name, step in steps.items()}
     taken = medians({name: step.make for name, step in steps.items()}, rounds)
     return {

@@ -1,6 +1,7 @@
 """The command `multidiff`: what each command takes, and one line for every mistake."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -254,7 +255,10 @@ def _one_line(error: Exception) -> str:
         return f"{error.full_key} must be given: {error.full_key}=VALUE"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.partition("/")
-        return f"no {group} is called {name!r}; there are: {', '.join(group_options(group))}"
+        options: Sequence[str] = group_options(group)
+        if not options:  # a group of Hydra's own
+            (group, _, name), options = error.missing_cfg_file.rpartition("/"), error.options or ()
+        return f"no {group} is called {name!r}; there are: {', '.join(options)}"
     if isinstance(error, OSError):
         return f"{error.filename or 'a file'}: {error.strerror or error}"
     return " ".join(str(error).split())

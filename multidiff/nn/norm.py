@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -38,10 +39,13 @@ class AdaptiveGroupNorm(nn.Module):
         self.modulation = nn.Linear(embedding_dim, 2 * channels)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Norm all samples as the channels of one, which have weights of their own: one pass instead of three."""
-        scale, shift = self.modulation(embedding).chunk(2, dim=1)
-        channels = x.flatten(0, 1)[None]
-        return F.group_norm(channels, len(x) * self.groups, (1 + scale).flatten(), shift.flatten()).reshape(x.shape)
+        scale, shift = self.modulation(embedding).to(x.dtype).chunk(2, dim=1)
+        if torch.compiler.is_compiling() or not x.is_contiguous():  # is fused anyway; would be copied
+            scale, shift = (of.reshape(*of.shape, *[1] * (x.ndim - 2)) for of in (scale, shift))
+            return torch.addcmul(shift, 1 + scale, F.group_norm(x, self.groups))
+        # All samples as the channels of one, which have weights of their own: one pass instead of three.
+        channels, groups = x.flatten(0, 1)[None], len(x) * self.groups
+        return F.group_norm(channels, groups, (1 + scale).flatten(), shift.flatten()).view_as(x)
 
 
 class RootMeanSquareNorm(nn.RMSNorm):

@@ -1,5 +1,6 @@
 """Where the time of a training step goes: a trace for chrome://tracing or Perfetto, and one page."""
 
+import logging
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -11,6 +12,8 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from multidiff.files import atomic_path
+
+log = logging.getLogger(__name__)
 
 SKIPPED = 5
 """Steps in the beginning that warm up and are not counted."""
@@ -83,11 +86,18 @@ class StepProfiler(Profiler):
         if action_name in self._open:  # else it began before this was made
             self._open.remove(action_name)
 
-    def teardown(self, stage: str | None) -> None:
+    def describe(self) -> None:
+        """Write the page, if that is not done; Lightning calls this when training ends, and `teardown` in any case."""
         self._finish_trace()
-        if self.seconds:
+        if any(self.seconds.values()):
             self._write()
-            self.seconds.clear()
+        elif self.batches:
+            log.warning("trainer.profile: %d batches tell nothing, the first %d warm up", self.batches, SKIPPED)
+        self.seconds.clear()
+        self.batches = 0
+
+    def teardown(self, stage: str | None) -> None:
+        self.describe()
         super().teardown(stage)
 
     def summary(self) -> str:

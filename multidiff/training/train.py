@@ -32,7 +32,7 @@ from multidiff.training.profile import StepProfiler
 from multidiff.training.progress import Progress
 from multidiff.training.run_directory import check_same_run, held, open_run, start_of
 from multidiff.training.speed import Levers, decided_precision
-from multidiff.training.stop import GracefulStop
+from multidiff.training.stop import GracefulStop, Wish
 
 KNOWN_WARNINGS = (
     ".*smaller than the logging interval.*",
@@ -48,6 +48,8 @@ KNOWN_WARNINGS = (
 LEVERS = ("compile", "channels_last")
 """Settings of the group ``trainer`` that are none of Lightning's."""
 
+STRATEGIES = ("auto", "ddp")
+
 
 @dataclass(frozen=True)
 class Result:
@@ -57,7 +59,7 @@ class Result:
         run_dir: where everything is; `multidiff.load` takes it.
         steps: optimiser steps done, those before a resume included.
         samples: training samples seen.
-        finished: false if it was stopped before its last step.
+        finished: false if someone stopped it before its last step.
     """
 
     run_dir: Path
@@ -102,7 +104,8 @@ def train(config: DictConfig) -> Result:
 
     export = partial(save, run_dir / "model", known={})
     checkpoints = Checkpoints(run_dir / "checkpoints", config.checkpoint_every, export)
-    own = [Throughput(), Progress(), checkpoints, GracefulStop(checkpoints.save)]
+    stop = GracefulStop(checkpoints.save)
+    own = [Throughput(), Progress(), checkpoints, stop]
     callbacks = [*instantiate_all(config.callbacks), *own]
     conditions = _conditions(dataset, module.model.conditioner.reads)
     run = Run(averaged, conditions, dataset, settings["loader"]["holdout"], settings["seed"], run_dir, save)
@@ -128,7 +131,7 @@ def train(config: DictConfig) -> Result:
         if is_first_process():
             open_run(run_dir, settings, checkpoint)
         _fit(trainer, module, data, checkpoint)
-    finished = trainer.global_step >= trainer.max_steps
+    finished = trainer.global_step >= trainer.max_steps or stop.wish == Wish.GO_ON
     return Result(run_dir, trainer.global_step, module.samples_seen, finished)
 
 
@@ -138,6 +141,8 @@ def _check_numbers(config: DictConfig) -> None:
         "checkpoint_every": (1, None),
         "warmup_steps": (0, None),
         "trainer.max_steps": (1, None),
+        "trainer.accumulate_grad_batches": (1, None),
+        "trainer.val_check_interval": (1, None),
     }
     for key, (low, high) in limits.items():
         value = OmegaConf.select(config, key)
@@ -158,21 +163,27 @@ def _decided(settings: dict[str, Any], run_dir: Path | None) -> dict[str, Any]:
 
 def _trainer(settings: dict[str, Any], **arguments: Any) -> L.Trainer:
     strategy = str(settings.get("strategy", "auto"))
-    if strategy.partition("_")[0] not in ("auto", "ddp"):
+    if strategy not in STRATEGIES:
         raise InputError(
-            f"trainer.strategy={strategy} would split the weights between devices, but their moving average is a whole "
-            "copy that previews, validation and the saved model sample from: use trainer=ddp"
+            f"trainer.strategy must be one of {', '.join(STRATEGIES)}, got {strategy}: those that split the weights "
+            "between devices do not fit, since their moving average is a whole copy that previews, validation and the "
+            "saved model sample from"
         )
+    clip = settings.get("gradient_clip_val")
+    if isinstance(clip, int | float) and not clip >= 0:
+        raise InputError(f"trainer.gradient_clip_val must be at least 0, which is for none, got {clip}")
     every = settings.get("val_check_interval")
     if isinstance(every, int):  # Lightning counts batches, of which a step may take several
         settings = {**settings, "val_check_interval": every * settings.get("accumulate_grad_batches", 1)}
     try:
         return instantiate(settings, plugins=[AtomicCheckpointIO()], **arguments)
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ModuleNotFoundError) as error:  # the second is of devices that torch knows not
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
 
 
 def _profiler(asked: bool, module: DiffusionModule, run_dir: Path) -> StepProfiler | None:
+    if not isinstance(asked, bool):
+        raise InputError(f"trainer.profile must be true or false, got {asked!r}")
     if not (asked and is_first_process()):
         return None
     profiler = StepProfiler(run_dir / "profile")

@@ -1,8 +1,13 @@
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from multidiff.nn import attention
 from multidiff.nn.attention import CrossAttention, SelfAttention, attended
 from multidiff.nn.embeddings import LOG_SNR_LIMIT, Embedding
 from multidiff.nn.norm import AdaptiveGroupNorm, RootMeanSquareNorm, group_norm
@@ -65,13 +70,25 @@ def test_cross_attention_does_not_mind_the_order_of_tokens():
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_attention_in_bfloat16_is_that_of_double_precision_rounded(masked):
-    """Scores below 8 are rounded by 2^-9 of them, weights then by 2^-6 of each and 2^-9 more, and the result again."""
+    """Queries are divided and scores rounded by 2^-8, so scores below 8 are off by 2^-4 and weights by as much of each.
+
+    Their sum is 1, so the result is off by no more than 2 of these times the largest value; usually by far less.
+    """
     q, k, v = torch.randn(3, 2, 3, 40, 8, dtype=torch.bfloat16)
     visible = torch.rand(2, 1, 1, 40) < 0.5 if masked else None
     exact = F.scaled_dot_product_attention(q.double(), k.double(), v.double(), attn_mask=visible)
-    error = attended(q, k, v, visible).double() - exact
-    assert error.abs().max() < 2**-5 * v.abs().max()
-    assert error.square().mean().sqrt() < 2**-8 * v.double().square().mean().sqrt()
+    assert ((q @ k.mT) / 8**0.5).abs().max() < 8
+    torch.testing.assert_close(attended(q, k, v, visible).double(), exact, atol=2**-3 * v.abs().max().item(), rtol=0)
+
+
+def test_long_attention_in_bfloat16_holds_no_table_of_weights(monkeypatch):
+    monkeypatch.setattr(attention, "WRITTEN_OUT", 1600)
+    fused = mock.Mock(wraps=F.scaled_dot_product_attention)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", fused)
+    for count, calls in ((40, 0), (41, 1)):
+        q, k, v = torch.randn(3, 1, 2, count, 8, dtype=torch.bfloat16)
+        attended(q, k, v)
+        assert fused.call_count == calls
 
 
 def test_adaptive_norm_scales_and_shifts_a_normalised_input():
@@ -81,6 +98,35 @@ def test_adaptive_norm_scales_and_shifts_a_normalised_input():
     groups = norm(x, torch.randn(2, 5)).reshape(2, 2, -1)
     torch.testing.assert_close(groups.mean(-1), torch.full((2, 2), 2.0))
     torch.testing.assert_close(groups.std(-1, correction=0), torch.full((2, 2), 1.5))
+
+
+@pytest.mark.parametrize("autocast", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_adaptive_norm_is_its_formula_in_any_layout_and_precision(dtype, autocast):
+    """Channels-last stays channels-last. bfloat16 rounds four times, by 2^-8 of what is largest."""
+    norm, x, embedding = AdaptiveGroupNorm(16, 5), torch.randn(3, 16, 6, 6, dtype=dtype), torch.randn(3, 5)
+    scale, shift = norm.modulation(embedding)[:, :, None, None].double().chunk(2, dim=1)
+    exact = (1 + scale) * F.group_norm(x.double(), norm.groups) + shift
+    atol = 4 * 2**-8 * exact.abs().max().item() if torch.bfloat16 in (dtype, autocast) else 1e-5
+    for layout in (torch.contiguous_format, torch.channels_last):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast == torch.bfloat16):
+            found = norm(x.to(memory_format=layout), embedding)
+        assert found.dtype == dtype
+        assert found.is_contiguous(memory_format=layout)
+        torch.testing.assert_close(found.double(), exact, atol=atol, rtol=0)
+
+
+def test_adaptive_norm_is_compiled_once_for_all_batch_sizes():
+    made = []
+
+    def count(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        made.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(AdaptiveGroupNorm(8, 5), backend=count)
+    for batch in (2, 3, 4, 5):
+        compiled(torch.randn(batch, 8, 4), torch.randn(batch, 5))
+    assert len(made) == 2  # for the first, and for any
 
 
 @pytest.mark.filterwarnings("error")  # torch warns where it cannot fuse

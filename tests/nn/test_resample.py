@@ -26,6 +26,32 @@ def test_constants_and_sizes(factor, dims):
 
 
 @pytest.mark.parametrize("factor", FACTORS)
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_each_axis_is_filtered_by_the_taps_alone(factor, dims):
+    """Filters are matrices along an axis, made here from what they do to each position of it."""
+    taps, count = lowpass(factor), 6
+    coarse_of, fine_of = torch.zeros(2, count * factor, count, dtype=torch.float64)
+    for j in range(-2 * factor, (count + 2) * factor):
+        near = min(max(j, 0), count * factor - 1)  # ends are repeated
+        for i in range(count):
+            place = j - i * factor + 2 * factor
+            coarse_of[near, i] += taps[place] if 0 <= place < len(taps) else 0
+    for j in range(-2, count + 2):
+        near = min(max(j, 0), count - 1)
+        for i in range(count * factor):
+            place = i - j * factor + 2 * factor
+            fine_of[i, near] += factor * taps[place] if 0 <= place < len(taps) else 0
+    fine = torch.randn(2, 3, *[count * factor] * dims, dtype=torch.float64)
+    coarse = torch.randn(2, 3, *[count] * dims, dtype=torch.float64)
+    expected_down, expected_up = fine, coarse
+    for axis in range(2, dims + 2):
+        expected_down = (expected_down.movedim(axis, -1) @ coarse_of).movedim(-1, axis)
+        expected_up = (expected_up.movedim(axis, -1) @ fine_of.mT).movedim(-1, axis)
+    torch.testing.assert_close(downsample_filtered(fine, factor), expected_down)
+    torch.testing.assert_close(upsample_filtered(coarse, factor), expected_up)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
 def test_slow_changes_pass_in_place(factor):
     """A tone of few cycles keeps its phase: position i of the coarse one is the middle of its block."""
     slow = 0.02

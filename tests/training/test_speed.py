@@ -126,6 +126,12 @@ def test_a_profile_tells_where_the_time_goes_and_leaves_a_trace(tmp_path):
     assert any("convolution" in event["name"] for event in trace["traceEvents"] if "name" in event)
 
 
+def test_a_run_too_short_for_a_profile_says_so(tmp_path, caplog):
+    assert tiny_train(tmp_path, f"trainer.max_steps={SKIPPED}", "trainer.profile=true").finished
+    assert f"the first {SKIPPED} warm up" in caplog.text
+    assert not (tmp_path / "profile").exists()
+
+
 def test_a_profile_stays_out_of_what_is_compiled(tmp_path):
     network = nn.Linear(2, 2)
     network.compile(backend="eager", fullgraph=True)  # refuses what cannot be compiled

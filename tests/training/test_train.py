@@ -77,7 +77,7 @@ def test_loggers_go_on_at_the_step_of_the_run_and_log_the_same(tmp_path):
 
 def test_one_batch_is_learned_within_a_minute_and_it_is_said(tmp_path, capsys):
     settings = ("check=overfit", "optimizer.lr=1e-2", "callbacks.learns_one_batch.fraction=0.8")
-    tiny_train(tmp_path / "run", *settings)
+    assert tiny_train(tmp_path / "run", *settings).finished
     assert "this configuration learns one batch: the loss went from" in capsys.readouterr().out
 
 
@@ -277,6 +277,12 @@ def test_a_run_is_not_overwritten_and_nothing_is_resumed_from_nowhere(tmp_path):
         ("guidance=-3", "guidance scale"),
         ("sampler.steps=0", "steps must be an integer from 1 to 100000, got 0"),
         ("trainer.accelerator=gpu", "trainer:"),
+        ("trainer.accelerator=tpu", "trainer:"),
+        ("trainer.strategy=perhaps", "must be one of auto, ddp, got perhaps"),
+        ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches must be a whole number of at least 1"),
+        ("trainer.val_check_interval=0", "trainer.val_check_interval must be a whole number of at least 1"),
+        ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val must be at least 0"),
+        ("trainer.profile=7", "trainer.profile must be true or false, got 7"),
         ("trainer=fsdp", "their moving average is a whole copy"),
         ("backbone.widths=[8]", "UNet: need one entry a level"),
     ],
