@@ -105,7 +105,7 @@ def compared(steps: dict[str, Step], rounds: int, speed: dict[str, float]) -> di
 
 def matrices(names: list[str]) -> dict[str, float]:
     """FLOP a second of the machine, by precision."""
-    return {name: matrix_speed(DTYPES[name], 2048, repeats=3) for name in names}
+    return {name: matrix_speed(DTYPES[name], 2048, repeats=10) for name in names}
 
 
 def levers(options: argparse.Namespace, speed: dict[str, float]) -> dict[str, Any]:
