@@ -43,6 +43,7 @@ def _ranked(rank, count, port, function, *arguments):
 
 
 def _called(log, function, arguments):
+    multiprocessing.set_start_method("fork", force=True)  # as on the command line; servers of loaders outlive a kill
     torch.set_num_threads(1)
     with Path(log).open("w") as file:
         os.dup2(file.fileno(), 1)
