@@ -12,7 +12,7 @@ INSTRUCTIONS = ("avx2", "avx512_f", "avx512_bf16", "avx512_fp16", "amx_bf16", "a
 """Instruction sets that decide how fast a processor multiplies matrices, as torch calls them."""
 
 BFLOAT16 = {"avx512_bf16", "amx_bf16"}
-"""Those with which training in bfloat16 is known to be faster."""
+"""Those with which training in bfloat16 is taken to be faster: measured with the first, which has no tiles for it."""
 
 SIDE = 512
 """Of the matrices that are multiplied to measure the speed: large enough to fill a core, and done in milliseconds."""
@@ -30,7 +30,7 @@ def matrix_speed(dtype: torch.dtype, side: int = SIDE, repeats: int = 5) -> floa
 
 
 def bfloat16_pays(device: str) -> bool:
-    """Whether training in bfloat16 is known to be faster than in float32 on ``device``, ``cuda`` or ``cpu``.
+    """Whether training in bfloat16 is taken to be faster than in float32 on ``device``, ``cuda`` or ``cpu``.
 
     A processor must have instructions for it: without, it takes twenty times as long. It is asked rather than measured,
     so that the same run on the same machine always has the same precision.

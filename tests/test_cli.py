@@ -219,6 +219,12 @@ def test_an_unknown_experiment_lists_the_known_ones(tmp_path):
     refused("train", "experiment=image/digit", cwd=tmp_path, saying="audio/sc09, image/digits, image/folder")
 
 
+def test_an_unknown_launcher_lists_the_known_ones(tmp_path):
+    refused(
+        "train", "experiment=image/digits", "hydra/launcher=no", cwd=tmp_path, saying="is called 'no'; there are: basic"
+    )
+
+
 def test_a_value_that_is_missing_is_asked_for(tmp_path):
     refused("train", *PICTURES, cwd=tmp_path, saying="data.root must be given: data.root=VALUE")
 

@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -90,18 +90,7 @@ def train(config: DictConfig) -> Result:
     sampling = Sampling(settings["sampler"], settings["guidance"])
     averaged = Pipeline(module.ema.model, modality, dataset.shape, sampling)  # type: ignore[arg-type]
     averaged.prepared(sampling)  # bad settings are refused before anything is written
-
-    def save(directory: Path, step: int, known: Mapping[str, Any]) -> None:
-        facts = {
-            "data": type(dataset).__name__,
-            "seed": settings["seed"],
-            "holdout": settings["loader"]["holdout"],
-            "steps": step,
-            "samples_seen": module.samples_seen,
-            **known,
-        }
-        model_directory.save(averaged, settings, directory, facts)
-
+    save = _saving(averaged, settings, dataset, module)
     export = partial(save, run_dir / "model", known={})
     checkpoints = Checkpoints(run_dir / "checkpoints", config.checkpoint_every, export)
     stop = GracefulStop(checkpoints.save)
@@ -177,8 +166,27 @@ def _trainer(settings: dict[str, Any], **arguments: Any) -> L.Trainer:
         settings = {**settings, "val_check_interval": every * settings.get("accumulate_grad_batches", 1)}
     try:
         return instantiate(settings, plugins=[AtomicCheckpointIO()], **arguments)
-    except (MisconfigurationException, ModuleNotFoundError) as error:  # the second is of devices that torch knows not
+    except (MisconfigurationException, ModuleNotFoundError) as error:  # some accelerators need packages
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _saving(
+    averaged: Pipeline, settings: dict[str, Any], dataset: Dataset, module: DiffusionModule
+) -> Callable[..., None]:
+    """A function of a directory, the steps done and what else is ``known``, that writes the averaged model."""
+
+    def save(directory: Path, step: int, known: Mapping[str, Any]) -> None:
+        facts = {
+            "data": type(dataset).__name__,
+            "seed": settings["seed"],
+            "holdout": settings["loader"]["holdout"],
+            "steps": step,
+            "samples_seen": module.samples_seen,
+            **known,
+        }
+        model_directory.save(averaged, settings, directory, facts)
+
+    return save
 
 
 def _profiler(asked: bool, module: DiffusionModule, run_dir: Path) -> StepProfiler | None:

@@ -70,15 +70,16 @@ def test_cross_attention_does_not_mind_the_order_of_tokens():
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_attention_in_bfloat16_is_that_of_double_precision_rounded(masked):
-    """Queries are divided and scores rounded by 2^-8, so scores below 8 are off by 2^-4 and weights by as much of each.
+    """Queries and scores are rounded by 2^-8, so a score is off by twice that of its terms, a weight by twice as much.
 
-    Their sum is 1, so the result is off by no more than 2 of these times the largest value; usually by far less.
+    Weights, and what they make of the values, are rounded by 2^-8 again, the values themselves not at all.
     """
     q, k, v = torch.randn(3, 2, 3, 40, 8, dtype=torch.bfloat16)
     visible = torch.rand(2, 1, 1, 40) < 0.5 if masked else None
     exact = F.scaled_dot_product_attention(q.double(), k.double(), v.double(), attn_mask=visible)
-    assert ((q @ k.mT) / 8**0.5).abs().max() < 8
-    torch.testing.assert_close(attended(q, k, v, visible).double(), exact, atol=2**-3 * v.abs().max().item(), rtol=0)
+    terms = (q.double().abs() @ k.double().abs().mT / 8**0.5).amax(dim=-1, keepdim=True)
+    sizes = F.scaled_dot_product_attention(q.double(), k.double(), v.double().abs(), attn_mask=visible)
+    assert ((attended(q, k, v, visible).double() - exact).abs() <= 2**-8 * (4 * terms + 3) * sizes).all()
 
 
 def test_long_attention_in_bfloat16_holds_no_table_of_weights(monkeypatch):
