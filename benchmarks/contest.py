@@ -26,8 +26,8 @@ from multidiff.evaluation.evaluation import Evaluator
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.sources import Source
 from multidiff.model import build_model
-from multidiff.pipeline import Pipeline
-from multidiff.sampling import Sampling
+from multidiff.sampling.pipeline import Pipeline
+from multidiff.sampling.plan import Sampling
 from multidiff.training.ema import EMA
 
 CLIP = 1.0

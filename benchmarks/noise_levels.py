@@ -24,8 +24,8 @@ from multidiff.evaluation.evaluation import Evaluation, Evaluator
 from multidiff.evaluation.features import Features
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.sources import BLOCK, Source
-from multidiff.pipeline import Pipeline
-from multidiff.sampling import seeds_of
+from multidiff.sampling.pipeline import Pipeline
+from multidiff.sampling.plan import seeds_of
 
 
 class Restored(Source):

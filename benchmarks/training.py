@@ -44,7 +44,7 @@ from training_steps import (
 )
 
 from multidiff.configuration import compose
-from multidiff.hardware import instruction_sets, matrix_speed, processor
+from multidiff.training.hardware import instruction_sets, matrix_speed, processor
 from multidiff.training.module import DiffusionModule
 from multidiff.training.train import train
 

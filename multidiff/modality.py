@@ -12,7 +12,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from multidiff.errors import InputError
-from multidiff.sets import SetMeasure
+from multidiff.set_metric import SetMeasure
 
 Artifact = TypeVar("Artifact")
 """What a person wants: a PIL image, an audio clip, a mesh."""

@@ -42,10 +42,10 @@ def test_every_sampler_names_itself_and_says_when_to_use_it(name):
         "torch.nn.Linear",
         "multidiffx.Evil",
         "multidiff.configuration.hydra.utils.instantiate",  # out of the package through its imports
-        "multidiff.pipeline.torch.load",
-        "multidiff.files.Path",  # a class, but not ours
-        "multidiff.files.sha256",  # ours, but not a class
-        "multidiff.pipeline.Pipeline.sample",
+        "multidiff.sampling.pipeline.torch.load",
+        "multidiff.data.files.Path",  # a class, but not ours
+        "multidiff.data.files.sha256",  # ours, but not a class
+        "multidiff.sampling.pipeline.Pipeline.sample",
         "multidiff.nowhere.Thing",
         "Pipeline",
         "",

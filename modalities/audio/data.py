@@ -15,11 +15,11 @@ from modalities.audio.drums import DRUMS, SAMPLE_RATE, hit
 from modalities.audio.files import read_clip
 from modalities.audio.loudness import at_loudness, is_silent
 from modalities.audio.modality import AudioModality
+from multidiff.data.cache import Store, decoded
+from multidiff.data.dataset import Dataset
+from multidiff.data.folder import captions_of, class_indices, find_entries, path_of
+from multidiff.data.named_bytes import NamedBytes
 from multidiff.errors import InputError
-from multidiff.named_bytes import NamedBytes
-from multidiff.training.cache import Store, decoded
-from multidiff.training.dataset import Dataset
-from multidiff.training.folder import captions_of, class_indices, find_entries, path_of
 
 TRIES = 8
 """Places in a long sound that are tried for one where it is not silent."""
@@ -83,7 +83,7 @@ class AudioFiles(Dataset):
 
 
 class AudioFolder(AudioFiles):
-    """Sound files below a folder, with classes and captions as `multidiff.training.folder` finds them.
+    """Sound files below a folder, with classes and captions as `multidiff.data.folder` finds them.
 
     Args:
         root: the folder.

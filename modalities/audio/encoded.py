@@ -10,10 +10,10 @@ from torch import Tensor
 
 from modalities.audio.data import full_scale, prepared, sounding_piece
 from modalities.audio.modality import AudioModality
-from multidiff.named_bytes import NamedBytes
-from multidiff.training.large.encoded import Encoded, EncodedDataset
-from multidiff.training.large.shards import Shards
-from multidiff.training.large.table import Table
+from multidiff.data.named_bytes import NamedBytes
+from multidiff.data.streaming.encoded import Encoded, EncodedDataset
+from multidiff.data.streaming.shards import Shards
+from multidiff.data.streaming.table import Table
 
 
 class EncodedSounds(EncodedDataset):
@@ -51,7 +51,7 @@ class EncodedSounds(EncodedDataset):
 
 
 class AudioShards(EncodedSounds):
-    """Sounds in tar files, see `multidiff.training.large.shards.Shards` and `EncodedSounds`."""
+    """Sounds in tar files, see `multidiff.data.streaming.shards.Shards` and `EncodedSounds`."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class AudioShards(EncodedSounds):
 
 
 class AudioTable(EncodedSounds):
-    """Sounds in a column of a table, see `multidiff.training.large.table.Table` and `EncodedSounds`."""
+    """Sounds in a column of a table, see `multidiff.data.streaming.table.Table` and `EncodedSounds`."""
 
     def __init__(
         self,

@@ -11,9 +11,9 @@ import numpy as np
 import soundfile
 
 from modalities.audio.clip import AudioClip, limited
+from multidiff.data.files import atomic_path
+from multidiff.data.named_bytes import NamedBytes
 from multidiff.errors import InputError
-from multidiff.files import atomic_path
-from multidiff.named_bytes import NamedBytes
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 Encoding = Literal["16", "24", "float"]

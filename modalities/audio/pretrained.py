@@ -12,11 +12,11 @@ from torch import Tensor
 from modalities.audio import vggish
 from modalities.audio.clip import AudioClip
 from modalities.audio.hearing import Ear
+from multidiff.data.files import sha256
 from multidiff.errors import InputError
 from multidiff.evaluation.features import Extractor, Features, Seen
 from multidiff.evaluation.local_weights import from_transformers, place, require_file
 from multidiff.evaluation.reference import Reference
-from multidiff.files import sha256
 
 VGGISH = "vggish-10086976.pth"
 CLAP_SECONDS = 10

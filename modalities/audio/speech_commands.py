@@ -13,8 +13,8 @@ from typing import Literal, get_args
 
 from modalities.audio.data import AudioFiles, stored
 from modalities.audio.modality import AudioModality
+from multidiff.data.folder import name_in, path_of
 from multidiff.errors import InputError
-from multidiff.training.folder import name_in, path_of
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 Split = Literal["train", "validation", "test"]

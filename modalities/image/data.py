@@ -12,10 +12,10 @@ from torch import Tensor
 from modalities.image.cifar import read_cifar
 from modalities.image.idx import find_idx, read_idx
 from modalities.image.modality import ImageModality, to_pixels, unit_scale
+from multidiff.data.cache import Store, decoded
+from multidiff.data.dataset import Dataset
+from multidiff.data.folder import captions_of, class_indices, find_entries, first_few, name_in, path_of
 from multidiff.errors import InputError
-from multidiff.training.cache import Store, decoded
-from multidiff.training.dataset import Dataset
-from multidiff.training.folder import captions_of, class_indices, find_entries, first_few, name_in, path_of
 
 Crop = Literal["center", "random"]
 Split = Literal["train", "test"]
@@ -100,7 +100,7 @@ class CIFAR(Labelled):
 
 
 class ImageFolder(Dataset):
-    """Image files below a folder, with classes and captions as `multidiff.training.folder` finds them.
+    """Image files below a folder, with classes and captions as `multidiff.data.folder` finds them.
 
     The first run resizes each image so that it just covers ``size``, antialiased (Lanczos), and keeps it in the cache.
 

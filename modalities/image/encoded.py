@@ -9,11 +9,11 @@ from torch import Tensor
 from modalities.image.data import Crop, height_and_width, mirrored, prepared, random_crop, require
 from modalities.image.files import read_image
 from modalities.image.modality import ImageModality, unit_scale
+from multidiff.data.named_bytes import NamedBytes
+from multidiff.data.streaming.encoded import Encoded, EncodedDataset
+from multidiff.data.streaming.shards import Shards
+from multidiff.data.streaming.table import Table
 from multidiff.errors import InputError
-from multidiff.named_bytes import NamedBytes
-from multidiff.training.large.encoded import Encoded, EncodedDataset
-from multidiff.training.large.shards import Shards
-from multidiff.training.large.table import Table
 
 
 class EncodedImages(EncodedDataset):
@@ -50,7 +50,7 @@ class EncodedImages(EncodedDataset):
 
 
 class ImageShards(EncodedImages):
-    """Images in tar files, see `multidiff.training.large.shards.Shards` and `EncodedImages`."""
+    """Images in tar files, see `multidiff.data.streaming.shards.Shards` and `EncodedImages`."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class ImageShards(EncodedImages):
 
 
 class ImageTable(EncodedImages):
-    """Images in a column of a table, see `multidiff.training.large.table.Table` and `EncodedImages`."""
+    """Images in a column of a table, see `multidiff.data.streaming.table.Table` and `EncodedImages`."""
 
     def __init__(
         self,

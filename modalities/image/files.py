@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from multidiff.data.files import atomic_path
+from multidiff.data.named_bytes import NamedBytes
 from multidiff.errors import InputError
-from multidiff.files import atomic_path
-from multidiff.named_bytes import NamedBytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tiff", ".tif")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}

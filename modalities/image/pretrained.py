@@ -10,11 +10,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from modalities.image.features import require_images, rgb_levels
+from multidiff.data.files import sha256
 from multidiff.errors import InputError
 from multidiff.evaluation.features import Extractor, Features, Seen
 from multidiff.evaluation.local_weights import INSTALL, from_transformers, place, require_file
 from multidiff.evaluation.reference import Reference
-from multidiff.files import sha256
 
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

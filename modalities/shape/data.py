@@ -14,10 +14,10 @@ from modalities.shape.files import DROPPED, MESH_SUFFIXES, read_geometry, sample
 from modalities.shape.furniture import LABELS, make
 from modalities.shape.modality import ShapeModality
 from modalities.shape.solids import sample_union
+from multidiff.data.cache import Store, decoded, made
+from multidiff.data.dataset import Dataset
+from multidiff.data.folder import Entry, captions_of, class_indices, find_entries, path_of
 from multidiff.errors import InputError
-from multidiff.training.cache import Store, decoded, made
-from multidiff.training.dataset import Dataset
-from multidiff.training.folder import Entry, captions_of, class_indices, find_entries, path_of
 
 WILD = 100.0
 """Largest size over smallest in one folder beyond which a word is said."""
@@ -102,7 +102,7 @@ class Furniture(PointClouds):
 
 
 class MeshFolder(PointClouds):
-    """Meshes below a folder, with classes and captions as `multidiff.training.folder` finds them.
+    """Meshes below a folder, with classes and captions as `multidiff.data.folder` finds them.
 
     Scenes are flattened; surfaces are sampled evenly by area; each shape is normalised on its own.
 

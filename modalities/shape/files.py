@@ -10,8 +10,8 @@ import numpy as np
 import trimesh
 
 from modalities.shape.cloud import PointCloud
+from multidiff.data.files import atomic_path
 from multidiff.errors import InputError
-from multidiff.files import atomic_path
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf")
 POINT_SUFFIXES = (".ply", ".npz")

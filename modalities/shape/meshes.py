@@ -18,8 +18,8 @@ from trimesh.exchange.threemf import export_3MF
 from modalities.shape.cloud import PointCloud, to_up
 from modalities.shape.files import POINT_SUFFIXES, comment, write_cloud
 from modalities.shape.surface import Reconstruction
+from multidiff.data.files import atomic_path
 from multidiff.errors import InputError
-from multidiff.files import atomic_path
 
 WRITTEN = (".glb", ".obj", ".ply", ".stl", ".3mf")
 """The formats that meshes are written in."""

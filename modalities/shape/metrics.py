@@ -15,7 +15,7 @@ from torch import Tensor
 from modalities.shape.cloud import NormalisationKind, PointCloud
 from modalities.shape.nearest import in_blocks, nearest_for
 from multidiff.evaluation.pairs import Pairs, two_set_scores
-from multidiff.sets import SetMeasure
+from multidiff.set_metric import SetMeasure
 
 MATCHED = 512
 """Points of each cloud that the earth mover's distance matches."""

@@ -7,8 +7,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from multidiff.compilation import or_as_it_is
 from multidiff.evaluation.pairs import in_threads
+from multidiff.nn.compilation import or_as_it_is
 
 ROWS = 64
 """Points of one cloud that are held against all of another at once."""

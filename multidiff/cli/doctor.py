@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from multidiff.configuration import load_option
-from multidiff.hardware import compiler, instruction_sets, matrix_speed, memory, processor, usable_cores
-from multidiff.training.cache import default_cache
+from multidiff.data.cache import default_cache
+from multidiff.training.hardware import compiler, instruction_sets, matrix_speed, memory, processor, usable_cores
 from multidiff.training.speed import decided_precision
 
 PACKAGES = {

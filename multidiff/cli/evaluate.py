@@ -15,17 +15,17 @@ from rich.table import Table
 from multidiff.cli.processes import device_of, joined, launched
 from multidiff.cli.subject import data_of, subject_of
 from multidiff.configuration import described, instantiate
+from multidiff.data.files import atomic_path
 from multidiff.errors import InputError
 from multidiff.evaluation.evaluation import Evaluation, Evaluator, require_enough
 from multidiff.evaluation.features import Extractor, Features
-from multidiff.evaluation.processes import Processes
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.report import Sweep, page
 from multidiff.evaluation.sets import SetScore, SetScores
 from multidiff.evaluation.sources import Drawn, Source
 from multidiff.evaluation.table import header, rows
-from multidiff.files import atomic_path
-from multidiff.request import Changes
+from multidiff.sampling.processes import Processes
+from multidiff.sampling.request import Changes
 
 SWEPT_STEPS = (4, 8, 16, 32, 64)
 SWEPT_GUIDANCE = (1.0, 1.5, 2.0, 3.0, 4.0)

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from multidiff import model_directory
 from multidiff.cli.sample import check_turns, write_turntable
 from multidiff.configuration import instantiate
+from multidiff.data.files import atomic_path
+from multidiff.data.folder import first_few
 from multidiff.errors import InputError
-from multidiff.files import atomic_path
 from multidiff.modality import Exporter, Modality
-from multidiff.request import Names
-from multidiff.sampling import batches_of
-from multidiff.training.folder import first_few
+from multidiff.sampling import model_directory
+from multidiff.sampling.plan import batches_of
+from multidiff.sampling.request import Names
 
 RECORD = "samples.json"
 

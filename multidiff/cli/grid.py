@@ -8,13 +8,13 @@ from typing import Any
 import torch
 import yaml
 
-from multidiff import model_directory
+from multidiff.data.files import atomic_path
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.optimized_grid import optimized_grid
 from multidiff.errors import InputError, refusals
-from multidiff.files import atomic_path
-from multidiff.request import Changes
-from multidiff.sampling import seeds_of
+from multidiff.sampling import model_directory
+from multidiff.sampling.plan import seeds_of
+from multidiff.sampling.request import Changes
 
 
 def run(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
-from multidiff.evaluation.processes import Group, Processes
+from multidiff.sampling.processes import Group, Processes
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 from multidiff.cli import export, sample
 from multidiff.configuration import compose
 from multidiff.errors import InputError
-from multidiff.model_directory import load
+from multidiff.sampling.model_directory import load
 from multidiff.training.train import train
 
 

@@ -9,17 +9,17 @@ from typing import Any, Unpack
 
 from rich.progress import Progress
 
-from multidiff import model_directory
 from multidiff.cli.processes import device_of, launched
+from multidiff.data.files import atomic_path, sha256
+from multidiff.data.folder import first_few
 from multidiff.diffusion.editing import Draw
 from multidiff.errors import InputError
-from multidiff.evaluation.processes import Processes
-from multidiff.files import atomic_path, sha256
 from multidiff.modality import Modality
-from multidiff.pipeline import Pipeline
-from multidiff.request import Changes, Names
-from multidiff.sampling import Sampling, batches_of
-from multidiff.training.folder import first_few
+from multidiff.sampling import model_directory
+from multidiff.sampling.pipeline import Pipeline
+from multidiff.sampling.plan import Sampling, batches_of
+from multidiff.sampling.processes import Processes
+from multidiff.sampling.request import Changes, Names
 
 PREVIEWED = 100
 """More samples than these make no better preview."""

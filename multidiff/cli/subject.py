@@ -9,17 +9,17 @@ from typing import Any, Unpack
 
 import torch
 
-from multidiff import model_directory
 from multidiff.configuration import described, group_options, instantiate
+from multidiff.data.dataset import Dataset
+from multidiff.data.files import sha256
+from multidiff.data.folder import find_entries
 from multidiff.errors import InputError
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.sources import Drawn, Files, Source
-from multidiff.files import sha256
 from multidiff.modality import Modality
-from multidiff.pipeline import Pipeline
-from multidiff.request import Changes
-from multidiff.training.dataset import Dataset
-from multidiff.training.folder import find_entries
+from multidiff.sampling import model_directory
+from multidiff.sampling.pipeline import Pipeline
+from multidiff.sampling.request import Changes
 
 RECORD = "samples.json"
 

@@ -22,10 +22,10 @@ from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from multidiff.data.cache import default_cache
 from multidiff.errors import InputError
 from multidiff.evaluation.features import Extractor, Features, Seen
 from multidiff.evaluation.reference import Reference
-from multidiff.training.cache import default_cache
 
 _FORMAT = 1
 """Encoders of another recipe have other keys."""

@@ -13,11 +13,11 @@ import torch
 from multidiff.errors import InputError
 from multidiff.evaluation.features import Extractor, Seen, seen
 from multidiff.evaluation.memorisation import Memorisation
-from multidiff.evaluation.processes import Processes
 from multidiff.evaluation.reference import FEWEST, Reference
 from multidiff.evaluation.scores import Comparison, Reading, Score, reading
 from multidiff.evaluation.sets import Remembering, SetScores, set_scores
 from multidiff.evaluation.sources import BLOCK, Real, Source
+from multidiff.sampling.processes import Processes
 
 FORMAT = 1
 CLOSEST = 12

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multidiff.evaluation.processes import Processes
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.sources import BLOCK, Source
+from multidiff.sampling.processes import Processes
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from multidiff.data.cache import default_cache
 from multidiff.errors import InputError
-from multidiff.training.cache import default_cache
 
 INSTALL = "pip install 'multidiff-toolkit[features]'"
 

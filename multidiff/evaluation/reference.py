@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from multidiff.data.dataset import Dataset, readable
+from multidiff.data.split import split
 from multidiff.errors import InputError
 from multidiff.modality import Modality
-from multidiff.training.dataset import Dataset, readable
-from multidiff.training.split import split
 
 FEWEST = 20
 """Samples of a kind below which no distance has an error bar."""

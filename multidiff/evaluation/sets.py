@@ -1,4 +1,4 @@
-"""Scores of samples themselves, with no features between, where the modality has such: see `multidiff.sets`."""
+"""Scores of samples themselves, with no features between, for the modalities that have a `SetMeasure`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multidiff.evaluation.processes import Processes
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.sources import Source
-from multidiff.sets import SetMeasure
+from multidiff.sampling.processes import Processes
+from multidiff.set_metric import SetMeasure
 
 FEWEST_OF_CLASS = 10
 """Samples of a class below which it has no scores of its own."""

@@ -12,8 +12,8 @@ from typing import Any
 from multidiff.errors import InputError
 from multidiff.evaluation.reference import Reference
 from multidiff.modality import Modality
-from multidiff.pipeline import Pipeline
-from multidiff.sampling import Sampling, seeds_of
+from multidiff.sampling.pipeline import Pipeline
+from multidiff.sampling.plan import Sampling, seeds_of
 
 BLOCK = 32
 """Artifacts that go through a network at once."""

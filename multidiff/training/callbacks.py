@@ -8,9 +8,9 @@ from typing import Any
 
 import lightning as L
 
-from multidiff.files import atomic_path
-from multidiff.pipeline import Pipeline
-from multidiff.training.dataset import Dataset
+from multidiff.data.dataset import Dataset
+from multidiff.data.files import atomic_path
+from multidiff.sampling.pipeline import Pipeline
 from multidiff.training.loggers import log_picture
 from multidiff.training.module import DiffusionModule
 

@@ -11,8 +11,8 @@ import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from multidiff.data.files import atomic_path
 from multidiff.errors import InputError
-from multidiff.files import atomic_path
 from multidiff.training.callbacks import step_done
 
 BEST = "best.ckpt"

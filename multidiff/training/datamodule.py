@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from multidiff.data.dataset import Dataset, readable
+from multidiff.data.order import shuffled
+from multidiff.data.split import split
 from multidiff.errors import InputError
-from multidiff.training.dataset import Dataset, readable
-from multidiff.training.order import shuffled
-from multidiff.training.split import split
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from lightning.pytorch.profilers import Profiler
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from multidiff.files import atomic_path
+from multidiff.data.files import atomic_path
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from multidiff.configuration import resolved
+from multidiff.data.files import atomic_path, heal
 from multidiff.errors import InputError
-from multidiff.files import atomic_path, heal
 from multidiff.model import MODEL_GROUPS
 from multidiff.training.checkpoints import newest_checkpoint, set_aside_damaged
 

@@ -10,9 +10,9 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from multidiff.compilation import or_as_it_is
 from multidiff.errors import InputError
-from multidiff.hardware import bfloat16_pays
+from multidiff.nn.compilation import or_as_it_is
+from multidiff.training.hardware import bfloat16_pays
 
 log = logging.getLogger(__name__)
 

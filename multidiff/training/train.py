@@ -16,17 +16,17 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from multidiff import model_directory
 from multidiff.configuration import instantiate, resolved, target_class
+from multidiff.data.dataset import Dataset
 from multidiff.diffusion.losses import DiffusionLoss
 from multidiff.errors import InputError
 from multidiff.model import build_model
-from multidiff.pipeline import Pipeline
-from multidiff.sampling import Sampling
+from multidiff.sampling import model_directory
+from multidiff.sampling.pipeline import Pipeline
+from multidiff.sampling.plan import Sampling
 from multidiff.training.callbacks import Run, RunCallback, Throughput
 from multidiff.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from multidiff.training.datamodule import DataModule
-from multidiff.training.dataset import Dataset
 from multidiff.training.module import DiffusionModule
 from multidiff.training.profile import StepProfiler
 from multidiff.training.progress import Progress

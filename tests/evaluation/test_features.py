@@ -23,9 +23,9 @@ from modalities.image.modality import ImageModality
 from modalities.image.pretrained import CLIP, IMAGENET, INCEPTION, DINOv2, Inception
 from multidiff.errors import InputError
 from multidiff.evaluation.features import seen
-from multidiff.evaluation.processes import Processes
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.sources import Real
+from multidiff.sampling.processes import Processes
 
 GRAY = ImageModality(1)
 CPU = torch.device("cpu")

@@ -2,8 +2,8 @@ import numpy as np
 
 from modalities.image.data import Digits
 from modalities.image.modality import ImageModality
+from multidiff.data.dataset import UnreadableError
 from multidiff.evaluation.reference import Reference
-from multidiff.training.dataset import UnreadableError
 
 GRAY = ImageModality(1)
 

@@ -5,9 +5,9 @@ from itertools import chain
 import pytest
 import torch
 
+from multidiff.data.dataset import Dataset
 from multidiff.errors import InputError
 from multidiff.training.datamodule import Batches, DataModule, Stream, collate
-from multidiff.training.dataset import Dataset
 
 
 class Numbers(Dataset):

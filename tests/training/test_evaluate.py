@@ -10,8 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import multidiff
 from multidiff.errors import InputError
 from multidiff.evaluation.scores import QUICK
-from multidiff.model_directory import read_config
-from multidiff.pipeline import Pipeline
+from multidiff.sampling.model_directory import read_config
+from multidiff.sampling.pipeline import Pipeline
 from multidiff.training.evaluate import Evaluate
 from tests.tiny import tiny_train
 

@@ -11,7 +11,7 @@ from multidiff.errors import InputError
 from multidiff.training import speed
 from multidiff.training.profile import SKIPPED, StepProfiler
 from multidiff.training.speed import Levers, compile_or_go_on, decided_precision
-from tests.test_cli import multidiff
+from tests.cli.test_cli import multidiff
 from tests.tiny import tiny_train
 from tests.training.test_train import weights
 

@@ -13,14 +13,14 @@ import torch
 
 import multidiff
 from multidiff.cli.main import main
+from multidiff.data.files import atomic_directory, heal, surviving
 from multidiff.errors import InputError
-from multidiff.files import atomic_directory, heal, surviving
 from multidiff.training.checkpoints import newest_checkpoint, set_aside_damaged
 from multidiff.training.module import DiffusionModule
 from multidiff.training.run_directory import held
 from multidiff.training.stability import Stability
-from tests.test_cli import multidiff as command
-from tests.test_cli import refused
+from tests.cli.test_cli import multidiff as command
+from tests.cli.test_cli import refused
 from tests.tiny import TINY, tiny_train
 from tests.training.processes import start
 from tests.training.test_train import weights

@@ -1,0 +1,166 @@
+"""Tar shards, local or remote, as samples that can be read in any order.
+
+::
+
+    CACHE/shards/indices/<key>.json   where the samples of a shard lie, made when it is first seen
+    CACHE/shards/copies/              remote shards, as many as `data.cache_limit` allows
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from multidiff.data.cache import default_cache, progress, writing_to
+from multidiff.data.files import atomic_path
+from multidiff.data.named_bytes import NamedBytes
+from multidiff.data.streaming.copies import Copies
+from multidiff.data.streaming.encoded import Encoded, classes
+from multidiff.data.streaming.remote import GB, File, find_files, total
+from multidiff.data.streaming.tar_index import TarIndex, index_of
+from multidiff.data.texts import Texts
+from multidiff.errors import InputError
+
+READERS = 8
+"""Shards that are indexed at a time."""
+
+_FORMAT = 1
+"""Indices of another format have other keys."""
+
+log = logging.getLogger(__name__)
+
+
+class Shards(Encoded):
+    """Samples in tar files, by WebDataset's conventions.
+
+    Local shards are read where they are. Remote ones are fetched whole, ahead of their use, into a folder that all
+    processes of the machine share and that keeps within a limit.
+
+    Args:
+        shards: paths or URLs, with ``{000..009}`` or ``*`` in them, or folders of them.
+        suffixes: of the members that hold the samples, with their dots.
+        kind: what they are, for messages: "image".
+        label: suffix of the member that holds the class, or ``json.KEY``.
+        caption: likewise, of the caption.
+        mix: shards whose samples are mixed at a time.
+        cache: folder for indices and copies; by default that of the user.
+        cache_limit: GB that copies may take.
+
+    Raises:
+        InputError: a shard cannot be opened or used, none has a sample, some samples have a class and others none, or
+            the shards that are mixed exceed the limit.
+    """
+
+    def __init__(
+        self,
+        shards: str | Sequence[str],
+        suffixes: Sequence[str],
+        kind: str,
+        *,
+        label: str,
+        caption: str,
+        mix: int,
+        cache: str | Path | None,
+        cache_limit: float,
+    ):
+        if mix < 1 or cache_limit <= 0:
+            raise InputError(f"data.mix must be at least 1 and data.cache_limit above 0, got {mix} and {cache_limit}")
+        self.files = find_files(shards, ".tar")
+        self.mixed = mix
+        folder = (default_cache() if cache is None else Path(cache).expanduser()) / "shards"
+        self.copies = Copies(folder / "copies", round(cache_limit * GB))
+        self._check_room()
+        how = (tuple(suffixes), label, caption)
+        self._join(self._indices(partial(self._index, folder / "indices", how)), kind, suffixes)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def file(self, index: int) -> NamedBytes:
+        shard = self.files[self.shards[index]]
+        name, size = f"{shard.url}/{self.names[index]}", int(self.sizes[index])
+        with self._opened(shard) as tar:
+            tar.seek(self.offsets[index])
+            content = tar.read(size)
+        if len(content) < size:
+            raise InputError(f"{shard.url} has been truncated since training began: put it back as it was")
+        return NamedBytes(content, name)
+
+    def expect(self, index: int) -> None:
+        shard = self.files[self.shards[index]]
+        if not shard.local:
+            self.copies.expect(shard)
+
+    def _opened(self, shard: File) -> BinaryIO:
+        if not shard.local:
+            return self.copies.open(shard)
+        try:
+            return Path(shard.url).open("rb")
+        except OSError as error:
+            raise InputError(f"{shard.url}: {error.strerror}; put it back as it was, then go on") from error
+
+    def _check_room(self) -> None:
+        """At the end of an epoch as many shards begin as end."""
+        remote = sorted((file for file in self.files if not file.local), key=lambda file: file.size)
+        needed = total(remote[-2 * self.mixed :])
+        if needed > self.copies.limit:
+            raise InputError(
+                f"up to {2 * self.mixed} shards are in use at a time, which may be {needed / GB:.3g} GB, and "
+                f"data.cache_limit is {self.copies.limit / GB:.3g}: raise it, or lower data.mix={self.mixed}"
+            )
+
+    def _indices(self, index: Callable[[File], TarIndex]) -> list[TarIndex]:
+        with ThreadPoolExecutor(READERS) as pool:
+            made = pool.map(index, self.files)
+            try:
+                return [next(made) for _ in progress(self.files, "Indexing {} shards")]
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _index(self, folder: Path, how: tuple[tuple[str, ...], str, str], shard: File) -> TarIndex:
+        key = hashlib.sha256(json.dumps([_FORMAT, shard.stamp, how]).encode()).hexdigest()
+        path = folder / f"{key}.json"
+        if path.exists():
+            return TarIndex.from_json(path.read_text())
+        with self._opened(shard) as tar:
+            index = index_of(tar, shard.url, *how)
+        with writing_to(folder), atomic_path(path) as part:
+            part.write_text(index.to_json())
+        return index
+
+    def _join(self, indices: Sequence[TarIndex], kind: str, suffixes: Sequence[str]) -> None:
+        counts = [len(index.names) for index in indices]
+        others = sum(index.others for index in indices)
+        if not sum(counts):
+            raise InputError(
+                f"no {kind} in {len(indices)} shards, the first of them {self.files[0].url}: of their {others} samples "
+                f"none has a member {' '.join(suffixes)}"
+            )
+        if others:
+            log.warning("%d samples have no member %s: left out", others, " ".join(suffixes))
+        self.shards: np.ndarray = np.repeat(np.arange(len(indices), dtype=np.int32), counts)
+        self.offsets = np.array([offset for index in indices for offset in index.offsets], dtype=np.int64)
+        self.sizes = np.array([size for index in indices for size in index.sizes], dtype=np.int64)
+        self.names = Texts(name for index in indices for name in index.names)
+        labels = [label for index in indices for label in index.labels]
+        captions = [caption for index in indices for caption in index.captions]
+        self._take_labels(labels)
+        if any(captions):
+            self.captions = Texts(caption or "" for caption in captions)
+        known = json.dumps([[*zip(index.names, index.offsets, index.sizes, strict=True)] for index in indices])
+        self.content = hashlib.sha256(f"{known} {labels} {captions}".encode()).hexdigest()
+
+    def _take_labels(self, labels: Sequence[str | None]) -> None:
+        without = next((i for i, label in enumerate(labels) if label is None), None)
+        if without is None:
+            self.labels, self.label_names = classes(label for label in labels if label is not None)
+        elif any(label is not None for label in labels):
+            where = f"{self.files[self.shards[without]].url}/{self.names[without]}"
+            raise InputError(f"{where} has no class, and other samples have one: give all of them one, or none")

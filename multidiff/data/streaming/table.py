@@ -1,0 +1,170 @@
+"""Folders of the Hugging Face package `datasets`, memory-mapped: any row is read where it lies.
+
+::
+
+    root/state.json                  as `Dataset.save_to_disk` leaves it
+    root/dataset_dict.json           as `DatasetDict.save_to_disk` does; one of its splits
+    root/.../*.parquet  or *.arrow   files of one table; those with the split in their path, if there are such
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from multidiff.data.cache import default_cache
+from multidiff.data.named_bytes import NamedBytes
+from multidiff.data.streaming.encoded import Encoded, classes
+from multidiff.data.streaming.folder_copy import folder_at
+from multidiff.data.streaming.remote import GB, INSTALL
+from multidiff.data.texts import Texts
+from multidiff.errors import InputError
+
+
+class Table(Encoded):
+    """The rows of a table, one column of which holds encoded files, or paths to them.
+
+    Args:
+        root: the folder, or a URL of one, which is fetched whole.
+        split: which, where there are several.
+        column: that holds the files.
+        feature: what they are, as `datasets` calls it.
+        label: column of the class, if there is one of that name.
+        caption: likewise, of the caption.
+        cache: folder for copies of remote folders and of what is not memory-mapped; by default that of the user.
+        cache_limit: GB that copies of remote folders may take.
+
+    Raises:
+        InputError: the folder holds no table, or the table no such column.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        column: str,
+        feature: Literal["Image", "Audio"],
+        *,
+        label: str | None,
+        caption: str | None,
+        cache: str | Path | None,
+        cache_limit: float,
+    ):
+        cache = default_cache() if cache is None else Path(cache).expanduser()
+        self.root, self.column = root, column
+        folder = folder_at(str(root), cache / "tables", round(cache_limit * GB))
+        with _quiet_and_offline():
+            table = _opened(folder, split, cache / "tables" / "converted")
+        if column not in table.column_names:
+            raise InputError(
+                f"{root} has no column {column!r} but {', '.join(table.column_names)}: set data.column to one of them"
+            )
+        self.rows = _undecoded(table.select_columns([column]), column, feature, root)
+        if label and label in table.column_names:
+            self.labels, self.label_names = _classes(table, label, root)
+        if caption in table.column_names:
+            self.captions = Texts("" if text is None else str(text) for text in table[caption])
+        self.content = self._hash()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def file(self, index: int) -> NamedBytes:
+        row = self.rows[index][self.column] or {}
+        content, path = row.get("bytes"), row.get("path")
+        name = f"{self.root}, row {index}{f' ({path})' if path else ''}"
+        if content is None and path:
+            try:
+                content = Path(path).read_bytes()
+            except OSError as error:
+                raise InputError(f"{name}: {error.strerror}") from error
+        return NamedBytes(content or b"", name)
+
+    def _hash(self) -> str:
+        from pyarrow import compute  # noqa: PLC0415  of an extra
+
+        files = self.rows.data.column(self.column)
+        sizes = compute.fill_null(compute.binary_length(compute.struct_field(files, "bytes")), -1)
+        known = hashlib.sha256(np.asarray(sizes, dtype=np.int64).tobytes())
+        known.update(b"" if self.labels is None else np.asarray(self.labels).tobytes())
+        known.update(json.dumps([self.label_names, list(self.captions or ())]).encode())
+        return known.hexdigest()
+
+
+def _opened(folder: Path, split: str, converted: Path) -> Any:
+    """The table in ``folder``."""
+    import datasets  # noqa: PLC0415  of an extra
+
+    if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
+        with _reading(folder):
+            found = datasets.load_from_disk(str(folder))
+        if isinstance(found, datasets.Dataset):
+            return found
+        if split not in found:
+            raise InputError(f"{folder} has no split {split!r} but {', '.join(found)}: set data.split to one of them")
+        return found[split]
+    for kind in ("parquet", "arrow"):
+        files = sorted(str(path) for path in folder.rglob(f"*.{kind}"))
+        of_split = [file for file in files if split in os.path.relpath(file, folder)]
+        if files:
+            with _reading(folder):
+                return datasets.load_dataset(
+                    kind, data_files=of_split or files, split="train", cache_dir=str(converted)
+                )
+    raise InputError(f"no table in {folder}: it holds neither state.json nor dataset_dict.json, *.parquet or *.arrow")
+
+
+def _undecoded(table: Any, column: str, feature: str, root: str | Path) -> Any:
+    import datasets  # noqa: PLC0415  of an extra
+
+    try:
+        return table.cast_column(column, getattr(datasets, feature)(decode=False))
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise InputError(
+            f"{root}: column {column!r} is of type {table.features[column]}, which holds no files: set data.column "
+            "to one that holds them, or paths to them"
+        ) from error
+
+
+def _classes(table: Any, label: str, root: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    values: Sequence[Any] = table.with_format("numpy")[label][:]
+    names = getattr(table.features[label], "names", None)
+    if names is None:
+        return classes(map(str, values))
+    labels = np.asarray(values, dtype=np.int32)
+    if (labels < 0).any():
+        raise InputError(f"{root}: row {int(np.argmax(labels < 0))} has no class; set data.label=null")
+    return labels, tuple(names)
+
+
+@contextmanager
+def _quiet_and_offline() -> Iterator[None]:
+    """The package draws no bar, and looks for nothing on the hub."""
+    try:
+        import datasets  # noqa: PLC0415  of an extra
+    except ImportError as error:
+        raise InputError(f"data of Hugging Face datasets needs that package: {INSTALL} ({error})") from error
+
+    shown, offline = datasets.is_progress_bar_enabled(), datasets.config.HF_HUB_OFFLINE
+    datasets.disable_progress_bars()
+    datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = offline
+        if shown:
+            datasets.enable_progress_bars()
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # datasets and pyarrow raise whatever a damaged file leads them to
+        cause = " ".join(str(error.__cause__ or error).split())
+        raise InputError(f"{folder} cannot be read: {cause}") from error

@@ -1,0 +1,127 @@
+"""Where the samples of a tar lie in it, so that any of them can be read without the others.
+
+A sample is the members that share a name up to its first dot, one after another, as WebDataset has it::
+
+    cats/00012.jpg  cats/00012.cls  cats/00012.txt  cats/00012.json
+"""
+
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, BinaryIO
+
+from multidiff.data.streaming.remote import INSTALL
+from multidiff.errors import InputError
+
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"(\xb5": "zstandard"}
+
+
+@dataclass(frozen=True)
+class TarIndex:
+    """The samples of one tar, in its order.
+
+    Attributes:
+        names: of the members that hold the samples.
+        offsets: of their contents in the tar, in bytes.
+        sizes: of their contents.
+        labels: text of the class of each; None where there is none.
+        captions: likewise.
+        others: samples without a member of a kind that is read.
+    """
+
+    names: list[str]
+    offsets: list[int]
+    sizes: list[int]
+    labels: list[str | None]
+    captions: list[str | None]
+    others: int
+
+    def to_json(self) -> str:
+        """The index as a line of text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "TarIndex":
+        """The inverse of ``to_json``."""
+        return cls(**json.loads(text))
+
+
+def index_of(tar: BinaryIO, name: str, suffixes: Sequence[str], label: str, caption: str) -> TarIndex:
+    """The index of an open tar.
+
+    Args:
+        tar: not compressed.
+        name: of the tar, for messages.
+        suffixes: in lower case, with their dots: of a sample, the first member that has one of them is read.
+        label: suffix of the member that holds the class, without its dot; ``json.KEY`` for what a JSON member says.
+        caption: likewise, of the caption.
+
+    Raises:
+        InputError: it is compressed, truncated or no tar, or two members of a sample have one suffix.
+    """
+    try:
+        from webdataset.tariterators import group_by_keys  # noqa: PLC0415  of an extra
+    except ImportError as error:
+        raise InputError(f"tar shards need further packages: {INSTALL} ({error})") from error
+
+    index = TarIndex([], [], [], [], [], 0)
+    others = 0
+    try:
+        for sample in group_by_keys(_members(tar, name)):
+            members = {suffix: member for suffix, member in sample.items() if isinstance(member, tarfile.TarInfo)}
+            read = next((m for s, m in members.items() if f".{s.rpartition('.')[2]}" in suffixes), None)
+            if read is None:
+                others += 1
+                continue
+            index.names.append(read.name)
+            index.offsets.append(read.offset_data)
+            index.sizes.append(read.size)
+            index.labels.append(_said(tar, name, members, label))
+            index.captions.append(_said(tar, name, members, caption))
+    except InputError:
+        raise
+    except tarfile.TarError as error:
+        raise InputError(f"{name}: {_complaint(tar, error)}") from error
+    except ValueError as error:  # webdataset's, of two members with one suffix
+        raise InputError(f"{name}: {error.args[0]}") from error
+    return TarIndex(index.names, index.offsets, index.sizes, index.labels, index.captions, others)
+
+
+def _members(tar: BinaryIO, name: str) -> Iterator[dict[str, Any]]:
+    """The files in the tar, in the form that webdataset groups."""
+    with tarfile.open(fileobj=tar, mode="r:") as archive:
+        for member in archive:
+            archive.members = []  # type: ignore[attr-defined]  # which would grow
+            if member.isreg():
+                yield {"fname": member.name, "data": member, "__url__": name}
+        end = archive.offset
+    tar.seek(end)
+    if tar.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("the mark at its end is missing")
+
+
+def _complaint(tar: BinaryIO, error: tarfile.TarError) -> str:
+    tar.seek(0)
+    kind = _COMPRESSED.get(tar.read(2))
+    if kind:
+        return f"compressed ({kind}), so that no sample can be read without those before it: decompress it"
+    cut_off = any(sign in str(error) for sign in ("unexpected end", "empty header", "the mark"))
+    return "truncated: copy it again from its source" if cut_off else f"not a tar ({error})"
+
+
+def _said(tar: BinaryIO, name: str, members: dict[str, tarfile.TarInfo], where: str) -> str | None:
+    """What the member ``where`` says; None if there is none."""
+    suffix, _, key = where.partition(".")
+    member = members.get(suffix)
+    if member is None:
+        return None
+    tar.seek(member.offset_data)
+    text = tar.read(member.size).decode("utf-8-sig", "replace").strip()
+    if not key:
+        return text
+    try:
+        value = json.loads(text).get(key)
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{name}: {member.name}: not a JSON object ({error})") from error
+    return None if value is None else str(value)

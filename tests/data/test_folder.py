@@ -1,0 +1,129 @@
+import json
+
+import pytest
+
+from multidiff.data.folder import captions_of, class_indices, find_entries, first_few
+from multidiff.errors import InputError
+
+SUFFIXES = (".dat", ".bin")
+
+
+def fill(root, *names, text=""):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+
+
+def found(root):
+    return {entry.path.relative_to(root).as_posix(): entry for entry in find_entries(root, SUFFIXES, "thing")}
+
+
+def test_files_are_found_in_order_whatever_the_case_of_their_suffix(tmp_path):
+    fill(tmp_path, "b.DAT", "a/c.bin", "a/b/d.dat", "c.jpg", "notes")
+    assert list(found(tmp_path)) == ["a/b/d.dat", "a/c.bin", "b.DAT"]
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path):
+    fill(tmp_path, "a.dat", "._a.dat", ".git/b.dat", "c/.d/e.dat")
+    assert list(found(tmp_path)) == ["a.dat"]
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+    fill(tmp_path, "elsewhere/x/a.dat", "root/y/b.dat")
+    (tmp_path / "root/x").symlink_to(tmp_path / "elsewhere/x")
+    (tmp_path / "root/y/up").symlink_to(tmp_path / "root")
+    (tmp_path / "root/y/gone.dat").symlink_to(tmp_path / "nowhere")
+    assert list(found(tmp_path / "root")) == ["x/a.dat", "y/b.dat"]
+
+
+def test_first_level_folders_are_classes(tmp_path):
+    fill(tmp_path, "dogs/a.dat", "cats/deep/b.dat", "cats/c.dat", "empty/readme.md")
+    entries = find_entries(tmp_path, SUFFIXES, "thing")
+    assert [entry.label for entry in entries] == ["cats", "cats", "dogs"]
+    assert class_indices(entries) == ([0, 0, 1], ("cats", "dogs"))
+
+
+def test_a_file_in_the_root_means_no_classes(tmp_path):
+    fill(tmp_path, "a.dat", "cats/b.dat")
+    entries = find_entries(tmp_path, SUFFIXES, "thing")
+    assert [entry.label for entry in entries] == [None, None]
+    assert class_indices(entries) == (None, ())
+
+
+def test_without_captions_there_are_none(tmp_path):
+    fill(tmp_path, "a.dat", "b.dat")
+    assert captions_of(find_entries(tmp_path, SUFFIXES, "thing")) is None
+
+
+def test_captions_lie_beside_their_files_and_may_be_missing(tmp_path):
+    fill(tmp_path, "x/a.dat", "x/b.dat", "c.dat", "unrelated.txt")
+    fill(tmp_path, "x/a.txt", text="\ufeffa café,\nby night \n")
+    assert captions_of(find_entries(tmp_path, SUFFIXES, "thing")) == ["", "a café,\nby night", ""]
+
+
+def test_captions_are_listed_in_metadata_which_goes_first(tmp_path):
+    fill(tmp_path, "x/a.dat", "b.dat", "c.dat", "d.dat")
+    fill(tmp_path, "b.txt", "c.txt", text="beside")
+    lines = [
+        {"file_name": "x/a.dat", "text": "one\u2028line"},
+        {"file_name": "./b.dat", "text": "listed", "size": 3},
+        {"file_name": "d.dat"},
+    ]
+    fill(tmp_path, "metadata.jsonl", text="\n\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
+    entries = found(tmp_path)
+    assert {name: entry.caption for name, entry in entries.items()} == {
+        "b.dat": "listed",
+        "c.dat": "beside",
+        "d.dat": "",
+        "x/a.dat": "one\u2028line",
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 2: not JSON"),
+        ("[]", "line 2: expected .*, got \\[\\]"),
+        ('{"text": "a"}', "line 2: expected"),
+        ('{"file_name": "a.dat", "text": 3}', "line 2: expected"),
+        ('{"file_name": "z.dat", "text": "a"}', "line 2: there is no file 'z.dat'"),
+        ('{"file_name": "../a.dat", "text": "a"}', "line 2: there is no file"),
+    ],
+)
+def test_a_wrong_line_of_metadata_is_named(tmp_path, line, message):
+    fill(tmp_path, "a.dat")
+    fill(tmp_path, "metadata.jsonl", text="\n" + line)
+    with pytest.raises(InputError, match=message) as error:
+        found(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_caption_in_another_encoding_is_named(tmp_path):
+    fill(tmp_path, "a.dat")
+    (tmp_path / "a.txt").write_bytes("café".encode("latin1"))
+    with pytest.raises(InputError, match=r"a\.txt: not text in UTF-8"):
+        found(tmp_path)
+
+
+def test_a_missing_root_and_a_file_as_root_are_named(tmp_path):
+    fill(tmp_path, "a.dat")
+    with pytest.raises(InputError, match=r"no folder .*/b: set data\.root"):
+        found(tmp_path / "b")
+    with pytest.raises(InputError, match=r"a\.dat is a file: set data\.root"):
+        found(tmp_path / "a.dat")
+
+
+def test_a_folder_without_a_fitting_file_says_what_was_tried(tmp_path):
+    with pytest.raises(InputError, match=r"no readable thing in .*: the folder is empty"):
+        found(tmp_path)
+    fill(tmp_path, "a.jpg", "b/c")
+    expected = f"no readable thing in {tmp_path}/: 2 files tried (a.jpg: suffix not one of .dat .bin; b/c: suffix"
+    with pytest.raises(InputError) as error:
+        found(tmp_path)
+    assert str(error.value).startswith(expected)
+
+
+def test_long_lists_are_cut():
+    ten = "; ".join(f"{name}: bad" for name in "abcdefghij")
+    assert first_few(dict.fromkeys("abcdefghij", "bad")) == ten
+    assert first_few(dict.fromkeys("abcdefghijkl", "bad")) == f"{ten}; and 2 more"

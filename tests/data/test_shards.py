@@ -1,0 +1,300 @@
+"""Tar shards: every sample once an epoch, few shards at a time, the same from anywhere, within the cache's limit."""
+
+import os
+import threading
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+import torch
+
+from modalities.image.encoded import ImageShards
+from modalities.image.modality import ImageModality
+from multidiff.data.order import shuffled
+from multidiff.data.split import split
+from multidiff.data.streaming import files
+from multidiff.data.streaming.shards import Shards
+from multidiff.errors import InputError
+from multidiff.training.datamodule import Batches, Stream, collate
+from tests.data.shards import SIDE, picture, write_shards
+
+COUNT, EACH = 8, 9
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_shards(tmp_path_factory.mktemp("data") / "shards", COUNT, EACH)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MULTIDIFF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(files, "WAITS", (0.0,))
+    return tmp_path / "cache"
+
+
+def images(shards, **settings):
+    return ImageShards(ImageModality(1), str(shards), **{"size": SIDE, "mix": 3, **settings})
+
+
+def number(x0):
+    """Which picture it is."""
+    return round((x0.flatten()[0].item() + 1) * 127.5)
+
+
+def numbers(dataset, start, stop, rank=0, processes=1, size=6):
+    stream = Stream(dataset, range(len(dataset)), seed=0)
+    batches = [collate([stream[p] for p in places]) for places in Batches(size, start, stop, rank, processes)]
+    return [number(x0) for batch in batches for x0 in batch["x0"]]
+
+
+@contextmanager
+def served(folder):
+    """The folder over HTTP; yields its URL and the paths that were asked for."""
+    asked = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_samples_come_with_class_and_caption(root):
+    dataset = images(root)
+    assert len(dataset) == COUNT * EACH
+    assert [number(dataset.x0(i, np.random.default_rng(0))) for i in (0, 40, 71)] == [0, 40, 71]
+    assert dataset.label_names == ("0", "1", "2")
+    assert list(dataset.labels) == [i % 3 for i in range(COUNT * EACH)]
+    assert dataset.captions[71] == "number 71"
+
+
+def test_class_and_caption_may_be_in_json(root):
+    dataset = images(root, label="json.parity", caption="none")
+    assert [dataset.label_names[i] for i in dataset.labels[:3]] == ["even", "odd", "even"]
+    assert dataset.captions is None
+
+
+def test_every_sample_comes_once_an_epoch_in_a_new_order(root):
+    seen = numbers(images(root), 0, 24)
+    first, second = seen[:72], seen[72:]
+    assert sorted(first) == sorted(second) == list(range(72))
+    assert first != second
+
+
+def test_processes_see_disjoint_samples_which_one_sees_alone(root):
+    ranks = [numbers(images(root), 0, 4, rank, 3) for rank in range(3)]
+    assert sorted(chain(*ranks)) == list(range(72))
+    alone = numbers(images(root), 0, 12)
+    assert alone == [n for batch in range(4) for rank in ranks for n in rank[batch * 6 : batch * 6 + 6]]
+
+
+@pytest.mark.parametrize("mixed", [1, 3, 7, 100])
+def test_few_shards_are_read_at_a_time(mixed):
+    """Around the circle of an epoch; the shards have different sizes."""
+    random = np.random.default_rng(0)
+    shards = np.repeat(np.arange(20), random.integers(30, 60, 20))
+    order = shuffled(shards, mixed, random)
+    assert sorted(order) == list(range(len(shards)))
+    places = [np.flatnonzero(shards[order] == shard) for shard in range(20)]
+    spans = [len(shards) - np.diff(np.append(p, p[0] + len(shards))).max() for p in places]
+    assert sum(spans) / len(shards) <= min(mixed, 20)
+    if mixed < 20:
+        assert max(spans) < len(shards) * (mixed + 2) / 20
+
+
+def test_with_no_more_shards_than_are_mixed_any_order_is_as_likely():
+    """Of 6 orders of 3 samples in 2 shards, in 6000 draws: each within five standard deviations of 1000."""
+    random = np.random.default_rng(0)
+    drawn = [tuple(shuffled(np.array([0, 0, 1]), 4, random)) for _ in range(6000)]
+    counts = [drawn.count(order) for order in set(drawn)]
+    assert len(counts) == 6
+    assert max(abs(count - 1000) for count in counts) < 5 * (1000 * 5 / 6) ** 0.5
+
+
+def test_what_is_held_out_lies_in_few_shards(root):
+    dataset = images(root)
+    training, held_out = split(len(dataset), 0.25, 0, dataset.shards)
+    assert len(held_out) == 18
+    assert len(set(dataset.shards[held_out])) == 2
+    assert sorted(training + held_out) == list(range(72))
+
+
+@pytest.mark.parametrize("kind", ["file", "memory", "http"])
+def test_remote_shards_equal_local_ones(root, kind):
+    local = images(root)
+    expected = [local.x0(i, np.random.default_rng(0)) for i in range(72)]
+    with served(root) as (url, _):
+        if kind == "memory":
+            memory = fsspec.filesystem("memory")
+            for path in root.iterdir():
+                memory.pipe(f"/shards/{path.name}", path.read_bytes())
+        place = {"file": f"file://{root}/*.tar", "memory": "memory://shards", "http": f"{url}/{{000..007}}.tar"}[kind]
+        dataset = images(place)
+        assert dataset.content == local.content
+        assert all(torch.equal(dataset.x0(i, np.random.default_rng(0)), expected[i]) for i in range(72))
+
+
+def test_copies_keep_within_the_limit_and_each_shard_is_fetched_once_an_epoch(root, cache, monkeypatch):
+    """Six may be there, of which three are read at a time; the first three of an epoch are met again at its end."""
+    size = (root / "000.tar").stat().st_size
+    limit, folder, largest = 6.5 * size, cache / "shards" / "copies", []
+    with served(root) as (url, asked):
+        dataset = images(f"{url}/*.tar", cache_limit=limit / 1e9)
+        asked.clear()
+        stream = Stream(dataset, range(72), seed=0)
+        monkeypatch.setattr(dataset, "expect", lambda index: None)
+        for position in range(72):
+            stream[position]
+            largest.append(sum(path.stat().st_size for path in folder.iterdir()))
+    assert max(largest) <= limit
+    assert len(asked) <= COUNT + 3
+
+
+def test_what_will_be_asked_for_is_fetched_in_the_background(root):
+    with served(root) as (url, _):
+        dataset = images(f"{url}/*.tar", cache_limit=1)
+        for path in dataset.source.copies.folder.iterdir():
+            path.unlink()
+        dataset.expect(0)
+        (thread,) = dataset.source.copies._expected.values()
+        thread.join(10)
+    assert number(dataset.x0(0, np.random.default_rng(0))) == 0
+
+
+def test_what_a_killed_process_was_fetching_gives_way(root, cache):
+    folder = cache / "shards" / "copies"
+    folder.mkdir(parents=True)
+    (folder / "dead.part").write_bytes(bytes(10**6))
+    size = (root / "000.tar").stat().st_size
+    with served(root) as (url, _):
+        assert len(images(f"{url}/*.tar", cache_limit=6.5 * size / 1e9)) == 72
+    assert not (folder / "dead.part").exists()
+
+
+def test_a_shard_is_indexed_once(root, monkeypatch):
+    before = images(root).content
+    monkeypatch.setattr("multidiff.data.streaming.shards.index_of", None)
+    assert images(root).content == before
+
+
+def test_what_cannot_be_decoded_is_named_counted_and_bounded(tmp_path, caplog):
+    root = write_shards(tmp_path / "bad", 2, 6, lambda n: b"no image" if n % 4 == 1 else picture(n))
+    dataset = images(root)
+    seen = numbers(dataset, 0, 2)
+    assert set(seen) == {0, 2, 3, 4, 6, 7, 8, 10, 11}
+    assert f"{root}/000.tar/00001.png: not an image: left out, the next sample takes its place (" in caplog.text
+    assert len(caplog.messages) == 3
+    with pytest.raises(InputError, match=r"2 samples cannot be read, .* set data\.max_unreadable higher"):
+        numbers(images(root, max_unreadable=1), 0, 2)
+    nothing = write_shards(tmp_path / "nothing", 1, 3, lambda n: b"no image")
+    with pytest.raises(InputError, match="no sample of the data can be read"):
+        numbers(images(nothing), 0, 1)
+
+
+def test_a_sample_takes_its_class_along(tmp_path):
+    root = write_shards(tmp_path / "bad", 1, 6, lambda n: b"no image" if n == 1 else picture(n))
+    stream = Stream(images(root), range(6), seed=0)
+    assert all(example["label"] == str(number(example["x0"]) % 3) for example in map(stream.__getitem__, range(6)))
+
+
+def test_images_that_are_too_small_are_left_out_by_name(root):
+    with pytest.raises(InputError, match=r"000\.tar/00003\.png: 16x16, smaller than data\.size=17x17"):
+        images(root, size=17).x0(3, np.random.default_rng(0))
+
+
+def truncated(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def cut_at_the_end(path):
+    os.truncate(path, path.stat().st_size - 10240)
+
+
+def compressed(path):
+    path.write_bytes(b"\x1f\x8b" + path.read_bytes())
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncated, "truncated: copy it again"),
+        (cut_at_the_end, "truncated: copy it again"),
+        (compressed, r"compressed \(gzip\)"),
+        (emptied, "not a tar"),
+        (Path.unlink, "there is no such file"),
+    ],
+)
+def test_a_shard_that_cannot_be_used_is_named(tmp_path, damage, message):
+    root = write_shards(tmp_path / "shards", 3, 3)
+    damage(root / "001.tar")
+    with pytest.raises(InputError, match=message) as error:
+        images(f"{root}/{{000..002}}.tar")
+    assert "001.tar" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("shards", "settings", "message"),
+    [
+        ("{root}/*.zip", {}, r"no \.tar file matches .*\*\.zip"),
+        ("http://127.0.0.1:9/a.tar", {}, "cannot open http://127.0.0.1:9/a.tar"),
+        ("nosuch://bucket/a.tar", {}, "cannot open nosuch://bucket/a.tar: Protocol not known"),
+        ("{root}", {"mix": 0}, "data.mix must be at least 1"),
+    ],
+)
+def test_what_cannot_be_opened_is_a_line(root, shards, settings, message):
+    place = shards.replace("{root}", str(root))
+    with pytest.raises(InputError, match=message) as error:
+        images(place, **settings)
+    assert "\n" not in str(error.value)
+
+
+def test_shards_of_something_else_are_refused(root):
+    with pytest.raises(InputError, match=r"no audio in 8 shards, .* of their 72 samples none has a member \.wav"):
+        Shards(str(root), [".wav"], "audio", label="cls", caption="txt", mix=1, cache=None, cache_limit=1)
+
+
+def test_a_limit_that_would_thrash_is_refused(root):
+    size = (root / "000.tar").stat().st_size
+    with (
+        served(root) as (url, _),
+        pytest.raises(InputError, match=r"up to 6 shards are in use at a time.*lower data\.mix"),
+    ):
+        images(f"{url}/*.tar", cache_limit=5 * size / 1e9)
+    assert len(images(root, cache_limit=size / 1e9)) == 72  # local ones need no copies
+
+
+def test_a_shard_that_changed_or_vanished_since_is_named(tmp_path):
+    root = write_shards(tmp_path / "shards", 2, 3)
+    dataset = images(root)
+    os.truncate(root / "000.tar", 600)
+    with pytest.raises(InputError, match=r"000\.tar has been truncated since training began"):
+        dataset.x0(2, np.random.default_rng(0))
+    (root / "001.tar").unlink()
+    with pytest.raises(InputError, match=r"001\.tar: No such file"):
+        dataset.x0(4, np.random.default_rng(0))
+
+
+def test_without_the_package_a_line_says_what_to_install(root, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "braceexpand", None)
+    with pytest.raises(InputError, match=r"pip install 'multidiff-toolkit\[data\]'"):
+        images(root)

@@ -1,0 +1,181 @@
+"""Train a few steps, sample, export: what a user does with shapes."""
+
+import json
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+from scipy.spatial import cKDTree
+
+from modalities.shape.cloud import PointCloud
+from modalities.shape.files import read_geometry, write_cloud
+from modalities.shape.surface import Reconstruction
+from multidiff import load
+from multidiff.errors import InputError
+from tests.cli.test_cli import multidiff, refused
+from tests.modalities.shape.test_surface import SOLIDS, points_of
+
+SMALL = (
+    "data.points=128",
+    "data.stored=256",
+    "backbone.width=16",
+    "backbone.latents=4",
+    "backbone.latent_width=40",
+    "backbone.rounds=1",
+    "backbone.head_size=8",
+    "loader.batch_size=4",
+    "loader.workers=0",
+    "trainer.max_steps=2",
+    "callbacks.previews.every=0",
+    "trainer.accelerator=cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("shapes")
+    done = multidiff("train", "experiment=shape/furniture", "data.count=16", "run_dir=run", *SMALL, cwd=home)
+    assert done.returncode == 0, done.stderr
+    return home
+
+
+def test_a_trained_model_is_sampled_and_its_samples_exported(home):
+    request = ("sample", "run", "-n", 2, "--label", "mug", "--steps", 2)
+    done = multidiff(*request, "--out", "samples", cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert (home / "samples/00001.ply").exists()
+    done = multidiff("export", "samples", "--format", "npz", "--points", "--turntable", "--out", "points", cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert [report["points"] for report in json.loads((home / "points/report.json").read_text())] == [128, 128]
+    assert Image.open(home / "points/turntable.webp").n_frames > 1
+
+
+def test_known_shapes_become_watertight_files_by_the_command(home):
+    (home / "known").mkdir()
+    pipeline = load(home / "run")
+    pipeline.modality.write(points_of(SOLIDS["torus"]), home / "known/torus.ply", {})
+    config = {"_target_": "modalities.shape.modality.ShapeModality", "channels": 6}
+    (home / "known/samples.json").write_text(json.dumps({"modality": config, "files": [{"file": "torus.ply"}]}))
+    arguments = ("export", "known", "--format", "glb", "--resolution", 64, "--out", "meshes")
+    done = multidiff(*arguments, cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert trimesh.load_mesh(home / "meshes/torus.glb").is_watertight
+    refused(*arguments, cwd=home, saying="not an empty folder")
+    refused("export", "known", "--format", "fbx", "--out", "no", cwd=home, saying="as .glb, .obj, .ply")
+
+
+def test_a_model_makes_any_number_of_points_and_turns_them(home):
+    request = ("sample", "run", "-n", 1, "--steps", 1, "--turntable", "--out")
+    done = multidiff(*request, "many", "--points", 300, cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert len(read_geometry(home / "many/00000.ply")) == 300
+    assert Image.open(home / "many/turntable.webp").n_frames > 1
+    refused(*request, "none", "--points", 0, cwd=home, saying="at least 1 point, not 0")
+
+
+def test_a_partial_shape_is_completed_by_the_command(home):
+    part = points_of(SOLIDS["sphere"], 100)
+    write_cloud(part, home / "part.ply", {})
+    request = ("sample", "run", "-n", 1, "--steps", 1, "--init", "part.ply")
+    done = multidiff(*request, "--mask", 0.5, "--out", "whole", cwd=home)
+    assert done.returncode == 0, done.stderr
+    whole = read_geometry(home / "whole/00000.ply")
+    kept = cKDTree(part.points).query(whole.points)[0] < 1e-5
+    assert (len(whole), kept.sum()) == (128, 64)
+    refused(*request, "--mask", "left", "--out", "no", cwd=home, saying="a number such as 0.5, not 'left'")
+    refused(*request, "--mask", 1, "--out", "no", cwd=home, saying="between 0 and 1")
+    refused(*request, "--mask", 0.9999, "--out", "no", cwd=home, saying="128 points leaves none to go by")
+
+
+def test_what_is_only_read_is_not_asked_for_in_vain(home):
+    refused("sample", "run", "-n", 1, "--format", "gltf", "--out", "no", cwd=home, saying="it writes: .ply, .npz, .glb")
+
+
+def test_sampling_goes_on_after_what_has_no_surface(home, monkeypatch):
+    original = Reconstruction.mesh
+    seen = []
+
+    def fails_once(self, cloud):
+        seen.append(cloud)
+        if len(seen) == 1:
+            raise InputError("no surface is found")
+        return original(self, points_of(SOLIDS["sphere"], 512))
+
+    monkeypatch.setattr(Reconstruction, "mesh", fails_once)
+    request = ("sample", "run", "--steps", 1, "--format", "stl", "--out")
+    done = multidiff(*request, "rest", "-n", 2, cwd=home)
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+    assert "1 of 2 samples were not written: 00000.stl: no surface is found" in done.stderr
+    assert {path.name for path in (home / "rest").iterdir()} == {"00001.stl", "preview.png", "samples.json"}
+    seen.clear()
+    refused(*request, "none", "-n", 1, cwd=home, saying="none of 1 samples could be written: 00000.stl: no surface")
+
+
+def test_export_goes_on_after_what_has_no_surface(home):
+    folder, sphere = home / "mixed", points_of(SOLIDS["sphere"], 512)
+    scattered = PointCloud(sphere.points, np.random.default_rng(0).normal(size=(512, 3)))
+    for name, cloud in {"a": scattered, "c": sphere}.items():
+        folder.mkdir(exist_ok=True)
+        write_cloud(cloud, folder / f"{name}.ply", {})
+    (folder / "b.ply").write_bytes(b"no points")
+    config = {"_target_": "modalities.shape.modality.ShapeModality", "channels": 6}
+    files = [{"file": f"{name}.ply"} for name in "abc"]
+    (folder / "samples.json").write_text(json.dumps({"modality": config, "files": files}))
+    done = multidiff("export", "mixed", "--format", "stl", "--resolution", 32, "--out", "good", cwd=home)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "2 of 3 samples were not exported: a: no surface is found" in done.stderr
+    assert {path.name for path in (home / "good").iterdir()} == {"c.stl", "report.json"}
+    report = json.loads((home / "good/report.json").read_text())
+    assert [entry.get("sample") for entry in report] == [None, "a", "b"]
+    (folder / "samples.json").write_text(json.dumps({"modality": config, "files": files[:2]}))
+    refused("export", "mixed", "--format", "stl", "--out", "bad", cwd=home, saying="none of 2 samples")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.obj", b""),
+        ("flat.obj", b"v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n"),
+        ("nan.obj", b"v 0 0 0\nv nan 0 0\nv 0 1 0\nf 1 2 3\n"),
+        ("text.stl", b"hello"),
+        ("bare.gltf", b'{"asset": {"version": "2.0"}, "scenes": [{"nodes": []}], "scene": 0}'),
+    ],
+)
+def test_a_bad_mesh_is_one_line(tmp_path, name, content):
+    (tmp_path / "meshes").mkdir()
+    (tmp_path / "meshes" / name).write_bytes(content)
+    refused("train", "experiment=shape/mesh_folder", "data.root=meshes", "run_dir=b", *SMALL, cwd=tmp_path, saying=name)
+
+
+@pytest.mark.parametrize("kind", ["mesh_folder", "modelnet", "shapenet"])
+def test_every_shipped_kind_of_folder_trains_a_model(tmp_path, kind):
+    root = tmp_path / "shapes"
+    for name, solid in SOLIDS.items():
+        folder = root if kind == "mesh_folder" else root / name / "train"
+        folder.mkdir(parents=True, exist_ok=True)
+        if kind == "shapenet":
+            np.save(folder / "a.npy", points_of(solid, 300).points)
+        else:
+            solid.export(folder / f"{name}.{'off' if kind == 'modelnet' else 'glb'}")
+    experiment = {"modelnet": ["experiment=shape/mesh_folder", "data=modelnet", "conditioning=label"]}
+    settings = [*experiment.get(kind, [f"experiment=shape/{kind}"]), f"data.root={root}", "run_dir=run", *SMALL]
+    if kind == "shapenet":
+        settings.remove("data.stored=256")
+    done = multidiff("train", *settings, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    if kind != "mesh_folder":
+        assert set(load(tmp_path / "run").model.conditioner.vocabulary) == set(SOLIDS)
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    refused("train", "experiment=shape/mesh_folder", "data.root=no", "run_dir=b", *SMALL, cwd=tmp_path, saying="no")
+
+
+def test_the_plain_backbone_is_another_choice(home):
+    plain = [setting for setting in SMALL if not setting.startswith("backbone.")]
+    sizes = ("backbone=points_plain", "backbone.width=40", "backbone.depth=1", "backbone.head_size=8")
+    arguments = ("train", "experiment=shape/furniture", "data.count=16", "run_dir=plain", *plain, *sizes)
+    done = multidiff(*arguments, cwd=home)
+    assert done.returncode == 0, done.stderr

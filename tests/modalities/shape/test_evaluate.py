@@ -1,0 +1,176 @@
+"""`multidiff evaluate` for shapes: the judge, the scores of sets, files of others; the same digits each time."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from modalities.image.data import Digits
+from modalities.image.modality import ImageModality
+from modalities.shape.data import Furniture
+from modalities.shape.features import PointEncoder, PointNetwork, disturbed
+from modalities.shape.furniture import make
+from modalities.shape.modality import ShapeModality
+from modalities.shape.solids import union
+from multidiff.errors import InputError
+from multidiff.evaluation.reference import Reference
+from multidiff.evaluation.sets import matched
+from tests.cli.test_cli import multidiff, refused
+from tests.modalities.shape.test_metrics import clouds
+
+LABELS = ("bottle", "table")
+DATA = "furniture points=64 stored=128 count=120 labels=[bottle,table]"
+QUICK = ("--features", "point_encoder steps=30", "--holdout", 0.4)
+CPU = torch.device("cpu")
+
+
+def reference(cache, count=120, holdout=0.4, points=64):
+    unknown = ShapeModality(6)
+    dataset = Furniture(unknown, points, count, stored=128, labels=LABELS, cache=cache)
+    return Reference(unknown.with_settings(dataset.modality_settings), dataset, holdout, 0)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def samples(work):
+    """Other pieces of the same furniture, as if a perfect model had drawn them, in folders by their class."""
+    unseen = Furniture(ShapeModality(6), 64, 40, stored=128, labels=LABELS, seed=1, cache=work / "cache")
+    modality = ShapeModality(6, **unseen.modality_settings)
+    for i in range(40):
+        cloud = modality.to_artifact(unseen.x0(i, np.random.default_rng(i)))
+        modality.write(cloud, work / "made" / LABELS[unseen.labels[i]] / f"{i:02d}.ply", {})
+    return work / "made"
+
+
+def evaluated(work, *arguments):
+    done = multidiff("evaluate", *arguments, *QUICK, "--json", "scores.json", cwd=work)
+    assert done.returncode == 0, done.stderr
+    return (work / "scores.json").read_text(), done.stdout
+
+
+@pytest.fixture(scope="module")
+def record(work, samples):
+    return evaluated(
+        work, "--generated", samples, "--modality", "shape channels=6", "--data", DATA, "--report", "report.html"
+    )
+
+
+class TestEncoder:
+    @pytest.mark.parametrize("points", [1, 40, 300])
+    def test_it_takes_any_number_of_points_in_any_order(self, points):
+        torch.manual_seed(0)
+        network, x = PointNetwork(3).eval(), clouds(2, points).mT
+        shuffled = x[:, :, torch.randperm(points, generator=torch.Generator().manual_seed(1))]
+        for one, other in zip(network(x), network(shuffled), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+    def test_it_reads_shapes_that_it_never_saw(self, tmp_path):
+        real = reference(tmp_path)
+        extractor = PointEncoder(30, tmp_path).extractor(real, CPU)
+        assert extractor.class_names == LABELS
+        assert extractor.facts["accuracy on held-out data"] > 0.9
+
+    def test_without_classes_it_tells_how_shapes_were_tipped(self, tmp_path):
+        real = reference(tmp_path)
+        real.dataset.label_names = ()
+        extractor = PointEncoder(30, tmp_path).extractor(real, CPU)
+        assert extractor.class_names == ()
+        assert extractor.facts["accuracy on held-out data"] > 0.4  # chance is a quarter
+
+    def test_what_it_learns_from_is_a_little_disturbed(self):
+        points = clouds(1, 700)[0].numpy()
+        seen = disturbed(points, np.random.default_rng(0))
+        assert seen.shape == (512, 3)
+        assert np.abs(seen).max() < 1.1 * np.abs(points).max() + 0.1
+
+    def test_other_modalities_are_refused(self):
+        digits = Reference(ImageModality(1), Digits(ImageModality(1)), 0.1, 0)
+        with pytest.raises(InputError, match="of the modality image"):
+            PointEncoder(1).extractor(digits, CPU)
+
+
+def test_sets_hold_as_many_of_each_class(tmp_path):
+    real = reference(tmp_path)
+    asked = ["bottle"] * 30 + ["table"] * 4
+    (made, held_out, training), counts = matched(asked, real, largest=20)
+    assert counts == {"bottle": 10, "table": 4}
+    assert made == [*range(10), *range(30, 34)]
+    assert [real.label(i) for i in held_out] == [real.label(i) for i in training] == ["bottle"] * 10 + ["table"] * 4
+    assert set(held_out) <= set(real.held_out)
+    assert set(training) <= set(real.training)
+    assert matched(["a tall table"] * 30, real, largest=20)[1] == {None: 20}
+
+
+def test_real_shapes_score_as_real_shapes(record):
+    text, printed = record
+    found = json.loads(text)
+    sets = found["sets"]
+    count = sets["count"]
+    assert set(sets["classes"]) == set(LABELS)
+    assert sum(part["count"] for part in sets["classes"].values()) == count
+    error = 0.5 / count**0.5  # at most, of a share of 2 count samples of which neighbours come in pairs
+    for scores in (sets["scores"], sets["mean_of_classes"]):
+        for kind in ("chamfer", "earth_mover"):
+            assert abs(scores[f"1nna_{kind}"]["value"] - 0.5) < 4 * error
+            assert scores[f"mmd_{kind}"]["value"] < 2 * scores[f"mmd_{kind}"]["floor"]
+    assert found["classifier"]["accuracy"] > 0.9
+    divergence = sets["scores"]["occupancy_divergence"]
+    assert divergence["value"] < 1.2 * divergence["floor"]
+    for words in ("1nna_chamfer", "bounding_box", "512 points", "mean", *LABELS, "accuracy on held-out data"):
+        assert words in printed
+    assert found["protocol"]["sets"]["normalisation"] == "bounding_box"
+
+
+def test_runs_processes_and_batches_change_no_digit(work, samples, record):
+    again, _ = evaluated(
+        work, "--generated", samples, "--modality", "shape channels=6", "--data", DATA, "--processes", 2,
+        "--batch-size", 1,
+    )  # fmt: skip
+    assert again == record[0]
+
+
+def test_the_report_shows_the_shapes(work, record):
+    page = (work / "report.html").read_text()
+    assert page.count("data:image/png;base64,") >= 2
+    assert "1nna chamfer" in page
+
+
+def test_meshes_of_others_are_compared_with_a_folder_of_meshes(work):
+    for folder, seeds in (("true", range(50)), ("others", range(50, 72))):
+        for seed in seeds:
+            mesh = union(make("mug", np.random.default_rng(seed)).parts)
+            mesh.apply_scale(1 if folder == "true" else 1000)  # in millimetres
+            path = work / folder / f"{seed}.{'glb' if folder == 'true' else 'stl'}"
+            path.parent.mkdir(exist_ok=True)
+            mesh.export(path)
+    data = f"mesh_folder root={work / 'true'} points=64 stored=2048"
+    text, _ = evaluated(work, "--generated", work / "others", "--modality", "shape channels=6", "--data", data)
+    found = json.loads(text)
+    assert found["classifier"] is None
+    assert found["sets"]["classes"] == {}
+    assert found["sets"]["scores"]["1nna_chamfer"]["value"] < 0.8
+    (work / "others" / "flat.obj").write_text("v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n")
+    refused(
+        "evaluate", "--generated", work / "others", "--modality", "shape channels=6", "--data", data, *QUICK,
+        cwd=work, saying="flat.obj",
+    )  # fmt: skip
+
+
+def test_files_that_cannot_be_compared_are_refused(tmp_path):
+    modality, box = ShapeModality(6), trimesh.creation.box()
+    box.export(tmp_path / "box.stl")
+    cloud = modality.read(tmp_path / "box.stl")
+    assert len(modality.comparable(cloud, (6, 100), foreign=False)) == 100
+    with pytest.raises(InputError, match="has 8192 points and the data 9000"):
+        modality.comparable(cloud, (6, 9000), foreign=False)
+    large = modality.comparable(type(cloud)(cloud.points * 1000, cloud.normals), (6, 500), foreign=True)
+    assert np.isclose(np.ptp(large.points, axis=0).max(), 2)
+    with pytest.raises(InputError, match="no normals"):
+        modality.comparable(type(cloud)(cloud.points), (6, 500), foreign=False)
+    assert modality.folder(tmp_path, (6, 8192))["points"] == 2048

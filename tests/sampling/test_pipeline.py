@@ -1,0 +1,296 @@
+"""A pipeline gives sample i of a seed, whatever else is asked for."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import multidiff
+from multidiff.configuration import group_options, load_option
+from multidiff.diffusion.guidance import ClassifierFreeGuidance
+from multidiff.errors import InputError
+from multidiff.sampling.request import Request
+from tests.tiny import tiny_train
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("pipeline") / "run"
+    tiny_train(run_dir, "trainer.max_steps=3", "optimizer.lr=1e-2", "warmup_steps=0", "ema=constant")
+    return multidiff.load(run_dir)
+
+
+def pixels(images):
+    return [list(image.tobytes()) for image in images]
+
+
+def close(images, others):
+    """Rounding may differ by one gray level: a matrix product of 64 rows adds in another order than one of 1."""
+    differences = [
+        abs(a - b) for x, y in zip(pixels(images), pixels(others), strict=True) for a, b in zip(x, y, strict=True)
+    ]
+    return max(differences) <= 1
+
+
+def test_samples_are_pil_images_of_the_training_size(pipeline):
+    images = pipeline.sample(4, label=3, steps=5, seed=0)
+    assert len(images) == 4
+    assert all(isinstance(image, Image.Image) and image.size == (8, 8) and image.mode == "L" for image in images)
+
+
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "ddpm"])
+def test_the_first_four_of_forty_are_those_of_four(pipeline, sampler):
+    four = pipeline.sample(4, label="3", sampler=sampler, steps=5)
+    assert close(pipeline.sample(40, label="3", sampler=sampler, steps=5)[:4], four)
+    assert close(pipeline.sample(4, label="3", sampler=sampler, steps=5, batch_size=1), four)
+    assert pixels(pipeline.sample(4, label="3", sampler=sampler, steps=5)) == pixels(four)
+
+
+def test_seeds_labels_and_guidance_matter(pipeline):
+    base = pixels(pipeline.sample(2, label=3, steps=5))
+    assert base[0] != base[1]
+    assert pixels(pipeline.sample(2, label=3, steps=5, seed=1)) != base
+    assert pixels(pipeline.sample(2, label=4, steps=5)) != base
+    assert pixels(pipeline.sample(2, label=3, steps=5, guidance=4.0)) != base
+    assert pixels(pipeline.sample(2, steps=5)) != base
+    assert pixels(pipeline.sample(2, label=3, steps=5, guidance=0.0)) == pixels(pipeline.sample(2, steps=5))
+
+
+@pytest.mark.parametrize(
+    ("draw", "own"),
+    [
+        (lambda pipe, **wrong: pipe.sample(labl=3, **wrong), ["n", "init", "strength", "seed"]),
+        (lambda pipe, **wrong: pipe.inpaint(None, labl=3, **wrong), ["artifact", "n", "repeats", "seed"]),
+        (lambda pipe, **wrong: pipe.variations(0, labl=3, **wrong), ["seed", "n", "amount"]),
+    ],
+    ids=["sample", "inpaint", "variations"],
+)
+def test_an_unknown_word_is_answered_with_the_words_that_are_known(pipeline, draw, own, request):
+    words = [*own, *sorted(Request.__optional_keys__)]
+    with pytest.raises(TypeError) as refusal:
+        draw(pipeline, step=4)
+    name = request.node.callspec.id
+    assert str(refusal.value) == f"{name}() does not take labl, step; it takes {', '.join(words)}"
+
+
+def test_several_labels_are_taken_in_turn(pipeline):
+    assert pipeline.conditions(5, label=[1, "7"]) == ["1", "7", "1", "7", "1"]
+
+
+def test_a_sampler_by_name_brings_its_own_steps(pipeline):
+    assert pipeline.sampling.changed(sampler="ddpm").sampler["steps"] == 250
+    assert pipeline.sampling.changed(sampler="ddpm", steps=7).sampler["steps"] == 7
+    assert pipeline.sampling.changed(guidance=2.0).guidance == 2
+
+
+def test_a_name_that_is_shipped_means_what_is_shipped_and_any_other_the_models_own(pipeline):
+    own = {**pipeline.sampling.sampler, "steps": 3}
+    assert replace(pipeline.sampling, sampler=own).changed(sampler="dpmpp_2m").sampler["steps"] == 20
+    assert replace(pipeline.sampling, sampler={**own, "name": "mine"}).changed(sampler="mine").sampler["steps"] == 3
+
+
+def test_a_sampler_can_come_from_a_file(pipeline, tmp_path):
+    config = {**load_option("sampler", "unipc_2"), "name": "mine", "steps": 3}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
+    own = pipeline.sample(2, label=3, sampler=str(tmp_path / "mine.yaml"))
+    assert pixels(own) == pixels(pipeline.sample(2, label=3, sampler="unipc_2", steps=3))
+
+
+@pytest.mark.parametrize("text", ["name: mine", "[", "- 1"])
+def test_a_file_that_describes_no_sampler_is_explained(pipeline, tmp_path, text):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"mine\.yaml"):
+        pipeline.sample(1, sampler=str(tmp_path / "mine.yaml"))
+
+
+GRIDS, SAMPLERS = "multidiff.diffusion.grids", "multidiff.diffusion.samplers"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"name": 3}, "must be a text, got 3"),
+        *[({"steps": steps}, "1 to 100000, got") for steps in ("4", 4.5, None, True, 10**14)],
+        ({"method": 3}, "the _target_ of a Sampler, .* got 3"),
+        ({"method": {"_target_": f"{SAMPLERS}.Heun", "_partial_": True}}, "a Sampler, without _partial_"),
+        ({"method": {"_target_": "multidiff.diffusion.schedules.Cosine"}}, "the _target_ of a Sampler"),
+        ({"method": {"_target_": f"{SAMPLERS}.Ancestral", "method": 3}}, "_partial_: true, got 3"),
+        ({"method": {"_target_": f"{SAMPLERS}.Restart", "steps": 1.5}}, "Restart: steps must be of type int, got 1.5"),
+        (
+            {"method": {"_target_": f"{SAMPLERS}.UniPC", "predictor_order": 2.5}},
+            "predictor_order must be of type int, got 2.5",
+        ),
+        *[
+            ({"method": {"_target_": f"{SAMPLERS}.{name}", "order": 2.5}}, f"{name}: order must be of type int")
+            for name in ("DPMSolverMultistep", "DPMSolverSinglestep", "DEIS", "LMS")
+        ],
+        ({"grid": 4}, "the _target_ of a Grid, .* got 4"),
+        ({"grid": {"_target_": f"{GRIDS}.KarrasRho", "sigma_min": -1}}, "0 < sigma_min < sigma_max, got -1"),
+        ({"grid": {"_target_": f"{GRIDS}.UniformLogSNR", "sigma_min": 90}}, "0 < sigma_min < sigma_max, got 90"),
+        ({"grid": {"_target_": f"{GRIDS}.KarrasRho", "rho": 0}}, "rho must be above 0, got 0"),
+        ({"grid": {"_target_": f"{GRIDS}.Trailing", "train_steps": 9.5}}, "train_steps must be of type int, got 9.5"),
+        ({"grid": {"_target_": f"{GRIDS}.Interpolated", "log_snr": ["a", "b", "c"]}}, "numbers that increase"),
+        ({"grid": {"_target_": f"{GRIDS}.Interpolated", "log_snr": [float("nan")]}}, "numbers that increase"),
+    ],
+)
+def test_a_sampler_that_cannot_be_is_explained(pipeline, tmp_path, wrong, message):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({**load_option("sampler", "unipc_2"), **wrong}))
+    with pytest.raises(InputError, match=message) as refusal:
+        pipeline.sample(1, sampler=str(tmp_path / "mine.yaml"))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("rule", sorted(set(group_options("guidance_rule")) - {"cfg"}))
+def test_rules_of_guidance_differ_and_agree_where_it_is_off(pipeline, rule):
+    strong = {"label": 3, "steps": 5, "guidance": 4.0}
+    assert pixels(pipeline.sample(2, **strong, guidance_rule=rule)) != pixels(pipeline.sample(2, **strong))
+    assert pixels(pipeline.sample(2, **strong, guidance_rule="cfg")) == pixels(pipeline.sample(2, **strong))
+
+
+def test_a_negative_condition_leads_away_from_it(pipeline):
+    denoisers = [
+        pipeline.prepared(pipeline.sampling.changed(guidance=3.0, negative=negative))[0] for negative in (None, "5")
+    ]
+    x, t = torch.ones(1, *pipeline.shape), torch.tensor(0.5)
+    three, five = (pipeline.model.condition([label]) for label in ("3", "5"))
+    plain, away = (denoise(x, t, three) for denoise in denoisers)
+    towards = pipeline.model.denoiser(x, t, five) - pipeline.model.denoiser(x, t, three.null())
+    torch.testing.assert_close(plain - away, 2 * towards)  # (1 - scale) (five - null)
+
+
+def test_guidance_costs_only_where_it_leads(pipeline, monkeypatch):
+    rows = []
+
+    def cost(**request):
+        rows.clear()
+        with pipeline.model.denoiser.register_forward_pre_hook(lambda _, arguments: rows.append(len(arguments[0]))):
+            pipeline.sample(2, steps=3, **request)
+        return sum(rows)
+
+    unguided = cost()
+    monkeypatch.setattr(pipeline, "sampling", pipeline.sampling.changed(guidance=3.0))  # the model's own, not asked for
+    assert cost() == unguided
+    assert cost(guidance=1.0, label=3) == unguided
+    assert cost(label=3) == cost(negative="5") == cost(label=3, guidance=2.0) == 2 * unguided
+
+
+def test_guidance_can_be_any_function_of_the_denoiser(pipeline):
+    def weaker(denoiser):
+        return ClassifierFreeGuidance(denoiser, 0.5)
+
+    given = pipeline.sample(2, label=3, steps=5, guidance=weaker)
+    assert pixels(given) == pixels(pipeline.sample(2, label=3, steps=5, guidance=0.5))
+
+
+def test_the_dtype_of_the_weights_is_the_dtype_of_the_samples(pipeline):
+    single = pipeline.sample_tensor([1], ["3"], pipeline.sampling)
+    pipeline.model.double()
+    double = pipeline.sample_tensor([1], ["3"], pipeline.sampling)
+    pipeline.model.float()
+    assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
+    torch.testing.assert_close(single.double(), double, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"n": 0}, "at least 1, got 0"),
+        ({"label": 11}, "'11'; it knows: 0, 1, 2"),
+        ({"label": []}, "empty"),
+        ({"prompt": "a cat"}, "not trained with a prompt: it takes labels"),
+        ({"sampler": "fast"}, "no sampler is called 'fast'"),
+        ({"steps": 0}, "steps must be an integer from 1 to 100000, got 0"),
+        ({"steps": 4.5}, "steps must be an integer from 1 to 100000, got 4.5"),
+        ({"seed": 2**64}, "64 bits"),
+        ({"seed": 0.5}, "64 bits"),
+        ({"guidance": -1.0, "label": 3}, "guidance scale"),
+        ({"guidance": 3.0}, "guidance needs a label or a prompt to follow"),
+        ({"guidance_rule": "x", "guidance": 2.0}, "no guidance_rule is called 'x'; there are: apg, cfg"),
+        ({"guidance_rule": "apg", "guidance": 1.0}, "guidance 1 is off"),
+        ({"negative": "3", "guidance": 1.0}, "guidance 1 is off"),
+        ({"negative": "x", "guidance": 2.0}, "'x'; it knows: 0, 1, 2"),
+        ({"negative": "3", "guidance": ClassifierFreeGuidance}, "knows its own"),
+        ({"batch_size": 0}, "batch size"),
+        ({"init": Image.new("L", (8, 8)), "strength": 0.0}, "strength is above 0"),
+        ({"init": Image.new("L", (8, 8)), "strength": 1.1}, "strength is above 0"),
+        ({"init": Image.new("L", (9, 8)), "strength": 0.5}, r"shape \(1, 8, 8\), and the one given is \(1, 8, 9\)"),
+        ({"init": Image.new("L", (8, 8))}, "come together"),
+        ({"strength": 0.5}, "come together"),
+    ],
+)
+def test_a_wrong_request_is_explained(pipeline, request_, message):
+    with pytest.raises(InputError, match=message):
+        pipeline.sample(**request_)
+
+
+def test_sampling_starts_from_a_given_image(pipeline):
+    (init,) = pipeline.sample(1, label=3)
+    near = pipeline.sample(2, label=3, init=init, strength=0.01)
+    far = pipeline.sample(2, label=3, init=init, strength=0.9)
+    assert distance(near[0], init) < distance(far[0], init)
+    assert pixels(far)[0] != pixels(far)[1]
+
+
+def test_inpainting_keeps_what_is_not_masked(pipeline):
+    (image,) = pipeline.sample(1, label=3)
+    mask = np.zeros((8, 8), dtype=bool)
+    mask[:, 4:] = True
+    painted = pipeline.inpaint(image, mask, n=3, label=5, steps=4, repeats=2)
+    known = [np.array(x)[:, :4].tolist() for x in [image, *painted]]
+    assert known.count(known[0]) == 4
+    assert len({x.tobytes() for x in painted}) == 3
+    by_picture = pipeline.inpaint(image, Image.fromarray(mask), n=3, label=5, steps=4, repeats=2, batch_size=2)
+    assert close(by_picture, painted)
+
+
+def test_an_image_goes_on_to_the_right(pipeline):
+    (image,) = pipeline.sample(1, label=3)
+    longer = pipeline.extend(image, 9, n=2, label=5, steps=4, repeats=2)
+    assert [x.size for x in longer] == [(17, 8)] * 2
+    assert all(np.array_equal(np.array(x)[:, :8], np.array(image)) for x in longer)
+    assert pixels(longer)[0] != pixels(longer)[1]
+    (longest,) = pipeline.extend(longer[0], 1, label=5, steps=4, repeats=2)
+    assert longest.size == (18, 8)
+
+
+def test_interpolation_ends_at_the_samples_of_both_seeds(pipeline):
+    between = pipeline.interpolate(1, 2, 5, label=3, steps=5, batch_size=2)
+    assert len(between) == 5
+    assert close(between[:1], pipeline.sample(1, label=3, steps=5, seed=1))
+    assert close(between[4:], pipeline.sample(1, label=3, steps=5, seed=2))
+
+
+def test_variations_lead_from_one_sample_to_the_next_ones(pipeline):
+    samples = pipeline.sample(4, label=3, steps=5, seed=7)
+    assert close(pipeline.variations(7, 3, 0.0, label=3, steps=5), [samples[0]] * 3)
+    assert close(pipeline.variations(7, 3, 1.0, label=3, steps=5), samples[1:])
+    some = pipeline.variations(7, 3, 0.2, label=3, steps=5)
+    assert all(distance(x, samples[0]) < distance(x, other) for x, other in zip(some, samples[1:], strict=True))
+
+
+def distance(image, other):
+    return np.abs(np.array(image, dtype=float) - np.array(other, dtype=float)).mean()
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda pipe: pipe.inpaint(Image.new("L", (8, 8)), np.ones((3, 3))), "could not be broadcast|broadcast"),
+        (lambda pipe: pipe.inpaint(Image.new("L", (8, 8)), np.ones((8, 8)), repeats=0), "at least once"),
+        (lambda pipe: pipe.extend(Image.new("L", (8, 8)), 0), "longer than its beginning"),
+        (lambda pipe: pipe.extend(Image.new("L", (8, 9)), 1), r"goes on from \(1, 8\), and the one given is \(1, 9\)"),
+        (lambda pipe: pipe.extend(Image.new("L", (8, 8)), 1, overlap=1.0), "between 0 and 1, got 1.0"),
+        (lambda pipe: pipe.interpolate(1, 1), "between two seeds"),
+        (lambda pipe: pipe.interpolate(1, 2, 1), "at least 2"),
+        (lambda pipe: pipe.interpolate(1, 2**70), "64 bits"),
+        (lambda pipe: pipe.variations(2**70), "64 bits"),
+        (lambda pipe: pipe.variations(1, 2, 1.5), "from 0 to 1, got 1.5"),
+        (lambda pipe: pipe.variations(1, 0), "at least 1, got 0"),
+    ],
+)
+def test_wrong_edits_are_explained(pipeline, draw, message):
+    with pytest.raises(InputError, match=message):
+        draw(pipeline)
