@@ -1,8 +1,8 @@
-"""Our audio U-Net beside audio-diffusion-pytorch's UNetV0, of equal parameters, on a batch of seconds of 16 kHz sound.
+"""The audio U-Net beside audio-diffusion-pytorch's UNetV0, with equal parameter counts, on batches of 16 kHz sound.
 
-Two pairs, in one process and in turn. "drums": our `unet1d_small` on the STFT with levels, as `experiment=audio/drums`
-has it, beside a UNetV0 of as many parameters on samples, which is what UNetV0 takes. "samples": our `unet1d` on samples
-beside UNetV0 with the widths, strides and attention that it was published with. Run it on an idle machine:
+Two pairs, in one process and in turn. "drums": `unet1d_small` on the STFT with band energies, as in
+`experiment=audio/drums`, beside a UNetV0 of as many parameters on samples, its only input. "samples": `unet1d` on
+samples beside UNetV0 with its published widths, strides and attention. Run it on an idle machine:
 
     python benchmarks/audio_speed.py --rounds 5 --json audio_speed.json
 """
@@ -21,8 +21,8 @@ import torch
 from audio_diffusion_pytorch import UNetV0
 from torch import Tensor, nn
 
-from modalities.audio.modality import AudioModality
-from multidiff.configuration import described, instantiate, load_option
+from multidiff.codecs import Codec
+from multidiff.configuration import instantiate, instantiate_as, load_option
 
 SAMPLES, WARMUP = 16384, 1
 PUBLISHED = (32, 32, 64, 64, 128, 128, 256, 256)
@@ -48,12 +48,11 @@ def peer(channels: tuple[int, ...], items: tuple[int, ...], attentions: tuple[in
 
 
 def contenders() -> dict[str, tuple[nn.Module, tuple[int, int]]]:
-    """Networks, and the ``(C, L)`` in which each sees about a second of sound."""
-    modality: AudioModality = instantiate(described("modality", "audio frontend=stft_levels"))
-    seen = modality.shape(SAMPLES)
+    """Networks, and the shape ``(C, L)`` of their input for about a second of sound."""
     raw = (1, SAMPLES)
+    channels, frames = instantiate_as(Codec, load_option("codec", "stft_bands")).shape(raw)
     return {
-        "drums: ours": (ours("unet1d_small", modality.channels), seen),
+        "drums: ours": (ours("unet1d_small", channels), (channels, frames)),
         "drums: UNetV0": (peer(NARROW, (1, 1, 1, 1, 1, 1, 2, 2), (0, 0, 0, 0, 0, 0, 1, 1), 256), raw),
         "samples: ours": (ours("unet1d", 1), raw),
         "samples: UNetV0": (peer(PUBLISHED, (2, 2, 2, 2, 2, 2, 4, 4), (0, 0, 0, 0, 0, 1, 1, 1), 512), raw),

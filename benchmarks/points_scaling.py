@@ -1,12 +1,12 @@
-"""The time of a training step of both point backbones, from N points to 2N and on.
+"""Time of a training step of both point backbones as the number of points doubles.
 
-A step is forward, backward and AdamW on one cloud of 6 channels, on one thread. The points double from 1024 on; all
-sizes take turns, so that whatever else the machine does falls on all of them alike. Run it on an idle machine:
+A step is forward, backward and AdamW on one cloud of 6 channels, on one thread. The number of points doubles from 1024
+on. All sizes take turns, so that other load on the machine affects all of them equally. Run it on an idle machine:
 
     python benchmarks/points_scaling.py --rounds 7 --json points_scaling.json
 
-The plain backbone, which has the width and about the depth of the other, stops at ``--plain`` points: its attention
-grows with their square.
+The plain backbone has the width and about the depth of the other, and stops at ``--plain`` points, since the cost of
+its attention is quadratic.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def linear() -> nn.Module:
 
 def plain() -> nn.Module:
     settings = yaml.safe_load((ROOT / "conf/backbone/points_latent_small.yaml").read_text())
-    depth = settings["rounds"] * (1 + settings["thinking"])
+    depth = settings["rounds"] * (1 + settings["latent_blocks"])
     return PointTransformer(
         channels=CHANNELS, width=settings["width"], depth=depth, head_size=settings["head_size"], octaves=3
     )
@@ -55,7 +55,7 @@ def stepper(network: nn.Module, points: int) -> Callable[[], None]:
 
 
 def measured(steppers: dict[tuple[str, int], Callable[[], None]], rounds: int) -> dict[tuple[str, int], float]:
-    """Median seconds of a step of each, after one to warm up."""
+    """Median seconds of a step of each, after one warm-up step."""
     seconds: dict[tuple[str, int], list[float]] = {key: [] for key in steppers}
     for round_ in range(rounds + 1):
         for key, step in steppers.items():

@@ -108,7 +108,7 @@ def k_runs(grid: Grid) -> dict[str, tuple[Run, int]]:
 
         return run
 
-    costs = {"euler": 1, "heun": 2, "dpm_2": 2, "lms": 1, "dpmpp_2m": 1}
+    costs = {"euler": 1, "heun": 2, "dpm_solver_2s": 2, "lms": 1, "dpmpp_2m": 1}
     functions = {name: getattr(k_diffusion.sampling, f"sample_{name}") for name in costs}
     return {f"k-diffusion {name}": (run_of(functions[name]), cost) for name, cost in costs.items()}
 

@@ -32,7 +32,7 @@ from multidiff.diffusion.schedules import Cosine
 SAME = (
     ("ours euler", "k-diffusion euler"),
     ("ours heun", "k-diffusion heun"),
-    ("ours dpm2", "k-diffusion dpm_2"),
+    ("ours midpoint", "k-diffusion dpm_solver_2s"),
     ("ours lms", "k-diffusion lms"),
     ("ours dpmpp_2m", "k-diffusion dpmpp_2m"),
     ("ours dpmpp_2m", "diffusers DPMSolverMultistep 2"),

@@ -1,14 +1,14 @@
-"""Surfaces from true oriented points, ours beside gpytoolbox's screened Poisson, in one run.
+"""Surface reconstruction from exact oriented points beside gpytoolbox's screened Poisson, in one run.
 
-Both are given the same points with the true normals of a known mesh. A reconstruction is judged by its F-score at 1 %:
-the harmonic mean of the parts of its own surface, and of the true one, that lie within 1 % of the longest side of each
-other, measured on 30,000 points of each. Run it on an idle machine:
+Both methods get the same points with the true normals of a known mesh. The score is the F-score at 1 %: the harmonic
+mean of the fractions of the reconstructed and of the true surface that lie within 1 % of the longest side of the other,
+measured on 30,000 points of each. Run it on an idle machine:
 
     pip install -e '.[bench]'
     python benchmarks/surface.py --json surface.json
 
-The meshes are a sphere, a torus, and with ``--meshes FILE ...`` any others; by default three pieces of our furniture,
-as no package that we depend on ships a scanned one. The peer has its own defaults but for the depth.
+The meshes are a sphere, a torus and three pieces of furniture; ``--meshes FILE ...`` replaces the furniture. No
+dependency ships a scanned mesh. The peer runs with its defaults except for the depth.
 """
 
 import argparse
@@ -37,12 +37,12 @@ NEAR = 0.01
 Method = Callable[[PointCloud], trimesh.Trimesh]
 
 
-def ours(resolution: int) -> Method:
+def multidiff(resolution: int) -> Method:
     return Reconstruction(resolution).mesh
 
 
 def screened_poisson(depth: int) -> Method:
-    """Kazhdan's own code, as gpytoolbox builds it, at ``2 ** depth`` voxels a side."""
+    """Kazhdan's implementation in gpytoolbox, at ``2 ** depth`` voxels along a side."""
 
     def mesh(cloud: PointCloud) -> trimesh.Trimesh:
         points, normals = cloud.points.astype(np.float64), np.asarray(cloud.normals, dtype=np.float64)
@@ -52,9 +52,9 @@ def screened_poisson(depth: int) -> Method:
     return mesh
 
 
-def f_score(made: trimesh.Trimesh, true: trimesh.Trimesh) -> float:
+def f_score(reconstructed: trimesh.Trimesh, true: trimesh.Trimesh) -> float:
     random = np.random.default_rng(1)
-    points = [sample_surface(mesh, JUDGED, random, colours=False).points for mesh in (made, true)]
+    points = [sample_surface(mesh, JUDGED, random, colours=False).points for mesh in (reconstructed, true)]
     near = NEAR * float(true.extents.max())
     precision, recall = (float((cKDTree(b).query(a)[0] < near).mean()) for a, b in (points, points[::-1]))
     return 2 * precision * recall / max(precision + recall, 1e-12)
@@ -71,26 +71,26 @@ def shapes(files: list[Path]) -> dict[str, trimesh.Trimesh]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=4096)
-    parser.add_argument("--depth", type=int, default=7, help="voxels a side, as a power of 2, of both")
+    parser.add_argument("--depth", type=int, default=7, help="log2 of the voxels along a side, of both methods")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--meshes", type=Path, nargs="*", default=[])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    methods = {"ours": ours(2**options.depth), "gpytoolbox": screened_poisson(options.depth)}
+    methods = {"multidiff": multidiff(2**options.depth), "gpytoolbox": screened_poisson(options.depth)}
     machine = {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     versions = {"torch": torch.__version__, "threads": torch.get_num_threads(), "gpytoolbox": gpytoolbox.__version__}
-    print(machine, versions, f"{options.points} points, {2**options.depth} voxels a side")
+    print(machine, versions, f"{options.points} points, {2**options.depth} voxels along a side")
     results: list[dict[str, Any]] = []
     for name, true in shapes(options.meshes).items():
         cloud = sample_surface(true, options.points, np.random.default_rng(0), colours=False)
         seconds: dict[str, list[float]] = {method: [] for method in methods}
-        made: dict[str, trimesh.Trimesh] = {}
+        meshes: dict[str, trimesh.Trimesh] = {}
         for _ in range(options.rounds):
-            for method, mesh in methods.items():
+            for method, reconstruct in methods.items():
                 began = time.perf_counter()
-                made[method] = mesh(cloud)
+                meshes[method] = reconstruct(cloud)
                 seconds[method].append(time.perf_counter() - began)
-        for method, mesh in made.items():
+        for method, mesh in meshes.items():
             score, took = f_score(mesh, true), float(np.median(seconds[method]))
             closed = bool(mesh.is_watertight)
             results.append({"mesh": name, "method": method, "f_score": score, "seconds": took, "watertight": closed})

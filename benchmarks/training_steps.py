@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from multidiff.configuration import instantiate, load_option
 from multidiff.diffusion.denoiser import NetworkDenoiser
-from multidiff.diffusion.losses import DiffusionLoss, Uniform, UniformWeighting
+from multidiff.diffusion.objectives import Context, Denoising, Uniform, UniformWeighting
 from multidiff.diffusion.predictions import Velocity
 from multidiff.diffusion.schedules import Cosine
 from multidiff.training.ema import EMA, PowerDecay
-from multidiff.training.speed import Levers
+from multidiff.training.speed import SpeedSettings
 from multidiff.training.stability import Stability
 
 SHAPES = {"unet": (3, 32, 32), "unet1d_small": (256, 126), "points_latent_small": (6, 1024), "unet1d": (1, 16384)}
@@ -61,14 +61,14 @@ def our_step(preset: str, size: int, setting: Setting, **changes: Any) -> Step:
     """Noise, loss, backward pass, clipping, AdamW and the moving average, as `DiffusionModule` has them."""
     network, x0 = our_network(preset, **changes), batch(preset, size)
     denoiser = NetworkDenoiser(network, Cosine(), Velocity())
-    average, loss, stability = EMA(denoiser, PowerDecay()), DiffusionLoss(Uniform(), UniformWeighting()), Stability()
-    Levers(compile=setting.compile, channels_last=setting.channels_last).pull(network)
+    average, loss, stability = EMA(denoiser, PowerDecay()), Denoising(Uniform(), UniformWeighting()), Stability()
+    SpeedSettings(compile=setting.compile, channels_last=setting.channels_last).apply(network)
     kind = {"fused": {"fused": True}, "foreach": {"foreach": True}, "loop": {"foreach": False}}[setting.optimizer]
     optimizer, generator = torch.optim.AdamW(network.parameters(), lr=1e-4, **kind), torch.Generator()
 
     def step() -> None:
         with precision(setting.dtype):
-            value = loss(denoiser, x0, None, generator).mean()
+            value = loss(Context(denoiser, x0, None, generator)).mean()
         value.backward()
         stability.clip(network.parameters(), 1.0)
         optimizer.step()

@@ -1,4 +1,4 @@
-"""The one door to Hydra: find the shipped configs, compose them, and make objects of them.
+"""The one door to Hydra: find configs, compose them, and build the objects that they describe.
 
 A config can travel with a downloaded model, so it may name only classes on an allow-list, checked before any import.
 """
@@ -6,19 +6,26 @@ A config can travel with a downloaded model, so it may name only classes on an a
 import importlib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, partial
-from importlib.metadata import entry_points
+from contextlib import contextmanager
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import hydra
 import yaml
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from multidiff.errors import InputError
+from multidiff.plugins import plugins
+
+T = TypeVar("T")
 
 PLAIN: dict[Any, tuple[type, ...]] = {
     bool: (bool,),
@@ -41,6 +48,17 @@ FOREIGN_TARGETS = frozenset(
 )
 
 
+class PluginConfigs(SearchPathPlugin):
+    """Adds the configs of installed plug-ins to Hydra's search path."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in config_dirs()[1:]:
+            search_path.append("multidiff.plugins", f"file://{folder}")
+
+
+Plugins.instance().register(PluginConfigs)
+
+
 def config_dir() -> Path:
     """Where the shipped configs are: inside an installed package, or at the root of a checkout."""
     package = Path(__file__).resolve().parent
@@ -48,74 +66,95 @@ def config_dir() -> Path:
     return shipped if shipped.is_dir() else package.parent / "conf"
 
 
+def config_dirs() -> list[Path]:
+    """The shipped configs, then those of each plug-in."""
+    return [config_dir(), *(folder for plugin in plugins() if (folder := plugin.config_dir))]
+
+
 def compose(overrides: Sequence[str]) -> DictConfig:
-    """The training config that ``multidiff train`` with these overrides would see."""
-    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+    """The training config that ``multidiff train`` with these overrides would use."""
+    with _hydra():
         return hydra.compose("train", overrides=list(overrides))
 
 
 def group_options(group: str) -> list[str]:
     """The names that ``group=NAME`` accepts."""
-    folder = config_dir() / group
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    folders = [folder / group for folder in config_dirs()]
+    return sorted({path.relative_to(top).with_suffix("").as_posix() for top in folders for path in top.rglob("*.yaml")})
+
+
+def option_file(group: str, name: str) -> Path:
+    """The file of the config ``group/name``.
+
+    Raises:
+        InputError: there is none; the message lists those that there are.
+    """
+    found = [path for folder in config_dirs() if (path := folder / group / f"{name}.yaml").is_file()]
+    if not found or not name:
+        raise InputError(f"no {group} is called {name!r}; there are: {', '.join(group_options(group))}")
+    return found[0]
 
 
 def load_option(group: str, name: str) -> dict[str, Any]:
-    """The config ``group/name.yaml``.
+    """The config ``group/name``, with the defaults that it lists.
 
     Raises:
-        InputError: there is none; the message lists those that are.
+        InputError: there is none; the message lists those that there are.
     """
-    options = group_options(group)
-    if name not in options:
-        raise InputError(f"no {group} is called {name!r}; there are: {', '.join(options)}")
-    return resolved(OmegaConf.load(config_dir() / group / f"{name}.yaml"))
+    return resolved(_loaded(group, name))
 
 
 def described(group: str, text: str) -> dict[str, Any]:
-    """The config ``group/NAME.yaml`` with changes, from ``NAME KEY=VALUE ...``.
-
-    A key that is a group within the group, as the frontend of a modality, is set to the name of one of its options.
+    """The config ``group/NAME`` with changes, from ``NAME KEY=VALUE ...``.
 
     Raises:
         InputError: there is no such config, a setting is none of its own, or one that it needs is not given.
     """
     name, *changes = shlex.split(text) or [""]
-    pairs = [change.partition("=") for change in changes]
-    choices = {key: option for key, _, option in pairs if key and (config_dir() / group / key).is_dir()}
-    config = _composed(group, name, choices)
-    for key, equals, value in pairs:
+    config = _loaded(group, name)
+    for change in changes:
+        key, equals, value = change.partition("=")
         if not equals or key not in config.keys() or key == "_target_":  # noqa: SIM118  `in config` denies what is ???
             known = ", ".join(str(key) for key in config if key != "_target_")
-            raise InputError(f"{group} {name}: {key + equals + value!r} is not KEY=VALUE with a key of: {known}")
-        if key not in choices:
-            config[key] = _value(value)
+            raise InputError(f"{group} {name}: {change!r} is not KEY=VALUE with a key of: {known}")
+        config[key] = plain_value(value)
     missing = [str(key) for key in config if OmegaConf.is_missing(config, key)]
     if missing:
         raise InputError(f"{group} {name} needs {', '.join(missing)}: '{name} {missing[0]}=VALUE'")
     return resolved(config)
 
 
-def _value(text: str) -> Any:
-    """What YAML makes of ``text``; what is none, such as ``*.tar``, is text."""
+def plain_value(text: str) -> Any:
+    """The value that YAML reads in ``text``; the text itself where it is no YAML, such as ``*.tar``."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
         return text
 
 
-def _composed(group: str, name: str, choices: Mapping[str, str]) -> DictConfig:
-    """``group/name.yaml`` with options of the groups within: ``choices``, or the defaults that it lists."""
-    options = [option for option in group_options(group) if "/" not in option]
-    if name not in options:
-        raise InputError(f"no {group} is called {name!r}; there are: {', '.join(options)}")
-    for key, option in choices.items():
-        if option not in group_options(f"{group}/{key}"):
-            raise InputError(f"no {key} is called {option!r}; there are: {', '.join(group_options(f'{group}/{key}'))}")
-    with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-        whole = hydra.compose(f"{group}/{name}", [f"{group}/{key}={option}" for key, option in choices.items()])
+def _loaded(group: str, name: str) -> DictConfig:
+    config = OmegaConf.load(option_file(group, name))
+    assert isinstance(config, DictConfig)
+    if "defaults" not in config:
+        return config
+    with _hydra():
+        whole = hydra.compose(f"{group}/{name}")
     OmegaConf.set_struct(whole, False)
-    return whole[group]
+    for part in group.split("/"):
+        whole = whole[part]
+    return whole
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra, ready to compose, also within an application of Hydra such as ``multidiff train``."""
+    instance = GlobalHydra.instance()
+    outer, instance.hydra = instance.hydra, None
+    try:
+        with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+            yield
+    finally:
+        instance.hydra = outer
 
 
 def resolved(config: Any) -> dict[str, Any]:
@@ -124,9 +163,9 @@ def resolved(config: Any) -> dict[str, Any]:
 
 
 def instantiate(config: Any, **arguments: Any) -> Any:
-    """Make the object that ``config`` describes by its ``_target_``, and those within it, with further ``arguments``.
+    """Build the object that ``config`` describes by its ``_target_``, and those within it, with further ``arguments``.
 
-    ``_partial_: true`` beside a target leaves out what is not known yet: it makes a function of the other arguments.
+    ``_partial_: true`` beside a target leaves some arguments open: the result is a function of them.
 
     Raises:
         InputError: a target is not on the allow-list (nothing is imported then), or the class refuses its arguments.
@@ -137,16 +176,13 @@ def instantiate(config: Any, **arguments: Any) -> Any:
     return _build(plain, arguments)
 
 
-def instantiate_as(kind: type, config: Any, **arguments: Any) -> Any:
-    """Make the ``kind`` of object that ``config`` describes, as `instantiate` does.
+def instantiate_as(kind: type[T], config: Any, **arguments: Any) -> T:
+    """Build the ``kind`` of object that ``config`` describes, as `instantiate` does.
 
     Raises:
-        InputError: it describes something else, or leaves out what is not known yet.
+        InputError: the config describes something else, or leaves arguments open.
     """
-    target = config.get("_target_") if isinstance(config, Mapping) else None
-    whole = isinstance(target, str) and not config.get("_partial_")
-    if not whole or not issubclass(check_target(str(target)), kind):
-        raise InputError(f"expected the _target_ of a {kind.__name__}, without _partial_, got {config!r}")
+    target_class(config, kind)
     return instantiate(config, **arguments)
 
 
@@ -159,21 +195,29 @@ def _build(node: Any, arguments: Mapping[str, Any]) -> Any:
     settings = {key: _build(value, {}) for key, value in node.items() if key not in ("_target_", "_partial_")}
     if "_target_" not in node:
         return settings
-    target = check_target(node["_target_"])
+    return construct(check_target(node["_target_"]), settings, partly=bool(node.get("_partial_")), **arguments)
+
+
+def construct(target: type, settings: Mapping[str, Any], *, partly: bool = False, **arguments: Any) -> Any:
+    """An object of the class ``target``, or a function of its other arguments if ``partly``.
+
+    Raises:
+        InputError: a setting is unknown, of a wrong type, or refused by the class.
+    """
     _check_types(target, settings)
     try:
-        if node.get("_partial_"):
-            signature(target).bind_partial(**settings, **arguments)  # a wrong name is refused now, not where it is used
+        if partly:
+            signature(target).bind_partial(**settings, **arguments)  # so that a wrong name is refused here
             return partial(target, **settings, **arguments)
         return target(**settings, **arguments)
     except InputError:
         raise
     except (TypeError, ValueError) as error:
-        raise InputError(f"{node['_target_'].rpartition('.')[2]}: {' '.join(str(error).split())}") from error
+        raise InputError(f"{target.__name__}: {' '.join(str(error).split())}") from error
 
 
 def _check_types(target: type, settings: Mapping[str, Any]) -> None:
-    """Refuse a setting that is no number, text or list where the class says that it takes one."""
+    """Refuse a setting that is no number, text or list where the class takes one."""
     parameters = signature(target).parameters
     for name, value in settings.items():
         annotation = parameters[name].annotation if name in parameters else Any
@@ -184,9 +228,17 @@ def _check_types(target: type, settings: Mapping[str, Any]) -> None:
             raise InputError(f"{target.__name__}: {name} must be of type {wanted}, got {value!r}")
 
 
-def target_class(config: Mapping[str, Any]) -> type:
-    """The class that ``config`` names as its ``_target_``, without an instance of it."""
-    return check_target(config["_target_"])
+def target_class(config: Mapping[str, Any], kind: type[T]) -> type[T]:
+    """The class that ``config`` names as its ``_target_``, a subclass of ``kind``.
+
+    Raises:
+        InputError: it names something else.
+    """
+    target = config.get("_target_") if isinstance(config, Mapping) else None
+    found = check_target(target) if isinstance(target, str) and not config.get("_partial_") else None
+    if found is None or not issubclass(found, kind):
+        raise InputError(f"expected the _target_ of a {kind.__name__}, without _partial_, got {config!r}")
+    return found
 
 
 def check_target(target: str) -> type:
@@ -214,10 +266,8 @@ def _check_allowed(target: str) -> None:
         raise InputError(f"the config names {target!r}, which is not allowed to be built from a config")
 
 
-@cache
 def _allowed_packages() -> frozenset[str]:
-    plugins = (entry.value.split(".")[0].split(":")[0] for entry in entry_points(group="multidiff.modalities"))
-    return frozenset({"multidiff", "modalities", *plugins})
+    return frozenset({"multidiff", "modalities", *(plugin.package for plugin in plugins())})
 
 
 def _targets(node: Any) -> Iterator[str]:

@@ -1,10 +1,9 @@
-"""What the core must be told about a kind of data, and how installed kinds are found."""
+"""The modality contract: files, artifacts and data tensors of one kind, and pictures of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, BinaryIO, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -12,64 +11,128 @@ from PIL.Image import Image
 from torch import Tensor
 
 from multidiff.errors import InputError
-from multidiff.set_metric import SetMeasure
 
 Artifact = TypeVar("Artifact")
 """What a person wants: a PIL image, an audio clip, a mesh."""
 
 Given_contra = TypeVar("Given_contra", contravariant=True)
 
+File = Path | BinaryIO
+"""A path, or an open file whose ``name`` says where it comes from, such as the member of a tar shard or an upload."""
+
+
+def name_of(file: File) -> str:
+    """The name of a file in messages."""
+    return str(file) if isinstance(file, Path) else str(getattr(file, "name", None) or "the file")
+
 
 class Exporter(Protocol[Given_contra]):
-    """Writes an artifact to a path, and reports what was written; an `InputError` says why it could not."""
+    """Writes an artifact to a path and returns a report of the file; an `InputError` says why it could not."""
 
     def __call__(self, artifact: Given_contra, path: Path, metadata: Mapping[str, Any], /) -> dict[str, Any]: ...
 
 
-class Modality(ABC, Generic[Artifact]):
-    """One kind of data: its files, and its place in tensor space.
+class Preparation(ABC):
+    """How the files of a folder, of shards or of a table become training samples of one shape.
 
     Attributes:
-        name: as in configs and entry points.
-        suffixes: of the files that ``read`` accepts, lower case; the first is what ``write`` defaults to.
-        channels: C of the tensors ``(C, *size)``.
-        edge: positions at either end of the last axis of a sample that are unlike those within, see `extension`.
-        period: positions after which what a place in a sample means comes again, see `extension`.
-        turns: whether there is another side to see, which ``turntable`` shows.
-        features: the option of the group ``features`` that evaluation takes by default.
+        shape: of the data tensors, ``(C, *size)``.
+        suffixes: of the files that it takes, lower case, with their dots.
+        settings: everything that the result of `prepare` depends on beside the file; JSON.
+    """
+
+    shape: tuple[int, ...]
+    suffixes: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+    @abstractmethod
+    def prepare(self, file: File) -> np.ndarray:
+        """Decode a file, once; the array goes into the cache.
+
+        Raises:
+            InputError: naming the file, if it cannot be used.
+        """
+
+    @abstractmethod
+    def sample(self, prepared: np.ndarray, random: np.random.Generator) -> Tensor:
+        """Data ``(C, *size)`` from a prepared array; ``random`` decides crops, flips and other augmentation."""
+
+    def samples_in(self, shape: Sequence[int]) -> int:
+        """How many training samples a prepared array of ``shape`` counts as: several for a long sound."""
+        return 1
+
+    def fields(self, shape: Sequence[int]) -> dict[str, Any]:
+        """Facts about a sample from a prepared array of ``shape``, by field, such as its duration in seconds."""
+        return {}
+
+    def remarks(self) -> Iterator[str]:
+        """One line for each thing that the person should know of the files prepared so far."""
+        yield from ()
+
+
+class Modality(ABC, Generic[Artifact]):
+    """One kind of data.
+
+    Attributes:
+        name: as in configs.
+        suffixes: of the files that `read` accepts, lower case; the first is what `write` defaults to.
+        preparation: class that makes training samples of files; its keyword arguments, beside the modality, are
+            settings of the data configs.
+        features: option of the config group ``features`` that evaluation takes by default.
+        set_metric: option of the config group ``set_metric`` that compares sets of artifacts, or None.
+        turns: whether artifacts have another side, which `turntable` shows.
     """
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
-    channels: int
-    edge: int = 0
-    period: int = 1
-    turns: ClassVar[bool] = False
+    preparation: ClassVar[type[Preparation] | None] = None
     features: ClassVar[str | None] = None
+    set_metric: ClassVar[str | None] = None
+    turns: ClassVar[bool] = False
 
     @property
     def written(self) -> tuple[str, ...]:
-        """Suffixes of the files that ``write`` makes, which may be fewer than ``read`` accepts."""
+        """Suffixes of the files that `write` makes, which may be fewer than `read` accepts."""
         return self.suffixes
 
     @abstractmethod
-    def read(self, path: Path) -> Artifact:
-        """Read a file. An `InputError` names it and says why it cannot be used."""
+    def read(self, file: File) -> Artifact:
+        """Read a file, from a folder, a shard or an upload. An `InputError` names it and says what is wrong."""
 
     @abstractmethod
     def write(self, artifact: Artifact, path: Path, metadata: Mapping[str, Any]) -> None:
         """Write a file in the format of its suffix, with ``metadata`` inside it as JSON."""
 
+    def metadata(self, path: Path) -> dict[str, Any]:
+        """The metadata inside a file that `write` made; empty for other files and for formats with no place for it."""
+        return {}
+
+    @abstractmethod
+    def to_data(self, artifact: Artifact) -> Tensor:
+        """``(C, *size)`` in float32."""
+
+    @abstractmethod
+    def to_artifact(self, data: Tensor) -> Artifact:
+        """The inverse of `to_data`, defined for any finite values."""
+
+    @abstractmethod
+    def preview(self, artifacts: Sequence[Artifact]) -> Image:
+        """One picture by which a person can judge the samples."""
+
+    def turntable(self, artifacts: Sequence[Artifact]) -> list[Image]:
+        """The frames of one turn around the artifacts; none if they have no other side."""
+        return []
+
     def exporter(self, suffix: str, settings: Mapping[str, Any]) -> Exporter[Artifact]:
-        """What writes artifacts for other programs as files with ``suffix``; by default ``write``.
+        """A writer of files with ``suffix`` for other programs; by default `write`.
 
         Raises:
             InputError: the suffix is not written, or a setting is unknown or cannot be used.
         """
         if settings:
-            raise InputError(f"{', '.join(settings)}: not a setting by which the modality {self.name} exports")
+            raise InputError(f"{', '.join(settings)}: not an export setting of the modality {self.name}")
         if suffix not in self.written:
-            raise InputError(f"{self.name}s are not written as {suffix}; they are as {', '.join(self.written)}")
+            raise InputError(f"the modality {self.name} does not write {suffix}; it writes {', '.join(self.written)}")
 
         def export(artifact: Artifact, path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
             self.write(artifact, path, metadata)
@@ -77,105 +140,61 @@ class Modality(ABC, Generic[Artifact]):
 
         return export
 
-    def turntable(self, artifacts: Sequence[Artifact]) -> list[Image]:
-        """The frames of one turn around the artifacts; none if they have no other side."""
-        return []
-
-    @abstractmethod
-    def to_tensor(self, artifact: Artifact) -> Tensor:
-        """``(C, *size)`` in float32, at about unit scale."""
-
-    @abstractmethod
-    def to_artifact(self, x: Tensor) -> Artifact:
-        """The inverse of ``to_tensor``, for any finite values."""
-
-    def sized(self, artifact: Artifact, shape: tuple[int, ...]) -> Tensor:
-        """``to_tensor``, brought to ``shape`` where that takes nothing away.
+    def fitted(self, artifact: Artifact, shape: tuple[int, ...]) -> Tensor:
+        """`to_data` of an artifact, brought to ``shape`` where that loses nothing.
 
         Raises:
-            InputError: it has another size.
+            InputError: the artifact has another size.
         """
-        x = self.to_tensor(artifact)
-        if x.shape != shape:
-            raise InputError(f"this model makes samples of shape {shape}, and the one given is {tuple(x.shape)}")
-        return x
+        data = self.to_data(artifact)
+        if data.shape != shape:
+            raise InputError(f"this model generates samples of shape {shape}, and the one given is {tuple(data.shape)}")
+        return data
 
-    def resized(self, shape: tuple[int, ...], amount: int) -> tuple[int, ...]:
-        """``shape`` for samples of another size than the model was trained on, ``amount`` in the unit of the modality.
+    def resized(self, shape: tuple[int, ...], **settings: Any) -> tuple[int, ...]:
+        """Data shape of samples of another size than the model was trained on, in the modality's own settings.
 
         Raises:
-            InputError: there are none.
+            InputError: a setting is unknown or cannot be used.
         """
-        raise InputError(f"a model of the modality {self.name} makes samples of the size that it was trained on")
+        raise InputError(f"{', '.join(settings)}: not a field of this model, and {self.name}s have no setting for it")
 
     def mask(self, shape: tuple[int, ...], *region: Any) -> Tensor:
-        """True in the part of a tensor of ``shape`` that ``region`` says; here, an array that broadcasts to it.
+        """Booleans in the data ``shape``, true in the region; here, the region is an array that broadcasts to it.
 
         Raises:
-            ValueError: it says none.
+            ValueError: the region is none of this shape.
         """
         (array,) = region
         return torch.from_numpy(np.broadcast_to(np.array(array, dtype=bool), shape).copy())
 
     def region(self, text: str) -> tuple[Any, ...]:
-        """What ``mask`` takes, as told on a command line; here, a file that holds what is true where it is not 0."""
-        return (self.read(Path(text)),)
+        """The arguments of `mask` from the command line; here, a file, true where its data is above 0."""
+        return (self.to_data(self.read(Path(text))).numpy() > 0,)
 
     def extension(self, artifact: Artifact, amount: float) -> tuple[Tensor, int]:
-        """The beginning of every artifact that goes on where this one ends, and the length of those ``amount`` longer.
-
-        Both are of tensors, whose last axis grows; ``amount`` is in positions here.
-        """
-        x = self.to_tensor(artifact)
-        return x, x.shape[-1] + round(amount)
-
-    @abstractmethod
-    def preview(self, artifacts: Sequence[Artifact]) -> Image:
-        """One picture by which a person can judge the samples."""
+        """Data of an artifact and the length of the last axis after it grows by ``amount``: here, in positions."""
+        data = self.to_data(artifact)
+        return data, data.shape[-1] + round(amount)
 
     def comparable(self, artifact: Artifact, shape: tuple[int, ...], *, foreign: bool) -> Artifact:
-        """An artifact from a file, as data of ``shape`` are, to be scored beside them.
+        """An artifact from a file in the form of data of ``shape``, to be scored beside them.
 
         Args:
             artifact: as it was read.
             shape: of the data.
-            foreign: whether something else than this package made it.
+            foreign: whether another program made it.
 
         Raises:
-            InputError: it is of another shape; a resize would count in the scores.
+            InputError: it has another shape; a resize would count in the scores.
         """
-        own = tuple(self.to_tensor(artifact).shape)
+        own = tuple(self.to_data(artifact).shape)
         if own != tuple(shape):
             raise InputError(
-                f"has the shape {own} and the data {tuple(shape)}: make them alike; a resize of ours would count"
+                f"has the shape {own} and the data {tuple(shape)}: make them equal, since a resize would change scores"
             )
         return artifact
 
-    def set_measure(self) -> SetMeasure | None:
-        """What scores sets of samples themselves, beside features; by default nothing does."""
-        return None
-
-    def folder(self, root: Path, shape: Sequence[int]) -> dict[str, Any]:
-        """The config of a data set of the files below ``root``, as samples of ``shape``.
-
-        Raises:
-            InputError: the modality has none.
-        """
-        raise InputError(f"{root}: {self.name}s are not evaluated against a folder; name a data config")
-
-
-def modality_names() -> list[str]:
-    """The modalities that installed packages offer."""
-    return sorted({entry.name for entry in entry_points(group="multidiff.modalities")})
-
-
-def modality_class(name: str) -> type[Modality[Any]]:
-    """The modality called ``name``.
-
-    Raises:
-        InputError: no installed package offers it.
-    """
-    found = entry_points(group="multidiff.modalities", name=name)
-    if not found:
-        raise InputError(f"no modality {name!r} is installed; there are: {', '.join(modality_names())}")
-    return next(iter(found)).load()
+    def settings_for(self, shape: Sequence[int]) -> dict[str, Any]:
+        """Settings of `preparation` under which a folder gives data of ``shape``; none by default."""
+        return {}

@@ -1,41 +1,82 @@
-"""What is trained: a denoiser and the conditioner that speaks to it."""
+"""What a run trains and a model directory holds: a codec, a conditioner and a denoiser."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from multidiff.conditioners import Conditioner
-from multidiff.configuration import instantiate
+from multidiff.codecs import Codec
+from multidiff.codecs.base import Shape
+from multidiff.conditioners import Conditioner, FieldConditioner
+from multidiff.configuration import instantiate, instantiate_as, target_class
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import NetworkDenoiser
-from multidiff.modality import Modality
 
-MODEL_GROUPS = ("modality", "backbone", "conditioning", "schedule", "prediction")
+MODEL_GROUPS = ("modality", "codec", "backbone", "conditioning", "schedule", "prediction")
 """The config groups that a model is made of."""
 
 
 class Model(nn.Module):
-    """A denoiser and its conditioner; its state is what a model directory holds."""
+    """A codec, a conditioner and a denoiser; its state is what a model directory holds."""
 
-    def __init__(self, denoiser: NetworkDenoiser, conditioner: Conditioner):
+    def __init__(self, codec: Codec, conditioner: Conditioner, denoiser: NetworkDenoiser):
         super().__init__()
         self.denoiser = denoiser
         self.conditioner = conditioner
+        self.codec = codec
 
-    def condition(self, values: Sequence[str | None]) -> Conditioning | None:
-        """The conditions of a batch, from one label or prompt a sample."""
-        return self.conditioner(values)
+    def condition(self, samples: Sequence[Mapping[str, Any]]) -> Conditioning | None:
+        """The conditions of a batch, from the fields of each sample."""
+        return self.conditioner(samples)
+
+    @torch.no_grad()
+    def encode(self, data: Tensor) -> Tensor:
+        """x0 of a batch of data, in the precision of the data whatever the autocast."""
+        with torch.autocast(data.device.type, enabled=False):
+            return self.codec.encode(data)
+
+    @torch.no_grad()
+    def decode(self, x0: Tensor) -> Tensor:
+        """Data of a batch of x0, likewise."""
+        with torch.autocast(x0.device.type, enabled=False):
+            return self.codec.decode(x0)
 
 
-def build_model(config: Mapping[str, Any], modality: Modality[Any]) -> Model:
-    """A model with fresh weights from the groups in `MODEL_GROUPS`."""
-    conditioner = instantiate(config["conditioning"])
+def build_model(config: Mapping[str, Any], data_shape: Shape) -> Model:
+    """A model with fresh weights from the groups in `MODEL_GROUPS`, for data of ``data_shape``."""
+    parts = {
+        field: instantiate_as(FieldConditioner, part, field=field) for field, part in config["conditioning"].items()
+    }
+    conditioner, codec = Conditioner(parts), instantiate_as(Codec, config["codec"])
     backbone = instantiate(
         config["backbone"],
-        channels=modality.channels,
+        channels=codec.shape(data_shape)[0],
         vector_dim=conditioner.vector_dim,
         token_dim=conditioner.token_dim,
     )
     schedule, prediction = instantiate(config["schedule"]), instantiate(config["prediction"])
-    return Model(NetworkDenoiser(backbone, schedule, prediction), conditioner)
+    return Model(codec, conditioner, NetworkDenoiser(backbone, schedule, prediction))
+
+
+def informed(config: Mapping[str, Any], fields: Mapping[str, Sequence[Any]], data: Sequence[Tensor]) -> dict[str, Any]:
+    """The groups ``conditioning`` and ``codec`` of ``config`` with what only the data can tell.
+
+    Args:
+        config: of a training.
+        fields: columns of the data by name.
+        data: data tensors, the same each time.
+
+    Raises:
+        InputError: the data lack a field that the conditioning reads.
+    """
+    conditioning = {
+        field: {**part, **_settings(part, field, fields.get(field))} for field, part in config["conditioning"].items()
+    }
+    codec = {**config["codec"], **target_class(config["codec"], Codec).settings_from(config["codec"], data)}
+    return {"conditioning": conditioning, "codec": codec}
+
+
+def _settings(part: Mapping[str, Any], field: str, column: Sequence[Any] | None) -> dict[str, Any]:
+    conditioner = target_class(part, FieldConditioner)
+    return conditioner.settings_from(field, column)

@@ -10,7 +10,7 @@ from multidiff.diffusion.samplers import DPMSolverSinglestep
 from multidiff.diffusion.schedules import Cosine
 from multidiff.errors import InputError
 
-SETTINGS = ("schedule", "prediction", "loss", "ema", "logger", "callbacks")
+SETTINGS = ("schedule", "prediction", "objective", "codec", "ema", "logger", "callbacks")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_target_outside_the_allow_list_is_refused(target):
 def test_refusal_comes_before_any_import(tmp_path, monkeypatch):
     (tmp_path / "evil_module.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    nested = {"_target_": "multidiff.diffusion.losses.Stratified", "of": [{"_target_": "evil_module.Evil"}]}
+    nested = {"_target_": "multidiff.diffusion.objectives.Stratified", "of": [{"_target_": "evil_module.Evil"}]}
     with pytest.raises(InputError, match=r"'evil_module\.Evil', which is not allowed"):
         instantiate(nested)
     assert "evil_module" not in sys.modules

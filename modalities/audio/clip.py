@@ -1,4 +1,4 @@
-"""A sound as a value, and the few things that are done to one."""
+"""The audio artifact, and operations on it."""
 
 import base64
 import io
@@ -16,14 +16,14 @@ from multidiff.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class AudioClip:
-    """A sound; in a notebook, a player.
+    """A sound. A notebook shows it as a player.
 
     Attributes:
         waveform: ``(C, T)``, C being 1 (mono) or 2 (stereo), float32, full scale at -1 and 1, read-only.
         sample_rate: samples a second.
 
     Raises:
-        InputError: there is no sample, a value is not finite, or shape or rate is not that of a sound.
+        InputError: the waveform is empty, not finite or not ``(C, T)``, or the rate is not positive.
     """
 
     waveform: np.ndarray
@@ -36,7 +36,7 @@ class AudioClip:
         if self.sample_rate < 1:
             raise InputError(f"a sample rate is at least 1 Hz, not {self.sample_rate}")
         if not np.isfinite(waveform).all():
-            raise InputError("there are samples that are not finite (NaN or infinity)")
+            raise InputError("there are non-finite samples (NaN or infinity)")
         waveform.setflags(write=False)
         object.__setattr__(self, "waveform", waveform)
 
@@ -55,14 +55,14 @@ class AudioClip:
         return torch.from_numpy(self.waveform.copy())
 
     def resampled(self, sample_rate: int) -> "AudioClip":
-        """The same sound at another rate, band-limited."""
+        """The sound at another rate, band-limited."""
         return AudioClip(resampled(self.waveform, self.sample_rate, sample_rate), sample_rate)
 
     def with_channels(self, channels: int) -> "AudioClip":
-        """In mono, the mean of the channels; in stereo, a mono sound on both sides.
+        """The sound with ``channels`` channels: their mean for mono; a mono sound is repeated.
 
         Raises:
-            InputError: there is no usual way, as from 6 channels to 2.
+            InputError: there is no standard conversion, as from 6 channels to 2.
         """
         if channels == self.channels:
             return self
@@ -84,7 +84,7 @@ class AudioClip:
 
 
 def resampled(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """``waveform``, ``(C, T)``, from one rate to another, by torchaudio's windowed sinc: ``(C, ceil(T new / old))``."""
+    """``waveform``, ``(C, T)``, at another rate, by torchaudio's windowed sinc: ``(C, ceil(T new / old))``."""
     return waveform if rate == new_rate else _resampler(rate, new_rate)(torch.tensor(waveform)).numpy()
 
 
@@ -94,7 +94,7 @@ def _resampler(rate: int, new_rate: int) -> Resample:
 
 
 def true_peak(clip: AudioClip) -> float:
-    """The largest magnitude between the samples as well as on them, from fourfold oversampling; 1 is full scale.
+    """The largest magnitude of the sound at and between its samples, by fourfold oversampling; 1 is full scale.
 
     ITU-R BS.1770-4, annex 2, https://www.itu.int/rec/R-REC-BS.1770.
     """
@@ -103,9 +103,9 @@ def true_peak(clip: AudioClip) -> float:
 
 
 def limited(clip: AudioClip, ceiling: float = 1.0) -> tuple[AudioClip, float]:
-    """``clip``, turned down as a whole so that its true peak is at most ``ceiling``, and by how many dB that was."""
+    """``clip``, attenuated so that its true peak is at most ``ceiling``, and the attenuation in dB."""
     peak = true_peak(clip)
     if peak <= ceiling:
         return clip, 0.0
-    gain = ceiling / peak * (1 - 1e-6)  # rounding must not lead back above
+    gain = ceiling / peak * (1 - 1e-6)  # rounding must not exceed it
     return AudioClip(clip.waveform * np.float32(gain), clip.sample_rate), float(-20 * np.log10(gain))

@@ -1,7 +1,7 @@
-"""A drum machine: eight instruments, synthesised from parameters that are drawn from stated ranges.
+"""A drum machine: eight instruments, synthesised from random parameters.
 
-Each is made as drum machines of the 1980s made it: a sine whose pitch falls for what has a skin, squares at inharmonic
-frequencies for what is of metal, filtered noise for what rattles.
+The synthesis is that of the drum machines of the 1980s: a sine with falling pitch for skins, square waves at inharmonic
+frequencies for metal, filtered noise for rattles.
 """
 
 import math
@@ -14,16 +14,16 @@ from scipy.signal import butter, sosfilt
 
 SAMPLE_RATE = 16000
 PEAK = 0.8
-"""Largest magnitude of every hit; between the samples, noise reaches some way above."""
+"""Peak of every hit; between the samples, noise exceeds it a little."""
 
 FADE = 0.02
-"""Seconds at the end in which whatever still sounds fades out."""
+"""Seconds of the fade-out at the end."""
 
 _METAL = (205.3, 304.4, 369.6, 522.7, 540.0, 800.0)
-"""Hz of the six oscillators of the TR-808's cymbals and hats."""
+"""Frequencies of the six oscillators of the TR-808's cymbals and hats, in Hz."""
 
 _TABLE = 4096
-"""Points of a period from which squares are read."""
+"""Points in the wavetable of one period of a square wave."""
 
 Parameters = Mapping[str, float]
 Wave = np.ndarray[Any, Any]
@@ -31,18 +31,18 @@ Wave = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Range:
-    """Where a parameter is drawn from, evenly in its logarithm, and what its lowest and highest third are called."""
+    """The log-uniform distribution of a parameter, and the words for its lowest and highest third."""
 
     low: float
     high: float
     words: tuple[str, str] | None = None
 
     def draw(self, random: np.random.Generator) -> float:
-        """A value."""
+        """A random value."""
         return float(np.exp(random.uniform(math.log(self.low), math.log(self.high))))
 
     def word(self, value: float) -> str | None:
-        """What a caption says of ``value``: nothing, of one that is in the middle."""
+        """The word for ``value`` in a caption; None in the middle third."""
         place = math.log(value / self.low) / math.log(self.high / self.low)
         if self.words is None or 1 / 3 <= place <= 2 / 3:
             return None
@@ -55,7 +55,7 @@ class Drum:
 
     Attributes:
         ranges: of its parameters. Times are in seconds, pitches and cutoffs in Hz.
-        sound: the waveform at any level, ``(T,)``, from the times ``(T,)`` in seconds, the parameters, and noise.
+        sound: from times ``(T,)`` in seconds, parameters and a generator to a waveform ``(T,)`` of any amplitude.
     """
 
     ranges: Mapping[str, Range]
@@ -64,11 +64,11 @@ class Drum:
 
 @dataclass(frozen=True)
 class Hit:
-    """One stroke.
+    """One hit.
 
     Attributes:
-        drum: which of `DRUMS`.
-        parameters: that it was made with.
+        drum: a key of `DRUMS`.
+        parameters: of the synthesis.
         waveform: ``(T,)`` in float32 at `SAMPLE_RATE`.
     """
 
@@ -78,14 +78,14 @@ class Hit:
 
     @property
     def caption(self) -> str:
-        """The drum, after what is remarkable in its parameters: "short bright snare"."""
+        """The name of the drum after the words for its parameters: "short bright snare"."""
         ranges = DRUMS[self.drum].ranges
         words = [ranges[name].word(value) for name, value in self.parameters.items()]
         return " ".join([*(word for word in words if word), self.drum.replace("_", " ")])
 
 
 def hit(drum: str, random: np.random.Generator, seconds: float = 1.0) -> Hit:
-    """One stroke on ``drum`` with parameters and noise from ``random``."""
+    """A hit of ``drum`` with parameters and noise from ``random``."""
     recipe = DRUMS[drum]
     parameters = {name: span.draw(random) for name, span in recipe.ranges.items()}
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
@@ -94,46 +94,46 @@ def hit(drum: str, random: np.random.Generator, seconds: float = 1.0) -> Hit:
 
 
 def kick(time: Wave, p: Parameters, random: np.random.Generator) -> Wave:
-    """A sine that falls to ``pitch``, a click of noise, and some saturation."""
+    """A sine that falls to ``pitch``, a click of noise, and saturation."""
     body = sweep(time, p["pitch"] * p["fall"], p["pitch"], p["glide"]) * decay(time, p["decay"])
     click = band(noise(time, random), 500, 5000) * decay(time, 0.01)
     return np.tanh(p["drive"] * (body + p["click"] * click))
 
 
 def snare(time: Wave, p: Parameters, random: np.random.Generator) -> Wave:
-    """Two modes of the skin under the rattle of the wires."""
+    """Two modes of the skin, and the rattle of the wires."""
     skin = sweep(time, 1.6 * p["pitch"], p["pitch"], 0.01) + 0.5 * sweep(time, 2.2 * p["pitch"], 1.6 * p["pitch"], 0.01)
     wires = band(noise(time, random), 0.25 * p["brightness"], p["brightness"])
     return 0.6 * skin * decay(time, 0.15) + p["wires"] * wires * decay(time, p["decay"])
 
 
 def hat(time: Wave, p: Parameters, random: np.random.Generator) -> Wave:
-    """Six squares and noise, of which only what is high is left."""
+    """Six square waves and noise, high-passed."""
     metal = sum(square(time, p["tune"] * hertz) for hertz in _METAL)
     return band(metal + p["noise"] * noise(time, random), p["brightness"], 7800) * decay(time, p["decay"])
 
 
 def clap(time: Wave, p: Parameters, random: np.random.Generator) -> Wave:
-    """Three hands after one another, then the room."""
+    """Three bursts of noise in succession, then reverberation."""
     hands = sum(decay(time - k * p["spread"], 0.03) for k in range(3))
     room = decay(time - 3 * p["spread"], p["decay"])
     return band(noise(time, random), 0.6 * p["brightness"], 1.8 * p["brightness"]) * (hands + room)
 
 
 def tom(time: Wave, p: Parameters, random: np.random.Generator) -> Wave:
-    """A sine that falls a little, with a breath of noise."""
+    """A sine that falls slightly, with a little noise."""
     skin = sweep(time, p["pitch"] * p["fall"], p["pitch"], 0.05) * decay(time, p["decay"])
     return skin + p["breath"] * band(noise(time, random), p["pitch"], 2000) * decay(time, 0.1)
 
 
 def cowbell(time: Wave, p: Parameters, random: np.random.Generator) -> Wave:
-    """Two squares a fifth and more apart, struck hard and ringing on."""
+    """Two square waves more than a fifth apart, with a sharp attack and a long decay."""
     bell = square(time, p["pitch"]) + square(time, 1.48 * p["pitch"])
     return band(bell, 0.8 * p["pitch"], p["brightness"]) * (decay(time, 0.06) + 0.5 * decay(time, p["decay"]))
 
 
 def rim(time: Wave, p: Parameters, random: np.random.Generator) -> Wave:
-    """Two short tones and a tick."""
+    """Two short tones and a click of noise."""
     tick = band(noise(time, random), p["pitch"], 7500) * decay(time, 0.01)
     tones = np.sin(2 * np.pi * p["pitch"] * time) + np.sin(2 * np.pi * 3.4 * p["pitch"] * time)
     return (tones + p["tick"] * tick) * decay(time, p["decay"])
@@ -145,12 +145,12 @@ def sweep(time: Wave, start: float, end: float, glide: float) -> Wave:
 
 
 def decay(time: Wave, seconds: float) -> Wave:
-    """1 at time 0, 60 dB lower after ``seconds``; nothing before."""
+    """1 at time 0, 60 dB lower after ``seconds``; 0 before."""
     return np.where(time >= 0, np.exp(-math.log(1000) / seconds * np.maximum(time, 0)), 0)
 
 
 def square(time: Wave, hertz: float) -> Wave:
-    """A square wave of the harmonics that the sample rate holds."""
+    """A band-limited square wave: its harmonics below half the sample rate."""
     harmonics = np.zeros(_TABLE // 2 + 1, dtype=complex)
     odd = np.arange(1, SAMPLE_RATE / 2 / hertz, 2)
     harmonics[odd.astype(int)] = -0.5j * _TABLE / odd
@@ -163,7 +163,7 @@ def noise(time: Wave, random: np.random.Generator) -> Wave:
 
 
 def band(wave: Wave, low: float, high: float) -> Wave:
-    """What lies between two frequencies, by a Butterworth filter of 12 dB an octave."""
+    """A Butterworth band-pass of 12 dB an octave."""
     return sosfilt(butter(2, [low, min(high, 7900)], "bandpass", fs=SAMPLE_RATE, output="sos"), wave)
 
 

@@ -1,4 +1,4 @@
-"""Features of sounds that need no download: a small network on mel spectrograms, trained on the reference alone."""
+"""Features of sounds that need no download: a small network on mel spectrograms, trained on the reference data."""
 
 import itertools
 from collections.abc import Sequence
@@ -10,21 +10,20 @@ from scipy.cluster.vq import kmeans2, vq
 from torch import Tensor, nn
 
 from modalities.audio.clip import AudioClip
-from modalities.audio.hearing import FLOOR, Ear, decibels
-from multidiff.evaluation.encoder import LearnedFeatures, Task
-from multidiff.evaluation.reference import Reference
+from modalities.audio.mel import FLOOR, MelSpectrograms, decibels
+from multidiff.evaluation import Classification, LearnedFeatures, Reference, Task, has_classes
 from multidiff.nn.norm import group_norm
 
 KEPT = 8192
-"""Spectrograms of the data that are kept in memory while an encoder learns."""
+"""Spectrograms of the data that are kept in memory while an encoder trains."""
 
 CLUSTERS = 16
 CLUSTERED = 2000
-"""Samples from which the clusters are found."""
+"""Samples that the clusters are computed from."""
 
 
 class ClipClassifier(nn.Module):
-    """Convolutions on a log-mel spectrogram, their mean and maximum over it, and a linear layer.
+    """Convolutions on a log-mel spectrogram, mean and maximum pooling, and a linear layer.
 
     Power ``(B, C, BANDS, L)`` to features ``(B, D)`` and logits ``(B, K)``.
 
@@ -51,42 +50,35 @@ class Sounds(Task):
 
     def __init__(self, reference: Reference):
         self.reference = reference
-        self.ear = Ear.of(reference.modality, reference.dataset.shape)
-        self.preprocessing = f"{self.ear}; log-mel spectrogram"
+        self.mel = MelSpectrograms.of(reference.modality, reference.dataset.shape)
+        self.preprocessing = f"{self.mel}; log-mel spectrogram"
         self._power = lru_cache(KEPT)(lambda index: self.inputs([reference.artifact(index)])[0])
 
     def network(self) -> nn.Module:
-        return ClipClassifier(self.ear.channels, len(self.class_names))
+        return ClipClassifier(self.mel.channels, len(self.class_names))
 
     def inputs(self, artifacts: Sequence[AudioClip]) -> Tensor:
-        return self.ear.power(artifacts)
+        return self.mel.power(artifacts)
 
-    def looks(self, inputs: Tensor) -> Tensor:
-        return self.ear.looks(inputs)
+    def fingerprints(self, inputs: Tensor) -> Tensor:
+        return self.mel.fingerprints(inputs)
 
-    def spectrograms(self, indices: Sequence[int], random: np.random.Generator | None) -> Tensor:
-        """Samples ``(B, C, BANDS, L)``; if ``random`` is given, at another level and a little earlier or later each."""
+    def augmented(self, indices: Sequence[int], random: np.random.Generator | None) -> Tensor:
+        """Samples ``(B, C, BANDS, L)``; with ``random``, each louder or softer and slightly earlier or later."""
         power = torch.stack([self._power(i) for i in indices])
         return power if random is None else moved(power, random)
 
 
-class Classes(Sounds):
-    """To tell the classes of the data apart."""
-
-    of_the_data = True
+class Classes(Classification, Sounds):
+    """Classification of the data's classes."""
 
     def __init__(self, reference: Reference):
         super().__init__(reference)
-        self.name = f"telling the classes of sounds apart, {self.ear}"
-        self.class_names = reference.dataset.label_names
-        self.labels = np.asarray(reference.dataset.labels)
-
-    def examples(self, indices: Sequence[int], random: np.random.Generator | None) -> tuple[Tensor, Tensor]:
-        return self.spectrograms(indices, random), torch.from_numpy(self.labels[list(indices)]).long()
+        self.name = f"classification of sounds, {self.mel}"
 
 
 class Clusters(Sounds):
-    """To tell apart what k-means finds in the spectrograms, whatever their level: what HuBERT begins with.
+    """Classification of the k-means clusters of spectrograms at equal peak power, as in the first stage of HuBERT.
 
     Hsu et al. (2021), section II, https://arxiv.org/abs/2106.07447.
     """
@@ -96,34 +88,34 @@ class Clusters(Sounds):
     def __init__(self, reference: Reference):
         super().__init__(reference)
         self.class_names = tuple(map(str, range(min(CLUSTERS, len(reference.training) // 8))))
-        self.name = f"telling {len(self.class_names)} clusters of spectrograms apart, {self.ear}"
+        self.name = f"classification of {len(self.class_names)} clusters of spectrograms, {self.mel}"
 
     def examples(self, indices: Sequence[int], random: np.random.Generator | None) -> tuple[Tensor, Tensor]:
-        nearest, _ = vq(self._levelled(indices), self._centres)
-        return self.spectrograms(indices, random), torch.from_numpy(nearest).long()
+        nearest, _ = vq(self._normalised(indices), self._centres)
+        return self.augmented(indices, random), torch.from_numpy(nearest).long()
 
     @cached_property
     def _centres(self) -> np.ndarray:
         training = self.reference.training
         some = np.random.default_rng(0).permutation(training)[:CLUSTERED].tolist()
-        return kmeans2(self._levelled(some), len(self.class_names), minit="++", rng=0)[0]
+        return kmeans2(self._normalised(some), len(self.class_names), minit="++", rng=0)[0]
 
-    def _levelled(self, indices: Sequence[int]) -> np.ndarray:
-        power = self.spectrograms(indices, None)
-        return self.ear.looks(power / power.amax(dim=(1, 2, 3), keepdim=True).clamp(min=FLOOR)).double().numpy()
+    def _normalised(self, indices: Sequence[int]) -> np.ndarray:
+        power = self.augmented(indices, None)
+        return self.mel.fingerprints(power / power.amax(dim=(1, 2, 3), keepdim=True).clamp(min=FLOOR)).double().numpy()
 
 
 class Encoder(LearnedFeatures):
-    """A small classifier that learned from the training part of the reference; without classes, from clusters."""
+    """A small classifier trained on the training part of the reference; without classes, on clusters."""
 
     name = "audio_encoder"
 
     def task(self, reference: Reference) -> Task:
-        return Classes(reference) if len(reference.dataset.label_names) > 1 else Clusters(reference)
+        return Classes(reference) if has_classes(reference) else Clusters(reference)
 
 
 def moved(power: Tensor, random: np.random.Generator, reach: int = 2) -> Tensor:
-    """``(B, C, BANDS, L)``, each at another level, from -10 to 2 dB, and up to ``reach`` frames earlier or later."""
+    """``(B, C, BANDS, L)``, each with a gain from -10 to 2 dB, and up to ``reach`` frames earlier or later."""
     gains = 10 ** random.uniform(-1.0, 0.2, len(power))
     shifts = random.integers(-reach, reach + 1, len(power)).tolist()
     return torch.stack([float(g) * p.roll(shift, -1) for p, g, shift in zip(power, gains, shifts, strict=True)])

@@ -1,9 +1,10 @@
-"""Sound files, through libsndfile: read at any rate, write with the story of their making in the tags."""
+"""Sound files through libsndfile, with metadata in their tags."""
 
 import io
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,41 +13,41 @@ import soundfile
 
 from modalities.audio.clip import AudioClip, limited
 from multidiff.data.files import atomic_path
-from multidiff.data.named_bytes import NamedBytes
 from multidiff.errors import InputError
+from multidiff.modality import File, name_of
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 Encoding = Literal["16", "24", "float"]
-"""How WAV, AIFF and FLAC keep a sample: 16 or 24 bits, or 32-bit floats (24 bits in FLAC, which has none)."""
+"""Sample format in WAV, AIFF and FLAC: 16 or 24 bits, or 32-bit floats (24 bits in FLAC, which has no floats)."""
 
 _FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".mp3": "MP3", ".aiff": "AIFF", ".aif": "AIFF"}
 _SUBTYPES: dict[str, str] = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
 _LOSSY_CEILING = 10 ** (-1 / 20)
-"""A lossy decoder overshoots what was encoded: -1 dB, as EBU R 128 s1 recommends."""
+"""A lossy decoder overshoots the encoded peak: -1 dB, as EBU R 128 s1 recommends."""
 
 _METADATA_KEY = "multidiff"
 
 log = logging.getLogger(__name__)
 
 
-def read_clip(path: Path | NamedBytes) -> AudioClip:
+def read_clip(file: File) -> AudioClip:
     """The sound in a WAV, FLAC, Ogg Vorbis, MP3 or AIFF file, at its own rate and with its own channels.
 
     Raises:
         InputError: naming the file, if it is missing, truncated, not a sound, empty, or holds NaN.
     """
-    waveform, sample_rate, _ = _opened(path)
+    waveform, sample_rate, _ = _opened(file)
     try:
         return AudioClip(waveform, sample_rate)
     except InputError as error:
-        raise InputError(f"{path}: {error if waveform.size else 'holds no samples'}") from None
+        raise InputError(f"{name_of(file)}: {error if waveform.size else 'holds no samples'}") from None
 
 
 def write_clip(clip: AudioClip, path: Path, metadata: Mapping[str, Any], encoding: Encoding = "16") -> None:
-    """Write ``clip`` in the format of the suffix of ``path``, all at once or not at all.
+    """Write ``clip`` atomically, in the format of the suffix of ``path``.
 
-    It is never clipped: where its true peak is above full scale (1 dB below, in lossy formats), the whole clip is
-    turned down to it, which a warning says. ``metadata`` goes in as JSON, as the comment among the tags.
+    It is never clipped: a clip whose true peak exceeds full scale (1 dB below, in lossy formats) is attenuated as a
+    whole, with a warning. ``metadata`` is written as JSON into the comment tag.
 
     Raises:
         InputError: the suffix or the encoding is unknown, or the file cannot be written.
@@ -56,7 +57,7 @@ def write_clip(clip: AudioClip, path: Path, metadata: Mapping[str, Any], encodin
         raise InputError(f"cannot write a sound to {path}: its suffix is not one of {' '.join(SUFFIXES)}")
     kept, lowered = limited(clip, _LOSSY_CEILING if suffix in (".ogg", ".mp3") else 1.0)
     if lowered:
-        log.warning("%s: turned down by %.2g dB, so that its true peak is not clipped", path.name, lowered)
+        log.warning("%s: attenuated by %.2g dB to avoid clipping", path.name, lowered)
     try:
         with (
             atomic_path(path) as part,
@@ -71,7 +72,7 @@ def write_clip(clip: AudioClip, path: Path, metadata: Mapping[str, Any], encodin
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What `write_clip` was given as metadata; empty for the files of others.
+    """The metadata that `write_clip` was given; empty for the files of other programs.
 
     Raises:
         InputError: naming the file, if it cannot be read.
@@ -84,10 +85,10 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def check_encoding(encoding: str) -> Encoding:
-    """``encoding`` itself.
+    """``encoding``, if it is one.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not.
     """
     if encoding not in get_args(Encoding):
         raise InputError(f"modality.encoding is one of {', '.join(get_args(Encoding))}, not {encoding}")
@@ -96,37 +97,40 @@ def check_encoding(encoding: str) -> Encoding:
 
 def _subtype(suffix: str, encoding: Encoding) -> str | None:
     if suffix in (".ogg", ".mp3"):
-        return None  # the one that the format has
+        return None  # the default of the format
     return "PCM_24" if suffix == ".flac" and encoding == "float" else _SUBTYPES[encoding]
 
 
-def _opened(path: Path | NamedBytes) -> tuple[np.ndarray, int, str]:
-    """Samples ``(C, T)``, rate and comment of a file; whatever goes wrong becomes an `InputError` that names it."""
+def _opened(file: File) -> tuple[np.ndarray, int, str]:
+    """Samples ``(C, T)``, rate and comment of a file; every error becomes an `InputError` that names it."""
+    name = name_of(file)
     try:
-        if missing := _missing_bytes(path):
-            raise InputError(f"{path}: truncated, its last {missing} bytes are missing; copy it again from its source")
-        with soundfile.SoundFile(path) as file:
-            samples = file.read(dtype="float32", always_2d=True)
-            if len(samples) < file.frames:
-                raise InputError(f"{path}: truncated, {len(samples)} of {file.frames} samples are there")
-            return np.ascontiguousarray(samples.T), file.samplerate, file.comment
+        if missing := _missing_bytes(file):
+            raise InputError(f"{name}: truncated, its last {missing} bytes are missing; copy it again from its source")
+        with soundfile.SoundFile(file) as sound:
+            samples = sound.read(dtype="float32", always_2d=True)
+            if len(samples) < sound.frames:
+                raise InputError(f"{name}: truncated, {len(samples)} of {sound.frames} samples are there")
+            return np.ascontiguousarray(samples.T), sound.samplerate, sound.comment
     except (OSError, soundfile.SoundFileError) as error:
-        raise InputError(f"{path}: {_reason(error)}") from error
+        raise InputError(f"{name}: {_reason(error)}") from error
 
 
-def _missing_bytes(path: Path | NamedBytes) -> int:
-    """By how much a WAV or AIFF file is shorter than its header says, which libsndfile makes nothing of."""
-    with path.open("rb") if isinstance(path, Path) else NamedBytes(path.getvalue(), path.name) as file:
-        head, size = file.read(8), file.seek(0, io.SEEK_END)
+def _missing_bytes(file: File) -> int:
+    """Number of bytes that a WAV or AIFF file lacks by its header, which libsndfile ignores."""
+    with file.open("rb") if isinstance(file, Path) else nullcontext(file) as content:
+        content.seek(0)
+        head, size = content.read(8), content.seek(0, io.SEEK_END)
+        content.seek(0)
     if len(head) < 8 or head[:4] not in (b"RIFF", b"FORM"):
         return 0
     stated = int.from_bytes(head[4:], "little" if head[:4] == b"RIFF" else "big")
-    streamed = stated in (0, 2**32 - 1)  # the writer did not know the length
+    streamed = stated in (0, 2**32 - 1)  # the length was unknown to the writer
     return 0 if streamed else max(0, stated + 8 - size)
 
 
 def _reason(error: Exception) -> str:
-    """One line that says what went wrong."""
+    """The reason in one line."""
     if isinstance(error, OSError):
         return error.strerror or "cannot be read"
     text = str(getattr(error, "error_string", error))

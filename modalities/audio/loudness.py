@@ -1,4 +1,4 @@
-"""How loud a sound is to the ear, and whether there is one."""
+"""Loudness normalisation, and detection of silence."""
 
 import numpy as np
 import torch
@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from torchaudio.functional import loudness
 
 SILENCE = -60.0
-"""dB of full scale: what never rises above this is silent."""
+"""dB of full scale: a sound that never exceeds it is silent."""
 
 _BLOCK = 0.4
-"""Seconds over which the standard measures."""
+"""Length of the blocks of the standard, in seconds."""
 
 
 def is_silent(waveform: np.ndarray) -> bool:
@@ -18,10 +18,10 @@ def is_silent(waveform: np.ndarray) -> bool:
 
 
 def at_loudness(waveform: np.ndarray, sample_rate: int, target: float, peak: float = 0.9) -> np.ndarray:
-    """``waveform`` with a gain that brings it to ``target`` LUFS, or as far as its ``peak`` allows.
+    """``waveform`` with a gain that brings it to ``target`` LUFS, limited so that its peak is at most ``peak``.
 
-    ITU-R BS.1770-4, https://www.itu.int/rec/R-REC-BS.1770: K-weighted, gated, over blocks of 0.4 s. What is shorter is
-    measured with silence after it.
+    ITU-R BS.1770-4, https://www.itu.int/rec/R-REC-BS.1770: K-weighted, gated, over blocks of 0.4 s. A
+    shorter sound is padded with silence for the measurement.
 
     Args:
         waveform: ``(C, T)``, not silent.

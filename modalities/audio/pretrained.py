@@ -11,16 +11,15 @@ from torch import Tensor
 
 from modalities.audio import vggish
 from modalities.audio.clip import AudioClip
-from modalities.audio.hearing import Ear
+from modalities.audio.mel import MelSpectrograms
 from multidiff.data.files import sha256
 from multidiff.errors import InputError
-from multidiff.evaluation.features import Extractor, Features, Seen
+from multidiff.evaluation import Extractor, FeatureBatch, Features, Reference
 from multidiff.evaluation.local_weights import from_transformers, place, require_file
-from multidiff.evaluation.reference import Reference
 
 VGGISH = "vggish-10086976.pth"
 CLAP_SECONDS = 10
-"""What CLAP hears at once."""
+"""Length of CLAP's input."""
 
 
 class VGGish(Features):
@@ -34,20 +33,20 @@ class VGGish(Features):
         self.weights = place(weights, VGGISH)
 
     def extractor(self, reference: Reference, device: torch.device) -> Extractor:
-        ear = Ear.of(reference.modality, reference.dataset.shape)
+        mel = MelSpectrograms.of(reference.modality, reference.dataset.shape)
         source = f"https://github.com/harritaylor/torchvggish/releases/download/v0.1/{VGGISH}"
         require_file(self.weights, "VGGish", source)
         network = vggish.VGGish()
         try:
             network.load_state_dict(torch.load(self.weights, weights_only=True))
-        except Exception as error:  # torch's loader raises whatever a damaged file leads it to
+        except Exception as error:  # torch's loader raises any exception on a damaged file
             raise InputError(f"{self.weights} is damaged or not torchvggish's VGGish; get {source}") from error
         embed = partial(_vggish, network.eval().requires_grad_(False).to(device), device)
         return Extractor(
             "vggish",
             sha256(self.weights),
-            f"mono, resampled to {vggish.SAMPLE_RATE} Hz; log-mel spectrograms of 0.96 s; their mean; {_copies(ear)}",
-            partial(_look, embed, ear, vggish.SAMPLE_RATE),
+            f"mono, resampled to {vggish.SAMPLE_RATE} Hz; log-mel spectrograms of 0.96 s; their mean; {_copies(mel)}",
+            partial(_extract, embed, mel, vggish.SAMPLE_RATE),
         )
 
 
@@ -64,7 +63,7 @@ class CLAP(Features):
         self.weights = place(weights, "clap")
 
     def extractor(self, reference: Reference, device: torch.device) -> Extractor:
-        ear = Ear.of(reference.modality, reference.dataset.shape)
+        mel = MelSpectrograms.of(reference.modality, reference.dataset.shape)
         home, settings = "https://huggingface.co/laion/clap-htsat-unfused", "preprocessor_config.json"
         network = from_transformers("ClapAudioModelWithProjection", self.weights, home, also=(settings,))
         from transformers import ClapFeatureExtractor  # noqa: PLC0415, seconds that only this should cost
@@ -74,20 +73,23 @@ class CLAP(Features):
         return Extractor(
             "clap",
             sha256(self.weights / "model.safetensors"),
-            f"mono, resampled to {rate} Hz; parts of {CLAP_SECONDS} s, repeated to fill it; {_copies(ear)}",
-            partial(_look, partial(_clap, network.to(device), device, prepare), ear, rate),
+            f"mono, resampled to {rate} Hz; parts of {CLAP_SECONDS} s, repeated to fill it; {_copies(mel)}",
+            partial(_extract, partial(_clap, network.to(device), device, prepare), mel, rate),
         )
 
 
-def _copies(ear: Ear) -> str:
-    return f"copies by the mel spectrogram, {ear}"
+def _copies(mel: MelSpectrograms) -> str:
+    return f"fingerprints by the mel spectrogram, {mel}"
 
 
 @torch.no_grad()
-def _look(embed: Callable[[Tensor], Tensor], ear: Ear, rate: int, clips: Sequence[AudioClip]) -> Seen:
-    """What ``embed`` makes, ``(D,)``, of each clip in mono at ``rate``, ``(T,)``."""
+def _extract(
+    embed: Callable[[Tensor], Tensor], mel: MelSpectrograms, rate: int, clips: Sequence[AudioClip]
+) -> FeatureBatch:
+    """``embed`` of each clip in mono at ``rate``, ``(T,)`` to ``(D,)``."""
     waveforms = [clip.with_channels(1).resampled(rate).tensor()[0] for clip in clips]
-    return Seen(torch.stack([embed(wave).cpu() for wave in waveforms]), looks=ear.looks(ear.power(clips)))
+    features = torch.stack([embed(wave).cpu() for wave in waveforms])
+    return FeatureBatch(features, fingerprints=mel.fingerprints(mel.power(clips)))
 
 
 def _vggish(network: vggish.VGGish, device: torch.device, waveform: Tensor) -> Tensor:
@@ -96,7 +98,7 @@ def _vggish(network: vggish.VGGish, device: torch.device, waveform: Tensor) -> T
 
 def _clap(network: Any, device: torch.device, prepare: Any, waveform: Tensor) -> Tensor:
     parts = [part.numpy() for part in waveform.split(CLAP_SECONDS * prepare.sampling_rate)]
-    heard = prepare(parts, sampling_rate=prepare.sampling_rate, return_tensors="pt")["input_features"]
+    inputs = prepare(parts, sampling_rate=prepare.sampling_rate, return_tensors="pt")["input_features"]
     longer = torch.zeros(len(parts), 1, dtype=torch.bool)  # left to it, it picks one at random
-    embeddings = network(heard.float().to(device), is_longer=longer.to(device)).audio_embeds
+    embeddings = network(inputs.float().to(device), is_longer=longer.to(device)).audio_embeds
     return F.normalize(F.normalize(embeddings, dim=1).mean(dim=0), dim=0)

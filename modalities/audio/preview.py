@@ -1,4 +1,4 @@
-"""A picture by which sounds can be judged before they are heard: waveform over log-mel spectrogram."""
+"""Pictures of sounds: waveform above log-mel spectrogram."""
 
 import math
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ WIDTH, WAVE_HEIGHT, MEL_HEIGHT = 160, 40, 80
 """Pixels of a waveform and of a spectrogram."""
 
 LEFT, BELOW, GAP = 34, 16, 8
-"""Room for the labels of the axes, and between clips."""
+"""Margins for the axis labels, and the space between clips, in pixels."""
 
 FLOOR = -80
 """dB below the loudest bin of all clips at which the spectrograms are black."""
 
 MEL_BANDS = 40
 HERTZ = (100, 500, 2000, 6000, 16000)
-"""Frequencies that the axis names, where the clips reach so far."""
+"""Frequencies of the ticks, as far as the clips reach."""
 
 PAPER, INK, WAVE = (255, 255, 255), (70, 70, 70), (31, 100, 180)
 _HEAT = np.array([[0, 0, 4], [80, 18, 123], [182, 54, 121], [251, 136, 97], [252, 253, 191]])
@@ -28,12 +28,12 @@ _HEAT = np.array([[0, 0, 4], [80, 18, 123], [182, 54, 121], [251, 136, 97], [252
 
 
 def sound_sheet(clips: Sequence[AudioClip]) -> Image.Image:
-    """The clips in reading order on a grid, each as its waveform, full scale high, above its log-mel spectrogram.
+    """The clips in reading order on a grid, each as its waveform, at full scale, above its log-mel spectrogram.
 
-    All spectrograms share one scale of colours, so that levels compare. Of stereo, the mean is shown.
+    All spectrograms share one colour scale, so that their loudness can be compared. Stereo is shown as the mean.
 
     Raises:
-        ValueError: there is no clip.
+        ValueError: no clips are given.
     """
     if not clips:
         raise ValueError("a preview needs at least one clip")
@@ -54,8 +54,8 @@ def sound_sheet(clips: Sequence[AudioClip]) -> Image.Image:
 
 
 def mel_power(clip: AudioClip) -> np.ndarray:
-    """The mel power spectrogram of a mono clip, ``(MEL_BANDS, frames)``, one frame a pixel of `WIDTH` or fewer."""
-    import librosa  # noqa: PLC0415, seconds that only a preview should cost
+    """The mel power spectrogram of a mono clip, ``(MEL_BANDS, frames)``, of at most about `WIDTH` frames."""
+    import librosa  # noqa: PLC0415  it takes seconds to import
 
     hop = max(32, math.ceil(clip.waveform.shape[1] / WIDTH))
     window = max(hop, 2 ** round(math.log2(clip.sample_rate / 40)))
@@ -65,7 +65,7 @@ def mel_power(clip: AudioClip) -> np.ndarray:
 
 
 def _wave(clip: AudioClip) -> Image.Image:
-    """The range of the samples that fall on each column of pixels."""
+    """From the smallest to the largest sample in each column of pixels."""
     image = Image.new("RGB", (WIDTH, WAVE_HEIGHT), (244, 246, 249))
     draw = ImageDraw.Draw(image)
     middle = (WAVE_HEIGHT - 1) / 2
@@ -76,7 +76,7 @@ def _wave(clip: AudioClip) -> Image.Image:
 
 
 def _heat(power: np.ndarray) -> Image.Image:
-    """Power relative to the loudest as colours, low frequencies at the bottom."""
+    """Power relative to the maximum as colours, low frequencies at the bottom."""
     decibels = 10 * np.log10(np.maximum(power, 10 ** (FLOOR / 10)))
     places = (1 - decibels[::-1] / FLOOR) * (len(_HEAT) - 1)
     channels = [np.interp(places, range(len(_HEAT)), _HEAT[:, c]) for c in range(3)]
@@ -85,8 +85,8 @@ def _heat(power: np.ndarray) -> Image.Image:
 
 
 def _draw_axes(draw: ImageDraw.ImageDraw, left: int, top: int, clip: AudioClip) -> None:
-    """Full scale at the left of the waveform, frequencies at that of the spectrogram, and the time in seconds below."""
-    import librosa  # noqa: PLC0415, as above
+    """Ticks: full scale beside the waveform, frequencies beside the spectrogram, seconds below."""
+    import librosa  # noqa: PLC0415  as above
 
     font = ImageFont.load_default(9)
     bottom = top + WAVE_HEIGHT + MEL_HEIGHT

@@ -1,9 +1,9 @@
-"""Speech Commands, and SC09, the ten digits of it: spoken words of a second, by thousands of people.
+"""Speech Commands: spoken words of one second by thousands of speakers. Its ten digits are SC09.
 
 ::
 
     root/zero/0a7c2a8d_nohash_0.wav   one folder a word; a file is named after its speaker
-    root/validation_list.txt          zero/0a7c2a8d_nohash_0.wav, a line each: what must not train
+    root/validation_list.txt          zero/0a7c2a8d_nohash_0.wav, one file a line, held out of training
     root/testing_list.txt             likewise
 """
 
@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from modalities.audio.data import AudioFiles, stored
 from modalities.audio.modality import AudioModality
-from multidiff.data.folder import name_in, path_of
+from modalities.audio.preparation import AudioPreparation
+from multidiff.data.cache import decoded
+from multidiff.data.folder import Prepared
+from multidiff.data.labels import Labels
+from multidiff.data.scan import name_in, path_of
 from multidiff.errors import InputError
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -21,8 +24,8 @@ Split = Literal["train", "validation", "test"]
 LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 
 
-class SpeechCommands(AudioFiles):
-    """One split of Speech Commands. No speaker is in two of them, which the published lists see to.
+class SpeechCommands(Prepared):
+    """One split of Speech Commands. The published lists put each speaker into one split.
 
     Warden (2018), https://arxiv.org/abs/1804.03209.
 
@@ -35,7 +38,7 @@ class SpeechCommands(AudioFiles):
         cache: folder for the decoded sounds; by default that of the user.
 
     Raises:
-        InputError: a list, a word or a speaker is not where it should be.
+        InputError: a list or a word is missing, or a speaker is in two splits.
     """
 
     def __init__(
@@ -52,15 +55,21 @@ class SpeechCommands(AudioFiles):
             raise InputError(f"data.split is one of {', '.join(get_args(Split))}, not {split!r}")
         root = path_of(root)
         paths = split_paths(root, split, words)
-        store = stored(modality, paths, root, 0.0, loudness, max_unreadable, cache)
-        super().__init__(modality, store, seconds=1.0)
-        self.label_names = tuple(words)
-        spoken = [self.label_names.index(paths[i].parent.name) for i in store.kept]
-        self.labels = [spoken[i] for i in self.sources]
+        preparation = AudioPreparation(modality, seconds=1.0, loudness=loudness, min_seconds=0.0)
+        store = decoded(
+            paths,
+            preparation,
+            root=root,
+            kind=modality.name,
+            max_unreadable=max_unreadable,
+            cache=None if cache is None else path_of(cache),
+        )
+        spoken = [list(words).index(paths[i].parent.name) for i in store.kept]
+        super().__init__(preparation, store, {"label": Labels(spoken, words)})
 
 
 def split_paths(root: Path, split: Split, words: Sequence[str]) -> list[Path]:
-    """The files of a split, in the order of words and names."""
+    """The files of a split, ordered by word and name."""
     listed = {kind: _listed(root / name) for kind, name in LISTS.items()}
     paths = []
     for word in words:
@@ -76,7 +85,7 @@ def split_paths(root: Path, split: Split, words: Sequence[str]) -> list[Path]:
 
 
 def speaker(path: Path) -> str:
-    """Who speaks in a file, by its name."""
+    """The speaker of a file, by its name."""
     return path.name.partition("_")[0]
 
 

@@ -21,7 +21,7 @@ FRAMES = 96
 """Of an example, which lasts 0.96 s."""
 
 OFFSET = 0.01
-"""What is added before the logarithm."""
+"""Added before the logarithm."""
 
 SHORTEST = WINDOW + (FRAMES - 1) * HOP
 """Samples of one example."""
@@ -50,9 +50,9 @@ class VGGish(nn.Module):
 
 
 def examples(waveform: Tensor) -> Tensor:
-    """Log-mel spectrograms of 0.96 s each, ``(N, 1, FRAMES, BANDS)``, one after another in ``waveform``, ``(T,)``.
+    """Log-mel spectrograms of consecutive 0.96 s of ``waveform``, ``(T,)`` to ``(N, 1, FRAMES, BANDS)``.
 
-    The rest at the end is dropped, as published; a shorter sound has silence after it.
+    The remainder at the end is dropped, as published; a shorter sound is padded with silence.
     """
     padded = F.pad(waveform, (0, max(0, SHORTEST - len(waveform))))
     frames = padded.unfold(0, WINDOW, HOP) * torch.hann_window(WINDOW)

@@ -1,4 +1,4 @@
-"""Image data sets, all from local files; in memory, or decoded once into the cache."""
+"""Labelled image data sets that fit into memory, from local files or from scikit-learn."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 
 from modalities.image.cifar import read_cifar
 from modalities.image.idx import find_idx, read_idx
-from modalities.image.modality import ImageModality, to_pixels, unit_scale
-from multidiff.data.cache import Store, decoded
+from modalities.image.modality import ImageModality
+from modalities.image.pixels import mirrored, unit_scale
+from modalities.image.preparation import require
 from multidiff.data.dataset import Dataset
-from multidiff.data.folder import captions_of, class_indices, find_entries, first_few, name_in, path_of
+from multidiff.data.labels import Labels
+from multidiff.data.scan import path_of
 from multidiff.errors import InputError
 
-Crop = Literal["center", "random"]
 Split = Literal["train", "test"]
 
 
@@ -25,7 +25,7 @@ class Labelled(Dataset):
     """Labelled images held in memory.
 
     Args:
-        pixels: levels from 0 to ``white``, ``(N, C, H, W)``.
+        pixels: values from 0 to ``white``, ``(N, C, H, W)``.
         labels: index into ``label_names`` of each image.
         flip: mirror every other image, at random.
     """
@@ -38,20 +38,21 @@ class Labelled(Dataset):
         white: int = 255,
         flip: bool = False,
     ):
-        self.pixels, self.labels, self.label_names, self.white, self.flip = pixels, labels, label_names, white, flip
+        self.pixels, self.white, self.flip = pixels, white, flip
+        self.fields = {"label": Labels(labels, label_names)}
         self.shape = pixels.shape[1:]
         self.origin = hashlib.sha256(repr((pixels.dtype, white)).encode() + pixels.tobytes()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def x0(self, index: int, random: np.random.Generator) -> Tensor:
+    def data(self, index: int, random: np.random.Generator) -> Tensor:
         pixels = self.pixels[index]
         return unit_scale(mirrored(pixels, random) if self.flip else pixels, self.white)
 
 
 class Digits(Labelled):
-    """The 1797 handwritten digits of 8 x 8 pixels and 17 levels that come with scikit-learn.
+    """The 1797 handwritten digits of 8 x 8 pixels and 17 gray values that come with scikit-learn.
 
     Alpaydin and Kaynak (1998), https://archive.ics.uci.edu/dataset/80.
     """
@@ -99,126 +100,11 @@ class CIFAR(Labelled):
         super().__init__(images, labels, names, flip=flip)
 
 
-class ImageFolder(Dataset):
-    """Image files below a folder, with classes and captions as `multidiff.data.folder` finds them.
-
-    The first run resizes each image so that it just covers ``size``, antialiased (Lanczos), and keeps it in the cache.
-
-    Args:
-        root: the folder.
-        size: pixels of the square, or (height, width).
-        crop: "center" keeps the middle; "random" keeps another part each time.
-        flip: mirror every other image, at random.
-        max_unreadable: how many files may be left out because they cannot be read.
-        cache: folder for the decoded images; by default that of the user.
-
-    Raises:
-        InputError: there is nothing to read, too much that cannot be read, or an image smaller than ``size``.
-    """
-
-    def __init__(
-        self,
-        modality: ImageModality,
-        root: str | Path,
-        size: int | Sequence[int],
-        crop: Crop = "center",
-        flip: bool = False,
-        max_unreadable: int = 10,
-        cache: str | Path | None = None,
-    ):
-        require(crop, ("center", "random"), "crop")
-        root = path_of(root)
-        self.size, self.flip = height_and_width(size), flip
-        entries = find_entries(root, modality.suffixes, modality.name)
-        paths = [entry.path for entry in entries]
-        self.store = decoded(
-            paths,
-            lambda path: prepared(modality.read(path), self.size, crop),
-            {"kind": "image", "channels": modality.channels, "size": self.size, "crop": crop},
-            root=root,
-            kind=modality.name,
-            max_unreadable=max_unreadable,
-            cache=None if cache is None else Path(cache).expanduser(),
-        )
-        _require_large_enough(self.store, [name_in(root, path) for path in paths], self.size)
-        kept = [entries[i] for i in self.store.kept]
-        self.labels, self.label_names = class_indices(kept)
-        self.captions = captions_of(kept)
-        self.shape = (modality.channels, *self.size)
-        self.origin = self.store.key
-
-    def __len__(self) -> int:
-        return len(self.store)
-
-    def x0(self, index: int, random: np.random.Generator) -> Tensor:
-        pixels = random_crop(self.store[index], self.size, random)
-        return unit_scale(mirrored(pixels, random) if self.flip else pixels)
-
-
-def prepared(image: Image.Image, size: tuple[int, int], crop: Crop) -> np.ndarray:
-    """``image`` as uint8 ``(C, H, W)``, shrunk to just cover ``size`` and, for a crop in the center, cut to it.
-
-    An image that does not cover ``size`` stays as it is.
-    """
-    height, width = size
-    scale = max(height / image.height, width / image.width)
-    if scale > 1:
-        return to_pixels(image)
-    covering = max(width, round(image.width * scale)), max(height, round(image.height * scale))
-    pixels = to_pixels(image.resize(covering, Image.Resampling.LANCZOS))
-    if crop == "random":
-        return pixels
-    top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
-    return pixels[:, top : top + height, left : left + width]
-
-
-def random_crop(pixels: np.ndarray, size: tuple[int, int], random: np.random.Generator) -> np.ndarray:
-    """A part of ``pixels``, ``(C, H, W)``, of that size; nothing is drawn along an axis that fits already."""
-    height, width = size
-    top = int(random.integers(pixels.shape[1] - height + 1))
-    left = int(random.integers(pixels.shape[2] - width + 1))
-    return pixels[:, top : top + height, left : left + width]
-
-
-def mirrored(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """``pixels`` with left and right exchanged, or not, with equal chances."""
-    return pixels[..., ::-1] if random.random() < 0.5 else pixels
-
-
-def _require_large_enough(store: Store, names: Sequence[str], size: tuple[int, int]) -> None:
-    height, width = size
-    shapes = store.shapes[:, 1:]
-    small = np.flatnonzero((shapes < size).any(axis=1))
-    if not len(small):
-        return
-    sizes = {names[store.kept[i]]: f"{shapes[i][1]}x{shapes[i][0]}" for i in small}
-    largest = shapes[small].min(axis=0)
-    at_most = largest.min() if height == width else largest.tolist()
-    raise InputError(
-        f"{len(small)} of {len(store)} images are smaller than {width}x{height} ({first_few(sizes)}): "
-        f"set data.size to at most {at_most}, or remove them"
-    )
-
-
 def _require_channels(modality: ImageModality, channels: int, what: str) -> None:
     if modality.channels != channels:
         raise InputError(
             f"{what} have {channels} channels: set modality.channels={channels}, it is {modality.channels}"
         )
-
-
-def require(value: str, accepted: tuple[str, ...], name: str) -> None:
-    """Refuse a value of the setting ``name`` that is not accepted."""
-    if value not in accepted:
-        raise InputError(f"data.{name} is one of {', '.join(accepted)}, not {value!r}")
-
-
-def height_and_width(size: int | Sequence[int]) -> tuple[int, int]:
-    """The setting ``size`` as two numbers of pixels."""
-    sides = tuple(size) if isinstance(size, Sequence) else (size, size)
-    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise InputError(f"data.size is a number of pixels, or [height, width], not {size}")
-    return sides
 
 
 def _folder(root: str | Path) -> Path:

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from modalities.image.modality import ImageModality
 from multidiff.errors import InputError
-from multidiff.evaluation.encoder import LearnedFeatures, Task
-from multidiff.evaluation.reference import Reference
+from multidiff.evaluation import Classification, LearnedFeatures, Reference, Task, has_classes
 from multidiff.modality import Modality
 from multidiff.nn.norm import group_norm
 
@@ -24,7 +23,7 @@ TURNS = ("0", "90", "180", "270")
 
 
 class SmallNetwork(nn.Module):
-    """A convolutional classifier of squares: three sizes, two layers each, and the mean over what is left.
+    """A convolutional classifier of squares: three sizes, two layers each, and global average pooling.
 
     ``(B, channels, side, side)`` to features ``(B, 128)`` and logits ``(B, classes)``.
     """
@@ -49,7 +48,7 @@ def require_images(reference: Reference) -> None:
     """Refuse data of another modality.
 
     Raises:
-        InputError: it is.
+        InputError: the data are not images.
     """
     if not isinstance(reference.modality, ImageModality):
         raise InputError(f"these features are of images, and the data are of the modality {reference.modality.name}")
@@ -64,7 +63,7 @@ class Squares(Task):
         self.channels, height, width = reference.dataset.shape
         self.side = min(LARGEST, max(height, width))
         self.preprocessing = (
-            f"antialiased resize to a square of {self.side} pixels where it is not one; levels to [-1, 1]"
+            f"antialiased resize to a square of {self.side} pixels where it is not one; values to [-1, 1]"
         )
 
     def network(self) -> nn.Module:
@@ -73,63 +72,52 @@ class Squares(Task):
     def inputs(self, artifacts: Sequence[Image.Image]) -> Tensor:
         return squares(artifacts, self.reference.modality, self.side)
 
-    def images(self, indices: Sequence[int], random: np.random.Generator | None) -> Tensor:
-        """Samples ``(B, C, S, S)``, moved by up to an eighth of their side if ``random`` is given."""
+    def augmented(self, indices: Sequence[int], random: np.random.Generator | None) -> Tensor:
+        """Samples ``(B, C, S, S)``, shifted by up to an eighth of their side if ``random`` is given."""
         x = self.inputs([self.reference.artifact(i) for i in indices])
-        return x if random is None else moved(x, random)
+        return x if random is None else shifted(x, random)
 
 
-class Classes(Squares):
-    """To tell the classes of the data apart."""
-
-    name = "telling the classes apart"
-    of_the_data = True
-
-    def __init__(self, reference: Reference):
-        super().__init__(reference)
-        self.class_names = reference.dataset.label_names
-        self.labels = np.asarray(reference.dataset.labels)
-
-    def examples(self, indices: Sequence[int], random: np.random.Generator | None) -> tuple[Tensor, Tensor]:
-        return self.images(indices, random), torch.from_numpy(self.labels[list(indices)]).long()
+class Classes(Classification, Squares):
+    """Classification of the data's classes."""
 
 
 class Rotations(Squares):
-    """To tell by how many quarters an image was turned, which takes knowing what is in it.
+    """Prediction of the rotation of an image, by multiples of 90 degrees.
 
     Gidaris et al. (2018), https://arxiv.org/abs/1803.07728.
     """
 
-    name = "telling by which of four angles an image was turned"
+    name = "prediction of the rotation of an image"
     class_names = TURNS
     of_the_data = False
 
     def examples(self, indices: Sequence[int], random: np.random.Generator | None) -> tuple[Tensor, Tensor]:
-        x = self.images(indices, random)
+        x = self.augmented(indices, random)
         turns = torch.arange(len(x)) % 4
         return torch.stack([torch.rot90(image, int(k), (1, 2)) for image, k in zip(x, turns, strict=True)]), turns
 
 
 class Encoder(LearnedFeatures):
-    """A small classifier that learned from the training part of the reference; without classes, from rotations."""
+    """A small classifier trained on the training part of the reference; without classes, on rotations."""
 
     name = "encoder"
 
     def task(self, reference: Reference) -> Task:
-        return Classes(reference) if len(reference.dataset.label_names) > 1 else Rotations(reference)
+        return Classes(reference) if has_classes(reference) else Rotations(reference)
 
 
 def squares(images: Sequence[Image.Image], modality: Modality[Any], side: int) -> Tensor:
-    """``(B, C, side, side)`` in [-1, 1]; what has another size is resized (Lanczos, antialiased)."""
+    """``(B, C, side, side)`` in [-1, 1]; images of another size are resized (Lanczos, antialiased)."""
     fitting = (
         image if image.size == (side, side) else image.resize((side, side), Image.Resampling.LANCZOS)
         for image in images
     )
-    return torch.stack([modality.to_tensor(image) for image in fitting])
+    return torch.stack([modality.to_data(image) for image in fitting])
 
 
-def moved(x: Tensor, random: np.random.Generator) -> Tensor:
-    """``(B, C, S, S)``, each moved by up to an eighth of its side, its edges repeated."""
+def shifted(x: Tensor, random: np.random.Generator) -> Tensor:
+    """``(B, C, S, S)``, each shifted by up to an eighth of its side, its edges repeated."""
     reach = max(1, x.shape[-1] // 8)
     padded = F.pad(x, (reach, reach, reach, reach), mode="replicate")
     offsets = random.integers(2 * reach + 1, size=(len(x), 2)).tolist()

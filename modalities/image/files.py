@@ -13,8 +13,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from multidiff.data.files import atomic_path
-from multidiff.data.named_bytes import NamedBytes
 from multidiff.errors import InputError
+from multidiff.modality import File, name_of
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tiff", ".tif")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -48,7 +48,7 @@ _WHITES = {"int": (2**8 - 1, 2**16 - 1, 2**31 - 1), "float": (1, 2**8 - 1, 2**16
 _METADATA_KEY = "multidiff"
 
 
-def read_image(path: Path | NamedBytes, channels: int) -> Image.Image:
+def read_image(path: File, channels: int) -> Image.Image:
     """The image in a PNG, JPEG, WebP, BMP or TIFF file, upright, in 8 bits and the mode of ``channels``.
 
     Transparent pixels are laid on white unless ``channels`` is 4. Of an animation, the first frame. Colour profiles are
@@ -128,7 +128,7 @@ def _metadata_settings(file_format: str, metadata: Mapping[str, Any]) -> dict[st
 
 
 @contextmanager
-def _opened(path: Path | NamedBytes) -> Iterator[Image.Image]:
+def _opened(path: File) -> Iterator[Image.Image]:
     """The file opened by Pillow; whatever goes wrong inside becomes an `InputError` that names it."""
     try:
         with warnings.catch_warnings():
@@ -136,13 +136,13 @@ def _opened(path: Path | NamedBytes) -> Iterator[Image.Image]:
             with Image.open(path, formats=_READ_FORMATS) as image:
                 yield image
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{name_of(path)}: {error}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(f"{path}: more than {Image.MAX_IMAGE_PIXELS} pixels") from error
+        raise InputError(f"{name_of(path)}: more than {Image.MAX_IMAGE_PIXELS} pixels") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{path}: not an image") from error
+        raise InputError(f"{name_of(path)}: not an image") from error
     except _DECODER_ERRORS as error:
-        raise InputError(f"{path}: {_reason(error)}") from error
+        raise InputError(f"{name_of(path)}: {_reason(error)}") from error
 
 
 def _reason(error: BaseException) -> str:

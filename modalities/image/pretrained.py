@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from modalities.image.features import require_images, rgb_levels
 from multidiff.data.files import sha256
 from multidiff.errors import InputError
-from multidiff.evaluation.features import Extractor, Features, Seen
+from multidiff.evaluation import Extractor, FeatureBatch, Features, Reference
 from multidiff.evaluation.local_weights import INSTALL, from_transformers, place, require_file
-from multidiff.evaluation.reference import Reference
 
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-"""Mean and deviation of the levels that the networks were trained with."""
+"""Mean and standard deviation of the values that the networks were trained with."""
 
 
 class Inception(Features):
@@ -41,9 +40,9 @@ class Inception(Features):
         except ImportError as error:
             raise InputError(f"features=inception needs torch-fidelity: {INSTALL}") from error
         try:
-            torch.load(self.weights, weights_only=True)  # a file of weights alone: theirs below would run any code
+            torch.load(self.weights, weights_only=True)  # their loader below would run any code of the file
             network = FeatureExtractorInceptionV3("inception", ["2048"], str(self.weights)).to(device)
-        except Exception as error:  # torch's loader raises whatever a damaged file leads it to
+        except Exception as error:  # torch's loader raises any exception on a damaged file
             raise InputError(f"{self.weights} is damaged or not torch-fidelity's Inception-v3; get {source}") from error
         return Extractor(
             "inception",
@@ -54,7 +53,7 @@ class Inception(Features):
 
 
 class DINOv2(Features):
-    """The class token of DINOv2, which people's judgement follows better than Inception.
+    """The class token of DINOv2, which agrees better with human judgement than Inception.
 
     Stein et al. (2023), https://arxiv.org/abs/2306.04675.
 
@@ -101,14 +100,14 @@ def _transformer(
     gaussian_width: float | None = None,
 ) -> Extractor:
     preprocessing = f"RGB in 8 bits; bicubic antialiased resize to {side} pixels; mean {scale[0]}, deviation {scale[1]}"
-    look = partial(_normalised, network, side, scale, read)
-    return Extractor(name, sha256(folder / "model.safetensors"), preprocessing, look, gaussian_width=gaussian_width)
+    extract = partial(_normalised, network, side, scale, read)
+    return Extractor(name, sha256(folder / "model.safetensors"), preprocessing, extract, gaussian_width=gaussian_width)
 
 
 @torch.no_grad()
-def _inception(network: nn.Module, device: torch.device, images: Sequence[Image.Image]) -> Seen:
+def _inception(network: nn.Module, device: torch.device, images: Sequence[Image.Image]) -> FeatureBatch:
     (features,) = network(rgb_levels(images).to(device))
-    return Seen(features.cpu())
+    return FeatureBatch(features.cpu())
 
 
 @torch.no_grad()
@@ -118,10 +117,10 @@ def _normalised(
     scale: tuple[tuple[float, ...], tuple[float, ...]],
     read: Callable[[nn.Module, Tensor], Tensor],
     images: Sequence[Image.Image],
-) -> Seen:
+) -> FeatureBatch:
     mean, deviation = (torch.tensor(values)[:, None, None] for values in scale)
     x = (rgb_levels(images, side) / 255 - mean) / deviation
-    return Seen(read(network, x.to(next(network.parameters()).device)).cpu())
+    return FeatureBatch(read(network, x.to(next(network.parameters()).device)).cpu())
 
 
 def _class_token(network: nn.Module, x: Tensor) -> Tensor:

@@ -1,40 +1,35 @@
-"""A point cloud as a value, and the two scales it is known in: that of its maker and that of a network."""
+"""Point clouds as values, and their normalisation to one size."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from multidiff.errors import InputError
 
 CHANNELS = {3: "points", 6: "points and normals", 9: "points, normals and colours"}
-"""C of the tensors ``(C, N)``, and what the channels are."""
+"""Number of channels of a data tensor ``(C, N)``, and what the channels are."""
 
 NormalisationKind = Literal["bounding_box", "unit_sphere", "none"]
-"""How shapes of all sizes come to one size; `Normalisation.of` says what each does."""
+"""How shapes of all sizes are brought to one size; see `Normalisation.of`."""
 
 
 @dataclass(frozen=True)
 class PointCloud:
-    """Points of a surface. The y axis points up.
+    """Points on a surface. The y axis points up.
 
     Attributes:
         points: ``(N, 3)`` in float32.
         normals: unit vectors that point out of the solid, ``(N, 3)`` in float32, or None.
         colours: red, green and blue from 0 to 1, ``(N, 3)`` in float32, or None.
-        metadata: where it came from.
 
     Raises:
-        InputError: there is no point, a value is not finite, or the arrays do not fit each other.
+        InputError: there is no point, a value is not finite, or the arrays have different lengths.
     """
 
     points: np.ndarray
     normals: np.ndarray | None = None
     colours: np.ndarray | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("points", "normals", "colours"):
@@ -54,37 +49,27 @@ class PointCloud:
         return len(self.points)
 
     def __getitem__(self, rows: np.ndarray | slice) -> "PointCloud":
-        """The points at ``rows``, with what belongs to them."""
+        """The points at ``rows``, with their normals and colours."""
         normals, colours = (None if values is None else values[rows] for values in (self.normals, self.colours))
-        return PointCloud(self.points[rows], normals, colours, self.metadata)
+        return PointCloud(self.points[rows], normals, colours)
 
     def rows(self, channels: int) -> np.ndarray:
-        """Points, normals and colours side by side, ``(N, channels)``; colours from -1 to 1.
+        """Points, normals and colours side by side, ``(N, channels)`` in float32; colours from -1 to 1.
 
         Raises:
-            InputError: the cloud lacks normals or colours that ``channels`` asks for.
+            InputError: the cloud lacks normals or colours that ``channels`` needs.
         """
         check_channels(channels)
         columns = [self.points]
         if channels >= 6:
-            columns.append(_given(self.normals, "normals", channels))
+            columns.append(self._required(self.normals, "normals", channels))
         if channels == 9:
-            columns.append(2 * _given(self.colours, "colours", channels) - 1)
+            columns.append(2 * self._required(self.colours, "colours", channels) - 1)
         return np.concatenate(columns, axis=1)
-
-    def upright(self, up: str) -> "PointCloud":
-        """The cloud, whose axis ``up`` points up, turned so that y does.
-
-        Raises:
-            InputError: ``up`` is neither "y" nor "z".
-        """
-        turn = to_up(up).T
-        normals = None if self.normals is None else self.normals @ turn.T
-        return PointCloud(self.points @ turn.T, normals, self.colours, self.metadata)
 
     @classmethod
     def from_rows(cls, rows: np.ndarray) -> "PointCloud":
-        """The inverse of `rows` for any finite values: normals are brought to length 1, colours clamped."""
+        """The inverse of `rows` for any finite values: normals are scaled to length 1, colours are clamped."""
         check_channels(rows.shape[1])
         normals, colours = None, None
         if rows.shape[1] >= 6:
@@ -94,31 +79,28 @@ class PointCloud:
             colours = np.clip((rows[:, 6:] + 1) / 2, 0, 1)
         return cls(rows[:, :3], normals, colours)
 
+    def upright(self, up: str) -> "PointCloud":
+        """The cloud rotated from the axis ``up`` pointing up to y pointing up.
 
-def to_up(up: str) -> np.ndarray:
-    """The rotation, ``(3, 3)``, from y up, as shapes are here, to ``up``: "y" or "z"."""
-    turns = {"y": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "z": [[1, 0, 0], [0, 0, -1], [0, 1, 0]]}
-    if up not in turns:
-        raise InputError(f"the axis that points up is one of {', '.join(turns)}, not {up!r}")
-    return np.array(turns[up], dtype=float)
+        Raises:
+            InputError: ``up`` is neither "y" nor "z".
+        """
+        turn = to_up(up).T
+        normals = None if self.normals is None else self.normals @ turn.T
+        return PointCloud(self.points @ turn.T, normals, self.colours)
 
-
-def check_channels(channels: int) -> None:
-    """Refuse a number of channels that is not one of `CHANNELS`."""
-    if channels not in CHANNELS:
-        choices = ", ".join(f"{number} ({what})" for number, what in CHANNELS.items())
-        raise InputError(f"modality.channels of a shape is one of {choices}, not {channels}")
-
-
-def _given(values: np.ndarray | None, name: str, channels: int) -> np.ndarray:
-    if values is None:
-        raise InputError(f"{channels} channels are {CHANNELS[channels]}, and this cloud has no {name}")
-    return values
+    def _required(self, values: np.ndarray | None, name: str, channels: int) -> np.ndarray:
+        if values is None:
+            fits = 3 if self.normals is None else 6
+            raise InputError(
+                f"has no {name}, and {channels} channels are {CHANNELS[channels]}: set modality.channels={fits}"
+            )
+        return values
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """``(p - centre) / scale``, and back.
+    """``(p - centre) / scale``.
 
     Attributes:
         centre: ``(3,)``.
@@ -130,18 +112,16 @@ class Normalisation:
 
     @classmethod
     def of(cls, points: np.ndarray, kind: NormalisationKind) -> "Normalisation":
-        """The normalisation of one shape by its vertices or points, ``(N, 3)``.
+        """The normalisation of one shape by its points, ``(N, 3)``.
 
-        ``bounding_box`` puts the middle of the bounding box at the origin and its longest side to 2; ``unit_sphere``
-        puts the same middle there and the farthest point at distance 1; ``none`` leaves all as it is, which is for data
-        that are normalised together, as PointFlow's are.
+        ``bounding_box`` moves the centre of the bounding box to the origin and scales its longest side to 2;
+        ``unit_sphere`` moves the same centre and scales the largest distance from it to 1; ``none`` changes nothing,
+        for data that are normalised together, such as PointFlow's.
 
         Raises:
-            InputError: the points coincide, or there is no such kind.
+            InputError: all points coincide, or the kind is unknown.
         """
-        if kind not in get_args(NormalisationKind):
-            choices = ", ".join(get_args(NormalisationKind))
-            raise InputError(f"modality.normalisation is one of {choices}, not {kind!r}")
+        check_normalisation(kind)
         if kind == "none":
             return cls(np.zeros(3), 1.0)
         low, high = points.min(axis=0).astype(float), points.max(axis=0).astype(float)
@@ -149,50 +129,34 @@ class Normalisation:
         farthest = np.linalg.norm(points - centre, axis=1).max()
         scale = float((high - low).max() / 2 if kind == "bounding_box" else farthest)
         if not scale > 0:
-            raise InputError("all its points coincide, so that it has no size")
+            raise InputError("all points coincide, so the shape has no size")
         return cls(centre, scale)
 
-    def apply(self, points: np.ndarray) -> np.ndarray:
-        """``(N, 3)`` from the maker's scale to the common one."""
-        return (points - self.centre) / self.scale
-
-    def undo(self, points: np.ndarray) -> np.ndarray:
-        """The inverse of `apply`."""
-        return points * self.scale + self.centre
+    def __call__(self, cloud: PointCloud) -> PointCloud:
+        """The cloud with normalised points."""
+        return PointCloud((cloud.points - self.centre) / self.scale, cloud.normals, cloud.colours)
 
 
-@dataclass(frozen=True)
-class Scaling:
-    """Each channel less its mean, over its deviation: what the network sees. The statistics travel with the model.
+def to_up(up: str) -> np.ndarray:
+    """The rotation ``(3, 3)`` from y up, as in `PointCloud`, to ``up``: "y" or "z".
 
-    Attributes:
-        mean: of each channel, C numbers.
-        deviation: of each channel, C numbers above 0.
+    Raises:
+        InputError: another axis.
     """
+    turns = {"y": [[1, 0, 0], [0, 1, 0], [0, 0, 1]], "z": [[1, 0, 0], [0, 0, -1], [0, 1, 0]]}
+    if up not in turns:
+        raise InputError(f"up is one of {', '.join(turns)}, not {up!r}")
+    return np.array(turns[up], dtype=float)
 
-    mean: Sequence[float]
-    deviation: Sequence[float]
 
-    def __post_init__(self) -> None:
-        if len(self.mean) != len(self.deviation) or not all(value > 0 for value in self.deviation):
-            raise InputError(
-                f"scaling needs a mean and a deviation above 0 a channel, got {self.mean}, {self.deviation}"
-            )
+def check_channels(channels: int) -> None:
+    """Refuse a number of channels that is not in `CHANNELS`."""
+    if channels not in CHANNELS:
+        choices = ", ".join(f"{number} ({what})" for number, what in CHANNELS.items())
+        raise InputError(f"modality.channels of a shape is one of {choices}, not {channels}")
 
-    @classmethod
-    def of(cls, rows: np.ndarray) -> "Scaling":
-        """The statistics of ``rows``, ``(N, C)``, rounded to what a config shows.
 
-        The three axes of a vector share one deviation, so that no direction is stretched.
-        """
-        deviation = rows.std(axis=0).reshape(-1, 3)
-        shared = np.sqrt((deviation**2).mean(axis=1)).clip(min=1e-3).repeat(3)
-        return cls(*([round(float(value), 4) for value in values] for values in (rows.mean(axis=0), shared)))
-
-    def tensor(self, rows: np.ndarray) -> Tensor:
-        """``(N, C)`` to a float32 tensor ``(C, N)``."""
-        return torch.from_numpy(np.ascontiguousarray(((rows - self.mean) / self.deviation).T, dtype=np.float32))
-
-    def rows(self, x: Tensor) -> np.ndarray:
-        """The inverse of `tensor`."""
-        return x.detach().cpu().double().numpy().T * self.deviation + self.mean
+def check_normalisation(kind: str) -> None:
+    """Refuse a kind of normalisation that does not exist."""
+    if kind not in get_args(NormalisationKind):
+        raise InputError(f"modality.normalisation is one of {', '.join(get_args(NormalisationKind))}, not {kind!r}")

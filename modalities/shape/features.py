@@ -1,4 +1,4 @@
-"""What shapes are compared by: a small network on points in no order, trained on the reference data alone."""
+"""Features of shapes: a small permutation-invariant network, trained on the reference data alone."""
 
 from collections.abc import Sequence
 
@@ -10,17 +10,16 @@ from modalities.shape.cloud import PointCloud
 from modalities.shape.modality import ShapeModality
 from modalities.shape.transformer import PointFeatures
 from multidiff.errors import InputError
-from multidiff.evaluation.encoder import LearnedFeatures, Task
-from multidiff.evaluation.reference import Reference
+from multidiff.evaluation import Classification, LearnedFeatures, Reference, Task, has_classes
 
 POINTS = 512
-"""Points of each cloud that the network learns from, other ones each time; it looks at all."""
+"""Points of each cloud in a training example, resampled each time; features are of all points."""
 
 TURNS = ("0", "90", "180", "270")
 
 
 class PointNetwork(nn.Module):
-    """A perceptron for each point, the mean and the maximum over all points, and a perceptron for the whole.
+    """An MLP on each point, mean and maximum pooling over the points, and an MLP on the pooled vector.
 
     Zaheer et al. (2017), Deep Sets, https://arxiv.org/abs/1703.06114; Qi et al. (2017), PointNet,
     https://arxiv.org/abs/1612.00593. Any number of points in any order: ``(B, 3, N)`` to features ``(B, 128)`` and
@@ -46,7 +45,7 @@ class PointNetwork(nn.Module):
 
 
 class Clouds(Task):
-    """The reference's clouds, without normals or colours.
+    """A task on the clouds of the reference, without normals or colours.
 
     Raises:
         InputError: the reference is of another modality.
@@ -67,36 +66,25 @@ class Clouds(Task):
     def inputs(self, artifacts: Sequence[PointCloud]) -> Tensor:
         return stacked([cloud.points for cloud in artifacts])
 
-    def clouds(self, indices: Sequence[int], random: np.random.Generator | None) -> Tensor:
-        """Points ``(B, 3, N)``; if ``random`` is given, `POINTS` of them, in other proportions and blurred a little."""
+    def augmented(self, indices: Sequence[int], random: np.random.Generator | None) -> Tensor:
+        """Points of samples, ``(B, 3, N)``; augmented by `disturbed` if ``random`` is given."""
         points = [self.reference.artifact(i).points for i in indices]
         return stacked(points if random is None else [disturbed(cloud, random) for cloud in points])
 
 
-class Classes(Clouds):
-    """To tell the classes of the data apart."""
-
-    name = "telling the classes apart"
-    of_the_data = True
-
-    def __init__(self, reference: Reference):
-        super().__init__(reference)
-        self.class_names = reference.dataset.label_names
-        self.labels = np.asarray(reference.dataset.labels)
-
-    def examples(self, indices: Sequence[int], random: np.random.Generator | None) -> tuple[Tensor, Tensor]:
-        return self.clouds(indices, random), torch.from_numpy(self.labels[list(indices)]).long()
+class Classes(Classification, Clouds):
+    """Classification of the data's classes."""
 
 
 class Rotations(Clouds):
-    """To tell by how many quarters a shape was tipped over, about the axis z, which takes knowing what is its top."""
+    """Classification of quarter turns about the z axis, which requires recognising the top of a shape."""
 
-    name = "telling by which of four angles a shape was tipped over"
+    name = "classification of quarter turns about the z axis"
     of_the_data = False
     class_names = TURNS
 
     def examples(self, indices: Sequence[int], random: np.random.Generator | None) -> tuple[Tensor, Tensor]:
-        x = self.clouds(indices, random)
+        x = self.augmented(indices, random)
         turns = torch.arange(len(x)) % 4
         quarter = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
         matrices = torch.stack([torch.linalg.matrix_power(quarter, int(k)) for k in turns])
@@ -104,12 +92,12 @@ class Rotations(Clouds):
 
 
 class PointEncoder(LearnedFeatures):
-    """A small classifier that learned from the training part of the reference; without classes, from rotations."""
+    """A small classifier trained on the training part of the reference; without classes, on rotations."""
 
     name = "point_encoder"
 
     def task(self, reference: Reference) -> Task:
-        return Classes(reference) if len(reference.dataset.label_names) > 1 else Rotations(reference)
+        return Classes(reference) if has_classes(reference) else Rotations(reference)
 
 
 def stacked(points: Sequence[np.ndarray]) -> Tensor:
@@ -118,7 +106,7 @@ def stacked(points: Sequence[np.ndarray]) -> Tensor:
 
 
 def disturbed(points: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Some `POINTS` of ``(N, 3)``, each axis longer or shorter by up to a tenth, each point moved by about 0.01."""
+    """`POINTS` random points of ``(N, 3)``, each axis scaled by 0.9 to 1.1, each point moved by about 0.01."""
     chosen = points[random.choice(len(points), min(POINTS, len(points)), replace=False)]
     moved = chosen * random.uniform(0.9, 1.1, 3) + random.normal(0, 0.01, chosen.shape)
     return moved.astype(np.float32)

@@ -1,7 +1,6 @@
-"""Furniture and household things as parametric solids, with true captions: data that needs no download.
+"""Furniture and household objects as parametric solids with captions that describe them: data without a download.
 
-Lengths are in metres; every one is drawn evenly from the range beside it. The y axis points up, and what has a front
-shows it to +z.
+Lengths are in metres and sampled uniformly from the range beside them. The y axis points up, and fronts face +z.
 """
 
 from collections.abc import Callable
@@ -15,12 +14,12 @@ Random = np.random.Generator
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One piece.
+class Piece:
+    """One object.
 
     Attributes:
-        parts: solids that touch or overlap; their union is the thing.
-        caption: what is true of it.
+        parts: solids that touch or overlap; their union is the object.
+        caption: a true description.
     """
 
     parts: tuple[Solid, ...]
@@ -36,13 +35,13 @@ PAINTS: dict[str, Colour] = {
 }
 
 
-def make(label: str, random: Random) -> Thing:
-    """A thing of the class ``label``, one of `LABELS`."""
+def make(label: str, random: Random) -> Piece:
+    """An object of the class ``label``, one of `LABELS`."""
     return MAKERS[label](random)
 
 
-def chair(random: Random) -> Thing:
-    """A seat on four legs, with a back of slats or one panel, with or without arms."""
+def chair(random: Random) -> Piece:
+    """A seat on four legs, with a back of slats or a panel, with or without arms."""
     name, colour = _one_of(WOODS, random)
     width, depth, height = random.uniform(0.4, 0.5), random.uniform(0.4, 0.5), random.uniform(0.4, 0.5)
     back, leg, seat = random.uniform(0.35, 0.65), random.uniform(0.04, 0.06), random.uniform(0.04, 0.07)
@@ -63,10 +62,10 @@ def chair(random: Random) -> Thing:
             parts.append(box((leg, rest - height, leg), colour).moved(x, (rest + height) / 2, (depth - leg) / 2))
     kind = f"{slats} slats" if slats else "a solid back"
     size = _grade(back, 0.35, 0.65, "low", "high")
-    return Thing(tuple(parts), f"a {size} {name} chair with {kind}{' and arms' if arms else ''}")
+    return Piece(tuple(parts), f"a {size} {name} chair with {kind}{' and arms' if arms else ''}")
 
 
-def table(random: Random) -> Thing:
+def table(random: Random) -> Piece:
     """A round or rectangular top on three, four or one leg."""
     name, colour = _one_of(WOODS, random)
     height, thickness, leg = random.uniform(0.4, 1.0), random.uniform(0.04, 0.07), random.uniform(0.05, 0.08)
@@ -90,10 +89,10 @@ def table(random: Random) -> Thing:
         parts += _legs(width, depth, height - thickness / 2, leg, colour)
     form = "round" if round_top else "rectangular"
     count = {1: "one leg", 3: "three legs", 4: "four legs"}[legs]
-    return Thing(tuple(parts), f"a {_grade(height, 0.4, 1.0, 'low', 'tall')} {form} {name} table with {count}")
+    return Piece(tuple(parts), f"a {_grade(height, 0.4, 1.0, 'low', 'tall')} {form} {name} table with {count}")
 
 
-def lamp(random: Random) -> Thing:
+def lamp(random: Random) -> Piece:
     """A foot, a thin pole and a conical shade."""
     name, colour = _one_of(PAINTS, random)
     height, foot, pole = random.uniform(0.5, 1.4), random.uniform(0.12, 0.2), random.uniform(0.015, 0.025)
@@ -101,34 +100,34 @@ def lamp(random: Random) -> Thing:
     metal = (0.3, 0.3, 0.32)
     shade = lathe([(0, 0), (wide, 0), (narrow, tall), (0, tall)], colour).moved(y=height - tall)
     parts = (cylinder(foot, 0.03, metal), cylinder(pole, height - tall / 2, metal), shade)
-    return Thing(parts, f"a {_grade(height, 0.5, 1.4, 'short', 'tall')} lamp with a {name} shade")
+    return Piece(parts, f"a {_grade(height, 0.5, 1.4, 'short', 'tall')} lamp with a {name} shade")
 
 
-def mug(random: Random) -> Thing:
+def mug(random: Random) -> Piece:
     """A hollow cylinder with a ring for a handle."""
     name, colour = _one_of(PAINTS, random)
     radius, height, wall = random.uniform(0.035, 0.05), random.uniform(0.08, 0.13), random.uniform(0.005, 0.007)
     grip, thick = random.uniform(0.024, 0.032), random.uniform(0.005, 0.007)
     inner = radius - wall
     body = lathe([(0, 0), (radius, 0), (radius, height), (inner, height), (inner, wall), (0, wall)], colour)
-    handle = ring(grip, thick, colour).moved(x=inner + grip + thick, y=height / 2)  # through the wall, no further
+    handle = ring(grip, thick, colour).moved(x=inner + grip + thick, y=height / 2)  # it ends inside the wall
     size = _grade(height / radius, 1.8, 3.2, "wide", "slim")
-    return Thing((body, handle), f"a {size} {name} mug")
+    return Piece((body, handle), f"a {size} {name} mug")
 
 
-def bottle(random: Random) -> Thing:
-    """A body, a shoulder, a neck and a lip, turned about the axis."""
+def bottle(random: Random) -> Piece:
+    """A body, a shoulder, a neck and a lip, rotationally symmetric."""
     name, colour = _one_of(PAINTS, random)
     radius, body = random.uniform(0.035, 0.05), random.uniform(0.1, 0.2)
     neck, shoulder, long = random.uniform(0.011, 0.017), random.uniform(0.03, 0.06), random.uniform(0.04, 0.09)
     lip, top = neck + 0.005, body + shoulder + long
     outline = [(0, 0), (radius, 0), (radius, body), (neck, body + shoulder), (neck, top), (lip, top)]
     parts = (lathe([*outline, (lip, top + 0.015), (0, top + 0.015)], colour),)
-    return Thing(parts, f"a {_grade(body / radius, 2.0, 5.7, 'stout', 'slender')} {name} bottle")
+    return Piece(parts, f"a {_grade(body / radius, 2.0, 5.7, 'stout', 'slender')} {name} bottle")
 
 
-def shelf(random: Random) -> Thing:
-    """Two sides and two to five boards, with or without a wall behind them."""
+def shelf(random: Random) -> Piece:
+    """Two sides and two to five boards, with or without a back."""
     name, colour = _one_of(WOODS, random)
     width, depth, height = random.uniform(0.6, 1.1), random.uniform(0.25, 0.35), random.uniform(0.8, 1.8)
     boards, closed, thick = int(random.integers(2, 6)), bool(random.random() < 0.5), random.uniform(0.035, 0.05)
@@ -140,11 +139,11 @@ def shelf(random: Random) -> Thing:
     count = {2: "two", 3: "three", 4: "four", 5: "five"}[boards]
     kind = "a closed back" if closed else "an open back"
     size = _grade(height, 0.8, 1.8, "low", "tall")
-    return Thing(tuple(parts), f"a {size} {name} shelf with {count} boards and {kind}")
+    return Piece(tuple(parts), f"a {size} {name} shelf with {count} boards and {kind}")
 
 
-def sofa(random: Random) -> Thing:
-    """A wide block with a back and two arms, on the ground or on short legs."""
+def sofa(random: Random) -> Piece:
+    """A wide block with a back and two arms, on the floor or on short legs."""
     name, colour = _one_of(PAINTS, random)
     width, depth, seat = random.uniform(1.3, 2.2), random.uniform(0.75, 0.95), random.uniform(0.35, 0.45)
     back, arm, rest = random.uniform(0.35, 0.5), random.uniform(0.14, 0.24), random.uniform(0.15, 0.25)
@@ -158,11 +157,11 @@ def sofa(random: Random) -> Thing:
     if base:
         parts += _legs(width, depth, base + 0.05, 0.1, (0.25, 0.2, 0.15))
     size = _grade(width, 1.3, 2.2, "short", "long")
-    return Thing(tuple(parts), f"a {size} {name} sofa{' on legs' if base else ''}")
+    return Piece(tuple(parts), f"a {size} {name} sofa{' on legs' if base else ''}")
 
 
-def bed(random: Random) -> Thing:
-    """A mattress and a pillow or two on a frame, with a headboard."""
+def bed(random: Random) -> Piece:
+    """A mattress and one or two pillows on a frame, with a headboard."""
     (wood, frame), (name, cloth) = _one_of(WOODS, random), _one_of(PAINTS, random)
     width, length, height = random.uniform(0.9, 1.8), random.uniform(1.9, 2.1), random.uniform(0.3, 0.45)
     head, pillows = random.uniform(0.3, 0.7), 1 if width < 1.3 else 2
@@ -176,24 +175,24 @@ def bed(random: Random) -> Thing:
     for i in range(pillows):
         parts.append(pillow.moved((i - (pillows - 1) / 2) * width / 2, height + 0.2, 0.35 - length / 2))
     size = "wide" if pillows == 2 else "narrow"
-    return Thing(tuple(parts), f"a {size} {wood} bed with a {name} mattress")
+    return Piece(tuple(parts), f"a {size} {wood} bed with a {name} mattress")
 
 
-MAKERS: dict[str, Callable[[Random], Thing]] = {
+MAKERS: dict[str, Callable[[Random], Piece]] = {
     maker.__name__: maker for maker in (bed, bottle, chair, lamp, mug, shelf, sofa, table)
 }
 LABELS = tuple(MAKERS)
 
 
 def _legs(width: float, depth: float, height: float, side: float, colour: Colour) -> list[Solid]:
-    """Four square legs at the corners of a rectangle, from the ground to ``height``."""
+    """Four square legs at the corners of a rectangle, from the floor to ``height``."""
     x, z = (width - side) / 2, (depth - side) / 2
     leg = box((side, height, side), colour).moved(y=height / 2)
     return [leg.moved(a * x, 0, b * z) for a in (-1, 1) for b in (-1, 1)]
 
 
 def _grade(value: float, low: float, high: float, small: str, large: str) -> str:
-    """Which half of its range a value lies in, in words."""
+    """The word for the half of its range that a value lies in."""
     return small if value < (low + high) / 2 else large
 
 

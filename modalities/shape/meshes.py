@@ -1,9 +1,9 @@
-"""Mesh files: written with the story of their making where the format has a place, and reported on."""
+"""Export of shapes: mesh files, with metadata inside where the format has a place for it, and a report of each."""
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +16,37 @@ from trimesh.exchange.stl import export_stl
 from trimesh.exchange.threemf import export_3MF
 
 from modalities.shape.cloud import PointCloud, to_up
-from modalities.shape.files import POINT_SUFFIXES, comment, write_cloud
+from modalities.shape.files import POINT_SUFFIXES, write_cloud
+from modalities.shape.metadata import KEY, comment
 from modalities.shape.surface import Reconstruction
+from multidiff.configuration import construct
 from multidiff.data.files import atomic_path
 from multidiff.errors import InputError
 
 WRITTEN = (".glb", ".obj", ".ply", ".stl", ".3mf")
-"""The formats that meshes are written in."""
+"""Formats that meshes are written in."""
 
 COLOURLESS = (".stl", ".3mf")
-"""Formats, or trimesh's writers of them, that drop colours."""
+"""Formats that lose colours, by themselves or in trimesh."""
 
 SILENT = (".stl", ".3mf")
-"""Formats with no place, or none that trimesh fills, for metadata."""
+"""Formats that lose metadata, by themselves or in trimesh."""
 
 UNITS = {"m": 1.0, "cm": 100.0, "mm": 1000.0, "in": 1 / 0.0254}
-"""How many of a unit make a metre."""
+"""Length of a metre in each unit."""
 
 
 @dataclass(frozen=True)
 class Export:
-    """How shapes leave for other programs.
+    """Settings of an export.
 
     Attributes:
-        resolution: voxels a side of the surface.
-        faces: at most so many; None for as many as there are.
+        resolution: voxels along a side of the grid that the surface is reconstructed on.
+        faces: the most faces of a mesh; None for no limit.
         size: metres along the longest side; None keeps the scale of the model.
-        units: that the numbers in the file are in: m, cm, mm or in.
-        up: the axis that points up: "y", as glTF has it, or "z", as printers and Blender have it.
-        points: write the points themselves, as PLY or NPZ.
+        units: of the numbers in the file: m, cm, mm or in.
+        up: the axis that points up: "y", as in glTF, or "z", as in 3D printing and Blender.
+        points: write the points as PLY or NPZ, without a mesh.
 
     Raises:
         InputError: a value that cannot be used.
@@ -61,39 +63,52 @@ class Export:
         if self.units not in UNITS:
             raise InputError(f"units are one of {', '.join(UNITS)}, not {self.units!r}")
         if self.size is not None and not 0 < self.size < math.inf:
-            raise InputError(f"the size of a shape is a length above 0, not {self.size}")
+            raise InputError(f"size is a length above 0, in metres, not {self.size}")
         to_up(self.up)
         Reconstruction(self.resolution, faces=self.faces)
 
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Export":
+        """The export with these settings.
+
+        Raises:
+            InputError: a setting is unknown, of a wrong type, or cannot be used.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = [name for name in settings if name not in known]
+        if unknown:
+            raise InputError(f"{', '.join(unknown)}: not an export setting of shapes; there are: {', '.join(known)}")
+        return construct(cls, settings)
+
     def check(self, suffix: str) -> None:
         """Refuse a suffix that is not written."""
-        suffixes = POINT_SUFFIXES if self.points else WRITTEN
+        kind, suffixes = ("points", POINT_SUFFIXES) if self.points else ("meshes", WRITTEN)
         if suffix not in suffixes:
-            kind, other = ("points", " (without --points, the mesh)") if self.points else ("meshes", "")
-            raise InputError(f"{kind} are not written as {suffix}; they are as {', '.join(suffixes)}{other}")
+            hint = "without points=true, meshes are written" if self.points else "points=true writes .ply and .npz"
+            raise InputError(f"{kind} are not written as {suffix} but as {', '.join(suffixes)}; {hint}")
 
     def write(self, cloud: PointCloud, path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """Write ``cloud`` to ``path``, as points or as the mesh through them, and report what was written."""
+        """Write the points of ``cloud``, or the mesh reconstructed from them, and return a report of the file."""
         self.check(path.suffix.lower())
-        story = {**metadata, "units": self.units, "up": self.up}
+        metadata = {**metadata, "units": self.units, "up": self.up}
         if self.points:
             normals = None if cloud.normals is None else cloud.normals @ to_up(self.up).T
-            write_cloud(PointCloud(self._placed(cloud.points), normals, cloud.colours), path, story)
+            write_cloud(PointCloud(self._placed(cloud.points), normals, cloud.colours), path, metadata)
             return {"file": path.name, "points": len(cloud), "dropped": []}
         mesh = Reconstruction(self.resolution, faces=self.faces).mesh(cloud)
         mesh.vertices = self._placed(mesh.vertices)
-        write_mesh(mesh, path, story)
+        write_mesh(mesh, path, metadata)
         return {"file": path.name, **report(mesh, path.suffix.lower())}
 
     def _placed(self, points: np.ndarray) -> np.ndarray:
-        """``(N, 3)`` in the size, the units and with the axis up that were asked for."""
+        """``(N, 3)`` in the requested size and units, with the requested axis up."""
         longest = float(np.ptp(points, axis=0).max())
         scale = UNITS[self.units] * (1.0 if self.size is None else self.size / longest)
         return points @ (scale * to_up(self.up)).T
 
 
 def report(mesh: trimesh.Trimesh, suffix: str) -> dict[str, Any]:
-    """Numbers by which a mesh is judged, and what a format drops of it. The volume is in cubed units of the file."""
+    """Properties of a mesh, and what the format of the file loses. The volume is in cubed units of the file."""
     dropped = ["colours"] if suffix in COLOURLESS and mesh.visual.defined else []
     return {
         "vertices": len(mesh.vertices),
@@ -106,12 +121,12 @@ def report(mesh: trimesh.Trimesh, suffix: str) -> dict[str, Any]:
 
 
 def write_mesh(mesh: trimesh.Trimesh, path: Path, metadata: Mapping[str, Any]) -> None:
-    """Write ``mesh`` in the format of the suffix of ``path``, all at once or not at all.
+    """Write ``mesh`` in the format of the suffix of ``path``; a failure leaves no file.
 
-    ``metadata`` goes in as JSON: in GLB as extras of the scene, in OBJ and PLY as a comment.
+    ``metadata`` is written as JSON: in GLB as extras of the scene, in OBJ and PLY as a comment.
 
     Raises:
-        InputError: no such format is written, or it needs a package that is missing.
+        InputError: the format is not written, or needs a package that is missing.
     """
     suffix = path.suffix.lower()
     if suffix not in WRITTEN:
@@ -119,7 +134,7 @@ def write_mesh(mesh: trimesh.Trimesh, path: Path, metadata: Mapping[str, Any]) -
     try:
         content = _encoded(mesh, suffix, metadata)
     except ImportError as error:
-        raise InputError(f"{suffix} needs a package more: pip install 'multidiff-toolkit[mesh]' ({error})") from error
+        raise InputError(f"{suffix} needs another package: pip install 'multidiff-toolkit[mesh]' ({error})") from error
     with atomic_path(path) as part:
         part.write_bytes(content)
 
@@ -127,7 +142,7 @@ def write_mesh(mesh: trimesh.Trimesh, path: Path, metadata: Mapping[str, Any]) -
 def _encoded(mesh: trimesh.Trimesh, suffix: str, metadata: Mapping[str, Any]) -> bytes:
     if suffix == ".glb":
         scene = trimesh.Scene({"shape": mesh})
-        scene.metadata["multidiff"] = json.loads(json.dumps(dict(metadata)))
+        scene.metadata[KEY] = json.loads(json.dumps(dict(metadata)))
         return export_glb(scene, include_normals=True)
     if suffix == ".obj":
         return export_obj(mesh, header=comment(metadata)).encode()

@@ -1,4 +1,4 @@
-"""Shapes: oriented points as tensors ``(C, N)``, and the meshes that they become."""
+"""Shapes: oriented points as data tensors ``(C, N)``, and the meshes reconstructed from them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,106 +9,95 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from modalities.shape.cloud import Normalisation, NormalisationKind, PointCloud, Scaling, check_channels
-from modalities.shape.files import MESH_SUFFIXES, POINT_SUFFIXES, read_geometry, sample_surface, write_cloud
+from modalities.shape.cloud import (
+    Normalisation,
+    NormalisationKind,
+    PointCloud,
+    check_channels,
+    check_normalisation,
+)
+from modalities.shape.files import POINT_SUFFIXES, READ_SUFFIXES, read_geometry, sample_surface, write_cloud
 from modalities.shape.meshes import WRITTEN, Export, write_mesh
-from modalities.shape.metrics import ShapeMeasure
+from modalities.shape.metadata import read_metadata
 from modalities.shape.normals import oriented
+from modalities.shape.preparation import ShapePreparation
 from modalities.shape.preview import contact_sheet, turntable
 from modalities.shape.surface import Reconstruction
 from multidiff.errors import InputError
-from multidiff.modality import Exporter, Modality
+from multidiff.modality import Exporter, File, Modality, Preparation
 
 COMPARED_POINTS = 2048
-"""Points of a shape at most, where it is compared with those in a folder, as in the papers."""
+"""The most points of a shape that is compared with those in a folder, as in the papers."""
 
 READ_POINTS = 8192
-"""Points by which a mesh that is read is represented."""
+"""Points sampled from a mesh that is read."""
 
 REACH = 2.0
-"""How far from the origin a normalised shape, or a part of one, may reach; the corners of the box are at 1.73."""
+"""The largest distance from the origin in a normalised shape or a part of one; a corner of the box is at 1.73."""
 
 
 class ShapeModality(Modality[PointCloud]):
-    """Point clouds in the common size that ``normalisation`` names; y points up.
+    """Point clouds of the size that ``normalisation`` gives them; y points up.
 
     Args:
-        channels: 3 (points), 6 (and normals) or 9 (and colours).
-        normalisation: how the data come to one size; see `Normalisation.of`.
-        mean: of each channel; None until the data tell it.
-        deviation: of each channel; None until the data tell it.
+        channels: 3 (points), 6 (points and normals) or 9 (points, normals and colours).
+        normalisation: how each shape is brought to one size; see `Normalisation.of`.
 
     Raises:
-        InputError: another number of channels, or statistics of another number.
+        InputError: another number of channels, or another normalisation.
     """
 
     name: ClassVar[str] = "shape"
-    turns: ClassVar[bool] = True
+    suffixes: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys((*POINT_SUFFIXES, *WRITTEN, *READ_SUFFIXES)))
+    preparation: ClassVar[type[Preparation]] = ShapePreparation
     features: ClassVar[str | None] = "point_encoder"
-    suffixes: ClassVar[tuple[str, ...]] = tuple(dict.fromkeys((*POINT_SUFFIXES, *WRITTEN, *MESH_SUFFIXES)))
+    set_metric: ClassVar[str | None] = "point_clouds"
+    turns: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        channels: int,
-        normalisation: NormalisationKind = "bounding_box",
-        mean: Sequence[float] | None = None,
-        deviation: Sequence[float] | None = None,
-    ):
+    def __init__(self, channels: int, normalisation: NormalisationKind = "bounding_box"):
         check_channels(channels)
+        check_normalisation(normalisation)
         self.channels, self.normalisation = channels, normalisation
-        self.known = mean is not None and deviation is not None
-        self.scaling = Scaling(mean or [0.0] * channels, deviation or [1.0] * channels)
-
-    @property
-    def preparation(self) -> dict[str, Any]:
-        """What of it decides how data are prepared; JSON."""
-        return {"channels": self.channels, "normalisation": self.normalisation}
-
-    def scaled_to(self, rows: np.ndarray) -> dict[str, list[float]]:
-        """The settings ``mean`` and ``deviation`` for data ``(N, channels)``; its own, if it has been given some."""
-        scaling = self.scaling if self.known else Scaling.of(rows)
-        return {"mean": list(scaling.mean), "deviation": list(scaling.deviation)}
-
-    def with_settings(self, settings: Mapping[str, Any]) -> "ShapeModality":
-        """The same with other statistics."""
-        return ShapeModality(self.channels, self.normalisation, **settings)
 
     @property
     def written(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*POINT_SUFFIXES, *WRITTEN)))
 
-    def read(self, path: Path) -> PointCloud:
-        """The points of a file, or points on the surface of its mesh, in the scale of the file."""
-        shape = read_geometry(path)
+    def read(self, file: File) -> PointCloud:
+        """The points in a file, or points sampled from its mesh, in the scale of the file."""
+        shape = read_geometry(file)
         if isinstance(shape, PointCloud):
             return shape
         return sample_surface(shape, READ_POINTS, np.random.default_rng(0), colours=self.channels == 9)
 
     def write(self, artifact: PointCloud, path: Path, metadata: Mapping[str, Any]) -> None:
-        """Points as PLY or NPZ; in any other format the mesh through them."""
+        """Write points as PLY or NPZ; in any other format the mesh reconstructed from them."""
         if path.suffix.lower() in POINT_SUFFIXES:
             write_cloud(artifact, path, metadata)
         else:
             write_mesh(Reconstruction().mesh(artifact), path, metadata)
 
+    def metadata(self, path: Path) -> dict[str, Any]:
+        return read_metadata(path)
+
     def exporter(self, suffix: str, settings: Mapping[str, Any]) -> Exporter[PointCloud]:
-        export = Export(**settings)
+        export = Export.of(settings)
         export.check(suffix)
         return export.write
 
-    def to_tensor(self, artifact: PointCloud) -> Tensor:
-        return self.scaling.tensor(artifact.rows(self.channels))
+    def to_data(self, artifact: PointCloud) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(artifact.rows(self.channels).T))
 
-    def to_artifact(self, x: Tensor) -> PointCloud:
-        return PointCloud.from_rows(self.scaling.rows(x))
+    def to_artifact(self, data: Tensor) -> PointCloud:
+        return PointCloud.from_rows(data.detach().cpu().double().numpy().T)
 
-    def sized(self, artifact: PointCloud, shape: tuple[int, ...]) -> Tensor:
-        """As many of its points as ``shape`` has, in random order; those of a smaller cloud come again.
+    def fitted(self, artifact: PointCloud, shape: tuple[int, ...]) -> Tensor:
+        """As many of the points as ``shape`` has, in random order; those of a smaller cloud are repeated.
 
         Normals that are missing are estimated.
 
         Raises:
-            InputError: the cloud is not in the scale that ``normalisation`` names.
+            InputError: the cloud is not in the scale that ``normalisation`` gives.
         """
         reach = float(np.linalg.norm(artifact.points, axis=1).max())
         if self.normalisation != "none" and reach > REACH:
@@ -118,36 +107,42 @@ class ShapeModality(Modality[PointCloud]):
             )
         order = np.random.default_rng(0).permutation(len(artifact))
         cloud = oriented(artifact) if self.channels > 3 else artifact
-        return self.to_tensor(cloud[np.resize(order, shape[-1])])
+        return self.to_data(cloud[np.resize(order, shape[-1])])
 
-    def resized(self, shape: tuple[int, ...], amount: int) -> tuple[int, ...]:
-        """``amount`` points."""
-        if amount < 1:
-            raise InputError(f"a shape has at least 1 point, not {amount}")
-        return (self.channels, amount)
+    def resized(self, shape: tuple[int, ...], **settings: Any) -> tuple[int, ...]:
+        """The shape of data of another number of ``points``."""
+        unknown = [name for name in settings if name != "points"]
+        if unknown:
+            raise InputError(f"{', '.join(unknown)}: not a field of this model, and shapes have one setting: points")
+        points = settings.get("points", shape[-1])
+        if type(points) is not int or points < 1:
+            raise InputError(f"points is the number of points of a shape, at least 1, not {points!r}")
+        return (self.channels, points)
 
     def mask(self, shape: tuple[int, ...], *region: Any) -> Tensor:
-        """The last points, ``region`` being their part of all, between 0 and 1."""
-        (part,) = region
-        if not 0 < part < 1:
-            raise InputError(f"the part of a shape that is made anew lies between 0 and 1, got {part}")
-        kept = round((1 - part) * shape[-1])
+        """The last points; the region is their fraction of all points, between 0 and 1."""
+        (fraction,) = region
+        if not 0 < fraction < 1:
+            raise InputError(f"the fraction of a shape to regenerate is between 0 and 1, got {fraction}")
+        kept = round((1 - fraction) * shape[-1])
         if not 0 < kept < shape[-1]:
-            raise InputError(f"a part of {part} of {shape[-1]} points leaves none to {'go by' if not kept else 'make'}")
+            raise InputError(
+                f"a fraction of {fraction} of {shape[-1]} points leaves none to {'regenerate' if kept else 'keep'}"
+            )
         return torch.arange(shape[-1]).expand(shape) >= kept
 
     def region(self, text: str) -> tuple[float]:
-        """The part of all points, between 0 and 1."""
+        """The fraction of all points that is regenerated, between 0 and 1."""
         try:
             return (float(text),)
         except ValueError as error:
-            raise InputError(f"the part of a shape that is made anew is a number such as 0.5, not {text!r}") from error
+            raise InputError(f"the fraction of a shape to regenerate is a number such as 0.5, not {text!r}") from error
 
     def comparable(self, artifact: PointCloud, shape: tuple[int, ...], *, foreign: bool) -> PointCloud:
-        """As many of its points as the data have, chosen at random; what is foreign, in the size of the data.
+        """A random subset of as many points as the data have; normalised like the data if ``foreign``.
 
         Raises:
-            InputError: there are fewer, or what the channels need is missing.
+            InputError: the cloud has fewer points, or lacks normals or colours that the channels need.
         """
         artifact.rows(self.channels)
         count = shape[-1]
@@ -156,18 +151,10 @@ class ShapeModality(Modality[PointCloud]):
                 f"has {len(artifact)} points and the data {count}: ask for fewer by --data 'NAME points=N'"
             )
         chosen = artifact[np.sort(np.random.default_rng(0).permutation(len(artifact))[:count])]
-        if not foreign:
-            return chosen
-        size = Normalisation.of(chosen.points, self.normalisation)
-        return PointCloud(size.apply(chosen.points), chosen.normals, chosen.colours)
+        return Normalisation.of(chosen.points, self.normalisation)(chosen) if foreign else chosen
 
-    def folder(self, root: Path, shape: Sequence[int]) -> dict[str, Any]:
-        """Meshes, y up."""
-        points = min(shape[-1], COMPARED_POINTS)
-        return {"_target_": "modalities.shape.data.MeshFolder", "root": str(root), "points": points}
-
-    def set_measure(self) -> ShapeMeasure:
-        return ShapeMeasure(self.normalisation)
+    def settings_for(self, shape: Sequence[int]) -> dict[str, Any]:
+        return {"points": min(shape[-1], COMPARED_POINTS)}
 
     def preview(self, artifacts: Sequence[PointCloud]) -> Image.Image:
         return contact_sheet(artifacts)

@@ -8,41 +8,42 @@ import torch
 from torch import Tensor
 
 from multidiff.evaluation.pairs import in_threads
-from multidiff.nn.compilation import or_as_it_is
+from multidiff.nn.compilation import with_fallback
 
-ROWS = 64
-"""Points of one cloud that are held against all of another at once."""
+BLOCK = 2**17
+"""Distances that are computed at once; in single precision, they fit into the cache of a core."""
 
-PAYS = 2e10
-"""Pairs of points above which compiling, which takes some 10 s, is made up for."""
+WORTH_COMPILING = 2e10
+"""Pairs of points above which compilation, about 10 s, saves time."""
 
 Nearest = Callable[[Tensor, Tensor], Tensor]
-"""Clouds ``(B, N, 3)`` and ``(B, M, 3)``, either of which may be one for all, to squares ``(B, N)``."""
+"""Clouds ``(B, N, 3)`` and ``(B, M, 3)``, either of which may have B = 1, to squared distances ``(B, N)``."""
 
 log = logging.getLogger(__name__)
 
 
 def nearest_for(pairs: int) -> Nearest:
-    """What is fastest for so many pairs of points: the digits are the same."""
-    return compiled() if pairs >= PAYS else in_blocks
+    """The fastest function for this number of pairs of points; the results are equal."""
+    return compiled() if pairs >= WORTH_COMPILING else in_blocks
 
 
 def in_blocks(x: Tensor, y: Tensor) -> Tensor:
-    """A `Nearest` that takes memory for a few points at a time, and many passes over it."""
-    count = max(len(x), len(y))
+    """A `Nearest` that computes a few clouds, or a few points of one, at a time."""
+    count, points, others = max(len(x), len(y)), x.shape[1], y.shape[1]
+    clouds, rows = max(1, BLOCK // (points * others)), max(1, BLOCK // others)
 
-    def squares(clouds: tuple[Tensor, Tensor]) -> Tensor:
-        return torch.cat([_least(points, clouds[1]) for points in clouds[0].split(ROWS, dim=-1)])
+    def squares(pair: tuple[Tensor, Tensor]) -> Tensor:
+        return torch.cat([_least(part, pair[1]) for part in pair[0].split(rows, dim=-1)], dim=-1)
 
-    pairs = zip(*(_coordinates(clouds).expand(3, count, -1).unbind(dim=1) for clouds in (x, y)), strict=True)
-    return torch.stack(in_threads(squares, pairs))
+    groups = (_coordinates(each).expand(3, count, -1).split(clouds, dim=1) for each in (x, y))
+    return torch.cat(in_threads(squares, zip(*groups, strict=True)))
 
 
 @cache
 def compiled() -> Nearest:
-    """A `Nearest` of one pass, which keeps no distance that is not the least; where nothing compiles, `in_blocks`."""
+    """A `Nearest` in one pass, which stores minima alone; `in_blocks` where compilation fails."""
     run = torch.compile(_least, dynamic=True)
-    return or_as_it_is(
+    return with_fallback(
         lambda x, y: run(_coordinates(x), _coordinates(y)),
         in_blocks,
         lambda why: log.warning("distances between clouds cannot be compiled and take several times as long: %s", why),
@@ -50,7 +51,7 @@ def compiled() -> Nearest:
 
 
 def _coordinates(clouds: Tensor) -> Tensor:
-    """``(B, N, 3)`` as ``(3, B, N)``, which lie in memory in this order."""
+    """``(B, N, 3)`` as contiguous ``(3, B, N)``."""
     return clouds.float().movedim(-1, 0).contiguous()
 
 

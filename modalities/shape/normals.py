@@ -1,4 +1,4 @@
-"""Normals for points that have none."""
+"""Estimation of normals for points without them."""
 
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
@@ -8,25 +8,26 @@ from scipy.spatial import cKDTree
 from modalities.shape.cloud import PointCloud
 
 NEIGHBOURS = 6
-"""Among which signs are carried. More of them reach through thin parts."""
+"""Neighbours between which signs are propagated. More of them would reach through thin parts."""
 
 VOTERS = 24
-"""Neighbours that tell on which side of a point the shape lies."""
+"""Neighbours that decide on which side of a point the shape lies."""
 
 TURN = 0.15
-"""Signs are carried between normals whose cosine is at least ``1 - TURN``, whatever their signs."""
+"""Signs are propagated between normals whose absolute cosine is above ``1 - TURN``."""
 
 CLIMB = 0.35
-"""And along edges whose cosine with both is at most this: steeper ones lead through the shape to its other side."""
+"""And along edges whose absolute cosine with both normals is below this: steeper ones lead through the shape."""
 
 
 def oriented(cloud: PointCloud) -> PointCloud:
     """``cloud`` with outward normals, estimated if it has none.
 
-    Directions by principal components, and signs carried along the tree of neighbours that turn least: Hoppe et al.
-    (1992), section 3, https://doi.org/10.1145/133994.134011. The tree does not cross edges, nor thin parts. Each patch
-    that it spans then faces away from the points around it, as convex and thin parts do; a patch that is flat as far as
-    its neighbours reach, or both sides of a sheet thinner than the spacing of the points, can come out inverted.
+    Directions by principal components; signs propagated along the minimum spanning tree of neighbours, weighted by the
+    angle between normals: Hoppe et al. (1992), section 3, https://doi.org/10.1145/133994.134011. The tree crosses
+    neither sharp edges nor thin parts. Each patch that it spans is then oriented away from its neighbouring points, as
+    convex and thin parts are. A patch that is flat within its neighbourhood, or both sides of a sheet thinner than the
+    spacing of the points, can be inverted.
     """
     if cloud.normals is not None or len(cloud) < 3:
         return cloud
@@ -37,11 +38,11 @@ def oriented(cloud: PointCloud) -> PointCloud:
     normals = np.linalg.eigh(np.einsum("nka,nkb->nab", close, close))[1][:, :, 0]
     away = points - points[neighbours].mean(axis=1)
     signs = _signs(points, normals, neighbours[:, 1 : NEIGHBOURS + 1], votes=(away * normals).sum(axis=1))
-    return PointCloud(cloud.points, normals * signs[:, None], cloud.colours, cloud.metadata)
+    return PointCloud(cloud.points, normals * signs[:, None], cloud.colours)
 
 
 def _signs(points: np.ndarray, normals: np.ndarray, neighbours: np.ndarray, votes: np.ndarray) -> np.ndarray:
-    """The sign of each of ``normals``, ``(N,)``; positive ``votes`` speak for the one that it has."""
+    """The sign of each of ``normals``, ``(N,)``; a positive sum of ``votes`` over a patch keeps its signs."""
     tree = _tree(points, normals, neighbours)
     _, patch = connected_components(tree, directed=False)
     signs = np.ones(len(points))
@@ -56,7 +57,7 @@ def _signs(points: np.ndarray, normals: np.ndarray, neighbours: np.ndarray, vote
 
 
 def _tree(points: np.ndarray, normals: np.ndarray, neighbours: np.ndarray) -> csr_matrix:
-    """The forest, ``(N, N)``, along which normals turn least."""
+    """The minimum spanning forest, ``(N, N)``, of neighbours by the angle between normals."""
     count, rows, columns = len(points), np.repeat(np.arange(len(points)), neighbours.shape[1]), neighbours.ravel()
     edges = points[columns] - points[rows]
     edges /= np.maximum(np.linalg.norm(edges, axis=1, keepdims=True), 1e-12)

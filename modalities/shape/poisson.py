@@ -1,7 +1,7 @@
-"""The spectral Poisson solve: oriented points to a function on a grid, positive inside, zero on the surface.
+"""Spectral Poisson reconstruction: oriented points to a function on a grid, positive inside, zero on the surface.
 
 Peng et al. (2021), "Shape As Points", https://arxiv.org/abs/2106.03452, after Kazhdan et al. (2006), Poisson surface
-reconstruction, with the screening of Kazhdan and Hoppe (2013) as one local correction of the level.
+reconstruction; a local correction of the iso-level takes the role of the screening of Kazhdan and Hoppe (2013).
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 MARGIN = 1.3
-"""Side of the periodic box over the longest side of the points, so that no copy of the shape is a neighbour."""
+"""Side of the periodic box relative to the longest side of the points, to separate the periodic copies."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """The periodic cube of the solve.
+    """The periodic cube.
 
     Attributes:
         corner: ``(3,)``.
@@ -34,7 +34,7 @@ class Box:
         return cls((low + high) / 2 - side / 2, side / resolution)
 
     def inside(self, points: np.ndarray) -> np.ndarray:
-        """In voxels from the corner."""
+        """Coordinates in voxels from the corner."""
         return ((points - self.corner) / self.voxel).astype(np.float32)
 
     def outside(self, voxels: np.ndarray) -> np.ndarray:
@@ -43,15 +43,15 @@ class Box:
 
 
 def signed_field(points: Tensor, normals: Tensor, resolution: int, width: float) -> Tensor:
-    """A function on the grid, positive inside, whose zero is the surface.
+    """A function on the grid, positive inside, whose zero level set is the surface.
 
-    The indicator ``chi`` solves ``laplacian(chi) = -div(V)``, V being the normals spread over the grid and smoothed.
-    On thin parts the smoothing lowers it. The level is therefore what it has on the points nearby.
+    The indicator ``chi`` solves ``laplacian(chi) = -div(V)``, where V are the normals, splatted to the grid and
+    smoothed. Smoothing lowers ``chi`` on thin parts, so the iso-level is the local mean of ``chi`` at the points.
 
     Args:
         points: ``(N, 3)`` in voxels.
         normals: outward, ``(N, 3)``.
-        resolution: R, voxels a side.
+        resolution: R, voxels along a side.
         width: standard deviation of the smoothing, in voxels.
 
     Returns:
@@ -65,7 +65,7 @@ def signed_field(points: Tensor, normals: Tensor, resolution: int, width: float)
         1j * k * torch.fft.rfftn(splat(corners, weights * normals[:, axis, None], resolution))
         for axis, k in enumerate(frequencies)
     )
-    square[0, 0, 0] = 1  # the constant is free
+    square[0, 0, 0] = 1  # the mean of chi is arbitrary
     chi = inverse(smoothing * divergence / square, resolution)
     at_points = (chi.reshape(-1)[corners] * weights).sum(dim=1)
     level = at_points.mean()
@@ -82,7 +82,7 @@ def signed_field(points: Tensor, normals: Tensor, resolution: int, width: float)
 
 
 def trilinear(points: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
-    """The flat indices of the 8 voxels around each point and their weights, both ``(N, 8)``."""
+    """Flat indices and trilinear weights of the 8 voxels around each point, both ``(N, 8)``."""
     base = points.floor()
     part = points - base
     cell = base.long()
@@ -95,18 +95,18 @@ def trilinear(points: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
 
 
 def splat(corners: Tensor, values: Tensor, resolution: int) -> Tensor:
-    """Sums of ``values`` at ``corners``, both ``(N, 8)``, as a grid."""
+    """A grid with ``values`` added at ``corners``, both ``(N, 8)``."""
     grid = torch.zeros(resolution**3, dtype=values.dtype)
     return grid.index_add(0, corners.reshape(-1), values.reshape(-1)).reshape(3 * [resolution])
 
 
 def wave_vector(resolution: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Angular frequencies a voxel along each axis, in the layout of ``rfftn``."""
+    """Angular frequencies per voxel along each axis, in the layout of ``rfftn``."""
     full = 2 * torch.pi * torch.fft.fftfreq(resolution)
     half = 2 * torch.pi * torch.fft.rfftfreq(resolution)
     return full[:, None, None], full[None, :, None], half[None, None, :]
 
 
 def inverse(transform: Tensor, resolution: int) -> Tensor:
-    """A real grid from its transform."""
+    """The real grid of a transform of ``rfftn``."""
     return torch.fft.irfftn(transform, s=3 * [resolution])

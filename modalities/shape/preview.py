@@ -1,4 +1,4 @@
-"""Shaded pictures of point clouds, drawn on the CPU: each point is a small disc that faces along its normal.
+"""Shaded pictures of point clouds, rendered on the CPU: each point is a small disc perpendicular to its normal.
 
 Pfister et al. (2000), "Surfels", https://doi.org/10.1145/344779.344936.
 """
@@ -17,23 +17,23 @@ TILE = 160
 """Side of a picture in pixels."""
 
 FRAMES = 36
-"""Of a turn."""
+"""Frames of one turn."""
 
 BACKGROUND = np.array([245, 246, 248]) / 255
 CLAY = (0.66, 0.68, 0.72)
-"""What has no colour."""
+"""Colour of clouds without colours."""
 
 LIGHT = np.array([0.35, 0.75, 0.56])
-"""Direction to the light, in the coordinates of the eye: x right, y up, z to the eye."""
+"""Direction to the light in camera coordinates: x right, y up, z to the camera."""
 
 VIEW = (-30.0, 20.0)
-"""Degrees that a shape is turned about y, and then seen from above."""
+"""Degrees of rotation about y, then of elevation of the camera."""
 
 _OVERSAMPLING = 2
 
 
 def render(cloud: PointCloud, view: tuple[float, float] = VIEW, size: int = TILE) -> Image.Image:
-    """``cloud`` in parallel projection, filling the picture whatever its size."""
+    """``cloud`` in parallel projection, scaled to fill the picture."""
     cloud = oriented(cloud)
     turn = _rotation(*view)
     low, high = cloud.points.min(axis=0), cloud.points.max(axis=0)
@@ -51,7 +51,7 @@ def render(cloud: PointCloud, view: tuple[float, float] = VIEW, size: int = TILE
     light = LIGHT / np.linalg.norm(LIGHT)
     shade = 0.35 + 0.65 * np.clip(normals @ light, 0, 1)
     shaded = (colours * shade[:, None]) ** (1 / 1.2)
-    return _drawn(spots, shaded, pixels).resize((size, size), Image.Resampling.BOX)
+    return _rasterised(spots, shaded, pixels).resize((size, size), Image.Resampling.BOX)
 
 
 def contact_sheet(clouds: Sequence[PointCloud]) -> Image.Image:
@@ -79,18 +79,18 @@ def _rotation(about_y: float, from_above: float) -> np.ndarray:
 
 
 def _disc(radius: float, step: float) -> np.ndarray:
-    """Spots ``(K, 2)`` at a distance of ``step`` that fill a disc."""
+    """Points ``(K, 2)`` on a grid of spacing ``step`` that fill a disc."""
     step = max(step, radius / 12)
     ticks = np.arange(-radius, radius + step, step)
     grid = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
     return np.vstack([[0.0, 0.0], grid[np.linalg.norm(grid, axis=1) <= radius]])
 
 
-def _drawn(spots: np.ndarray, shades: np.ndarray, pixels: int) -> Image.Image:
-    """Spots ``(N, K, 3)`` within the unit ball, in the colours ``(N, 3)``, the nearest to the eye in front."""
+def _rasterised(spots: np.ndarray, shades: np.ndarray, pixels: int) -> Image.Image:
+    """Spots ``(N, K, 3)`` within the unit ball, in the colours ``(N, 3)``; the nearest to the camera are visible."""
     places = np.floor((spots[..., :2] * [1, -1] * 0.98 + 1) / 2 * pixels).astype(int).clip(0, pixels - 1)
     flat = (places[..., 1] * pixels + places[..., 0]).ravel()
-    order = np.argsort(spots[..., 2].ravel())  # from far to near, so that the near ones are written last
+    order = np.argsort(spots[..., 2].ravel())  # from far to near: the nearest are written last
     picture = np.tile(BACKGROUND, (pixels * pixels, 1))
     picture[flat[order]] = np.repeat(shades, spots.shape[1], axis=0)[order]
     return Image.fromarray((picture.reshape(pixels, pixels, 3).clip(0, 1) * 255).round().astype(np.uint8))

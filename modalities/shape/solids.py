@@ -1,7 +1,7 @@
-"""Watertight solids that know what lies inside them, so that a union of them can be sampled without booleans.
+"""Watertight solids with an inside test, so that the surface of a union can be sampled without mesh booleans.
 
-A sample of a union is a sample of its parts less the points inside another part: exact, and the same on every machine,
-whether manifold3d is installed or not. The y axis points up.
+A sample of the union is a sample of its parts without the points inside another part. It is exact, and equal on all
+machines, whether manifold3d is installed or not. The y axis points up.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,19 +17,19 @@ Colour = tuple[float, float, float]
 """Red, green and blue from 0 to 1."""
 
 SIDES = 24
-"""Of the polygons that stand for circles."""
+"""Sides of the polygons that approximate circles."""
 
 NUDGE = 1e-5
-"""Metres off the surface at which a point is asked whether it is inside: less than any detail, more than rounding."""
+"""Distance from the surface, in metres, at which points are tested: below all details and above rounding errors."""
 
 
 @dataclass(frozen=True)
 class Solid:
-    """A watertight mesh and its inside.
+    """A watertight mesh with an inside test.
 
     Attributes:
         mesh: closed, with outward faces.
-        contains: which of the points ``(N, 3)`` lie inside, ``(N,)``.
+        contains: from points ``(N, 3)`` to whether each is inside, ``(N,)``.
         colour: of the whole surface.
     """
 
@@ -38,11 +38,11 @@ class Solid:
     colour: Colour
 
     def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> "Solid":
-        """The solid shifted."""
+        """The solid, translated."""
         return self._placed(np.eye(3), np.array([x, y, z]))
 
     def turned(self, axis: str, degrees: float) -> "Solid":
-        """The solid turned about an axis through the origin: "x", "y" or "z"."""
+        """The solid, rotated about an axis through the origin: "x", "y" or "z"."""
         angle, direction = np.radians(degrees), [float(axis == name) for name in "xyz"]
         return self._placed(trimesh.transformations.rotation_matrix(angle, direction)[:3, :3], np.zeros(3))
 
@@ -58,17 +58,17 @@ def box(size: Sequence[float], colour: Colour) -> Solid:
 
 
 def lathe(profile: Sequence[tuple[float, float]], colour: Colour) -> Solid:
-    """What a closed outline of (radius, height) sweeps around the y axis.
+    """The solid of revolution of a closed outline of (radius, height) about the y axis.
 
     Args:
-        profile: corners counter-clockwise, the first and the last on the axis or both off it.
+        profile: corners counter-clockwise; the first and the last lie both on the axis, or both off it.
         colour: of the surface.
     """
     outline = np.asarray(profile, dtype=float)
     ends = outline if outline[0, 0] == 0 else np.vstack([outline, outline[:1]])
     mesh = trimesh.creation.revolve(ends, sections=SIDES)
-    mesh.vertices = mesh.vertices[:, [1, 2, 0]]  # it turns about z; a cyclic change of the axes mirrors nothing
-    flat = np.cos(np.pi / SIDES)  # the nearest that a side of the polygon comes to the axis, for radius 1
+    mesh.vertices = mesh.vertices[:, [1, 2, 0]]  # from z to y; a cyclic permutation of the axes is a rotation
+    flat = np.cos(np.pi / SIDES)  # distance from the axis to a side of the polygon of radius 1
 
     def contains(points: np.ndarray) -> np.ndarray:
         sector = np.mod(np.arctan2(points[:, 0], points[:, 2]), 2 * np.pi / SIDES) - np.pi / SIDES
@@ -79,7 +79,7 @@ def lathe(profile: Sequence[tuple[float, float]], colour: Colour) -> Solid:
 
 
 def within(points: np.ndarray, outline: np.ndarray) -> np.ndarray:
-    """Which of the points ``(N, 2)`` lie inside a polygon ``(K, 2)``, by the parity of crossings."""
+    """Whether each of the points ``(N, 2)`` lies inside a polygon ``(K, 2)``, by the parity of crossings."""
     inside = np.zeros(len(points), dtype=bool)
     x, y = points.T
     for (x0, y0), (x1, y1) in zip(outline, np.roll(outline, -1, axis=0), strict=True):
@@ -89,12 +89,12 @@ def within(points: np.ndarray, outline: np.ndarray) -> np.ndarray:
 
 
 def cylinder(radius: float, height: float, colour: Colour) -> Solid:
-    """A cylinder around the y axis, on the ground."""
+    """A cylinder around the y axis, from height 0 to ``height``."""
     return lathe([(0, 0), (radius, 0), (radius, height), (0, height)], colour)
 
 
 def ring(radius: float, thickness: float, colour: Colour) -> Solid:
-    """A torus around the z axis: the middle of the tube at ``radius``, the tube's own radius ``thickness``."""
+    """A torus around the z axis: the centre of the tube at ``radius``, with the tube radius ``thickness``."""
     mesh = trimesh.creation.torus(radius, thickness, SIDES, SIDES // 2)
 
     def contains(points: np.ndarray) -> np.ndarray:
@@ -104,7 +104,7 @@ def ring(radius: float, thickness: float, colour: Colour) -> Solid:
 
 
 def sample_union(parts: Sequence[Solid], count: int, random: np.random.Generator) -> PointCloud:
-    """``count`` points on the surface of the union, evenly by area, with normals and colours."""
+    """``count`` points on the surface of the union, uniform by area, with normals and colours."""
     areas = np.array([part.mesh.area for part in parts])
     found: list[PointCloud] = []
     while sum(map(len, found)) < count:
@@ -119,7 +119,7 @@ def sample_union(parts: Sequence[Solid], count: int, random: np.random.Generator
             for j, other in enumerate(parts):
                 if j != i:
                     hidden |= other.contains(above)
-                if j < i:  # of faces that coincide, the first part's is kept
+                if j < i:  # of coincident faces, that of the first part is kept
                     hidden |= other.contains(below)
             if not hidden.all():
                 found.append(cloud[~hidden])
@@ -133,9 +133,9 @@ def _coloured_sample(part: Solid, count: int, random: np.random.Generator) -> Po
 
 
 def union(parts: Sequence[Solid]) -> trimesh.Trimesh:
-    """The parts as one mesh: their boolean union if manifold3d (the extra ``mesh``) is there, else side by side.
+    """The parts as one watertight mesh: their boolean union if manifold3d (extra ``mesh``) is installed.
 
-    Either way the mesh is watertight; only the union is in one part.
+    Without it, the parts are concatenated, and their surfaces intersect.
     """
     meshes = [part.mesh for part in parts]
     try:

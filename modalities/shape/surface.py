@@ -1,4 +1,4 @@
-"""From oriented points to a watertight mesh: a Poisson solve, marching cubes, and a clean-up that is checked."""
+"""From oriented points to a watertight mesh: Poisson reconstruction, marching cubes, and checks of the result."""
 
 from dataclasses import dataclass
 
@@ -16,35 +16,35 @@ from modalities.shape.poisson import Box, signed_field
 from multidiff.errors import InputError
 
 SMOOTHING = (0.7, 1.0, 1.5, 2.2)
-"""Standard deviations of the smoothing, in spacings of the points; each is tried if the one before gives no mesh."""
+"""Standard deviations of the smoothing, in spacings of the points, tried in this order until one gives a mesh."""
 
 LEVELS = (0.0, 0.15, 0.3, 0.45, 0.6)
-"""How far the surface is let out, as a part of the way from its level to that of the outside; each is tried if the one
-before gives a mesh in more parts than the points have: a thin leg of noisy points breaks."""
+"""Iso-levels, from that of the points (0) towards that of the outside (1), tried in this order until the mesh has no
+more parts than the points. Higher ones thicken the shape: thin legs of noisy points break at 0."""
 
 FINEST = 0.8
-"""The least smoothing in voxels: marching cubes cannot follow less."""
+"""Smallest smoothing in voxels: marching cubes cannot resolve less."""
 
 STRAY = 3.0
-"""How far, in spacings of the points, a surface and its points may be from each other. Of points at random, one in
-10^12 is as far from the next."""
+"""Largest accepted distance, in spacings of the points, between a surface and its points. Of random points, one in
+10^12 is that far from its nearest neighbour."""
 
 BRIDGED, LOST = 0.01, 0.1
-"""The part of the surface that may be farther than that from all points, and of the points that may be from it."""
+"""Accepted fractions of the surface farther than that from all points, and of the points farther from the surface."""
 
 FEWEST = 16
-"""Points below this say nothing of a surface."""
+"""Fewest points that a surface is reconstructed from."""
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """How a surface is made.
+    """Settings of a surface reconstruction.
 
     Attributes:
         resolution: voxels along each side of the box.
-        smallest_part: parts of less volume than this fraction of the largest one's are removed, and points apart from
-            the others that are fewer than this fraction of all.
-        faces: at most so many, by quadric decimation (the extra ``mesh``); None for as many as there are.
+        smallest_part: parts with a smaller fraction of the largest volume are removed, and so are isolated groups
+            with a smaller fraction of the points.
+        faces: the most faces, by quadric decimation (extra ``mesh``); None for no limit.
 
     Raises:
         InputError: a value that cannot be used.
@@ -56,25 +56,25 @@ class Reconstruction:
 
     def __post_init__(self) -> None:
         if not 16 <= self.resolution <= 512:
-            raise InputError(f"the resolution of a surface is 16 to 512 voxels a side, got {self.resolution}")
+            raise InputError(f"resolution is 16 to 512 voxels along a side, got {self.resolution}")
         if not 0 <= self.smallest_part <= 1:
-            raise InputError(f"the smallest part is a fraction of the largest, 0 to 1, got {self.smallest_part}")
+            raise InputError(f"smallest_part is a fraction from 0 to 1, got {self.smallest_part}")
         if self.faces is not None and self.faces < 4:
-            raise InputError(f"a closed mesh has at least 4 faces, got {self.faces}")
+            raise InputError(f"faces is at least 4 for a closed mesh, got {self.faces}")
 
     def mesh(self, cloud: PointCloud) -> trimesh.Trimesh:
-        """A closed, outward mesh through the points of ``cloud``, with its colours at the vertices.
+        """A watertight mesh through the points of ``cloud``, oriented outwards, with colours at the vertices.
 
-        Normals that are missing are estimated; those that all point inwards are turned. The smoothing is the least in
-        `SMOOTHING` that gives a closed mesh, and the level the least in `LEVELS` that gives it in no more parts than
-        the points have, or else the first: a mesh can come out in more parts, as its report then says.
+        Missing normals are estimated, and normals that all point inwards are flipped. The smoothing is the smallest in
+        `SMOOTHING` that gives a closed mesh. The iso-level is the lowest in `LEVELS` that gives no more parts than the
+        points have; if none does, the first, and the mesh has more parts.
 
         Raises:
-            InputError: the points are too few or coincide, or no surface is found that follows them.
+            InputError: the points are too few or coincide, or no closed surface follows them.
         """
         given = cloud.normals is not None
         if len(cloud) < FEWEST:
-            raise InputError(f"{len(cloud)} points describe no surface; give at least {FEWEST}")
+            raise InputError(f"{len(cloud)} points are too few for a surface; give at least {FEWEST}")
         if not np.ptp(cloud.points, axis=0).max() > 0:
             raise InputError("no surface is found: all points coincide")
         cloud, parts = without_strays(cloud, self.smallest_part)
@@ -84,12 +84,12 @@ class Reconstruction:
             if mesh is not None:
                 return coloured(decimated(mesh, self.faces), cloud)
         raise InputError(
-            f"no surface is found: at no smoothing do the normals of the {len(cloud)} points enclose a volume where "
-            f"these are; {'they may be random or of mixed signs' if given else 'give normals, or more points'}"
+            f"no surface is found: the normals of the {len(cloud)} points enclose no volume near them; "
+            f"{'they may be random or of mixed signs' if given else 'give normals, or more points'}"
         )
 
     def _attempt(self, cloud: PointCloud, smoothing: float, parts: int) -> trimesh.Trimesh | None:
-        """The first mesh of `LEVELS` in at most ``parts`` parts, or else the first that is closed, if any is."""
+        """The mesh at the first of `LEVELS` with at most ``parts`` parts, else the first closed one, else None."""
         box = Box.around(cloud.points, self.resolution)
         points = torch.from_numpy(box.inside(cloud.points))
         width = max(smoothing * spacing(cloud.points) / box.voxel, FINEST)
@@ -108,7 +108,9 @@ class Reconstruction:
         return found
 
     def _surface(self, field: np.ndarray, box: Box) -> trimesh.Trimesh | None:
-        field[[0, -1]] = field[:, [0, -1]] = field[:, :, [0, -1]] = min(-1e-3, float(field.min()))  # nothing stays open
+        field[[0, -1]] = field[:, [0, -1]] = field[:, :, [0, -1]] = min(
+            -1e-3, float(field.min())
+        )  # so that the surface closes at the border
         if not field.max() > 0:
             return None
         vertices, faces, *_ = marching_cubes(field, 0.0, allow_degenerate=False)
@@ -117,9 +119,9 @@ class Reconstruction:
 
 
 def spacing(points: np.ndarray) -> float:
-    """The side of the square of surface that a point has to itself.
+    """The square root of the area per point.
 
-    On a surface sampled at random the nearest neighbour is half of it away, on average: Clark and Evans (1954),
+    On a randomly sampled surface, the mean distance to the nearest neighbour is half of it: Clark and Evans (1954),
     https://doi.org/10.2307/1931034.
     """
     distances, _ = cKDTree(points).query(points, k=2)
@@ -127,10 +129,10 @@ def spacing(points: np.ndarray) -> float:
 
 
 def without_strays(cloud: PointCloud, smallest: float) -> tuple[PointCloud, int]:
-    """``cloud`` less the points apart from the others, and the number of parts that those which are left lie in.
+    """``cloud`` without isolated points, and the number of its parts.
 
-    Points within `STRAY` spacings of each other are of one part; parts of fewer points than ``smallest`` of all are
-    left out, but for the largest.
+    Points within `STRAY` spacings of each other belong to one part. Parts with less than the fraction ``smallest`` of
+    all points are removed, except the largest.
     """
     near = cKDTree(cloud.points).query_pairs(STRAY * spacing(cloud.points), output_type="ndarray")
     graph = coo_matrix((np.ones(len(near), bool), near.T), (len(cloud), len(cloud)))
@@ -141,7 +143,7 @@ def without_strays(cloud: PointCloud, smallest: float) -> tuple[PointCloud, int]
 
 
 def without_small_parts(mesh: trimesh.Trimesh, smallest: float) -> trimesh.Trimesh | None:
-    """``mesh`` less its parts and cavities below ``smallest`` of the largest volume; None if none is left."""
+    """``mesh`` without parts and cavities below ``smallest`` of the largest volume; None if none is left."""
     mesh.merge_vertices()
     labels = trimesh.graph.connected_component_labels(mesh.face_adjacency, node_count=len(mesh.faces))
     triangles = mesh.triangles - mesh.vertices.mean(axis=0)
@@ -156,7 +158,7 @@ def without_small_parts(mesh: trimesh.Trimesh, smallest: float) -> trimesh.Trime
 
 
 def follows(mesh: trimesh.Trimesh, points: np.ndarray) -> bool:
-    """Whether the surface lies where the points are: wrong normals close it, but elsewhere."""
+    """Whether the surface lies near the points: with wrong normals, it closes elsewhere."""
     far = max(STRAY * spacing(points), float(mesh.edges_unique_length.max()))
     bridged = cKDTree(points).query(mesh.vertices, distance_upper_bound=far)[0] == np.inf
     lost = cKDTree(mesh.vertices).query(points, distance_upper_bound=far)[0] == np.inf
@@ -164,17 +166,17 @@ def follows(mesh: trimesh.Trimesh, points: np.ndarray) -> bool:
 
 
 def decimated(mesh: trimesh.Trimesh, faces: int | None) -> trimesh.Trimesh:
-    """``mesh`` with at most ``faces`` faces, still closed.
+    """``mesh`` simplified to at most ``faces`` faces, still watertight.
 
     Raises:
-        InputError: the package that does it is missing, or so few faces cannot be closed.
+        InputError: the package for it is missing, or the mesh does not stay closed.
     """
     if faces is None or len(mesh.faces) <= faces:
         return mesh
     try:
         smaller = mesh.simplify_quadric_decimation(face_count=faces)
     except ImportError as error:
-        raise InputError("fewer faces need a package more: pip install 'multidiff-toolkit[mesh]'") from error
+        raise InputError("fewer faces need another package: pip install 'multidiff-toolkit[mesh]'") from error
     if not (smaller.is_watertight and smaller.is_winding_consistent):
         smaller = repaired(smaller)
     if not smaller.is_watertight:
@@ -183,7 +185,7 @@ def decimated(mesh: trimesh.Trimesh, faces: int | None) -> trimesh.Trimesh:
 
 
 def repaired(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    """``mesh`` made a manifold by manifold3d, if it is installed and can; otherwise as it is."""
+    """``mesh`` repaired by manifold3d, if that is installed and succeeds; otherwise unchanged."""
     try:
         import manifold3d  # noqa: PLC0415  an extra
     except ImportError:
@@ -198,7 +200,7 @@ def repaired(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
 
 
 def coloured(mesh: trimesh.Trimesh, cloud: PointCloud) -> trimesh.Trimesh:
-    """``mesh`` with the colours of the points nearest to each vertex, if there are any."""
+    """``mesh`` with colours interpolated from the points nearest to each vertex, if ``cloud`` has colours."""
     if cloud.colours is None:
         return mesh
     distances, nearest = cKDTree(cloud.points).query(mesh.vertices, k=min(4, len(cloud)))

@@ -1,6 +1,6 @@
-"""The backbones for point clouds: sets in, sets out, of any number of points.
+"""Backbones for point clouds with any number of points.
 
-Points have no order, so no position is encoded but their own coordinates, and permuting them permutes the output.
+Points have no order: their coordinates are the only positions, and permuting the input permutes the output.
 """
 
 import torch
@@ -21,9 +21,10 @@ from multidiff.nn.transformer import (
 
 
 class PointFeatures(nn.Module):
-    """Each point's channels, with cosines and sines of them in octaves, as a vector: ``(B, C, N)`` to ``(B, N, D)``.
+    """Fourier features of each point: ``(B, C, N)`` to ``(B, N, D)``.
 
-    Tancik et al. (2020), https://arxiv.org/abs/2006.10739: without them a network sees nearby points as one.
+    A linear layer on the channels and their cosines and sines in octaves. Without them, a network can hardly tell
+    nearby points apart: Tancik et al. (2020), https://arxiv.org/abs/2006.10739.
 
     Args:
         channels: C.
@@ -44,33 +45,33 @@ class PointFeatures(nn.Module):
 
 
 class PointBackbone(nn.Module):
-    """What both backbones share: embedding, features of the points, the condition's tokens, and the head.
+    """The parts that both backbones share: embedding, point features, condition tokens, and output layer.
 
     Args:
         channels: C of the points.
         vector_dim: width of the condition vector; 0 for none.
         token_dim: width of the condition tokens; 0 for none.
-        width: channels of a point inside.
-        steered: channels of what reads the condition's tokens.
+        width: channels of a point token.
+        condition_width: channels of the tokens that attend to the condition.
         octaves: see `PointFeatures`.
     """
 
-    def __init__(self, channels: int, vector_dim: int, token_dim: int, width: int, steered: int, octaves: int):
+    def __init__(self, channels: int, vector_dim: int, token_dim: int, width: int, condition_width: int, octaves: int):
         super().__init__()
         self.embedding_dim = 2 * width
         self.token_dim = token_dim
         self.embedding = Embedding(self.embedding_dim, vector_dim)
         self.features = PointFeatures(channels, width, octaves)
-        self.tokens = ConditionTokens(token_dim, steered) if token_dim else None
+        self.tokens = ConditionTokens(token_dim, condition_width) if token_dim else None
         self.norm = AdaptiveLayerNorm(width, self.embedding_dim)
         self.head = zero(nn.Linear(width, channels))
         self.gain = zero(nn.Linear(self.embedding_dim, channels))
 
     def start(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None) -> tuple[Tensor, Tensor, Conditioning]:
-        """Points ``(B, N, width)``, embedding ``(B, E)`` and the condition in the network's widths.
+        """Point tokens ``(B, N, width)``, embedding ``(B, E)`` and the condition, all in the widths of the network.
 
         Raises:
-            ValueError: ``cond`` holds a vector or tokens, and the network was made for none.
+            ValueError: ``cond`` holds a vector or tokens, and the network was built for none.
         """
         cond = cond or Conditioning()
         if cond.tokens is not None and self.tokens is None:
@@ -79,39 +80,40 @@ class PointBackbone(nn.Module):
         if self.tokens is None:
             return self.features(x), embedding, Conditioning()
         tokens, mask = self.tokens(cond.tokens, cond.mask, len(x))
-        given = torch.ones(tokens.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
-        return self.features(x), embedding, Conditioning(tokens=tokens, mask=given)
+        present = torch.ones(tokens.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
+        return self.features(x), embedding, Conditioning(tokens=tokens, mask=present)
 
     def end(self, points: Tensor, embedding: Tensor, x: Tensor) -> Tensor:
-        """``(B, N, width)`` to ``(B, C, N)``, beside as much of each channel of ``x`` as suits the noise level.
+        """Point tokens ``(B, N, width)`` to the output ``(B, C, N)``.
 
-        What a linear denoiser would do, it need not do through the width of a point.
+        A skip connection adds each channel of ``x`` times a gain that depends on the noise level, so that a linear
+        denoiser does not have to pass through the point tokens.
         """
         change = rearrange(self.head(self.norm(points, embedding)), "b n c -> b c n")
         return torch.addcmul(change, self.gain(embedding)[:, :, None], x)
 
 
 class LatentPointTransformer(PointBackbone):
-    """Points write to a few latent tokens and read from them: the cost is linear in the number of points.
+    """Read-write rounds between points and a few latent tokens: the cost is linear in the number of points.
 
-    Each round, the latents read the points (and the condition's tokens), think among themselves, and the points read
-    the latents. The output is zero at first. Jabri et al. (2023), RIN, https://arxiv.org/abs/2212.11972; Huang et al.
-    (2024), PointInfinity, https://arxiv.org/abs/2404.03566; the inducing points of Lee et al. (2019), Set Transformer,
-    https://arxiv.org/abs/1810.00825.
+    In each round, the latents attend to the points (and to the condition tokens) and to one another, and the points
+    attend to the latents. The output is initially zero. Jabri et al. (2023), RIN, https://arxiv.org/abs/2212.11972;
+    Huang et al. (2024), PointInfinity, https://arxiv.org/abs/2404.03566; the inducing points of Lee et al. (2019), Set
+    Transformer, https://arxiv.org/abs/1810.00825.
 
     Args:
         channels: C of the points.
         vector_dim: width of the condition vector; 0 for none.
         token_dim: width of the condition tokens; 0 for none.
-        width: channels of a point inside, a multiple of ``head_size``.
-        latents: how many latent tokens.
-        latent_width: channels of a latent, a multiple of ``head_size``.
-        rounds: of writing, thinking and reading.
-        thinking: self-attention blocks of the latents in each round.
+        width: channels of a point token, a multiple of ``head_size``.
+        latents: number of latent tokens.
+        latent_width: channels of a latent token, a multiple of ``head_size``.
+        rounds: read-write rounds.
+        latent_blocks: self-attention blocks of the latents in each round.
         head_size: channels of an attention head.
         octaves: see `PointFeatures`.
-        dropout: probability that a value within a perceptron is dropped.
-        gradient_checkpointing: whether blocks are computed again in the backward pass rather than remembered.
+        dropout: probability of dropping a value in a feed-forward layer.
+        gradient_checkpointing: recompute blocks in the backward pass to save memory.
 
     Raises:
         ValueError: heads do not divide a width.
@@ -127,7 +129,7 @@ class LatentPointTransformer(PointBackbone):
         latents: int,
         latent_width: int,
         rounds: int,
-        thinking: int,
+        latent_blocks: int,
         head_size: int = 32,
         octaves: int = 4,
         dropout: float = 0.0,
@@ -137,7 +139,7 @@ class LatentPointTransformer(PointBackbone):
         self.run = recomputed if gradient_checkpointing else call
         self.latents = nn.Parameter(torch.randn(latents, latent_width))
         self.rounds = nn.ModuleList(
-            Round(width, latent_width, self.embedding_dim, thinking, token_dim > 0, head_size, dropout)
+            ReadWriteRound(width, latent_width, self.embedding_dim, latent_blocks, token_dim > 0, head_size, dropout)
             for _ in range(rounds)
         )
 
@@ -145,15 +147,15 @@ class LatentPointTransformer(PointBackbone):
         """Predict.
 
         Args:
-            x: points at about unit scale, ``(B, channels, N)``, N being any number.
+            x: points at about unit scale, ``(B, channels, N)``, for any N.
             log_snr: ``log(alpha / sigma)``, ``(B,)``; may be infinite.
-            cond: conditions of the B clouds; None is the null condition.
+            cond: conditions of the B clouds; None for the null condition.
 
         Returns:
             A tensor like ``x``.
 
         Raises:
-            ValueError: ``cond`` holds a vector or tokens, and the network was made for none.
+            ValueError: ``cond`` holds a vector or tokens, and the network was built for none.
         """
         points, embedding, cond = self.start(x, log_snr, cond)
         latents = repeat(self.latents, "m d -> b m d", b=len(x))
@@ -162,42 +164,46 @@ class LatentPointTransformer(PointBackbone):
         return self.end(points, embedding, x)
 
 
-class Round(nn.Module):
-    """Latents read, think, and are read: ``(B, N, width)`` and ``(B, M, latent_width)`` to the same."""
+class ReadWriteRound(nn.Module):
+    """Latents read from the points, are processed, and are written back to the points.
+
+    Points ``(B, N, width)`` and latents ``(B, M, latent_width)`` to tensors of the same shapes.
+    """
 
     def __init__(
         self,
         width: int,
         latent_width: int,
         embedding_dim: int,
-        thinking: int,
-        reads_tokens: bool,
+        latent_blocks: int,
+        has_tokens: bool,
         head_size: int,
         dropout: float,
     ):
         super().__init__()
         self.read = Attention(latent_width, width, embedding_dim, head_size=head_size)
-        self.listen = (
-            Attention(latent_width, latent_width, embedding_dim, head_size=head_size) if reads_tokens else None
+        self.attend_condition = (
+            Attention(latent_width, latent_width, embedding_dim, head_size=head_size) if has_tokens else None
         )
-        self.think = nn.ModuleList(
-            TransformerBlock(latent_width, embedding_dim, head_size=head_size, dropout=dropout) for _ in range(thinking)
+        self.latent_blocks = nn.ModuleList(
+            TransformerBlock(latent_width, embedding_dim, head_size=head_size, dropout=dropout)
+            for _ in range(latent_blocks)
         )
         self.write = Attention(width, latent_width, embedding_dim, head_size=head_size)
         self.feed_forward = FeedForward(width, embedding_dim, expansion=2, dropout=dropout)
 
     def forward(self, points: Tensor, latents: Tensor, embedding: Tensor, cond: Conditioning) -> tuple[Tensor, Tensor]:
         latents = self.read(latents, embedding, points)
-        if self.listen is not None:
-            latents = self.listen(latents, embedding, cond.tokens, cond.mask)
-        for block in self.think:
+        if self.attend_condition is not None:
+            latents = self.attend_condition(latents, embedding, cond.tokens, cond.mask)
+        for block in self.latent_blocks:
             latents = block(latents, embedding)
         points = self.feed_forward(self.write(points, embedding, latents), embedding)
         return points, latents
 
 
 class PointTransformer(PointBackbone):
-    """One token a point, beside those of the condition: simple, and quadratic in the number of points.
+    """Self-attention between all points, with cross-attention to the condition: quadratic in the number of points.
 
     Nichol et al. (2022), Point-E, section 3.3, https://arxiv.org/abs/2212.08751.
 
@@ -209,8 +215,8 @@ class PointTransformer(PointBackbone):
         depth: transformer blocks.
         head_size: channels of an attention head.
         octaves: see `PointFeatures`.
-        dropout: probability that a value within a perceptron is dropped.
-        gradient_checkpointing: whether blocks are computed again in the backward pass rather than remembered.
+        dropout: probability of dropping a value in a feed-forward layer.
+        gradient_checkpointing: recompute blocks in the backward pass to save memory.
 
     Raises:
         ValueError: heads do not divide the width.
@@ -234,7 +240,7 @@ class PointTransformer(PointBackbone):
         self.blocks = nn.ModuleList(
             TransformerBlock(width, self.embedding_dim, head_size=head_size, dropout=dropout) for _ in range(depth)
         )
-        self.listen = nn.ModuleList(
+        self.attend_condition = nn.ModuleList(
             Attention(width, width, self.embedding_dim, head_size=head_size) for _ in range(depth if token_dim else 0)
         )
 
@@ -242,7 +248,7 @@ class PointTransformer(PointBackbone):
         """As `LatentPointTransformer.forward`."""
         points, embedding, cond = self.start(x, log_snr, cond)
         for i, block in enumerate(self.blocks):
-            if self.listen:
-                points = self.listen[i](points, embedding, cond.tokens, cond.mask)
+            if self.attend_condition:
+                points = self.attend_condition[i](points, embedding, cond.tokens, cond.mask)
             points = self.run(block, points, embedding)
         return self.end(points, embedding, x)

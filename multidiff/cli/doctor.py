@@ -1,17 +1,8 @@
-"""multidiff doctor: what the machine has, and which levers of speed training will use on it."""
+"""multidiff doctor: the machine, the installed packages, and the settings that training will use."""
 
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
-
-import torch
-from rich.console import Console
-from rich.table import Table
-
-from multidiff.configuration import load_option
-from multidiff.data.cache import default_cache
-from multidiff.training.hardware import compiler, instruction_sets, matrix_speed, memory, processor, usable_cores
-from multidiff.training.speed import decided_precision
 
 PACKAGES = {
     "schedulefree": "optimizer=schedule_free",
@@ -29,8 +20,11 @@ PACKAGES = {
 """Optional packages, and what each is for."""
 
 
-def run() -> None:
-    """Print three tables: the machine, what is installed, and what training will do."""
+def doctor() -> None:
+    """Show the machine and how training will use it."""
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console()
     for title, rows in (("machine", machine()), ("versions", versions()), ("training will use", choices())):
         table = Table(title, "", box=None, title_justify="left")
@@ -42,12 +36,20 @@ def run() -> None:
 
 def machine() -> Iterator[tuple[str, str]]:
     """Processor, memory, GPUs."""
-    yield "processor", processor()
-    yield "cores", f"{usable_cores()} usable, {torch.get_num_threads()} threads"
-    yield "memory", f"{memory() / 2**30:.1f} GiB"
-    yield "instructions", " ".join(instruction_sets()) or "none that matter"
+    import torch
+
+    from multidiff.data.cache import default_cache
+    from multidiff.training import hardware
+
+    yield "processor", hardware.processor()
+    yield "cores", f"{hardware.usable_cores()} usable, {torch.get_num_threads()} threads"
+    yield "memory", f"{hardware.memory() / 2**30:.1f} GiB"
+    yield "instructions", " ".join(hardware.instruction_sets()) or "none of those that speed up training"
     for dtype in (torch.float32, torch.bfloat16):
-        yield f"matrices in {dtype}".replace("torch.", ""), f"{matrix_speed(dtype) / 1e9:.0f} GFLOP/s, measured now"
+        yield (
+            f"matrices in {dtype}".replace("torch.", ""),
+            f"{hardware.matrix_speed(dtype) / 1e9:.0f} GFLOP/s, measured now",
+        )
     for i in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(i)
         yield f"GPU {i}", f"{device.name}, {device.total_memory / 2**30:.0f} GiB, {device.major}.{device.minor}"
@@ -57,25 +59,34 @@ def machine() -> Iterator[tuple[str, str]]:
 
 
 def versions() -> Iterator[tuple[str, str]]:
-    """Of Python and the packages that matter; what an optional one would give."""
+    """Versions of Python and of the packages; for an optional one that is missing, what it is for."""
     yield "python", platform.python_version()
     for name in ("multidiff-toolkit", "torch", "lightning"):
         yield name, _version(name) or "not installed as a package"
     for name, use in PACKAGES.items():
-        yield name, _version(name) or f"not there; it gives {use}"
+        yield name, _version(name) or f"not installed; it is for {use}"
 
 
 def choices() -> Iterator[tuple[str, str]]:
-    """The levers, by the shipped defaults and what the machine has."""
+    """Settings of speed, by the shipped defaults and the machine."""
+    import torch
+
+    from multidiff.configuration import load_option
+    from multidiff.training import hardware
+    from multidiff.training.speed import decided_precision
+
     trainer, gpu = load_option("trainer", "default"), torch.cuda.is_available()
     precision = decided_precision(trainer, None)
     reason = "bfloat16 is faster here" if precision == "bf16-mixed" else "bfloat16 is not faster here"
     yield "trainer.precision", f"{precision}: {reason}"
-    found = compiler()
+    found = hardware.compiler()
     yield "trainer.compile", f"false; true would compile with {found}" if found else "false; there is no C++ compiler"
     yield "trainer.channels_last", "false; try true for images"
     yield "optimizer", "fused AdamW, one pass over all weights; the moving average too"
-    yield "loader", f"pinned memory: {'yes' if gpu else 'no GPU to pin for'}; loader.workers up to {usable_cores()}"
+    yield (
+        "loader",
+        f"pinned memory: {'yes' if gpu else 'no GPU to pin for'}; loader.workers up to {hardware.usable_cores()}",
+    )
     yield "strategy", f"trainer=ddp for {torch.cuda.device_count()} GPUs" if torch.cuda.device_count() > 1 else "alone"
 
 

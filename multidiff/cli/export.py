@@ -1,71 +1,86 @@
-"""multidiff export: samples, or a model's, as files for other programs, and a report of each."""
+"""multidiff export: samples as files for other programs, with a report of each."""
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from rich.console import Console
-from rich.table import Table
+import typer
 
-from multidiff.cli.sample import check_turns, write_turntable
-from multidiff.configuration import instantiate
-from multidiff.data.files import atomic_path
-from multidiff.data.folder import first_few
-from multidiff.errors import InputError
-from multidiff.modality import Exporter, Modality
-from multidiff.sampling import model_directory
-from multidiff.sampling.plan import batches_of
-from multidiff.sampling.request import Names
+from multidiff.cli import options
 
-RECORD = "samples.json"
+if TYPE_CHECKING:
+    from multidiff.modality import Exporter, Modality
 
 
 class Sample(NamedTuple):
-    """What is exported: its name, how to come by it, and its story."""
+    """A sample to export: its name, a function that loads it, and its metadata."""
 
     name: str
     artifact: Callable[[], Any]
     metadata: Mapping[str, Any]
 
 
+def export(
+    source: Annotated[Path, typer.Argument(help="A folder of samples, or a model.")],
+    format: Annotated[str, typer.Option(help="File suffix; for meshes glb, obj, ply, stl or 3mf.")],
+    out: options.Out,
+    n: options.Count = 16,
+    label: options.Label = None,
+    prompt: options.Prompt = None,
+    seed: options.Seed = 0,
+    batch_size: options.BatchSize = 64,
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="KEY=VALUE: a setting of the modality, for shapes faces, size, units, up and others."
+        ),
+    ] = None,
+    turntable: Annotated[bool, typer.Option("--turntable", help="Also an animated turntable.webp.")] = False,
+) -> None:
+    """Write samples for other programs.
+
+    Shapes become watertight meshes.
+    """
+    sampling = options.sampling_settings(label, prompt, {}, seed=seed, batch_size=batch_size)
+    run(source, out, format, options.assignments(set), n=n, sampling=sampling, turntable=turntable)
+
+
 def run(
     source: Path,
     out: Path,
     format: str,
+    settings: Mapping[str, Any],
     *,
     n: int = 16,
-    label: Names | None = None,
-    prompt: str | None = None,
-    seed: int = 0,
-    batch_size: int = 64,
+    sampling: dict[str, Any] | None = None,
     turntable: bool = False,
-    settings: Mapping[str, Any],
 ) -> None:
     """Export the samples in the folder ``source``, or ``n`` of the model ``source``, into the folder ``out``.
 
     Raises:
-        InputError: the request cannot be met; or, when all the others are written, some samples could not be.
+        InputError: the request cannot be met; or, after all others are written, some samples could not be.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out} is not an empty folder; choose another, or remove it")
-    if (source / RECORD).is_file():
-        modality, samples = _recorded(source)
-    else:
-        modality, samples = _drawn(source, n, label, prompt, seed, batch_size)
+    import json
+
+    from multidiff.data.files import atomic_path
+    from multidiff.data.scan import first_few
+    from multidiff.errors import InputError
+    from multidiff.sampling import samples as folder
+
+    folder.require_empty(out)
+    modality, samples = _recorded(source) or _generated(source, n, sampling or {})
     suffix = "." + format.lower().removeprefix(".")
-    export = modality.exporter(suffix, settings)
+    exporter = modality.exporter(suffix, settings)
     if turntable:
-        check_turns(modality)
-    shown, reports, failures = _written(samples, export, out, suffix)
+        folder.check_turns(modality)
+    artifacts, reports, failures = _written(samples, exporter, out, suffix)
     if not reports:
         raise InputError(f"none of {len(failures)} samples could be exported: {first_few(failures)}")
     with atomic_path(out / "report.json") as path:
         failed = [{"sample": name, "error": reason} for name, reason in failures.items()]
         path.write_text(json.dumps([*reports, *failed], indent=2) + "\n")
     if turntable:
-        write_turntable(modality, shown, out)
+        folder.write_turntable(modality, artifacts, out)
     _print(reports)
     if failures:
         total = len(reports) + len(failures)
@@ -73,56 +88,57 @@ def run(
 
 
 def _written(
-    samples: Iterable[Sample], export: Exporter[Any], out: Path, suffix: str
+    samples: Iterable[Sample], exporter: "Exporter[Any]", out: Path, suffix: str
 ) -> tuple[list[Any], list[dict[str, Any]], dict[str, str]]:
     """The artifacts that were written, a report of each, and why the others were not."""
+    from multidiff.errors import InputError
+
     artifacts, reports, failures = [], [], {}
     for sample in samples:
         try:
             artifact = sample.artifact()
-            reports.append(export(artifact, out / f"{sample.name}{suffix}", sample.metadata))
+            reports.append(exporter(artifact, out / f"{sample.name}{suffix}", sample.metadata))
             artifacts.append(artifact)
         except InputError as error:
             failures[sample.name] = str(error)
     return artifacts, reports, failures
 
 
-def _drawn(
-    source: Path, n: int, label: Names | None, prompt: str | None, seed: int, batch_size: int
-) -> tuple[Modality[Any], Iterator[Sample]]:
+def _generated(source: Path, n: int, sampling: dict[str, Any]) -> "tuple[Modality[Any], Iterator[Sample]]":
     """The modality of a model, and ``n`` samples of it."""
-    pipeline = model_directory.load(str(source))
-    conditions = pipeline.conditions(n, label=label or None, prompt=prompt)
-    stream = pipeline.stream(conditions, pipeline.sampling, seed=seed, batches=batches_of(n, batch_size))
-    about = {"model": str(source), "sampler": dict(pipeline.sampling.sampler), "seed": seed}
-    samples = (
-        Sample(f"{i:05d}", partial(_unchanged, artifact), {**about, "index": i, "condition": condition})
-        for i, (artifact, condition) in enumerate(zip(stream, conditions, strict=True))
+    from multidiff.sampling import model_directory, samples
+
+    plan = model_directory.load(source).plan(n, **sampling)
+    record = {**plan.record(), "model": str(source)}
+    found = (
+        Sample(samples.file_name(index, ""), lambda artifact=artifact: artifact, samples.metadata(record, index))  # type: ignore[misc]
+        for index, artifact in enumerate(plan.stream())
     )
-    return pipeline.modality, samples
+    return plan.pipeline.modality, found
 
 
-def _unchanged(artifact: Any) -> Any:
-    return artifact
+def _recorded(source: Path) -> "tuple[Modality[Any], Iterator[Sample]] | None":
+    """The modality of a folder of samples, and the samples; None if it is no such folder."""
+    from functools import partial
 
+    from multidiff.sampling.samples import metadata, read_record
 
-def _recorded(folder: Path) -> tuple[Modality[Any], Iterator[Sample]]:
-    """The modality of a folder of samples, and the samples."""
-    try:
-        record = json.loads((folder / RECORD).read_text())
-        files, config = record.pop("files"), record.pop("modality")
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{folder / RECORD} is not what `multidiff sample` writes: {error}") from error
-    modality: Modality[Any] = instantiate(config)
-    paths = [folder / file["file"] for file in files]
-    samples = (
-        Sample(path.stem, partial(modality.read, path), {**record, **file})
-        for path, file in zip(paths, files, strict=True)
+    record = read_record(source)
+    if record is None:
+        return None
+    modality = record.modality
+    found = (
+        Sample(path.stem, partial(modality.read, path), metadata(record.plan, entry["index"]))
+        for entry in record.files
+        for path in [record.path(entry)]
     )
-    return modality, samples
+    return modality, found
 
 
-def _print(reports: list[dict[str, Any]]) -> None:
+def _print(reports: Sequence[Mapping[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(*reports[0], box=None)
     for report in reports:
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else _plain(value) for value in report.values()))

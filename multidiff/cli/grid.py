@@ -1,59 +1,70 @@
-"""multidiff grid: the config of a sampler whose levels are fitted to a model."""
+"""multidiff grid: the config of a sampler whose noise levels are fitted to a model."""
 
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import torch
-import yaml
+import typer
 
-from multidiff.data.files import atomic_path
-from multidiff.diffusion.noise import NoiseSource
-from multidiff.diffusion.optimized_grid import optimized_grid
-from multidiff.errors import InputError, refusals
-from multidiff.sampling import model_directory
-from multidiff.sampling.plan import seeds_of
-from multidiff.sampling.request import Changes
+from multidiff.cli import options
 
 
-def run(
-    model: str,
-    steps: int,
-    *,
-    out: Path | None = None,
-    label: Sequence[str] | None = None,
-    prompt: str | None = None,
-    n: int = 16,
-    seed: int = 0,
-    guidance: float | None = None,
-    guidance_rule: str | None = None,
-    negative: str | None = None,
+def grid(
+    model: options.Model,
+    steps: Annotated[int, typer.Option(help="Steps of the grid.")] = 10,
+    out: Annotated[Path | None, typer.Option(help="YAML file for the result; by default it is printed.")] = None,
+    label: options.Label = None,
+    prompt: options.Prompt = None,
+    set: options.Set = None,
+    guidance: options.Scale = None,
+    guidance_rule: options.Rule = None,
+    guidance_field: options.GuidedField = None,
+    negative: options.Negative = None,
+    n: options.Count = 16,
+    seed: options.Seed = 0,
 ) -> None:
+    """Fit a grid of few steps to a model."""
+    settings = options.sampling_settings(
+        label,
+        prompt,
+        options.assignments(set),
+        guidance=guidance,
+        guidance_rule=guidance_rule,
+        guidance_field=guidance_field,
+        negative=negative,
+        seed=seed,
+    )
+    run(model, steps, n, settings, out)
+
+
+def run(model: str, steps: int, n: int, settings: dict[str, Any], out: Path | None = None) -> None:
     """Print the model's own sampler on a grid of ``steps`` steps that is fitted to it, or write it to ``out``."""
+    import torch
+    import yaml
+
+    from multidiff.data.files import atomic_path
+    from multidiff.diffusion.optimized_grid import optimized_grid
+    from multidiff.errors import InputError, refusals
+    from multidiff.sampling import model_directory
+
     if out is not None and out.suffix != ".yaml":
-        raise InputError(f"--out {out} should end in .yaml: its name is that of the sampler")
-    pipeline = model_directory.load(model)
-    conditions = pipeline.conditions(n, label=label or None, prompt=prompt)
-    changes: Changes = {"guidance": guidance, "guidance_rule": guidance_rule, "negative": negative}
-    sampling = pipeline.sampling.requested(conditions, **changes).effective(conditions)
-    parameter = next(pipeline.model.parameters())
-    noise = NoiseSource(seeds_of(seed, 0, n), pipeline.shape, parameter.dtype, parameter.device)
+        raise InputError(f"--out {out} must end in .yaml: its name is that of the sampler")
+    plan = model_directory.load(model).plan(n, batch_size=n, **settings)
+    rows = range(n)
     with torch.no_grad(), refusals():
-        denoiser, _, _ = pipeline.prepared(sampling)
-        levels = optimized_grid(denoiser, noise, steps, pipeline.model.condition(conditions)).log_snr
-    sampler = sampling.sampler
+        noise = plan.seeds.noise(rows, plan.pipeline.noise)
+        condition = plan.pipeline.model.condition(plan.fields(rows))
+        fitted = optimized_grid(plan.denoiser(rows), noise, steps, condition).log_snr
     config = {
-        "name": f"{sampler['name']}_{steps}" if out is None else out.stem,
+        "name": f"{plan.sampler['name']}_{steps}" if out is None else out.stem,
         "steps": steps,
-        "method": sampler["method"],
-        "grid": {"_target_": "multidiff.diffusion.grids.Interpolated", "log_snr": list(levels)},
+        "method": plan.sampler["method"],
+        "grid": {"_target_": "multidiff.diffusion.grids.Interpolated", "log_snr": list(fitted)},
     }
-    asked = {"label": label, "prompt": prompt, "seed": seed, **changes, "guidance": sampling.guidance}
-    command = _command("multidiff", "grid", model, "-n", n, steps=steps, **asked)
+    scale = None if plan.guidance.scale == 1 else plan.guidance.scale
+    command = _command("multidiff", "grid", model, "-n", n, steps=steps, **{**settings, "guidance": scale})
     text = (
         f"# Made by: {command}\n"
-        "# Draw with it by --sampler THIS.yaml; train with it as DIR/sampler/NAME.yaml and --config-dir DIR.\n"
+        "# Sample with it by --sampler THIS.yaml; train with it as DIR/sampler/NAME.yaml and --config-dir DIR.\n"
         + yaml.safe_dump(config, sort_keys=False, default_flow_style=None)
     )
     if out is None:
@@ -61,12 +72,16 @@ def run(
         return
     with atomic_path(out) as path:
         path.write_text(text)
-    print(f"{steps} levels in {out}")
+    print(f"a grid of {steps} steps in {out}")
 
 
-def _command(*words: Any, **options: Any) -> str:
-    """The command line on one line; an option is left out at None, and is given as often as a list has entries."""
-    for name, value in options.items():
+def _command(*words: Any, fields: dict[str, Any] | None = None, **settings: Any) -> str:
+    """The command line; an option is left out at None, and is given as often as a list has entries."""
+    import shlex
+
+    for name, value in settings.items():
         for entry in value if isinstance(value, list) else [value]:
             words += () if entry is None else (f"--{name.replace('_', '-')}", entry)
+    for name, value in (fields or {}).items():
+        words += tuple(f"--set={name}={entry}" for entry in (value if isinstance(value, list) else [value]))
     return " ".join(shlex.join(map(str, words)).split())

@@ -1,8 +1,11 @@
 """Commands that several processes share: those that torchrun started, or children of our own."""
 
+import multiprocessing
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -36,3 +39,32 @@ def device_of(processes: Processes) -> torch.device:
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", processes.rank % torch.cuda.device_count())
+
+
+def shared(work: Callable[..., None], count: int, *arguments: Any) -> None:
+    """Call ``work(processes, *arguments)`` in ``count`` processes, of which this is one."""
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        meeting, threads = f"file://{folder}/meeting", torch.get_num_threads()
+        tasks = [(work, meeting, rank, count, threads, arguments) for rank in range(1, count)]
+        children = [context.Process(target=_child, args=task, daemon=True) for task in tasks]
+        for child in children:
+            child.start()
+        try:
+            with joined(meeting, 0, count) as group:
+                work(group, *arguments)
+        except BaseException:
+            for child in children:
+                child.terminate()
+            raise
+        finally:
+            for child in children:
+                child.join()
+
+
+def _child(
+    work: Callable[..., None], meeting: str, rank: int, count: int, threads: int, arguments: tuple[Any, ...]
+) -> None:
+    torch.set_num_threads(threads)
+    with joined(meeting, rank, count) as group:
+        work(group, *arguments)

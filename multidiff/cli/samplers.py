@@ -1,15 +1,15 @@
-"""multidiff samplers: what each sampler is, and when to use it."""
-
-from rich.console import Console
-from rich.table import Table
-
-from multidiff.configuration import config_dir, group_options, instantiate, load_option
-from multidiff.diffusion.samplers import Sampler
-from multidiff.diffusion.schedules import Cosine
+"""multidiff samplers: each sampler and when to use it."""
 
 
-def run() -> None:
-    """Print a table of the options of the config group ``sampler``."""
+def samplers() -> None:
+    """List samplers and when to use each."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from multidiff.configuration import group_options, instantiate, load_option
+    from multidiff.diffusion.samplers import Sampler
+    from multidiff.diffusion.schedules import Cosine
+
     table = Table("sampler", "order", "evaluations\na step", "steps", "stochastic", "when to use it", box=None)
     for name in group_options("sampler"):
         config = load_option("sampler", name)
@@ -23,5 +23,7 @@ def run() -> None:
 
 def advice(name: str) -> str:
     """The comment that ``sampler/NAME.yaml`` starts with."""
-    first = (config_dir() / "sampler" / f"{name}.yaml").read_text().partition("\n")[0]
+    from multidiff.configuration import option_file
+
+    first = option_file("sampler", name).read_text("utf-8").partition("\n")[0]
     return first.removeprefix("#").strip() if first.startswith("#") else ""

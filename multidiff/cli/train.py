@@ -4,33 +4,53 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+import typer
 
-from multidiff.configuration import config_dir
-from multidiff.errors import InputError
-from multidiff.training.train import is_first_process, train
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 MULTIRUN = ("--multirun", "-m")
-"""What Hydra does not take among the overrides, and so is moved before them."""
+"""Options that Hydra does not take between overrides, and that are therefore moved before them."""
+
+
+def train(context: typer.Context) -> None:
+    """Train a model. Every setting is KEY=VALUE, and --cfg job shows them all.
+
+    multidiff train experiment=image/digits run_dir=RUN trainer.max_steps=1000
+
+    multidiff train experiment=image/folder data.root=PICTURES data.size=64 run_dir=RUN
+
+    multidiff train ... run_dir=RUN resume=true      continue from the newest checkpoint
+
+    multidiff train ... --multirun seed=0,1          one run for each combination
+
+    --hydra-help lists the options of Hydra, and --config-dir DIR adds a folder of configs.
+    """
+    run(context.args)
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Compose the config from the command line, train, and say what came of it."""
+    """Compose the config from the command line, train, and print the outcome."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf.errors import OmegaConfBaseException
+
+    from multidiff.configuration import config_dir
+    from multidiff.errors import InputError
+
     command = sys.argv
     sys.argv = ["multidiff train", *sorted(arguments, key=lambda argument: argument not in MULTIRUN)]
     failures: list[Exception] = []
 
-    def job(config: DictConfig) -> None:
+    def job(config: "DictConfig") -> None:
         try:
             _train(config, command[0])
         except (InputError, OmegaConfBaseException, OSError, MemoryError) as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise  # the launcher may run this in another process, and the sweep says which run it was
+                raise  # the launcher may run this in another process, and reports which run failed
             failures.append(error)  # Hydra would print its own lines around it
         finally:
             sys.argv = command
@@ -41,31 +61,38 @@ def run(arguments: Sequence[str]) -> None:
         raise failures[0]
 
 
-def _train(config: DictConfig, program: str) -> None:
+def _train(config: "DictConfig", program: str) -> None:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from multidiff.errors import InputError
+    from multidiff.training.run import is_first_process
+    from multidiff.training.train import train as train_run
+
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         config.run_dir = HydraConfig.get().runtime.output_dir
     elif _started_together() and not any(text.startswith("run_dir=") for text in HydraConfig.get().overrides.task):
-        raise InputError(
-            "processes that torchrun or SLURM starts would each name a run_dir of their own: give run_dir=DIR"
-        )
+        raise InputError("processes of torchrun or SLURM must share one run_dir: give run_dir=DIR")
     sys.argv = _repeated(config, program)
-    result = train(config)
+    result = train_run(config)
     if not is_first_process():
         return
     where = Path(config.run_dir)
-    print(f"{result.steps} steps, {result.samples:,} samples seen; model in {where / 'model'}")
+    print(f"{result.steps} steps, {result.samples:,} training samples; model in {where / 'model'}")
     if result.finished:
         print(f"next: multidiff sample {where} -n 16 --out samples")
     else:
-        print("stopped as asked; the same command with resume=true goes on")
+        print("stopped; the same command with resume=true continues")
 
 
 def _started_together() -> bool:
     return int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1
 
 
-def _repeated(config: DictConfig, program: str) -> list[str]:
-    """The command by which Lightning starts further processes of this one run, be it of a sweep."""
+def _repeated(config: "DictConfig", program: str) -> list[str]:
+    """The command with which Lightning starts further processes of this run, also within a sweep."""
+    from hydra.core.hydra_config import HydraConfig
+
     hydra_config = HydraConfig.get()
     sources = [source.path for source in hydra_config.runtime.config_sources if source.provider == "command-line"]
     options = [f"--config-dir={path}" for path in sources]

@@ -1,7 +1,8 @@
-"""Conditioners turn what a person asks for into a `Conditioning`."""
+"""Conditioners: from named fields of a sample to a `Conditioning`."""
 
-from multidiff.conditioners.base import Conditioner, Unconditional
+from multidiff.conditioners.base import Conditioner, FieldConditioner
 from multidiff.conditioners.label import LabelConditioner
+from multidiff.conditioners.number import NumberConditioner
 from multidiff.conditioners.text import WordConditioner
 
-__all__ = ["Conditioner", "LabelConditioner", "Unconditional", "WordConditioner"]
+__all__ = ["Conditioner", "FieldConditioner", "LabelConditioner", "NumberConditioner", "WordConditioner"]

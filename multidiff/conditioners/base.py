@@ -1,70 +1,126 @@
-"""What a conditioner is, and the one that asks for nothing."""
+"""What a conditioner is, and how several become one."""
 
-from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.errors import InputError
 
-Field = Literal["label", "caption"]
-"""What data may say of a sample."""
+
+class FieldConditioner(nn.Module, ABC):
+    """Encodes one field of the data.
+
+    Args:
+        field: the name of the field, such as ``label``.
+        dropout: how often training hides the field, which guidance needs.
+
+    Attributes:
+        vector_dim: D of the vectors that it makes, 0 if it makes none.
+        token_dim: E of the tokens that it makes, 0 if it makes none.
+        choices: the values that it accepts, where they can be listed.
+    """
+
+    vector_dim: int = 0
+    token_dim: int = 0
+    choices: tuple[str, ...] = ()
+
+    def __init__(self, field: str, dropout: float):
+        super().__init__()
+        if not 0 <= dropout <= 1:
+            raise InputError(f"conditioning.{field}.dropout is a probability, got {dropout}")
+        self.field, self.dropout = field, dropout
+
+    @classmethod
+    @abstractmethod
+    def settings_from(cls, field: str, column: Sequence[Any] | None) -> dict[str, Any]:
+        """The constructor arguments that only the data can tell.
+
+        Args:
+            field: the name of the field.
+            column: its values in the data; None if the data have no such field.
+
+        Raises:
+            InputError: the data lack what this conditioner reads.
+        """
+
+    @abstractmethod
+    def forward(self, values: Sequence[Any]) -> Conditioning:
+        """Encode one value a sample; None is the null condition.
+
+        Raises:
+            InputError: a value that this conditioner does not accept; the message says what it accepts.
+        """
+
+    @abstractmethod
+    def describe(self) -> str:
+        """The values that it accepts, in a few words."""
 
 
 class Conditioner(nn.Module):
-    """Turns labels or prompts into a `Conditioning`.
+    """Encodes the fields that its parts read, as one `Conditioning`.
 
-    Attributes:
-        reads: which field of the data it is trained on; None if it needs none.
-        vocabulary: the labels or the words that it knows.
-        vector_dim: D of the vectors that it makes, 0 if it makes none.
-        token_dim: E of the tokens that it makes, 0 if it makes none.
-        dropout: how often training replaces a condition by the null one, which guidance needs.
+    Vectors are concatenated, and so are tokens, after padding them with zeros to one width. Training hides each field
+    on its own.
+
+    Args:
+        parts: conditioners by the field that each reads; none for an unconditional model.
     """
 
-    reads: ClassVar[Field | None]
-    vocabulary: tuple[str, ...] = ()
-    vector_dim: int = 0
-    token_dim: int = 0
-    dropout: float
-
-    def __init__(self, dropout: float = 0.0):
+    def __init__(self, parts: Mapping[str, FieldConditioner]):
         super().__init__()
-        if not 0 <= dropout <= 1:
-            raise InputError(f"conditioning.dropout is a probability, got {dropout}")
-        self.dropout = dropout
+        self.parts = nn.ModuleDict(parts)
+        self.vector_dim = sum(part.vector_dim for part in self)
+        self.token_dim = max((part.token_dim for part in self), default=0)
 
-    @classmethod
-    @abstractmethod
-    def settings_from(cls, label_names: Sequence[str], captions: Sequence[str]) -> dict[str, Any]:
-        """The constructor arguments that only the data can tell.
+    def __iter__(self) -> Any:
+        return iter(self.parts.values())
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The fields that it reads."""
+        return tuple(self.parts)
+
+    @property
+    def dropouts(self) -> dict[str, float]:
+        """How often training hides each field."""
+        return {part.field: part.dropout for part in self}
+
+    def forward(self, samples: Sequence[Mapping[str, Any]]) -> Conditioning | None:
+        """Encode the fields of each sample; a field that is missing or None is the null condition.
 
         Raises:
-            InputError: the data lacks what this conditioner reads.
+            InputError: a value that a part does not accept.
         """
+        if not self.parts:
+            return None
+        encoded = [part([sample.get(part.field) for sample in samples]) for part in self]
+        vectors = [each.vector for each in encoded if each.vector is not None]
+        tokens = [_padded(each.tokens, self.token_dim) for each in encoded if each.tokens is not None]
+        masks = [each.mask for each in encoded if each.mask is not None]
+        return Conditioning(
+            torch.cat(vectors, dim=1) if vectors else None,
+            torch.cat(tokens, dim=1) if tokens else None,
+            torch.cat(masks, dim=1) if masks else None,
+        )
 
-    @abstractmethod
-    def forward(self, values: Sequence[str | None]) -> Conditioning | None:
-        """Encode one label or prompt a sample; None stands for the null condition.
+    def dropped(self, samples: Sequence[Mapping[str, Any]], generator: torch.Generator) -> list[dict[str, Any]]:
+        """The samples with each field hidden as often as its ``dropout`` says, independently."""
+        kept = [dict(sample) for sample in samples]
+        for field, dropout in self.dropouts.items():
+            hide = torch.rand(len(samples), generator=generator, device=generator.device) < dropout
+            for row in hide.nonzero()[:, 0].tolist():
+                kept[row][field] = None
+        return kept
 
-        Raises:
-            InputError: a value that training did not know; the message lists what it did.
-        """
+    def describe(self) -> str:
+        """The fields that it reads and what each accepts, in a few words."""
+        return "; ".join(f"{part.field}: {part.describe()}" for part in self) or "no condition"
 
 
-class Unconditional(Conditioner):
-    """Asks for nothing."""
-
-    reads = None
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    @classmethod
-    def settings_from(cls, label_names: Sequence[str], captions: Sequence[str]) -> dict[str, Any]:
-        return {}
-
-    def forward(self, values: Sequence[str | None]) -> Conditioning | None:
-        return None
+def _padded(tokens: Tensor, dim: int) -> Tensor:
+    return F.pad(tokens, (0, dim - tokens.shape[-1]))

@@ -6,45 +6,51 @@ from typing import Any
 import torch
 from torch import nn
 
-from multidiff.conditioners.base import Conditioner
+from multidiff.conditioners.base import FieldConditioner
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.errors import InputError
 
+SHOWN = 20
+"""Classes that a message lists."""
 
-class LabelConditioner(Conditioner):
+
+class LabelConditioner(FieldConditioner):
     """A learned vector for each class.
 
     Args:
+        field: the name of the field.
         vocabulary: names of the classes.
         dim: D, the size of the vector.
         dropout: how often training hides the class.
     """
 
-    reads = "label"
-
-    def __init__(self, vocabulary: Sequence[str], dim: int, dropout: float = 0.1):
-        super().__init__(dropout)
-        self.vocabulary = tuple(vocabulary)
+    def __init__(self, field: str, vocabulary: Sequence[str], dim: int, dropout: float = 0.1):
+        super().__init__(field, dropout)
+        self.choices = tuple(vocabulary)
         self.vector_dim = dim
-        self.index = {name: i for i, name in enumerate(self.vocabulary)}
-        self.embedding = nn.Embedding(len(self.vocabulary), dim)
+        self.index = {name: i for i, name in enumerate(self.choices)}
+        self.embedding = nn.Embedding(len(self.choices), dim)
 
     @classmethod
-    def settings_from(cls, label_names: Sequence[str], captions: Sequence[str]) -> dict[str, Any]:
-        if not label_names:
+    def settings_from(cls, field: str, column: Sequence[Any] | None) -> dict[str, Any]:
+        if column is None or not len(column):
             raise InputError(
-                "conditioning=label needs labelled data and this has no labels; "
+                f"conditioning={field} needs labelled data and these have no {field}; "
                 "sort all files into sub-folders, one a class, or set conditioning=none"
             )
-        return {"vocabulary": list(label_names)}
+        return {"vocabulary": list(getattr(column, "names", ()) or sorted(set(map(str, column))))}
 
-    def forward(self, values: Sequence[str | None]) -> Conditioning:
+    def forward(self, values: Sequence[Any]) -> Conditioning:
         device = self.embedding.weight.device
-        indices = torch.tensor([0 if value is None else self._lookup(value) for value in values], device=device)
+        indices = torch.tensor([0 if value is None else self._lookup(str(value)) for value in values], device=device)
         given = torch.tensor([value is not None for value in values], device=device)
         return Conditioning(vector=self.embedding(indices)).where(given)
 
+    def describe(self) -> str:
+        hidden = len(self.choices) - SHOWN
+        return ", ".join(self.choices[:SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")
+
     def _lookup(self, name: str) -> int:
         if name not in self.index:
-            raise InputError(f"this model does not know the label {name!r}; it knows: {', '.join(self.vocabulary)}")
+            raise InputError(f"this model does not know the {self.field} {name!r}; it knows: {self.describe()}")
         return self.index[name]

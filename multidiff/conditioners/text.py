@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multidiff.conditioners.base import Conditioner
+from multidiff.conditioners.base import FieldConditioner
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.errors import InputError
 
@@ -17,22 +17,21 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-class WordConditioner(Conditioner):
+class WordConditioner(FieldConditioner):
     """A learned token for each word, in order, over the closed vocabulary of the training captions.
 
     Small and trained with the model, so that it needs no download; it suits captions made of a few hundred words.
 
     Args:
+        field: the name of the field.
         vocabulary: the words.
         dim: E, the size of a token.
         length: the most words that a prompt may have, those of the longest caption.
         dropout: how often training hides the caption.
     """
 
-    reads = "caption"
-
-    def __init__(self, vocabulary: Sequence[str], dim: int, length: int, dropout: float = 0.1):
-        super().__init__(dropout)
+    def __init__(self, field: str, vocabulary: Sequence[str], dim: int, length: int, dropout: float = 0.1):
+        super().__init__(field, dropout)
         self.vocabulary = tuple(vocabulary)
         self.token_dim = dim
         self.length = length
@@ -41,17 +40,18 @@ class WordConditioner(Conditioner):
         self.position = nn.Parameter(torch.randn(length, dim) / dim**0.5)
 
     @classmethod
-    def settings_from(cls, label_names: Sequence[str], captions: Sequence[str]) -> dict[str, Any]:
-        vocabulary = sorted({word for caption in captions for word in words(caption)})
+    def settings_from(cls, field: str, column: Sequence[Any] | None) -> dict[str, Any]:
+        texts = [str(text) for text in column or () if text is not None]
+        vocabulary = sorted({word for text in texts for word in words(text)})
         if not vocabulary:
             raise InputError(
-                "conditioning=text needs captions and this data has none; "
+                f"conditioning=text needs captions and these data have no {field}; "
                 "put a .txt beside each file or a metadata.jsonl in the folder, or set conditioning=none"
             )
-        return {"vocabulary": vocabulary, "length": max(len(words(caption)) for caption in captions)}
+        return {"vocabulary": vocabulary, "length": max(len(words(text)) for text in texts)}
 
-    def forward(self, values: Sequence[str | None]) -> Conditioning:
-        encoded = [self._encode(value or "") for value in values]
+    def forward(self, values: Sequence[Any]) -> Conditioning:
+        encoded = [self._encode(str(value or "")) for value in values]
         longest = max(1, *(len(row) for row in encoded))
         device = self.position.device
         indices = torch.tensor([row + [0] * (longest - len(row)) for row in encoded], device=device)
@@ -59,6 +59,9 @@ class WordConditioner(Conditioner):
         mask: Tensor = torch.arange(longest, device=device) < lengths[:, None]
         tokens = self.embedding(indices) + self.position[:longest]
         return Conditioning(tokens=tokens * mask[:, :, None], mask=mask)
+
+    def describe(self) -> str:
+        return f"a text of up to {self.length} words, of {len(self.vocabulary)} known ones"
 
     def _encode(self, text: str) -> list[int]:
         unknown = [word for word in words(text) if word not in self.index]

@@ -27,10 +27,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from multidiff.data.folder import first_few, name_in, nothing_readable
+from multidiff.data.scan import first_few, name_in, nothing_readable
 from multidiff.errors import InputError
+from multidiff.modality import Preparation
 
-_FORMAT = 1
+_FORMAT = 2
 """Stores of another format have other keys."""
 
 _MANY = 500
@@ -86,23 +87,21 @@ class Store:
 
 def decoded(
     paths: Sequence[Path],
-    decode: Callable[[Path], np.ndarray],
-    settings: Mapping[str, Any],
+    preparation: Preparation,
     *,
     root: Path,
     kind: str,
     max_unreadable: int,
     cache: Path | None = None,
 ) -> Store:
-    """What ``decode`` makes of each of ``paths``, from the cache where it has been made before.
+    """The prepared arrays of ``paths``, from the cache where they have been made before.
 
     Files that cannot be decoded are left out, and named in a warning each time.
 
     Args:
         paths: below ``root``.
-        decode: array of a file, all of one type and number of axes; an `InputError`, ``path: reason``, leaves it out.
-        settings: all that decides what ``decode`` returns besides the file's content and suffix; JSON.
-        kind: what the files are, for messages: "image".
+        preparation: makes an array of a file, all of one type and number of axes.
+        kind: of the files, for messages: "image".
         max_unreadable: how many files may be left out.
         cache: folder of the stores; by default that of the user.
 
@@ -110,9 +109,11 @@ def decoded(
         InputError: no file, or too few, can be decoded, or the cache cannot be written.
     """
     cache = cache or default_cache()
-    folder = cache / _key(paths, _content_hashes(root, paths, cache), settings)
+    folder = cache / _key(paths, _content_hashes(root, paths, cache), preparation.settings)
     if not folder.exists():
-        _build(folder, paths, decode, "Decoding {} files")
+        _build(folder, paths, preparation.prepare, "Decoding {} files")
+        for remark in preparation.remarks():
+            log.warning("%s/: %s", root, remark)
     store = Store(folder)
     reasons = {name_in(root, paths[i]): reason for i, reason in store.skipped.items()}
     if not len(store):
@@ -125,7 +126,7 @@ def decoded(
     return store
 
 
-def made(
+def generated(
     count: int, make: Callable[[int], np.ndarray], settings: Mapping[str, Any], *, cache: Path | None = None
 ) -> Store:
     """The arrays ``make(0)`` to ``make(count - 1)``, from the cache where they have been made before.

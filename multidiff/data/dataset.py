@@ -1,4 +1,4 @@
-"""What training needs of data, whatever its kind."""
+"""The data set contract: data tensors, and named fields of each sample."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -6,68 +6,94 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from torch import Tensor
 
+from multidiff.data.labels import Labels
 from multidiff.errors import InputError
 
 
 class UnreadableError(InputError):
-    """A sample that cannot be read, in whose place another may be taken."""
+    """A sample that cannot be read, which another one may replace."""
 
 
 class Dataset(ABC):
-    """Clean samples, with what is known of each.
+    """Training data, with named fields of each sample.
 
     Attributes:
-        shape: ``(C, *size)`` of every sample.
-        labels: class index of each sample, ``(N,)``, or None.
-        label_names: name of each class.
-        captions: a text for each sample, or None.
-        origin: hex hash of what the samples are made from, and of how.
-        modality_settings: arguments of the modality that only the data can tell, such as their statistics; they travel
-            with the model.
+        shape: of every data tensor, ``(C, *size)``.
+        fields: columns of N values by name: ``label`` (a `Labels`), ``caption`` (texts), ``seconds`` and others. None
+            or an empty text in a column is an unknown value.
+        origin: hex hash of the sources and of the settings that they were prepared with.
         shards: number of the file that each sample lies in, ``(N,)``, if few of them should be read at a time; or None.
-        mixed: how many such files are.
+        mixed: how many such files are read at a time.
     """
 
     shape: tuple[int, ...]
-    labels: Sequence[int] | None = None
-    label_names: tuple[str, ...] = ()
-    captions: Sequence[str] | None = None
+    fields: Mapping[str, Sequence[Any]] = MappingProxyType({})
     origin: str
-    modality_settings: Mapping[str, Any] = MappingProxyType({})
     shards: np.ndarray | None = None
     mixed: int = 1
 
+    @property
+    def labels(self) -> Labels | None:
+        """The field ``label``, if the data have classes."""
+        column = self.fields.get("label")
+        return column if isinstance(column, Labels) else None
+
     @cached_property
     def content(self) -> str:
-        """Hex hash of all samples and of what is known of them."""
-        labels, captions = (None if known is None else list(known) for known in (self.labels, self.captions))
-        story = (self.origin, tuple(self.shape), labels, tuple(self.label_names), captions)
-        return hashlib.sha256(repr(story).encode()).hexdigest()
+        """Hex hash of all samples and their fields."""
+        columns = {name: list(column) for name, column in sorted(self.fields.items())}
+        names = self.labels.names if self.labels else ()
+        return hashlib.sha256(repr((self.origin, tuple(self.shape), names, columns)).encode()).hexdigest()
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def x0(self, index: int, random: np.random.Generator) -> Tensor:
-        """Sample ``index`` as ``(C, *size)`` in float32; ``random`` decides flips and crops, if there are any.
+    def data(self, index: int, random: np.random.Generator) -> Tensor:
+        """Sample ``index``, ``(C, *size)`` in float32; ``random`` decides the augmentation.
 
         Raises:
-            UnreadableError: training goes on with another sample.
+            UnreadableError: training continues with another sample.
         """
 
-    def expect(self, index: int) -> None:  # noqa: B027  most have nothing to prepare
-        """Sample ``index`` will be asked for soon."""
+    def facts(self, index: int) -> dict[str, Any]:
+        """The fields of sample ``index``."""
+        return {name: column[index] for name, column in self.fields.items()}
+
+    def expect(self, index: int) -> None:  # noqa: B027  most data sets have nothing to prepare
+        """Prepare for sample ``index``, which will be read soon."""
+
+
+class Unaugmented(Sequence[Tensor]):
+    """The data tensors of a data set, the same each time."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        rows = range(len(self))
+        if isinstance(index, slice):
+            return [self[row] for row in rows[index]]
+        row = rows[index]
+        return readable(self.dataset, rows, row, np.random.default_rng(row))[1]
 
 
 def readable(
     dataset: Dataset, indices: Sequence[int] | np.ndarray, place: int, random: np.random.Generator
 ) -> tuple[int, Tensor]:
-    """Which of ``indices`` is the first from ``place`` on, around the end, that can be read, and its sample.
+    """The first of ``indices`` from ``place`` on, wrapping around, that can be read, and its data.
 
     Raises:
         InputError: none can be read.
@@ -75,5 +101,5 @@ def readable(
     for following in range(len(indices)):
         index = int(indices[(place + following) % len(indices)])
         with suppress(UnreadableError):
-            return index, dataset.x0(index, random)
+            return index, dataset.data(index, random)
     raise InputError("no sample of the data can be read")

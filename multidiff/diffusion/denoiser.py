@@ -39,17 +39,17 @@ class NetworkDenoiser(Denoiser):
         self.prediction = prediction
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:
-        a, s = levels(self.schedule, t, x_t)
+        a, s = coefficients(self.schedule, t, x_t)
         return self.prediction.to_x0(self.output(x_t, t, cond), x_t, a, s)
 
     def output(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:
         """What the network itself returns, which is what the loss compares."""
-        a, s = levels(self.schedule, t, x_t)
+        a, s = coefficients(self.schedule, t, x_t)
         log_snr = self.schedule.log_snr(t).to(x_t).expand(len(x_t))
         return self.network(self.prediction.scale_input(x_t, a, s), log_snr, cond)
 
 
-def levels(schedule: Schedule, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+def coefficients(schedule: Schedule, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Alpha and sigma at ``t``, ``(B,)`` or ``()``, in the dtype and on the device of ``x`` and broadcastable to it."""
     shape = (*t.shape, *[1] * (x.ndim - t.ndim))
     return schedule.alpha(t).to(x).reshape(shape), schedule.sigma(t).to(x).reshape(shape)

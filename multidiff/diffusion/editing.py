@@ -16,8 +16,8 @@ from multidiff.diffusion.grids import check_grid
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.ancestral import lost_variance
 from multidiff.diffusion.samplers.base import Denoise, History, Sampler, integrate
-from multidiff.diffusion.samplers.levels import Level
 from multidiff.diffusion.samplers.multistep import Multistep
+from multidiff.diffusion.samplers.noise_level import NoiseLevel
 from multidiff.diffusion.schedules import Schedule
 
 SHORTEST = 1e-3
@@ -27,7 +27,7 @@ SHORTEST = 1e-3
 OnStep = Callable[[int, Tensor], None]
 
 
-class Draw(Protocol):
+class SampleFunction(Protocol):
     """A way to draw samples, called as `sample` is."""
 
     def __call__(
@@ -158,7 +158,7 @@ class Resampled(Sampler):
         x = self.inner.step(denoise, x_t, t, s, history, noise)
         if s == 0:
             return x
-        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        here, there = NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s)
         kept, added = here.alpha / there.alpha, lost_variance(here, there).sqrt()
         for repeat in range(1, self.repeats):
             branch = noise.branch(repeat)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from multidiff.diffusion.conditioning import Conditioning
-from multidiff.diffusion.denoiser import Denoiser, levels
+from multidiff.diffusion.denoiser import Denoiser, coefficients
 from multidiff.diffusion.grids import check_grid
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.base import Sampler, integrate
@@ -56,7 +56,7 @@ def log_likelihood(
 
     def augmented(state: Tensor, t: Tensor) -> Tensor:
         estimate, divergence = with_trace(state[:, :count].reshape(x0.shape), t)
-        sigma = levels(sampler.schedule, t, state)[1]
+        sigma = coefficients(sampler.schedule, t, state)[1]
         return torch.cat([estimate.flatten(1), -sigma * divergence[:, None]], dim=1)
 
     alpha, sigma = sampler.schedule.alpha(times[0]), sampler.schedule.sigma(times[0])

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from multidiff.diffusion.conditioning import Conditioning
-from multidiff.diffusion.denoiser import Denoiser, levels
+from multidiff.diffusion.denoiser import Denoiser, coefficients
 from multidiff.diffusion.schedules import Schedule
 
 
@@ -29,7 +29,7 @@ class GaussianMixture(Denoiser):
         self.weights = torch.full_like(stds, 1 / len(stds)) if weights is None else weights
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:
-        a, s = (level[:, None] if level.ndim else level for level in levels(self.schedule, t, x_t))
+        a, s = (level[:, None] if level.ndim else level for level in coefficients(self.schedule, t, x_t))
         stds = self.stds.reshape(-1, *[1] * (x_t.ndim - 1))
         variance = (a * stds) ** 2 + s**2
         offset = x_t[:, None] - a * self.means

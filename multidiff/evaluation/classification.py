@@ -1,24 +1,24 @@
-"""Whether samples are what was asked for, and whether they are anything at all, as a classifier reads them."""
+"""Accuracy, confusion and the inception score, from the predictions of a classifier."""
 
 import torch
 from torch import Tensor
 
 
-def accuracy(read: Tensor, asked: Tensor) -> float:
-    """The part of the classes ``read``, ``(N,)``, that equal those ``asked``, ``(N,)``."""
-    return float((read == asked).double().mean())
+def accuracy(predicted: Tensor, requested: Tensor) -> float:
+    """The fraction of the classes ``predicted``, ``(N,)``, that equal those ``requested``, ``(N,)``."""
+    return float((predicted == requested).double().mean())
 
 
-def confusion(read: Tensor, asked: Tensor, classes: int) -> Tensor:
-    """How often class a was read as class b: counts in row a and column b, ``(classes, classes)``."""
-    return torch.bincount(asked * classes + read, minlength=classes**2).reshape(classes, classes)
+def confusion(predicted: Tensor, requested: Tensor, classes: int) -> Tensor:
+    """How often class a was classified as b: counts in row a and column b, ``(classes, classes)``."""
+    return torch.bincount(requested * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def inception_score(probabilities: Tensor) -> float:
-    """How sure a classifier is of each sample and how even over all, from ``(N, K)``: from 1 to K, the more the better.
+    """The inception score from class probabilities ``(N, K)``: from 1 to K, higher is better.
 
-    ``exp E KL(p(class | sample) || p(class))`` over all samples at once. It knows no real data, whose own score belongs
-    beside it. Salimans et al. (2016), section 4, https://arxiv.org/abs/1606.03498.
+    ``exp E KL(p(class | sample) || p(class))`` over all samples at once. It does not depend on real data, whose own
+    score belongs beside it. Salimans et al. (2016), section 4, https://arxiv.org/abs/1606.03498.
     """
     rows = probabilities.double()
     uncertainty = torch.special.entr(rows).sum(dim=1).mean()

@@ -1,7 +1,7 @@
 """An encoder that is trained on the reference data alone: features that need no download and no licence.
 
-It learns to tell the data's classes apart or, where there are none, to solve a task that the data itself poses. A
-modality brings the network and the examples; what is here trains them reproducibly and keeps the result in the cache.
+It is trained to classify the data or, where there are no classes, on a self-supervised task. A modality brings the
+network and the examples; this module trains them reproducibly and keeps the result in the cache.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from multidiff.data.cache import default_cache
 from multidiff.errors import InputError
-from multidiff.evaluation.features import Extractor, Features, Seen
+from multidiff.evaluation.features import Extractor, FeatureBatch, Features
 from multidiff.evaluation.reference import Reference
 
 _FORMAT = 1
@@ -34,13 +34,13 @@ WEIGHTS, FACTS = "encoder.safetensors", "facts.json"
 
 
 class Task(ABC):
-    """What an encoder learns.
+    """The task that an encoder is trained on.
 
     Attributes:
         name: in words, for the protocol.
-        class_names: of what it tells apart.
-        of_the_data: whether those are the classes that the data comes with.
-        preprocessing: what happens to an artifact before the network sees it, in words.
+        class_names: of the classes.
+        of_the_data: whether those are the classes of the data.
+        preprocessing: of an artifact before the network, in words.
     """
 
     name: str
@@ -50,19 +50,48 @@ class Task(ABC):
 
     @abstractmethod
     def network(self) -> nn.Module:
-        """Fresh weights, drawn from torch's generator; inputs to features ``(B, D)`` and logits ``(B, classes)``."""
+        """Fresh weights from torch's generator; from inputs to features ``(B, D)`` and logits ``(B, classes)``."""
 
     @abstractmethod
     def examples(self, indices: Sequence[int], random: np.random.Generator | None) -> tuple[Tensor, Tensor]:
-        """Inputs, ``(B, ...)``, and classes, ``(B,)``, of samples of the data; without ``random``, not augmented."""
+        """Inputs, ``(B, ...)``, and classes, ``(B,)``, of samples of the data; as for `augmented`."""
+
+    @abstractmethod
+    def augmented(self, indices: Sequence[int], random: np.random.Generator | None) -> Tensor:
+        """Inputs of samples of the data, ``(B, ...)``, augmented if ``random`` is given."""
 
     @abstractmethod
     def inputs(self, artifacts: Sequence[Any]) -> Tensor:
-        """What the network sees of artifacts, ``(B, ...)``."""
+        """The network's inputs for artifacts, ``(B, ...)``."""
 
-    def looks(self, inputs: Tensor) -> Tensor | None:
-        """By which copies are sought, ``(B, E)``; by default the features."""
+    def fingerprints(self, inputs: Tensor) -> Tensor | None:
+        """By which copies are found, ``(B, E)``; by default the features."""
         return None
+
+
+class Classification(Task):
+    """Classification of the data's own classes. A modality adds the network and the inputs.
+
+    Args:
+        reference: data with labels.
+    """
+
+    name = "classification"
+    of_the_data = True
+
+    def __init__(self, reference: Reference):
+        super().__init__(reference)  # type: ignore[call-arg]  # of the modality's task
+        labels = reference.dataset.labels
+        assert labels is not None
+        self.class_names, self.labels = labels.names, labels.indices
+
+    def examples(self, indices: Sequence[int], random: np.random.Generator | None) -> tuple[Tensor, Tensor]:
+        return self.augmented(indices, random), torch.from_numpy(self.labels[list(indices)]).long()
+
+
+def has_classes(reference: Reference) -> bool:
+    """Whether the data have several classes."""
+    return reference.dataset.labels is not None and len(reference.dataset.labels.names) > 1
 
 
 @dataclass(frozen=True)
@@ -80,7 +109,7 @@ class Recipe:
 
 
 class LearnedFeatures(Features):
-    """Features of an encoder that learned from the training part of the reference.
+    """Features of an encoder that was trained on the training part of the reference.
 
     Args:
         steps: of its training, 64 samples each.
@@ -97,7 +126,7 @@ class LearnedFeatures(Features):
 
     @abstractmethod
     def task(self, reference: Reference) -> Task:
-        """What there is to learn: the classes of the data or, where it has none, something else that it poses."""
+        """The task: the classes of the data or, where there are none, a self-supervised one."""
 
     def extractor(self, reference: Reference, device: torch.device) -> Extractor:
         task = self.task(reference)
@@ -107,17 +136,18 @@ class LearnedFeatures(Features):
             self.name,
             result.sha256,
             task.preprocessing,
-            partial(_look, result.network.to(device), device, task),
+            partial(_extract, result.network.to(device), device, task),
             task.class_names if task.of_the_data else (),
             {"learned": task.name, "accuracy on held-out data": result.accuracy},
         )
 
 
 @torch.no_grad()
-def _look(network: nn.Module, device: torch.device, task: Task, artifacts: Sequence[Any]) -> Seen:
+def _extract(network: nn.Module, device: torch.device, task: Task, artifacts: Sequence[Any]) -> FeatureBatch:
     inputs = task.inputs(artifacts)
     features, logits = network(inputs.to(device))
-    return Seen(features.cpu(), logits.softmax(dim=1).cpu() if task.of_the_data else None, task.looks(inputs))
+    probabilities = logits.softmax(dim=1).cpu() if task.of_the_data else None
+    return FeatureBatch(features.cpu(), probabilities, task.fingerprints(inputs))
 
 
 @dataclass(frozen=True)
@@ -127,7 +157,7 @@ class Trained:
     Attributes:
         network: in evaluation mode, on the CPU.
         sha256: hex hash of the weights.
-        accuracy: on samples that it never saw.
+        accuracy: on held-out samples.
     """
 
     network: nn.Module
@@ -140,14 +170,14 @@ def trained(
 ) -> Trained:
     """The encoder of ``task``, from the cache if it was trained on the same content before.
 
-    It is trained on the CPU, whose arithmetic is the most reproducible, and leaves torch's generator as it was.
+    It is trained on the CPU, whose arithmetic is the most reproducible. Torch's generator keeps its state.
 
     Args:
-        task: what to learn.
-        training: indices to learn from.
-        held_out: indices to measure the accuracy on.
+        task: to train on.
+        training: indices of the training samples.
+        held_out: indices of the samples for the accuracy.
         content: hex hash of the data.
-        recipe: how to learn.
+        recipe: of the training.
         cache: folder; by default that of the user.
 
     Raises:
@@ -211,7 +241,7 @@ def _descend(network: nn.Module, task: Task, training: np.ndarray, recipe: Recip
 
 @torch.no_grad()
 def accuracy(network: nn.Module, task: Task, indices: Sequence[int], batch_size: int = 256) -> float:
-    """The part of the classes that ``network`` tells rightly."""
+    """The fraction of samples that ``network`` classifies correctly."""
     right = count = 0
     for start in range(0, len(indices), batch_size):
         inputs, classes = task.examples(indices[start : start + batch_size], None)

@@ -1,4 +1,4 @@
-"""One evaluation: samples, real data and features in; scores, with the protocol that they hold under, out."""
+"""Scores of samples against real data, with the protocol that they depend on."""
 
 import hashlib
 import json
@@ -10,16 +10,18 @@ from typing import Any
 
 import torch
 
+from multidiff.configuration import instantiate_as, load_option
 from multidiff.errors import InputError
-from multidiff.evaluation.features import Extractor, Seen, seen
+from multidiff.evaluation.features import Extractor, FeatureBatch, extract
 from multidiff.evaluation.memorisation import Memorisation
 from multidiff.evaluation.reference import FEWEST, Reference
-from multidiff.evaluation.scores import Comparison, Reading, Score, reading
-from multidiff.evaluation.sets import Remembering, SetScores, set_scores
+from multidiff.evaluation.scores import ClassificationReport, Comparison, Score, classification_report
+from multidiff.evaluation.set_metric import SetMetric
+from multidiff.evaluation.set_scores import Recording, SetScores, set_scores
 from multidiff.evaluation.sources import BLOCK, Real, Source
 from multidiff.sampling.processes import Processes
 
-FORMAT = 1
+FORMAT = 2
 CLOSEST = 12
 """Pairs of a sample and its nearest training sample that are reported."""
 
@@ -28,29 +30,29 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What samples scored.
+    """The result of an evaluation.
 
     Attributes:
         scores: by name.
-        reading: by a classifier, if there is one.
+        classification: by a classifier, if there is one.
         memorisation: distances to the training data.
-        protocol: all that the scores depend on.
-        sets: scores of the samples themselves, if the modality has such.
+        protocol: everything that the scores depend on.
+        sets: scores of sets of artifacts, if the modality has a set metric.
     """
 
     scores: dict[str, Score]
-    reading: Reading | None
+    classification: ClassificationReport | None
     memorisation: Memorisation
     protocol: dict[str, Any]
     sets: SetScores | None = None
 
     def to_json(self, sweeps: Mapping[str, Any] | None = None) -> str:
-        """Everything, with further scores by the setting they were taken at, and nothing that changes with the run."""
+        """Everything, with the scores of sweeps by setting, and nothing that changes from run to run."""
         memory = self.memorisation
         record = {
             "format": FORMAT,
             "scores": {name: asdict(score) for name, score in self.scores.items()},
-            "classifier": None if self.reading is None else asdict(self.reading),
+            "classifier": None if self.classification is None else asdict(self.classification),
             "memorisation": {
                 "nearer_than_held_out": memory.nearer,
                 "suspicious": memory.suspicious,
@@ -79,7 +81,7 @@ def require_enough(count: int) -> None:
 
 
 class Evaluator:
-    """Real data as an extractor sees it, to which any number of sets of samples can be compared.
+    """Features of real data, with which any number of sets of samples can be compared.
 
     All processes make one, together, and compare together; process 0 has the answers.
 
@@ -87,8 +89,8 @@ class Evaluator:
         reference: the real data.
         extractor: of the features.
         processes: that share the work.
-        batch_size: artifacts held in memory at once; it changes no digit.
-        advance: told how many artifacts are done, as they are.
+        batch_size: artifacts in memory at once; scores do not depend on it.
+        advance: called with the number of finished artifacts.
     """
 
     def __init__(
@@ -104,25 +106,25 @@ class Evaluator:
         self.processes = processes or Processes()
         self.training = Real(reference, reference.training)
         self.held_out = Real(reference, reference.held_out)
-        training, held_out = self.look(self.training, advance), self.look(self.held_out, advance)
-        self._held_out_seen = held_out
+        training, held_out = self.extract(self.training, advance), self.extract(self.held_out, advance)
+        self._held_out_features = held_out
         self.comparison = None if training is None else Comparison(training, extractor.gaussian_width)
 
-    def look(self, source: Source, advance: Advance) -> Seen | None:
-        """What the extractor sees in ``source``, on process 0.
+    def extract(self, source: Source, advance: Advance) -> FeatureBatch | None:
+        """The features of ``source``, on process 0.
 
         Raises:
-            InputError: it is not finite.
+            InputError: a feature is not finite.
         """
         with self.processes.working():
-            found = seen(self.extractor, source, self.processes, batch_size=self.batch_size, advance=advance)
+            found = extract(self.extractor, source, self.processes, batch_size=self.batch_size, advance=advance)
         if found is not None and not bool(found.features.isfinite().all()):
             raise InputError(f"features by {self.extractor.name} are not finite: its weights or a file are damaged")
         return found
 
     def distances(self, source: Source, advance: Advance = lambda count: None) -> dict[str, float] | None:
         """The quick scores of ``source``, on process 0."""
-        generated = self.look(source, advance)
+        generated = self.extract(source, advance)
         if generated is None or self.comparison is None:
             return None
         return self.comparison.distances(generated)
@@ -136,18 +138,20 @@ class Evaluator:
             InputError: there are too few samples for error bars.
         """
         require_enough(len(source))
-        measure = self.reference.modality.set_measure()
-        remembering = None if measure is None else Remembering(source, measure)
-        generated = self.look(remembering or source, advance)
-        forms = None if remembering is None else remembering.gathered(self.processes)
-        if generated is None or self.comparison is None or self._held_out_seen is None:
+        metric = set_metric(self.reference)
+        recording = None if metric is None else Recording(source, metric)
+        generated = self.extract(recording or source, advance)
+        forms = None if recording is None else recording.gathered(self.processes)
+        if generated is None or self.comparison is None or self._held_out_features is None:
             return None
-        held_out = self._held_out_seen
-        sets = None if measure is None or forms is None else set_scores(measure, forms, source.asked, self.reference)
+        held_out, requested = self._held_out_features, list(source.labels)
+        sets = None if metric is None or forms is None else set_scores(metric, forms, requested, self.reference)
         protocol = self._protocol(source, facts) | ({"sets": sets.protocol} if sets else {})
         return Evaluation(
             self.comparison.with_floor(generated, held_out),
-            reading(self.extractor.class_names, generated, list(source.asked), held_out, list(self.held_out.asked)),
+            classification_report(
+                self.extractor.class_names, generated, requested, held_out, list(self.held_out.labels)
+            ),
             self.comparison.memorisation(generated, held_out),
             protocol,
             sets,
@@ -177,11 +181,19 @@ class Evaluator:
                 "holdout": reference.holdout,
                 "seed": reference.seed,
             },
-            "generated": {"asked": _hash([str(name) for name in source.asked]), **facts},
+            "generated": {"labels": _hash([str(name) for name in source.labels]), **facts},
             "block": BLOCK,
             "machine": {"processor": platform.machine(), "threads": torch.get_num_threads()},
             "versions": {"python": platform.python_version(), **_versions()},
         }
+
+
+def set_metric(reference: Reference) -> SetMetric | None:
+    """The metric of sets of artifacts of the modality, if it has one."""
+    name = reference.modality.set_metric
+    if name is None:
+        return None
+    return instantiate_as(SetMetric, load_option("set_metric", name), modality=reference.modality)
 
 
 def _hash(value: Any) -> str:

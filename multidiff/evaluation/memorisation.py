@@ -1,7 +1,7 @@
-"""Whether samples are copies of what the model was trained on.
+"""Whether samples are copies of training data.
 
-Nearness alone proves nothing, since any good sample is near some real one. Real samples that the model never saw say
-how near is near: a model that memorises is nearer to its training data than they are.
+Any good sample is near some real one, so distances are compared with those of held-out real samples: the samples of a
+model that memorises are nearer to the training data than those are.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from torch import Tensor
 from multidiff.evaluation.neighbours import nearest
 
 RARE = 0.01
-"""The part of held-out samples that lie nearer to the training data than what counts as suspicious."""
+"""The quantile of held-out distances below which a sample counts as suspicious."""
 
 
 @dataclass(frozen=True)
 class Memorisation:
-    """Nearest training neighbours of generated samples, beside those of real samples that the model never saw.
+    """Nearest training neighbours of generated samples, beside those of held-out real samples.
 
     Attributes:
         distances: of each generated sample to its nearest training sample, ``(N,)``.
@@ -37,14 +37,14 @@ class Memorisation:
 
     @property
     def nearer(self) -> float:
-        """The chance that a generated sample is nearer to the training data than a held-out one: 0.5 if alike."""
+        """The probability that a generated sample is nearer to the training data than a held-out one: 0.5 if alike."""
         real = self.held_out.sort().values
         below, up_to = (torch.searchsorted(real, self.distances, right=right) for right in (False, True))
         return 1 - float((below + up_to).double().mean()) / (2 * len(real))
 
     @property
     def suspicious(self) -> float:
-        """The part of the generated samples nearer than all but 1 % of the held-out ones: 0.01 if alike."""
+        """The fraction of generated samples nearer than all but 1 % of the held-out ones: 0.01 if alike."""
         return float((self.distances < self.held_out.quantile(RARE)).double().mean())
 
     def closest(self, count: int) -> list[tuple[int, int]]:

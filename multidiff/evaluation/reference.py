@@ -1,12 +1,12 @@
-"""The real data that samples are measured against, split as the model's training split it."""
+"""The real data that samples are compared with, split as in the training of the model."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from multidiff.conditioners import Conditioner
 from multidiff.data.dataset import Dataset, readable
 from multidiff.data.split import split
 from multidiff.errors import InputError
@@ -18,9 +18,9 @@ FEWEST = 20
 
 @dataclass(frozen=True)
 class Reference:
-    """Real data in two parts: what the model was trained on, and what neither it nor any encoder has seen.
+    """Real data in two parts: the training data of the model, and held-out data that nothing was trained on.
 
-    Samples are compared with the first; the second, compared in the same way, says what real data scores.
+    Samples are compared with the first; the second, compared in the same way, gives the score of real data.
 
     Attributes:
         modality: of the data.
@@ -66,28 +66,30 @@ class Reference:
         return self._parts[1]
 
     def artifact(self, index: int) -> Any:
-        """Sample ``index``, or the next of its part that can be read, as one of the model would come: rounded alike."""
-        _, x0 = readable(self.dataset, *self._places[index], np.random.default_rng(index))
-        return self.modality.to_artifact(x0)
+        """Sample ``index``, or the next of its part that can be read, as an artifact."""
+        _, data = readable(self.dataset, *self._places[index], np.random.default_rng(index))
+        return self.modality.to_artifact(data)
 
     def label(self, index: int) -> str | None:
         """The class of sample ``index``, if the data has classes."""
         labels = self.dataset.labels
-        return None if labels is None else self.dataset.label_names[labels[index]]
+        return None if labels is None else labels[index]
 
-    def conditions(self, n: int, reads: str | None, vocabulary: Sequence[str]) -> list[str | None]:
-        """What to ask of ``n`` samples so that they are asked for as the training data has it.
+    def conditions(self, n: int, conditioner: Conditioner) -> list[dict[str, Any]]:
+        """Fields for ``n`` samples, distributed as in the training data.
 
         Args:
-            n: how many.
-            reads: "label", "caption" or None, as `multidiff.conditioners.Conditioner` has it.
-            vocabulary: the labels that the model knows, which are taken in turn where the data has none.
+            n: number of samples.
+            conditioner: of the model, whose fields are returned. The choices of a field that the data lack are taken
+                in turn.
         """
         order = np.random.default_rng(self.seed).permutation(self.training)
         rows = [int(order[i % len(order)]) for i in range(n)]
-        if reads == "label" and self.dataset.labels is None:
-            return [vocabulary[i % len(vocabulary)] for i in range(n)]
-        if reads == "label":
-            return [self.label(i) for i in rows]
-        captions = self.dataset.captions if reads == "caption" else None
-        return [None if captions is None else captions[i] for i in rows]
+        fields = self.dataset.fields
+        columns: dict[str, list[Any]] = {}
+        for part in conditioner:
+            if part.field in fields:
+                columns[part.field] = [fields[part.field][row] for row in rows]
+            elif part.choices:
+                columns[part.field] = [part.choices[i % len(part.choices)] for i in range(n)]
+        return [{name: column[i] for name, column in columns.items()} for i in range(n)]

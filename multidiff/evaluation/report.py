@@ -1,4 +1,4 @@
-"""The report: one page that shows what the scores cannot."""
+"""The report: one HTML page with scores, pictures and plots."""
 
 import base64
 import html
@@ -12,8 +12,8 @@ from PIL import Image
 from multidiff.evaluation import table
 from multidiff.evaluation.evaluation import CLOSEST, Evaluation, Evaluator
 from multidiff.evaluation.plots import histogram, lines
-from multidiff.evaluation.scores import Reading
-from multidiff.evaluation.sets import SetScores
+from multidiff.evaluation.scores import ClassificationReport
+from multidiff.evaluation.set_scores import SetScores
 from multidiff.evaluation.sources import BLOCK, Source
 from multidiff.evaluation.table import title
 
@@ -40,12 +40,12 @@ img { display: block } svg { max-width: 100%; height: auto } pre { font-size: 12
 def page(
     heading: str, evaluation: Evaluation, evaluator: Evaluator, source: Source, sweeps: Mapping[str, Sweep]
 ) -> str:
-    """The report as HTML that needs nothing else.
+    """The report as one self-contained HTML page.
 
     Args:
         heading: of the page.
-        evaluation: what ``source`` scored.
-        evaluator: that scored it.
+        evaluation: the scores of ``source``.
+        evaluator: that computed them.
         source: of the samples.
         sweeps: quick scores over the values of a setting, by its name.
     """
@@ -57,8 +57,8 @@ def page(
         _previews(evaluator, source),
         *(_sweep(setting, sweep) for setting, sweep in sweeps.items()),
         _memorisation(evaluation, evaluator, source),
-        *([_reading(evaluation.reading)] if evaluation.reading else []),
-        "<h2>Protocol</h2><p class=note>All that the figures depend on.</p>"
+        *([_classification(evaluation.classification)] if evaluation.classification else []),
+        "<h2>Protocol</h2><p class=note>Everything that the scores depend on.</p>"
         f"<pre>{html.escape(json.dumps(evaluation.protocol, indent=2, ensure_ascii=False))}</pre>",
     ]
     head = (
@@ -71,16 +71,16 @@ def page(
 def _summary(protocol: Mapping[str, Any]) -> str:
     counts, generated = protocol["counts"], protocol["generated"]
     sampler = generated.get("sampler")
-    drawn = f", by {sampler['name']} in {sampler['steps']} steps, guidance {generated['guidance']}" if sampler else ""
+    how = f", by {sampler['name']} in {sampler['steps']} steps, guidance {generated['guidance']}" if sampler else ""
     return (
-        f"<p>{counts['generated']} samples{html.escape(drawn)}; held against {counts['reference']} real ones, as "
-        f"{html.escape(protocol['features']['name'])} sees them.</p>"
+        f"<p>{counts['generated']} samples{html.escape(how)}; compared with {counts['reference']} real ones by the "
+        f"features {html.escape(protocol['features']['name'])}.</p>"
     )
 
 
 def _scores(evaluation: Evaluation) -> str:
     note = (
-        "The last column is what real data scores: nothing should be expected to pass it. Compare it with the column "
+        "The last column is the score of held-out real data, the best that can be expected. Compare it with the column "
         "before it, which has as many samples. ↓ lower is better, ↑ higher is better. ± is a standard error."
     )
     return f"<h2>Scores</h2>{_table(table.header(evaluation), table.rows(evaluation))}<p class=note>{note}</p>"
@@ -102,7 +102,7 @@ def _sets(sets: SetScores) -> str:
     note = "; ".join(f"{name}: {fact}" for name, fact in sets.protocol.items())
     return (
         f"<h2>Sets of samples</h2>{_table(['', *columns], rows)}"
-        f"<p class=note>Against as many held-out real samples; in brackets what real training samples score. "
+        f"<p class=note>Against as many held-out real samples; in brackets the score of real training samples. "
         f"{html.escape(note)}</p>"
     )
 
@@ -122,34 +122,36 @@ def _sweep(setting: str, sweep: Sweep) -> str:
 
 def _memorisation(evaluation: Evaluation, evaluator: Evaluator, source: Source) -> str:
     memory = evaluation.memorisation
-    drawn: dict[int, list[Any]] = {}
+    blocks: dict[int, list[Any]] = {}
     figures = []
     for sample, real in memory.closest(CLOSEST):
         number = sample // BLOCK
-        drawn[number] = drawn.get(number) or source.block(number)
+        blocks[number] = blocks.get(number) or source.block(number)
         index = evaluator.training.indices[real]
-        pair = [drawn[number][sample % BLOCK], evaluator.reference.artifact(index)]
+        pair = [blocks[number][sample % BLOCK], evaluator.reference.artifact(index)]
         caption = f"sample {sample}, training sample {index}: {memory.distances[sample]:.3g} apart"
         figures.append(_figure(evaluator.reference.modality.preview(pair), caption))
     plot = histogram(
         {"samples": memory.distances, "real, held out": memory.held_out}, "distance to the nearest training sample"
     )
     note = (
-        f"A sample is nearer to the training data than a held-out real one with a chance of {memory.nearer:.1%} "
+        f"A sample is nearer to the training data than a held-out real one with probability {memory.nearer:.1%} "
         f"(50 % if alike); {memory.suspicious:.1%} of the samples are nearer than all but 1 % of the held-out ones."
     )
-    pairs = f"<h3>Closest pairs</h3><p class=note>Left the sample.</p><div class=pairs>{''.join(figures)}</div>"
+    pairs = (
+        f"<h3>Closest pairs</h3><p class=note>The sample is on the left.</p><div class=pairs>{''.join(figures)}</div>"
+    )
     return f"<h2>Memorisation</h2><p>{note}</p>{plot}{pairs}"
 
 
-def _reading(reading: Reading) -> str:
-    names = list(reading.class_names)
-    rows = [[name, *map(str, row)] for name, row in zip(names, reading.table, strict=True)]
+def _classification(report: ClassificationReport) -> str:
+    names = list(report.class_names)
+    rows = [[name, *map(str, row)] for name, row in zip(names, report.table, strict=True)]
     note = (
-        f"{reading.accuracy:.1%} of the samples are read as what they were made for; of the real held-out ones, "
-        f"{reading.floor:.1%}. Rows: asked for; columns: read as."
+        f"{report.accuracy:.1%} of the samples are classified as requested; of the real held-out ones, "
+        f"{report.floor:.1%}. Rows: requested class; columns: predicted class."
     )
-    shades = [[0.0, *(count / max(1, sum(row)) for count in row)] for row in reading.table]
+    shades = [[0.0, *(count / max(1, sum(row)) for count in row)] for row in report.table]
     return f"<h2>Classes</h2><p>{note}</p>{_table(['', *names], rows, shades)}"
 
 

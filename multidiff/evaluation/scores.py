@@ -1,4 +1,4 @@
-"""All scores of samples against real data, each beside what real data itself scores."""
+"""All scores of samples against real data, each beside the score of real data."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import torch
 
 from multidiff.evaluation.classification import accuracy, confusion, inception_score
 from multidiff.evaluation.diversity import vendi_score
-from multidiff.evaluation.features import Seen
+from multidiff.evaluation.features import FeatureBatch
 from multidiff.evaluation.frechet import FrechetDistance, Moments
 from multidiff.evaluation.kernel import Gaussian, kernel_distance, median_distance, polynomial
 from multidiff.evaluation.manifold import density_coverage, precision_recall
@@ -21,12 +21,12 @@ QUICK = ("frechet_distance", "kernel_distance", "precision", "recall")
 
 @dataclass(frozen=True)
 class Score:
-    """One figure with what it must be read against.
+    """A score and its floor.
 
     Attributes:
         value: of all samples.
         floor: of real held-out samples, as many as ``count`` says.
-        at_floor_count: of the first ``count`` samples; what ``floor`` is fairly compared with.
+        at_floor_count: of the first ``count`` samples, for a fair comparison with ``floor``.
         count: samples of either kind for the last two.
     """
 
@@ -40,19 +40,19 @@ class Comparison:
     """Scores of sets of features against one set of real ones, ``(M, D)``.
 
     Args:
-        reference: what is seen in the real samples.
+        reference: features of the real samples.
         gaussian_width: of the Gaussian kernel; by default the median distance between real samples.
     """
 
-    def __init__(self, reference: Seen, gaussian_width: float | None):
+    def __init__(self, reference: FeatureBatch, gaussian_width: float | None):
         self.features = reference.features.double()
         self.comparable = reference.comparable
         self.frechet = FrechetDistance(Moments.of([self.features]))
         self.width = gaussian_width or median_distance(self.features)
 
-    def distances(self, seen: Seen) -> dict[str, float]:
+    def distances(self, batch: FeatureBatch) -> dict[str, float]:
         """The quick ones: Fréchet and polynomial kernel distance, precision, recall."""
-        features = seen.features.double()
+        features = batch.features.double()
         precision, recall = precision_recall(features, self.features)
         return {
             "frechet_distance": self.frechet(Moments.of([features])),
@@ -61,17 +61,17 @@ class Comparison:
             "recall": recall,
         }
 
-    def scores(self, seen: Seen) -> dict[str, float]:
+    def scores(self, batch: FeatureBatch) -> dict[str, float]:
         """All of them; those that end in ``_error`` are standard errors of those before them.
 
-        The inception score is among them where a classifier looked.
+        The inception score is among them if the extractor is a classifier.
         """
-        features = seen.features.double()
+        features = batch.features.double()
         kernel = kernel_distance(features, self.features, polynomial)
         gaussian = kernel_distance(features, self.features, Gaussian(self.width))
         precision, recall = precision_recall(features, self.features)
         density, coverage = density_coverage(features, self.features)
-        read = {} if seen.probabilities is None else {"inception_score": inception_score(seen.probabilities)}
+        inception = {} if batch.probabilities is None else {"inception_score": inception_score(batch.probabilities)}
         return {
             "frechet_distance": self.frechet(Moments.of([features])),
             "frechet_distance_infinite": self.frechet.extrapolated(features),
@@ -84,30 +84,30 @@ class Comparison:
             "density": density,
             "coverage": coverage,
             "vendi_score": vendi_score(features),
-            **read,
+            **inception,
         }
 
-    def with_floor(self, generated: Seen, held_out: Seen) -> dict[str, Score]:
+    def with_floor(self, generated: FeatureBatch, held_out: FeatureBatch) -> dict[str, Score]:
         """All scores of ``generated``, beside those of ``held_out`` at the same counts."""
         count = min(len(generated.features), len(held_out.features))
         value, floor = self.scores(generated), self.scores(held_out.first(count))
         same = value if count == len(generated.features) else self.scores(generated.first(count))
         return {name: Score(value[name], floor[name], same[name], count) for name in value}
 
-    def memorisation(self, generated: Seen, held_out: Seen) -> Memorisation:
+    def memorisation(self, generated: FeatureBatch, held_out: FeatureBatch) -> Memorisation:
         """How near samples are to the real ones, beside those held out."""
         return Memorisation.of(generated.comparable, self.comparable, held_out.comparable)
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How samples of known classes were read.
+class ClassificationReport:
+    """How a classifier classified samples that were generated for known classes.
 
     Attributes:
         class_names: in the order of the table.
-        accuracy: the part that is read as asked.
-        floor: that part of the real held-out samples.
-        table: ``table[a][b]`` counts samples of class a read as class b.
+        accuracy: the fraction of samples classified as requested.
+        floor: that fraction of the real held-out samples.
+        table: ``table[a][b]`` counts samples of class a classified as b.
     """
 
     class_names: tuple[str, ...]
@@ -116,15 +116,19 @@ class Reading:
     table: list[list[int]]
 
 
-def reading(
-    class_names: tuple[str, ...], generated: Seen, asked: list[str | None], held_out: Seen, labels: list[str | None]
-) -> Reading | None:
-    """How a classifier read the samples; None if it is none, or if no class of it was asked for."""
-    known = [i for i, name in enumerate(asked) if name in class_names]
+def classification_report(
+    class_names: tuple[str, ...],
+    generated: FeatureBatch,
+    requested: list[str | None],
+    held_out: FeatureBatch,
+    labels: list[str | None],
+) -> ClassificationReport | None:
+    """How a classifier classified the samples; None without a classifier, or if none of its classes was requested."""
+    known = [i for i, name in enumerate(requested) if name in class_names]
     if generated.classes is None or held_out.classes is None or not known:
         return None
-    wanted = torch.tensor([class_names.index(str(asked[i])) for i in known])
+    wanted = torch.tensor([class_names.index(str(requested[i])) for i in known])
     real = torch.tensor([class_names.index(str(name)) for name in labels])
-    read = generated.classes[known]
-    table = confusion(read, wanted, len(class_names)).tolist()
-    return Reading(class_names, accuracy(read, wanted), accuracy(held_out.classes, real), table)
+    predicted = generated.classes[known]
+    table = confusion(predicted, wanted, len(class_names)).tolist()
+    return ClassificationReport(class_names, accuracy(predicted, wanted), accuracy(held_out.classes, real), table)

@@ -1,7 +1,7 @@
 """Where artifacts come from, in blocks of one size.
 
-Networks round differently for batches of different sizes. Whatever is drawn or looked at here goes through the network
-in full blocks of `BLOCK`, so that no score depends on batch size, number of processes, or how many samples follow.
+Networks round differently for batches of different sizes. Everything here goes through the network in full blocks of
+`BLOCK`, so that scores do not depend on batch size, process count, or sample count.
 """
 
 from abc import ABC, abstractmethod
@@ -12,8 +12,7 @@ from typing import Any
 from multidiff.errors import InputError
 from multidiff.evaluation.reference import Reference
 from multidiff.modality import Modality
-from multidiff.sampling.pipeline import Pipeline
-from multidiff.sampling.plan import Sampling, seeds_of
+from multidiff.sampling.plan import Plan
 
 BLOCK = 32
 """Artifacts that go through a network at once."""
@@ -23,13 +22,13 @@ class Source(ABC):
     """Artifacts by number.
 
     Attributes:
-        asked: the label or prompt that each was made for, if any.
+        labels: the class that each was generated for, or belongs to, if any.
     """
 
-    asked: Sequence[str | None]
+    labels: Sequence[str | None]
 
     def __len__(self) -> int:
-        return len(self.asked)
+        return len(self.labels)
 
     @property
     def blocks(self) -> range:
@@ -55,49 +54,49 @@ class Real(Source):
 
     def __init__(self, reference: Reference, indices: Sequence[int]):
         self.reference, self.indices = reference, indices
-        self.asked = [reference.label(i) for i in indices]
+        self.labels = [reference.label(i) for i in indices]
 
     def block(self, number: int) -> list[Any]:
         return [self.reference.artifact(self.indices[row]) for row in self.rows(number)]
 
 
-class Drawn(Source):
-    """Samples of a model, one for each of ``asked``; sample i is that of ``multidiff sample --seed``."""
+class Generated(Source):
+    """The samples of a plan; sample i is that of ``multidiff sample --seed``."""
 
-    def __init__(self, pipeline: Pipeline, sampling: Sampling, asked: Sequence[str | None], seed: int):
-        self.pipeline, self.sampling, self.asked, self.seed = pipeline, sampling, asked, seed
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        labels = (fields.get("label") for fields in plan.samples)
+        self.labels = [None if label is None else str(label) for label in labels]
 
     def block(self, number: int) -> list[Any]:
         rows = self.rows(number)
-        conditions = [self.asked[i % len(self)] for i in range(rows.start, rows.start + BLOCK)]
-        seeds = seeds_of(self.seed, rows.start, rows.start + BLOCK)
-        x0 = self.pipeline.sample_tensor(seeds, conditions, self.sampling)
+        x0 = self.plan.x0(range(rows.start, rows.start + BLOCK))
         if not bool(x0.isfinite().all()):
             raise InputError(f"samples {rows.start} to {rows.stop - 1} of the model are not finite: it is damaged")
-        return [self.pipeline.modality.to_artifact(x) for x in x0[: len(rows)].cpu()]
+        return self.plan.pipeline.artifacts(x0)[: len(rows)]
 
 
 class Files(Source):
-    """Files that anything made.
+    """Files, of this package or of another program.
 
     Args:
         modality: of the files.
         paths: in order.
-        asked: the label that each was made for, if any.
+        labels: the class that each was generated for, if any.
         shape: ``(C, *size)`` of the data that they are compared with.
-        foreign: whether something else than this package made them.
+        foreign: whether another program made them.
     """
 
     def __init__(
         self,
         modality: Modality[Any],
         paths: Sequence[Path],
-        asked: Sequence[str | None],
+        labels: Sequence[str | None],
         shape: tuple[int, ...],
         *,
         foreign: bool,
     ):
-        self.modality, self.paths, self.asked, self.shape, self.foreign = modality, paths, asked, shape, foreign
+        self.modality, self.paths, self.labels, self.shape, self.foreign = modality, paths, labels, shape, foreign
 
     def block(self, number: int) -> list[Any]:
         return [self._read(self.paths[row]) for row in self.rows(number)]

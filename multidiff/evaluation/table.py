@@ -1,4 +1,4 @@
-"""Scores in words: the table that the command prints and the report shows."""
+"""The table of scores that the command prints and the report shows."""
 
 from multidiff.evaluation.evaluation import Evaluation
 from multidiff.evaluation.scores import LOWER_IS_BETTER, Score
@@ -8,24 +8,24 @@ NAMES = {
     "frechet_distance_infinite": "Fréchet distance, infinite samples",
     "vendi_score": "Vendi score",
 }
-"""Of scores that are not called as their keys read."""
+"""Names of scores that differ from their keys."""
 
 ERROR = "_error"
-"""What the name of a standard error ends in."""
+"""Suffix of the name of a standard error."""
 
 
 def title(name: str) -> str:
-    """What the score ``name`` is called, with an arrow that points to where it is better."""
+    """The name of a score for people, with an arrow that points to better values."""
     return f"{words(name)} {'↓' if name in LOWER_IS_BETTER else '↑'}"
 
 
 def words(name: str) -> str:
-    """What the score ``name`` is called."""
+    """The name of a score for people."""
     return NAMES.get(name, name.replace("_", " "))
 
 
 def header(evaluation: Evaluation) -> list[str]:
-    """What the columns of `rows` hold."""
+    """The headings of `rows`."""
     count = next(iter(evaluation.scores.values())).count
     return ["score", "all samples", f"first {count}", f"{count} real, held out"]
 
@@ -38,9 +38,9 @@ def rows(evaluation: Evaluation) -> list[list[str]]:
         for name in scores
         if not name.endswith(ERROR)
     ]
-    reading = evaluation.reading
-    if reading is not None:
-        table.append(["read as asked ↑", f"{reading.accuracy:.1%}", "", f"{reading.floor:.1%}"])
+    report = evaluation.classification
+    if report is not None:
+        table.append(["classified as requested ↑", f"{report.accuracy:.1%}", "", f"{report.floor:.1%}"])
     return table
 
 

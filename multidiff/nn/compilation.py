@@ -6,7 +6,7 @@ from typing import Any
 from torch._dynamo.exc import TorchDynamoException
 
 
-def or_as_it_is(
+def with_fallback(
     compiled: Callable[..., Any], plain: Callable[..., Any], failed: Callable[[str], None]
 ) -> Callable[..., Any]:
     """``compiled``, which torch compiles at its first call; should that fail, ``plain`` from then on.

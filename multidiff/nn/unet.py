@@ -62,7 +62,7 @@ class UNet(nn.Module):
         vector_dim: int = 0,
         token_dim: int = 0,
         widths: Sequence[int],
-        strides: Sequence[int],
+        strides: Sequence[int] | None = None,
         blocks: Sequence[int],
         attention: Sequence[bool],
         head_size: int = 64,
@@ -74,6 +74,7 @@ class UNet(nn.Module):
         gradient_checkpointing: bool = False,
     ):
         super().__init__()
+        strides = [1, *[2] * (len(widths) - 1)] if strides is None else strides
         _check(widths, strides, blocks, attention, stem_kernel)
         embedding_dim = 4 * widths[0]
 
@@ -100,14 +101,14 @@ class UNet(nn.Module):
         self.embedding = Embedding(embedding_dim, vector_dim)
         self.stem = convolution(dims, channels, widths[0], stem_kernel)
         self.encoder = nn.ModuleList(
-            EncoderLevel(
+            EncoderStage(
                 (block(before if i == 0 else width, width, attend) for i in range(count)), gradient_checkpointing
             )
             for before, (width, count, attend) in zip(above, levels, strict=True)
         )
         self.middle = block(widths[-1], widths[-1], True)
         self.decoder = nn.ModuleList(
-            DecoderLevel(
+            DecoderStage(
                 (block((before if i == 0 else width) + width, width, attend) for i in range(count)),
                 gradient_checkpointing,
             )
@@ -207,7 +208,7 @@ class Block(nn.Module):
         return x
 
 
-class Level(nn.ModuleList):
+class Stage(nn.ModuleList):
     """Blocks of one resolution.
 
     Args:
@@ -220,7 +221,7 @@ class Level(nn.ModuleList):
         self.run = recomputed if recompute else call
 
 
-class EncoderLevel(Level):
+class EncoderStage(Stage):
     """Blocks of one resolution; returns what each of them made, for the decoder to use again."""
 
     def forward(self, x: Tensor, embedding: Tensor, cond: Conditioning) -> list[Tensor]:
@@ -231,7 +232,7 @@ class EncoderLevel(Level):
         return outputs
 
 
-class DecoderLevel(Level):
+class DecoderStage(Stage):
     """Blocks of one resolution, each of which takes the newest of the encoder's outputs off the stack."""
 
     def forward(self, x: Tensor, skips: list[Tensor], embedding: Tensor, cond: Conditioning) -> Tensor:

@@ -1,59 +1,153 @@
-"""Ways to draw samples that start from an artifact, in the terms of its modality."""
+"""Samples that start from an artifact, in the words of its modality."""
 
-from dataclasses import dataclass
-from typing import Any
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from multidiff.diffusion.continuation import Continue
-from multidiff.diffusion.editing import Draw, Edit, Inpaint
+from multidiff.codecs import Codec
+from multidiff.data.files import sha256
+from multidiff.diffusion.editing import Edit as Noised
+from multidiff.diffusion.editing import Inpaint, SampleFunction
+from multidiff.diffusion.extension import Extend
 from multidiff.errors import InputError, refusals
 from multidiff.modality import Modality
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """What a model draws on: tensors of one shape that stand for artifacts of one modality.
+    """The space that a model generates in.
 
     Attributes:
         modality: of the artifacts.
-        shape: ``(C, *size)`` of what the model draws at once.
+        codec: from data to x0.
+        shape: of x0, ``(C, *size)``.
         like: a tensor on the device and of the dtype of the model.
     """
 
     modality: Modality[Any]
+    codec: Codec
     shape: tuple[int, ...]
     like: Tensor
 
-    def tensor(self, artifact: Any) -> Tensor:
-        """The artifact as the model sees it, ``(C, *size)``.
+    @property
+    def data_shape(self) -> tuple[int, ...]:
+        """Of the data tensors."""
+        return self.codec.data_shape(self.shape)
+
+    def encoded(self, data: Tensor) -> Tensor:
+        """x0 of data ``(C, *size)``."""
+        with torch.no_grad():
+            return self.codec.encode(data.to(self.like.device, self.like.dtype)[None])[0]
+
+    def x0(self, artifact: Any) -> Tensor:
+        """x0 of an artifact.
 
         Raises:
-            InputError: it has another size than the samples of the model.
+            InputError: the artifact has another size than the samples of the model.
         """
-        return self.modality.sized(artifact, self.shape).to(self.like.device, self.like.dtype)
+        return self.encoded(self.modality.fitted(artifact, self.data_shape))
 
-    def varied(self, init: Any, strength: float) -> Draw:
-        """Start from ``init``, of which ``strength`` is made anew: above 0, at most 1."""
-        with refusals():
-            return Edit(self.tensor(init), strength)
 
-    def repainted(self, artifact: Any, *region: Any, repeats: int = 5) -> Draw:
-        """Make anew the part of ``artifact`` that `Modality.mask` understands by ``region``."""
-        with refusals():
-            x0 = self.tensor(artifact)
-            return Inpaint(x0, self.modality.mask(self.shape, *region).to(x0.device), repeats)
+@dataclass(frozen=True)
+class Edit(ABC):
+    """What to do with an artifact.
 
-    def continued(self, artifact: Any, amount: float, *, overlap: float = 0.5, repeats: int = 5) -> Draw:
-        """Go on where ``artifact`` ends, by ``amount`` of what `Modality.extension` counts in."""
-        if not 0 < overlap < 1:
-            raise InputError(f"the overlap is a part of what the model draws at once, between 0 and 1, got {overlap}")
+    Attributes:
+        init: the artifact.
+        source: where it comes from, for the record: the name and the hash of a file.
+    """
+
+    kind: ClassVar[str]
+    init: Any
+    source: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+
+    @abstractmethod
+    def function(self, canvas: Canvas) -> SampleFunction:
+        """The way to sample; an `InputError` says why there is none."""
+
+    def record(self, canvas: Canvas) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        content = {"sha256": hashlib.sha256(canvas.modality.to_data(self.init).numpy().tobytes()).hexdigest()}
+        settings = {key: value for key, value in vars(self).items() if key not in ("init", "source", "region")}
+        return {"kind": self.kind, "init": dict(self.source) or content, **settings}
+
+
+@dataclass(frozen=True)
+class Vary(Edit):
+    """Start from noise added to ``init``, of which ``strength`` is regenerated: above 0, at most 1."""
+
+    kind = "vary"
+    strength: float
+
+    def function(self, canvas: Canvas) -> SampleFunction:
         with refusals():
-            x0, length = self.modality.extension(artifact, amount)
-            if x0.shape[:-1] != self.shape[:-1]:
-                asked, given = self.shape[:-1], tuple(x0.shape[:-1])
-                raise InputError(f"this model goes on from {asked}, and the one given is {given}")
-            edge, period = self.modality.edge, self.modality.period
-            known = max(1, int(overlap * (self.shape[-1] - 2 * edge - period + 1)))
-            start = x0.to(self.like.device, self.like.dtype)
-            return Continue(start, length, known, repeats, edge=edge, period=period)
+            return Noised(canvas.x0(self.init), self.strength)
+
+
+@dataclass(frozen=True)
+class Redo(Edit):
+    """Regenerate the part of ``init`` that `Modality.mask` understands by ``region``, and keep the rest exactly."""
+
+    kind = "redo"
+    region: tuple[Any, ...]
+    repeats: int = 5
+
+    def function(self, canvas: Canvas) -> SampleFunction:
+        with refusals():
+            mask = canvas.codec.region(canvas.modality.mask(canvas.data_shape, *self.region))
+            return Inpaint(canvas.x0(self.init), mask.to(canvas.like.device), self.repeats)
+
+
+@dataclass(frozen=True)
+class Continue(Edit):
+    """Extend ``init``, of any length, along its last axis by ``amount``, in the unit of the modality."""
+
+    kind = "continue"
+    amount: float
+    overlap: float = 0.5
+    repeats: int = 5
+
+    def function(self, canvas: Canvas) -> SampleFunction:
+        if not 0 < self.overlap < 1:
+            raise InputError(f"the overlap is a fraction of a window, between 0 and 1, got {self.overlap}")
+        codec = canvas.codec
+        with refusals():
+            data, length = canvas.modality.extension(self.init, self.amount)
+            if length <= data.shape[-1]:
+                raise InputError(f"extending takes an amount above 0, got {self.amount}")
+            beyond = (torch.arange(length) >= data.shape[-1]).expand(*data.shape[:-1], -1)
+            region = codec.region(beyond).reshape(-1, codec.shape(tuple(beyond.shape))[-1])
+            known = canvas.encoded(data)[..., : int(region.any(0).int().argmax())]
+            if not known.shape[-1]:
+                raise InputError("the artifact is too short to extend")
+            if known.shape[:-1] != canvas.shape[:-1]:
+                given = tuple(known.shape[:-1])
+                raise InputError(f"this model extends samples of {canvas.shape[:-1]}, and the one given is {given}")
+            window = canvas.shape[-1] - 2 * codec.edge - codec.period + 1
+            overlap = max(1, int(self.overlap * window))
+            return Extend(known, region.shape[-1], overlap, self.repeats, edge=codec.edge, period=codec.period)
+
+
+def edit_of(modality: Modality[Any], init: Path, name: str, value: Any) -> Edit:
+    """The edit of a file that an option of the command line describes.
+
+    Args:
+        modality: of the file.
+        init: the file.
+        name: "strength", "mask" or "extend".
+        value: of the option.
+
+    Raises:
+        InputError: the file cannot be read, or the value cannot be used.
+    """
+    artifact = modality.read(init)
+    source = {"file": init.name, "sha256": sha256(init), "option": name, "value": value}
+    if name == "mask":
+        return Redo(artifact, modality.region(str(value)), source=source)
+    return Vary(artifact, value, source=source) if name == "strength" else Continue(artifact, value, source=source)

@@ -1,4 +1,4 @@
-"""A trained model on disk: weights, the config that rebuilds it, and a card that says what it is.
+"""A trained model on disk: weights, the config that rebuilds it, and a model card.
 
 model/    model.safetensors (EMA weights)  config.yaml  README.md
 """
@@ -13,15 +13,17 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from multidiff.configuration import instantiate
-from multidiff.data.files import atomic_directory, surviving
+from multidiff.configuration import instantiate_as
+from multidiff.data.files import atomic_directory, sha256, surviving
 from multidiff.errors import InputError
+from multidiff.modality import Modality
 from multidiff.model import MODEL_GROUPS, build_model
 from multidiff.sampling.pipeline import Pipeline
-from multidiff.sampling.plan import Sampling
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "README.md"
-FORMAT = 1
+FORMAT = 2
+READERS = {1: "0.1"}
+"""Versions of multidiff-toolkit that read model directories of older formats."""
 
 
 def load(path: str | Path, device: str | None = None) -> Pipeline:
@@ -34,15 +36,15 @@ def load(path: str | Path, device: str | None = None) -> Pipeline:
     Raises:
         InputError: the directory, its config or its weights are missing, damaged, or not of this model.
     """
-    directory = find_model(Path(path))
+    directory = find_model(Path(path).expanduser())
     config = read_config(directory)
+    weights = directory / WEIGHTS
     try:
-        modality = instantiate(config["modality"])
-        model = build_model(config, modality)
-        pipeline = Pipeline(model, modality, config["shape"], Sampling(config["sampler"], config["guidance"]))
+        modality = instantiate_as(Modality, config["modality"])
+        model = build_model(config, tuple(config["data_shape"]))
+        shape, sampler, guidance = model.codec.shape(tuple(config["data_shape"])), config["sampler"], config["guidance"]
     except (KeyError, TypeError) as error:
         raise InputError(f"{directory / CONFIG} is not a model's config: {error}") from error
-    weights = directory / WEIGHTS
     try:
         state = load_file(weights)
     except FileNotFoundError as error:
@@ -54,17 +56,17 @@ def load(path: str | Path, device: str | None = None) -> Pipeline:
     except RuntimeError as error:
         raise InputError(f"{weights} holds the weights of another model than {CONFIG} describes") from error
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return pipeline
+    return Pipeline(model, modality, shape, sampler, guidance, sha256(weights))
 
 
 def save(pipeline: Pipeline, config: Mapping[str, Any], directory: Path, training: Mapping[str, Any]) -> None:
-    """Write ``pipeline`` as a model directory, whole or not at all.
+    """Write ``pipeline`` as a model directory, complete or not at all.
 
     Args:
         pipeline: its model holds the weights.
         config: has the groups in `MODEL_GROUPS`, fully resolved.
         directory: is replaced if it exists.
-        training: facts about the training that the config and the card should state.
+        training: facts about the training for the config and the card.
 
     Raises:
         InputError: the weights cannot be written, for want of space perhaps; what was there stays.
@@ -73,9 +75,9 @@ def save(pipeline: Pipeline, config: Mapping[str, Any], directory: Path, trainin
         "format": FORMAT,
         "multidiff": version("multidiff-toolkit"),
         **{group: config[group] for group in MODEL_GROUPS},
-        "shape": list(pipeline.shape),
-        "sampler": dict(pipeline.sampling.sampler),
-        "guidance": pipeline.sampling.guidance,
+        "data_shape": list(pipeline.data_shape),
+        "sampler": dict(pipeline.sampler),
+        "guidance": pipeline.guidance,
         "training": dict(training),
     }
     with atomic_directory(directory) as temporary:
@@ -84,8 +86,8 @@ def save(pipeline: Pipeline, config: Mapping[str, Any], directory: Path, trainin
             save_file(state, temporary / WEIGHTS, metadata={"format": "pt"})
         except SafetensorError as error:
             raise InputError(f"{directory / WEIGHTS} cannot be written: {error}") from error
-        (temporary / CONFIG).write_text(yaml.safe_dump(description, sort_keys=False, allow_unicode=True))
-        (temporary / CARD).write_text(_card(pipeline, description))
+        (temporary / CONFIG).write_text(yaml.safe_dump(description, sort_keys=False, allow_unicode=True), "utf-8")
+        (temporary / CARD).write_text(_card(pipeline, description), "utf-8")
 
 
 def find_model(path: Path) -> Path:
@@ -111,23 +113,19 @@ def read_config(directory: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or "format" not in config:
         raise InputError(f"{path} is not a model's config; `multidiff train` writes one")
     if config["format"] != FORMAT:
-        raise InputError(f"{path} has format {config['format']}; this version of multidiff reads format {FORMAT}")
+        reader = READERS.get(config["format"])
+        way = f"install multidiff-toolkit {reader} to use it" if reader else "a newer multidiff-toolkit reads it"
+        raise InputError(f"{path} has format {config['format']}, and this version reads format {FORMAT}: {way}")
     return config
 
 
 def _card(pipeline: Pipeline, description: Mapping[str, Any]) -> str:
-    conditioner = pipeline.model.conditioner
-    asks = {
-        "label": "by label: " + ", ".join(conditioner.vocabulary),
-        "caption": f"by prompt, in {len(conditioner.vocabulary)} words",
-        None: "none",
-    }
     parameters = sum(parameter.numel() for parameter in pipeline.model.parameters())
     facts = {
         "Modality": pipeline.modality.name,
-        "Sample shape": " x ".join(map(str, pipeline.shape)),
+        "Data shape": " x ".join(map(str, pipeline.data_shape)),
         "Parameters": f"{parameters:,}",
-        "Condition": asks[conditioner.reads],
+        "Conditions": pipeline.model.conditioner.describe(),
         "Default sampling": f"{description['sampler']['name']}, {description['sampler']['steps']} steps, "
         f"guidance {description['guidance']}",
         **{name.replace("_", " ").capitalize(): value for name, value in description["training"].items()},
@@ -135,7 +133,7 @@ def _card(pipeline: Pipeline, description: Mapping[str, Any]) -> str:
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return (
         f"---\nlibrary_name: multidiff\ntags: [diffusion, {pipeline.modality.name}]\n---\n\n"
-        f"# A diffusion model of {pipeline.modality.name}s\n\nMade by MultiDiff {description['multidiff']}.\n\n"
+        f"# A diffusion model of {pipeline.modality.name}s\n\nTrained with MultiDiff {description['multidiff']}.\n\n"
         f"| | |\n| --- | --- |\n{rows}\n\n"
         "```\nmultidiff sample THIS_DIRECTORY -n 16 --out samples\n```\n"
     )

@@ -1,97 +1,175 @@
-"""A trained model, ready to sample."""
+"""A trained model with its modality, ready to sample."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Unpack
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor
 
-from multidiff.configuration import instantiate, instantiate_as
-from multidiff.diffusion.denoiser import Denoiser
-from multidiff.diffusion.editing import Draw, MixedNoise
-from multidiff.diffusion.grids import Grid
 from multidiff.diffusion.noise import NoiseSource
-from multidiff.diffusion.samplers import Sampler, sample
-from multidiff.errors import InputError, refusals
+from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.model import Model
-from multidiff.sampling.editing import Canvas
-from multidiff.sampling.plan import Sampling, batches_of, seeds_of
-from multidiff.sampling.request import Changes, Names, Request, takes_a_request
+from multidiff.sampling.editing import Canvas, Continue, Edit, Redo, Vary
+from multidiff.sampling.guidance import Fields, Guidance, Guide
+from multidiff.sampling.plan import Plan
+from multidiff.sampling.sampler_config import chosen_sampler
+from multidiff.sampling.seeds import Interpolated, Seeded, Seeds, Varied
 
-NoiseRows = Callable[[range], NoiseSource]
-"""The noise of some of the samples that are asked for."""
+Names = str | int | float | Sequence[str | int | float]
+"""A value for all samples, or several that the samples take in turn."""
+
+
+class Settings(TypedDict, total=False):
+    """The keyword arguments that every way of sampling shares; `Pipeline.plan` explains each."""
+
+    label: Names | None
+    prompt: Names | None
+    fields: Mapping[str, Names] | None
+    negative: str | int | Fields | None
+    sampler: str | None
+    steps: int | None
+    guidance: Guide | None
+    guidance_rule: str | None
+    guidance_field: str | None
+    batch_size: int
 
 
 class Pipeline:
     """A trained model with its modality.
 
     Args:
-        model: denoiser and conditioner, with trained weights.
-        modality: from tensors to artifacts.
-        shape: ``(C, *size)`` of the samples that the model was trained on.
-        sampling: used where a request does not say otherwise.
+        model: codec, conditioner and denoiser, with trained weights.
+        modality: from data to artifacts.
+        shape: of x0, ``(C, *size)``, in training.
+        sampler: a config of the group ``sampler``, used by default.
+        guidance: scale, used by default; 1 is off.
+        sha256: hex hash of the weights file; None for a model that is not saved.
     """
 
-    def __init__(self, model: Model, modality: Modality[Any], shape: Sequence[int], sampling: Sampling):
+    def __init__(
+        self,
+        model: Model,
+        modality: Modality[Any],
+        shape: Sequence[int],
+        sampler: Mapping[str, Any],
+        guidance: float = 1.0,
+        sha256: str | None = None,
+    ):
         self.model = model.eval()
         self.modality = modality
         self.shape = tuple(shape)
-        self.sampling = sampling
+        self.sampler, self.guidance, self.sha256 = sampler, guidance, sha256
 
-    @takes_a_request
-    def sample(
-        self, n: int = 1, *, init: Any = None, strength: float | None = None, seed: int = 0, **request: Unpack[Request]
-    ) -> list[Any]:
-        """Draw ``n`` samples as artifacts: PIL images, audio clips, meshes.
+    @property
+    def canvas(self) -> Canvas:
+        """The space that the model generates in."""
+        return Canvas(self.modality, self.model.codec, self.shape, next(self.model.parameters()))
 
-        Sample i depends on (``seed``, i) and its own condition alone, so the first four of 400 are those of 4.
+    @property
+    def data_shape(self) -> tuple[int, ...]:
+        """Of the data tensors, ``(C, *size)``."""
+        return self.canvas.data_shape
+
+    def plan(
+        self,
+        n: int = 1,
+        *,
+        label: Names | None = None,
+        prompt: Names | None = None,
+        fields: Mapping[str, Names] | None = None,
+        negative: str | int | Fields | None = None,
+        sampler: str | None = None,
+        steps: int | None = None,
+        guidance: Guide | None = None,
+        guidance_rule: str | None = None,
+        guidance_field: str | None = None,
+        seed: int = 0,
+        batch_size: int = 64,
+        edit: Edit | None = None,
+        seeds: Seeds | None = None,
+    ) -> Plan:
+        """Validate and build a request for ``n`` samples.
+
+        Sample i depends on (``seed``, i) and its own fields alone, so the first four of 400 are those of 4.
 
         Args:
-            n: how many.
-            init: an artifact to start from in place of noise.
-            strength: with ``init``, how much of it is made anew: above 0, at most 1.
-            seed: any integer of 64 bits.
-            **request: any of
-
-                - ``label``: a class that the model was trained with; of several, sample i takes number i modulo their
-                  count.
-                - ``prompt``: a text, likewise, for a model that was trained with captions.
-                - ``sampler``: an option of the config group ``sampler``, or a file that `multidiff grid` wrote.
-                - ``steps``: number of steps; the sampler's own by default.
-                - ``guidance``: its scale, 1 being off; or a function that makes a guided denoiser of a denoiser.
-                - ``guidance_rule``: an option of the config group ``guidance_rule``.
-                - ``negative``: a label or a prompt to lead away from.
-                - ``batch_size``: how many go through the network at once; it changes speed and memory only.
+            n: number of samples.
+            label: a class that the model was trained with; of several, sample i takes number i modulo their count.
+            prompt: a text, likewise, for a model that was trained with captions.
+            fields: values of further fields, likewise, and settings of the modality, such as the number of points.
+            negative: a label, a prompt or fields to steer away from.
+            sampler: an option of the config group ``sampler``, or a file that `multidiff grid` wrote.
+            steps: number of steps; the sampler's own by default.
+            guidance: the scale, 1 being off; or a function that makes a guided denoiser of a denoiser.
+            guidance_rule: an option of the config group ``guidance_rule``.
+            guidance_field: the one field that guidance follows; all of them by default.
+            seed: an integer of 64 bits.
+            batch_size: samples that go through the network at once; it changes speed and memory only.
+            edit: an artifact to start from, and what to do with it.
+            seeds: other noise than that of ``seed``.
 
         Raises:
             InputError: a value that cannot be used; the message lists what can.
-            TypeError: a keyword that is none of these; likewise.
         """
-        if (init is None) != (strength is None):
-            raise InputError("init and strength come together: an artifact, and how much of it is made anew")
-        draw = sample if strength is None else self.canvas.varied(init, strength)
-        return self._artifacts(n, self._seeded(seed), draw, **request)
+        given = {"label": label, "caption": prompt, **(fields or {})}
+        known = {name: value for name, value in given.items() if value is not None}
+        sizes = {name: value for name, value in (fields or {}).items() if name not in self.model.conditioner.reads}
+        if sizes:
+            pipeline = self.resized(**sizes)
+            known = {name: value for name, value in known.items() if name not in sizes}
+        else:
+            pipeline = self
+        samples = self._samples(n, known)
+        guided = Guidance(self.guidance).changed(
+            guidance, guidance_rule, guidance_field, self._negative(negative), self.model.conditioner.reads
+        )
+        if guidance not in (None, 1) and not guided.acts_on(samples):
+            raise InputError(
+                f"guidance needs a condition to follow or a negative one; give one, or leave guidance {guidance} out"
+            )
+        config = chosen_sampler(self.sampler, sampler, steps)
+        return Plan(pipeline, samples, config, guided, seeds or Seeded(seed), edit, sizes, batch_size)
 
-    @takes_a_request
-    def inpaint(
-        self, artifact: Any, *region: Any, n: int = 1, repeats: int = 5, seed: int = 0, **request: Unpack[Request]
+    def sample(
+        self,
+        n: int = 1,
+        *,
+        init: Any = None,
+        strength: float | None = None,
+        seed: int = 0,
+        **settings: Unpack[Settings],
     ) -> list[Any]:
-        """Make a part of ``artifact`` anew, ``n`` times over, to agree with the rest, which is kept.
+        """Generate ``n`` samples as artifacts: PIL images, audio clips, point clouds.
 
         Args:
-            artifact: of the size that the model makes.
-            *region: what is made anew, in the words of the modality, see `Modality.mask`: of an image, a mask that is
-                true there; of a sound, the seconds at which it starts and ends.
-            n: how many.
+            n: number of samples.
+            init: an artifact to start from, in place of noise.
+            strength: with ``init``, how much of it is regenerated: above 0, at most 1.
+            seed: an integer of 64 bits.
+            **settings: as for `plan`.
+        """
+        if (init is None) != (strength is None):
+            raise InputError("init and strength come together: an artifact, and how much of it is regenerated")
+        edit = None if strength is None else Vary(init, strength)
+        return list(self.plan(n, seed=seed, edit=edit, **settings).stream())
+
+    def inpaint(
+        self, artifact: Any, *region: Any, n: int = 1, repeats: int = 5, seed: int = 0, **settings: Unpack[Settings]
+    ) -> list[Any]:
+        """Regenerate a part of ``artifact``, ``n`` times, to agree with the rest, which is kept exactly.
+
+        Args:
+            artifact: of the size that the model generates.
+            *region: the part, in the terms of `Modality.mask`: of an image, a mask that is true there; of a sound, the
+                seconds at which it starts and ends.
+            n: number of samples.
             repeats: how often each step is taken; more agree better with the rest, and take longer.
             seed: as for `sample`.
-            **request: as for `sample`.
+            **settings: as for `plan`.
         """
-        draw = self.canvas.repainted(artifact, *region, repeats=repeats)
-        return self._artifacts(n, self._seeded(seed), draw, **request)
+        return list(self.plan(n, seed=seed, edit=Redo(artifact, region, repeats), **settings).stream())
 
-    @takes_a_request
     def extend(
         self,
         artifact: Any,
@@ -101,181 +179,81 @@ class Pipeline:
         overlap: float = 0.5,
         repeats: int = 5,
         seed: int = 0,
-        **request: Unpack[Request],
+        **settings: Unpack[Settings],
     ) -> list[Any]:
-        """Go on where ``artifact``, of any length, ends: longer ones, ``n`` times over, that begin as it does.
+        """Continue ``artifact``, of any length, ``n`` times: longer ones that begin as it does.
 
         Args:
             artifact: it grows along its last axis, which is to the right for images, and in time for sounds.
             amount: by how much, in the unit of the modality: pixels, or seconds.
-            n: how many.
-            overlap: the part of what the model draws at once that is there already; more agrees better, and takes
-                longer.
+            n: number of samples.
+            overlap: the fraction of a window that is already known; more agrees better, and takes longer.
             repeats: as for `inpaint`.
             seed: as for `sample`.
-            **request: as for `sample`.
+            **settings: as for `plan`.
         """
-        draw = self.canvas.continued(artifact, amount, overlap=overlap, repeats=repeats)
-        return self._artifacts(n, self._seeded(seed), draw, **request)
+        edit = Continue(artifact, amount, overlap, repeats)
+        return list(self.plan(n, seed=seed, edit=edit, **settings).stream())
 
-    @takes_a_request
-    def interpolate(self, first: int, second: int, n: int = 8, **request: Unpack[Request]) -> list[Any]:
+    def interpolate(self, first: int, second: int, n: int = 8, **settings: Unpack[Settings]) -> list[Any]:
         """``n`` samples on the way from the first sample of seed ``first`` to that of seed ``second``.
 
         The noise is mixed spherically, so that every sample on the way is as likely as the ends.
         """
-        if n < 2 or first == second:
-            raise InputError(f"interpolation goes between two seeds in at least 2, got {first}, {second} and {n}")
-        a, b = (seeds_of(seed, 0, 1) for seed in (first, second))
-        return self._artifacts(n, self._mixed(a * n, b * n, [i / (n - 1) for i in range(n)]), sample, **request)
+        return list(self.plan(n, seeds=Interpolated(first, second, n), **settings).stream())
 
-    @takes_a_request
-    def variations(self, seed: int, n: int = 8, amount: float = 0.3, **request: Unpack[Request]) -> list[Any]:
-        """``n`` samples like the first of ``seed``: its noise mixed with that of the n after it.
+    def variations(self, seed: int, n: int = 8, amount: float = 0.3, **settings: Unpack[Settings]) -> list[Any]:
+        """``n`` samples like the first of ``seed``: its noise mixed with that of the n samples after it.
 
         Args:
             seed: as for `sample`.
-            n: how many.
+            n: number of samples.
             amount: from 0, the sample itself, to 1, the others.
-            **request: as for `sample`.
+            **settings: as for `plan`.
         """
-        if not 0 <= amount <= 1:
-            raise InputError(f"the amount of variation runs from 0 to 1, got {amount}")
-        base, *others = seeds_of(seed, 0, n + 1)
-        return self._artifacts(n, self._mixed([base] * n, others, [amount] * n), sample, **request)
+        return list(self.plan(n, seeds=Varied(seed, amount), **settings).stream())
 
-    def resized(self, amount: int) -> "Pipeline":
-        """The same for samples of another size, as `Modality.resized` counts it: of shapes, so many points."""
-        return Pipeline(self.model, self.modality, self.modality.resized(self.shape, amount), self.sampling)
-
-    @property
-    def canvas(self) -> Canvas:
-        """What it draws on, and the ways to draw that start from an artifact."""
-        return Canvas(self.modality, self.shape, next(self.model.parameters()))
-
-    def conditions(self, n: int, *, label: Names | None = None, prompt: Names | None = None) -> list[str | None]:
-        """The label or prompt of each of ``n`` samples.
+    def resized(self, **settings: Any) -> "Pipeline":
+        """The same pipeline for samples of another size, in settings of the modality: ``points=4096`` for shapes.
 
         Raises:
-            InputError: the model was not trained with what is asked for.
+            InputError: the modality has no such setting.
         """
+        data_shape = self.modality.resized(self.data_shape, **settings)
+        shape = self.model.codec.shape(data_shape)
+        return Pipeline(self.model, self.modality, shape, self.sampler, self.guidance, self.sha256)
+
+    def noise(self, seeds: Sequence[int]) -> NoiseSource:
+        """Noise in the shape, the precision and on the device of the model."""
+        like = self.canvas.like
+        return NoiseSource(seeds, self.shape, like.dtype, like.device)
+
+    def artifacts(self, x0: Tensor) -> list[Any]:
+        """Artifacts of a batch of x0."""
+        with torch.no_grad():
+            return [self.modality.to_artifact(data) for data in self.model.decode(x0).cpu()]
+
+    def _samples(self, n: int, given: Mapping[str, Names]) -> tuple[Fields, ...]:
+        """The fields of each of ``n`` samples."""
         if n < 1:
             raise InputError(f"the number of samples must be at least 1, got {n}")
-        conditioner = self.model.conditioner
-        for field, asked, option in (("label", label, "label"), ("caption", prompt, "prompt")):
-            if asked is not None and conditioner.reads != field:
-                takes = {"label": "labels", "caption": "prompts", None: "no condition"}[conditioner.reads]
+        reads = self.model.conditioner.reads
+        columns: dict[str, list[Any]] = {}
+        for name, value in given.items():
+            if name not in reads:
+                option = "prompt" if name == "caption" else name
+                takes = ", ".join("prompt" if field == "caption" else field for field in reads) or "no condition"
                 raise InputError(f"this model was not trained with a {option}: it takes {takes}")
-        asked = label if label is not None else prompt
-        if asked is None:
-            return [None] * n
-        names = [str(asked)] if isinstance(asked, str | int) else [str(name) for name in asked]
-        if not names:
-            raise InputError("the list of labels or prompts is empty")
-        with torch.no_grad():
-            conditioner(names)  # an unknown name is refused before any work is done
-        return [names[i % len(names)] for i in range(n)]
+            columns[name] = [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
+            if not columns[name]:
+                raise InputError(f"the list of values for {name} is empty")
+        return tuple({name: values[i % len(values)] for name, values in columns.items()} for i in range(n))
 
-    def stream(
-        self,
-        conditions: Sequence[str | None],
-        sampling: Sampling,
-        *,
-        seed: int = 0,
-        batches: Sequence[range] | None = None,
-        draw: Draw | None = None,
-        on_step: Callable[[int, Tensor], None] | None = None,
-    ) -> Iterator[Any]:
-        """Artifacts by ``draw``, or `sample`, one by one: for each of ``conditions``, or for those in ``batches``."""
-        batches = batches_of(len(conditions)) if batches is None else batches
-        return self._stream(self._seeded(seed), conditions, sampling, batches, draw or sample, on_step)
-
-    @torch.no_grad()
-    def sample_tensor(
-        self,
-        seeds: Sequence[int],
-        conditions: Sequence[str | None],
-        sampling: Sampling,
-        on_step: Callable[[int, Tensor], None] | None = None,
-    ) -> Tensor:
-        """One batch of samples as a tensor, ``(B, C, *size)``, with a seed and a condition each."""
-        return self._draw(self._noise(seeds), conditions, sampling, sample, on_step)
-
-    def _artifacts(
-        self,
-        n: int,
-        noise: NoiseRows,
-        draw: Draw,
-        *,
-        label: Names | None = None,
-        prompt: Names | None = None,
-        batch_size: int = 64,
-        **changes: Unpack[Changes],
-    ) -> list[Any]:
-        conditions = self.conditions(n, label=label, prompt=prompt)
-        sampling = self.sampling.requested(conditions, **changes)
-        return list(self._stream(noise, conditions, sampling, batches_of(n, batch_size), draw, None))
-
-    def _stream(
-        self,
-        noise: NoiseRows,
-        conditions: Sequence[str | None],
-        sampling: Sampling,
-        batches: Sequence[range],
-        draw: Draw,
-        on_step: Callable[[int, Tensor], None] | None,
-    ) -> Iterator[Any]:
-        for rows in batches:
-            x0 = self._draw(noise(rows), [conditions[i] for i in rows], sampling, draw, on_step)
-            yield from (self.modality.to_artifact(x) for x in x0.cpu())
-
-    @torch.no_grad()
-    def _draw(
-        self,
-        noise: NoiseSource,
-        conditions: Sequence[str | None],
-        sampling: Sampling,
-        draw: Draw,
-        on_step: Callable[[int, Tensor], None] | None,
-    ) -> Tensor:
-        denoiser, method, grid = self.prepared(sampling.effective(conditions))
-        return draw(denoiser, noise, method, grid, self.model.condition(conditions), on_step)
-
-    def prepared(self, sampling: Sampling) -> tuple[Denoiser, Sampler, Tensor]:
-        """The guided denoiser, the method and the grid that ``sampling`` describes.
-
-        Raises:
-            InputError: a setting that cannot be used.
-        """
-        schedule = self.model.denoiser.schedule
-        with refusals():
-            denoiser = self._guided(sampling)
-            method: Sampler = instantiate_as(Sampler, sampling.sampler["method"], schedule=schedule)
-            grid: Grid = instantiate_as(Grid, sampling.sampler["grid"])
-            return denoiser, method, grid(schedule, sampling.sampler["steps"])
-
-    def _guided(self, sampling: Sampling) -> Denoiser:
-        denoiser = self.model.denoiser
-        if callable(sampling.guidance):
-            return sampling.guidance(denoiser)
-        negative = None
-        if sampling.negative is not None:
-            if self.model.conditioner.reads is None:
-                raise InputError("this model takes no condition, so there is no negative one either")
-            with torch.no_grad():
-                negative = self.model.condition([sampling.negative])
-        return instantiate(sampling.rule, denoiser=denoiser, scale=sampling.guidance, negative=negative)
-
-    def _noise(self, seeds: Sequence[int]) -> NoiseSource:
-        parameter = next(self.model.parameters())
-        return NoiseSource(seeds, self.shape, parameter.dtype, parameter.device)
-
-    def _seeded(self, seed: int) -> NoiseRows:
-        return lambda rows: self._noise(seeds_of(seed, rows.start, rows.stop))
-
-    def _mixed(self, first: Sequence[int], second: Sequence[int], part: Sequence[float]) -> NoiseRows:
-        def noise(rows: range) -> NoiseSource:
-            a, b = (self._noise([seeds[i] for i in rows]) for seeds in (first, second))
-            return MixedNoise(a, b, [part[i] for i in rows])
-
-        return noise
+    def _negative(self, negative: str | int | Fields | None) -> Fields:
+        if negative is None or isinstance(negative, Mapping):
+            return negative or {}
+        reads = self.model.conditioner.reads
+        if not reads:
+            raise InputError("this model takes no condition, so it takes no negative one either")
+        field = next((name for name in ("caption", "label") if name in reads), reads[0])
+        return {field: str(negative)}

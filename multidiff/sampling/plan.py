@@ -1,135 +1,145 @@
-"""How samples are drawn: a sampler's config, which travels with a model, and the guidance."""
+"""A validated request: what will be generated, and how; enough to generate it again."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-import yaml
+import torch
+from torch import Tensor
 
-from multidiff.configuration import group_options, load_option
+from multidiff.configuration import instantiate_as
 from multidiff.diffusion.denoiser import Denoiser
-from multidiff.diffusion.noise import sample_seeds
-from multidiff.errors import InputError
+from multidiff.diffusion.editing import SampleFunction
+from multidiff.diffusion.grids import Grid
+from multidiff.diffusion.samplers import Sampler, sample
+from multidiff.errors import InputError, refusals
+from multidiff.sampling.editing import Edit
+from multidiff.sampling.guidance import Fields, Guidance
+from multidiff.sampling.seeds import Seeds, seeds_record
 
-SAMPLER_PARTS = {"name", "steps", "method", "grid"}
-MAX_STEPS = 100_000
+if TYPE_CHECKING:
+    from multidiff.sampling.pipeline import Pipeline
 
-Guide = float | Callable[[Denoiser], Denoiser]
-"""The scale of guidance, 1 being off; or, from Python, any guidance at all, as a function of the denoiser."""
+FORMAT = 1
+
+OnStep = Callable[[int, Tensor], None]
+"""Called with the number of steps done and the present x after each."""
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How samples are drawn.
+class Plan:
+    """What a pipeline will generate. Everything is validated and built once, when the plan is made.
 
     Attributes:
-        sampler: a config of the group ``sampler``: its name, method, grid and number of steps.
-        guidance: its scale, or what makes a guided denoiser.
-        rule: a config of the group ``guidance_rule``: what the scale means.
-        negative: a label or a prompt from which guidance leads away; None for the null condition.
+        pipeline: that generates.
+        samples: the fields of each sample.
+        sampler: a config of the group ``sampler``.
+        guidance: of all samples.
+        seeds: of the noise.
+        edit: what the samples start from; None for noise.
+        sizes: settings of the modality by which the samples have another size than in training.
+        batch_size: samples that go through the network at once; it changes results by rounding alone.
+
+    Raises:
+        InputError: a setting that cannot be used.
     """
 
+    pipeline: "Pipeline" = field(repr=False)
+    samples: tuple[Fields, ...]
     sampler: Mapping[str, Any]
-    guidance: Guide = 1.0
-    rule: Mapping[str, Any] = field(default_factory=lambda: load_option("guidance_rule", "cfg"))
-    negative: str | None = None
+    guidance: Guidance
+    seeds: Seeds
+    edit: Edit | None = None
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int = 64
 
     def __post_init__(self) -> None:
-        steps = self.sampler["steps"]
-        if type(steps) is not int or not 1 <= steps <= MAX_STEPS:
-            name = self.sampler["name"]
-            raise InputError(f"sampler {name}: steps must be an integer from 1 to {MAX_STEPS}, got {steps!r}")
+        if self.batch_size < 1:
+            raise InputError(f"the batch size must be at least 1, got {self.batch_size}")
+        object.__setattr__(self, "guidance", self.guidance.effective(self.samples))
+        with refusals(), torch.no_grad():
+            _ = self.method, self.grid, self.function
+            distinct = {json.dumps(dict(fields), default=str): fields for fields in self.samples}
+            self.pipeline.model.condition(list(distinct.values()))
+            self.denoiser(range(1))
 
-    def changed(
-        self,
-        *,
-        sampler: str | None = None,
-        steps: int | None = None,
-        guidance: Guide | None = None,
-        guidance_rule: str | None = None,
-        negative: str | int | None = None,
-    ) -> "Sampling":
-        """This with another sampler, which brings its own steps, or other settings; None changes nothing.
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @cached_property
+    def method(self) -> Sampler:
+        """The sampler."""
+        return instantiate_as(Sampler, self.sampler["method"], schedule=self.pipeline.model.denoiser.schedule)
+
+    @cached_property
+    def grid(self) -> Tensor:
+        """The times that the sampler visits, decreasing."""
+        grid = instantiate_as(Grid, self.sampler["grid"])
+        return grid(self.pipeline.model.denoiser.schedule, self.sampler["steps"])
+
+    @cached_property
+    def function(self) -> SampleFunction:
+        """The way to sample: from noise, or from an artifact."""
+        return sample if self.edit is None else self.edit.function(self.pipeline.canvas)
+
+    @property
+    def batches(self) -> list[range]:
+        """The numbers of the samples, in those that go through the network at once."""
+        starts = range(0, len(self), self.batch_size)
+        return [range(start, min(start + self.batch_size, len(self))) for start in starts]
+
+    def fields(self, rows: range) -> list[Fields]:
+        """The fields of the samples ``rows``, which start again after the last."""
+        return [self.samples[row % len(self)] for row in rows]
+
+    def denoiser(self, rows: range) -> Denoiser:
+        """The denoiser for the samples ``rows``, under guidance."""
+        model = self.pipeline.model
+        negative = None
+        if self.guidance.field or self.guidance.negative:
+            negative = model.condition([self.guidance.opposite(fields) for fields in self.fields(rows)])
+        return self.guidance.guided(model.denoiser, negative)
+
+    @torch.no_grad()
+    def x0(self, rows: range, on_step: OnStep | None = None) -> Tensor:
+        """One batch of samples in the space of the network, ``(B, C, *size)``."""
+        with refusals():
+            noise = self.seeds.noise(rows, self.pipeline.noise)
+            condition = self.pipeline.model.condition(self.fields(rows))
+            return self.function(self.denoiser(rows), noise, self.method, self.grid, condition, on_step)
+
+    def draw(self, rows: range | None = None, on_step: OnStep | None = None) -> list[Any]:
+        """Generate the samples ``rows``, all by default, as one batch of artifacts."""
+        x0 = self.x0(range(len(self)) if rows is None else rows, on_step)
+        return self.pipeline.artifacts(x0)
+
+    def stream(self, batches: Sequence[range] | None = None) -> Iterator[Any]:
+        """Generate the samples in ``batches``, all by default, one artifact after another."""
+        for rows in self.batches if batches is None else batches:
+            yield from self.draw(rows)
+
+    def record(self) -> dict[str, Any]:
+        """The plan as plain values.
 
         Raises:
-            InputError: there is no such sampler or rule, or a setting that would change nothing.
+            InputError: guidance is a function, which has no record.
         """
-        own = sampler is None or (sampler == self.sampler["name"] and sampler not in group_options("sampler"))
-        config = self.sampler if own else load_sampler(str(sampler))
-        guidance = self.guidance if guidance is None else guidance
-        for name, value in (("rule", guidance_rule), ("negative condition", negative)):
-            if value is not None and callable(guidance):
-                raise InputError(f"a {name} is for guidance by a scale; the function that is given knows its own")
-            if value is not None and guidance == 1:
-                raise InputError(f"guidance 1 is off, so that a {name} changes nothing; ask for guidance above 1")
-        return Sampling(
-            config if steps is None else {**config, "steps": steps},
-            guidance,
-            self.rule if guidance_rule is None else load_option("guidance_rule", guidance_rule),
-            self.negative if negative is None else str(negative),
-        )
+        return {
+            "format": FORMAT,
+            "multidiff": version("multidiff-toolkit"),
+            "model_sha256": self.pipeline.sha256,
+            "samples": [dict(fields) for fields in self.samples],
+            "sampler": dict(self.sampler),
+            "guidance": self.guidance.record(),
+            "seeds": seeds_record(self.seeds),
+            "edit": None if self.edit is None else self.edit.record(self.pipeline.canvas),
+            "sizes": dict(self.sizes),
+            "batch_size": self.batch_size,
+        }
 
-    def requested(
-        self, conditions: Sequence[str | None], *, guidance: Guide | None = None, **changes: Any
-    ) -> "Sampling":
-        """This `changed` for samples of these ``conditions``, of which None is the null condition.
-
-        Raises:
-            InputError: as for `changed`, or a scale of guidance is asked for that would change nothing.
-        """
-        sampling = self.changed(guidance=guidance, **changes)
-        if guidance not in (None, 1) and not sampling.leads(conditions):
-            raise InputError(
-                f"guidance needs a label or a prompt to follow, or a negative; give one, or leave {guidance} out"
-            )
-        return sampling
-
-    def effective(self, conditions: Sequence[str | None]) -> "Sampling":
-        """This with guidance off where it would change nothing, at twice the cost."""
-        return self if self.leads(conditions) else replace(self, guidance=1.0)
-
-    def leads(self, conditions: Sequence[str | None]) -> bool:
-        """Whether guidance has a condition to follow, or one to lead away from."""
-        return callable(self.guidance) or self.negative is not None or any(name is not None for name in conditions)
-
-
-def load_sampler(name: str) -> dict[str, Any]:
-    """The sampler called ``name`` in the config group, or described by the YAML file ``name``.
-
-    Raises:
-        InputError: there is none, or the file describes something else.
-    """
-    if not name.endswith(".yaml"):
-        return load_option("sampler", name)
-    try:
-        config = yaml.safe_load(Path(name).read_text())
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{name} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(config, dict) or set(config) != SAMPLER_PARTS:
-        raise InputError(f"{name} does not describe a sampler by {', '.join(sorted(SAMPLER_PARTS))}")
-    if not isinstance(config["name"], str):
-        raise InputError(f"{name}: the name of a sampler must be a text, got {config['name']!r}")
-    return config
-
-
-def seeds_of(seed: int, start: int, stop: int) -> list[int]:
-    """The seeds of samples ``start`` to ``stop - 1`` of a request with the given ``seed``.
-
-    Raises:
-        InputError: it is not an integer of 64 bits.
-    """
-    if not isinstance(seed, int) or not -(2**63) <= seed < 2**63:
-        raise InputError(f"a seed is an integer of 64 bits, got {seed!r}")
-    return sample_seeds(seed, start, stop)
-
-
-def batches_of(n: int, batch_size: int = 64) -> list[range]:
-    """The numbers of ``n`` samples, in those that go through the network at once.
-
-    Raises:
-        InputError: the batch size is less than 1.
-    """
-    if batch_size < 1:
-        raise InputError(f"the batch size must be at least 1, got {batch_size}")
-    return [range(start, min(start + batch_size, n)) for start in range(0, n, batch_size)]
+    def to_json(self) -> str:
+        """The record as JSON."""
+        return json.dumps(self.record(), ensure_ascii=False)

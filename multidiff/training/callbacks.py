@@ -1,18 +1,18 @@
-"""What a callback may know of its run; previews and speed."""
+"""Callbacks that use their run; previews and throughput."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 
-from multidiff.data.dataset import Dataset
 from multidiff.data.files import atomic_path
-from multidiff.sampling.pipeline import Pipeline
+from multidiff.errors import InputError
+from multidiff.sampling.plan import Plan
 from multidiff.training.loggers import log_picture
 from multidiff.training.module import DiffusionModule
+
+if TYPE_CHECKING:
+    from multidiff.training.run import Run
 
 
 def step_done(trainer: L.Trainer, batch_idx: int) -> bool:
@@ -20,65 +20,48 @@ def step_done(trainer: L.Trainer, batch_idx: int) -> bool:
     return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
-@dataclass(frozen=True)
-class Run:
-    """What callbacks may know of the run that they are part of.
-
-    Attributes:
-        pipeline: samples the averaged model as it is at the moment.
-        conditions: labels or captions of the data that the model can be asked for; one None without any.
-        dataset: the training data.
-        holdout: fraction of it that is held out.
-        seed: that chose which.
-        run_dir: of the run.
-        save: writes the averaged model into a folder, with the step and further facts.
-    """
-
-    pipeline: Pipeline
-    conditions: Sequence[str | None]
-    dataset: Dataset
-    holdout: float
-    seed: int
-    run_dir: Path
-    save: Callable[[Path, int, Mapping[str, Any]], None]
-
-
 class RunCallback(L.Callback):
-    """A callback that is told of its run before training."""
+    """A callback that is given its run before training."""
 
-    def attach(self, run: Run) -> None:
-        """Take from ``run`` what is needed."""
+    def attach(self, run: "Run") -> None:
+        """Take from ``run`` what is needed.
+
+        Raises:
+            InputError: a setting cannot be used with this run.
+        """
         raise NotImplementedError
 
 
 class Previews(RunCallback):
-    """Samples the averaged model now and then, always from the same seeds.
+    """Samples the averaged model at regular steps, always from the same seeds.
 
     Args:
         every: steps between previews; 0 for none.
-        count: samples a preview.
+        count: samples a preview, at least 1.
+
+    Raises:
+        InputError: a number that cannot be used.
     """
 
     def __init__(self, every: int = 500, count: int = 16):
+        if every < 0 or count < 1:
+            raise InputError(
+                f"callbacks.previews needs every of at least 0 and count of at least 1, got {every}, {count}"
+            )
         self.every = every
         self.count = count
-        self.pipeline: Pipeline | None = None
-        self.folder = Path()
-        self.conditions: list[str | None] = []
 
-    def attach(self, run: Run) -> None:
-        """Sample what the run trains, under its conditions in turn; pictures go into ``RUN_DIR/previews``."""
-        self.pipeline = run.pipeline
-        self.conditions = [run.conditions[i % len(run.conditions)] for i in range(self.count)]
+    def attach(self, run: "Run") -> None:
+        """Plan samples of the fields of the training data, in turn; pictures go into ``RUN_DIR/previews``."""
+        self.plan: Plan = run.plan(self.count)
         self.folder = run.run_dir / "previews"
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         due = self.every and trainer.global_step % self.every == 0 and step_done(trainer, batch_idx)
-        if due and trainer.is_global_zero and self.pipeline:
-            artifacts = list(self.pipeline.stream(self.conditions, self.pipeline.sampling))
-            picture = self.pipeline.modality.preview(artifacts)
+        if due and trainer.is_global_zero:
+            picture = self.plan.pipeline.modality.preview(list(self.plan.stream()))
             with atomic_path(self.folder / f"step_{trainer.global_step:08d}.png") as path:
                 picture.save(path)
             for logger in trainer.loggers:
@@ -86,7 +69,7 @@ class Previews(RunCallback):
 
 
 class Throughput(L.Callback):
-    """Logs samples seen and samples a second, over all processes, every so many steps."""
+    """Logs the number of training samples and samples a second, over all processes, at regular steps."""
 
     def __init__(self, every: int = 50) -> None:
         self.every = every

@@ -1,9 +1,10 @@
-"""Checkpoints that are whole or absent, and the model directory that goes with them."""
+"""Checkpoints that are intact or absent, and the model directory that goes with them."""
 
 import re
 from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
@@ -19,7 +20,7 @@ BEST = "best.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its name, syncs it to the disk, then gives it its name.
+    """Writes a checkpoint under a temporary name, syncs it to the disk, then renames it.
 
     Raises:
         InputError: it cannot be written, for want of space perhaps; those that are there stay.
@@ -29,48 +30,49 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             with atomic_path(Path(path)) as temporary:
                 torch.save(checkpoint, temporary)
-        except (OSError, RuntimeError) as error:  # torch's own writer says what it cannot do as a RuntimeError
-            reason = error.strerror if isinstance(error, OSError) else "the disk is full, or refuses to be written"
+        except (OSError, RuntimeError) as error:  # torch's own writer raises a RuntimeError
+            reason = error.strerror if isinstance(error, OSError) else "the disk is full or cannot be written"
             raise InputError(
-                f"{path} cannot be written: {reason}; the checkpoints before it are kept, mend that and resume=true"
+                f"{path} cannot be written: {reason}; earlier checkpoints are kept: solve that, then set resume=true"
             ) from error
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint in ``folder``; None if there has never been one.
+    """The newest intact checkpoint in ``folder``; None if there has never been one.
 
     Raises:
         InputError: there are checkpoints, and all are damaged.
     """
     found = _by_step(folder)
-    whole = next((path for path in found if is_whole(path)), None)
-    if found and whole is None:
+    intact = next((path for path in found if is_intact(path)), None)
+    if found and intact is None:
         raise InputError(f"every checkpoint in {folder} is damaged: copy one from elsewhere, or remove that folder")
-    return whole
+    return intact
 
 
 def set_aside_damaged(folder: Path, newest: Path | None) -> list[Path]:
-    """Rename the checkpoints newer than the ``newest`` whole one, so that none is taken for it; their old names.
+    """Rename the damaged checkpoints newer than the ``newest`` intact one, and return their old names.
 
     Raises:
-        InputError: one of them is whole, and so has been written since ``newest`` was found.
+        InputError: one of them is intact, so another process has written it since ``newest`` was found.
     """
     damaged = list(takewhile(lambda path: path != newest, _by_step(folder)))
-    if any(is_whole(path) for path in damaged):
+    if any(is_intact(path) for path in damaged):
         raise InputError(
-            f"another process has trained in {folder.parent} meanwhile; the same command goes on from there"
+            f"another process has trained in {folder.parent} meanwhile; the same command continues from there"
         )
     for path in damaged:
         path.replace(path.with_name(f"{path.name}.damaged"))
     return damaged
 
 
-def is_whole(path: Path) -> bool:
-    """Whether ``path`` is a checkpoint of which every byte is as it was written: torch keeps their checksums."""
+def is_intact(path: Path) -> bool:
+    """Whether every byte of ``path`` has its checksum, and it holds tensors and plain values alone: no code to run."""
     try:
         with ZipFile(path) as archive:
-            return archive.testzip() is None
-    except BadZipFile:
+            intact = archive.testzip() is None
+        return intact and isinstance(torch.load(path, map_location="cpu", weights_only=True, mmap=True), dict)
+    except (BadZipFile, UnpicklingError):
         return False
 
 

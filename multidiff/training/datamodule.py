@@ -44,7 +44,7 @@ class Batches:
 
 
 class Stream(TorchDataset[dict[str, Any]]):
-    """Samples by their position in an endless stream that shuffles ``indices`` anew each time through."""
+    """Samples by their position in an endless stream that shuffles ``indices`` in each epoch."""
 
     def __init__(self, dataset: Dataset, indices: Sequence[int], seed: int):
         self.dataset = dataset
@@ -91,24 +91,19 @@ class InOrder(TorchDataset[dict[str, Any]]):
 def example(
     dataset: Dataset, indices: Sequence[int] | np.ndarray, place: int, random: np.random.Generator
 ) -> dict[str, Any]:
-    """Sample ``indices[place]``, or the next one that can be read, with what is known of it; an unknown label is None.
+    """Data and fields of sample ``indices[place]``, or of the next one that can be read.
 
     Raises:
         InputError: none can be read.
     """
-    index, x0 = readable(dataset, indices, place, random)
-    return {
-        "x0": x0,
-        "label": None if dataset.labels is None else dataset.label_names[dataset.labels[index]],
-        "caption": None if dataset.captions is None else dataset.captions[index],
-    }
+    index, data = readable(dataset, indices, place, random)
+    return {"data": data, "fields": dataset.facts(index)}
 
 
 def collate(examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A batch: x0 as ``(B, C, *size)``, labels and captions as lists."""
-    batch: dict[str, Any] = {name: [example[name] for example in examples] for name in ("label", "caption")}
-    x0: list[Tensor] = [example["x0"] for example in examples]
-    return {"x0": torch.stack(x0), **batch}
+    """A batch: data as ``(B, C, *size)``, and the fields of each sample."""
+    data: list[Tensor] = [example["data"] for example in examples]
+    return {"data": torch.stack(data), "fields": [example["fields"] for example in examples]}
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:
@@ -149,7 +144,7 @@ class DataModule(L.LightningDataModule):
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Goes on with the batch that follows the trainer's last optimiser step."""
+        """Batches from the one after the trainer's last optimiser step."""
         trainer = self._trainer()
         per_step = trainer.accumulate_grad_batches
         batches = Batches(
@@ -178,7 +173,7 @@ class DataModule(L.LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["content"] != self.dataset.content:
-            log.warning("the data has changed since the checkpoint: training goes on with what is there now")
+            log.warning("the data has changed since the checkpoint: training continues with the present data")
 
     def _loader(self, dataset: TorchDataset[Any], **batching: Any) -> DataLoader[Any]:
         return DataLoader(

@@ -7,14 +7,19 @@ from typing import Any
 import lightning as L
 import torch
 
-from multidiff.configuration import described, instantiate
 from multidiff.errors import InputError
-from multidiff.evaluation.evaluation import Evaluator, require_enough
-from multidiff.evaluation.features import Features
-from multidiff.evaluation.reference import Reference
-from multidiff.evaluation.scores import LOWER_IS_BETTER, QUICK
-from multidiff.evaluation.sources import Drawn, Source
-from multidiff.training.callbacks import Run, RunCallback, step_done
+from multidiff.evaluation import (
+    LOWER_IS_BETTER,
+    QUICK,
+    Evaluator,
+    Generated,
+    Reference,
+    extractor,
+    require_enough,
+)
+from multidiff.sampling.processes import Processes
+from multidiff.training.callbacks import RunCallback, step_done
+from multidiff.training.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -23,16 +28,16 @@ BEST = "best"
 
 
 class Evaluate(RunCallback):
-    """Scores the averaged model every so many steps against the training data, and keeps the best in ``RUN_DIR/best``.
+    """Scores the averaged model at regular steps against the training data, and keeps the best in ``RUN_DIR/best``.
 
-    The scores go to the loggers. Training itself is not touched: the weights are those of a run without this.
+    The scores go to the loggers. Training does not change: the weights are those of a run without this callback.
 
     Args:
         every: steps between evaluations; the last step is always evaluated.
-        samples: how many are drawn, always from the same seeds.
+        samples: number of samples, always from the same seeds.
         steps: of the sampler; its own by default.
         features: as ``multidiff evaluate --features``; the modality's own by default.
-        score: that the best model has the best of.
+        score: by which the best model is chosen.
 
     Raises:
         InputError: a setting cannot be used.
@@ -58,15 +63,13 @@ class Evaluate(RunCallback):
         self.evaluator: Evaluator | None = None
 
     def attach(self, run: Run) -> None:
-        """Prepare the features, so that what is missing is known before training."""
+        """Prepare features and samples, so that what is missing is known before training."""
+        pipeline = run.pipeline
         self.run = run
-        self.reference = Reference(run.pipeline.modality, run.dataset, run.holdout, run.seed)
-        asked = self.features or run.pipeline.modality.features
-        if asked is None:
-            raise InputError(f"callbacks.evaluation.features must be given: {run.pipeline.modality.name}s have none")
-        self.extractors: Features = instantiate(described("features", asked))
-        self.extractors.extractor(self.reference, torch.device("cpu"))
-        self.source = self._source(run)
+        self.reference = Reference(pipeline.modality, run.dataset, run.holdout, run.seed)
+        extractor(self.features, self.reference, Processes(), torch.device("cpu"))
+        fields = self.reference.conditions(self.samples, pipeline.model.conditioner)
+        self.source = Generated(run.plan(self.samples, self.steps, fields))
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -84,30 +87,25 @@ class Evaluate(RunCallback):
             self.evaluate(trainer, pl_module.device)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.global_step >= trainer.max_steps:  # who stops training before does not wait for scores
+        if trainer.global_step >= trainer.max_steps:  # a stopped training does not wait for scores
             self.evaluate(trainer, pl_module.device)
 
     def evaluate(self, trainer: L.Trainer, device: torch.device) -> None:
-        """Score the present average, unless this step's is scored already, and keep it if it is the best yet."""
+        """Score the present average, unless it is scored already, and keep it if it is the best so far."""
         if self.done == trainer.global_step or not trainer.is_global_zero or self.run is None:
             return
         self.done = trainer.global_step
         if self.evaluator is None:
-            self.evaluator = Evaluator(self.reference, self.extractors.extractor(self.reference, device))
+            self.evaluator = Evaluator(self.reference, extractor(self.features, self.reference, Processes(), device))
         try:
             scores = self.evaluator.distances(self.source)
-        except InputError as error:  # such as samples that overflow, which is no reason to end training
+        except InputError as error:  # such as samples that overflow; training continues
             log.warning("step %d is not scored: %s", trainer.global_step, error)
             return
         assert scores is not None
         for logger in trainer.loggers:
             logger.log_metrics({f"evaluation/{name}": value for name, value in scores.items()}, trainer.global_step)
-        badness = scores[self.score] * (1 if self.score in LOWER_IS_BETTER else -1)
-        if badness < self.best:
-            self.best = badness
+        cost = scores[self.score] * (1 if self.score in LOWER_IS_BETTER else -1)
+        if cost < self.best:
+            self.best = cost
             self.run.save(self.run.run_dir / BEST, trainer.global_step, {self.score: scores[self.score]})
-
-    def _source(self, run: Run) -> Source:
-        conditioner = run.pipeline.model.conditioner
-        asked = self.reference.conditions(self.samples, conditioner.reads, conditioner.vocabulary)
-        return Drawn(run.pipeline, run.pipeline.sampling.changed(steps=self.steps), asked, seed=0)

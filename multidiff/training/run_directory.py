@@ -1,4 +1,4 @@
-"""The directory of a run: trained in by one process at a time, and gone on with from its newest whole checkpoint."""
+"""The directory of a run: one process trains in it at a time, and resumes from its newest intact checkpoint."""
 
 import fcntl
 import logging
@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from multidiff.configuration import resolved
 from multidiff.data.files import atomic_path, heal
@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 
 
 def start_of(run_dir: Path, resume: bool | str) -> Path | None:
-    """The checkpoint to go on from; None to start anew.
+    """The checkpoint to resume from; None to start.
 
     Args:
         run_dir: of the run.
-        resume: true to go on, false to start, ``auto`` to go on if there is something to go on with.
+        resume: true to resume, false to start, ``auto`` to resume if there is a checkpoint.
 
     Raises:
         InputError: there is no such checkpoint, or there is one and ``resume`` is false.
@@ -35,39 +35,48 @@ def start_of(run_dir: Path, resume: bool | str) -> Path | None:
         raise InputError(f"resume must be true, false or auto, got {resume!r}")
     newest = newest_checkpoint(run_dir / "checkpoints")
     if newest and resume is False:
-        raise InputError(f"{run_dir} already holds a run; go on with it by resume=true, or choose another run_dir")
+        raise InputError(f"{run_dir} already holds a run; continue it with resume=true, or choose another run_dir")
     if resume is True and not newest:
         raise InputError(f"there is nothing to resume: {run_dir / 'checkpoints'} holds no checkpoint; leave resume out")
     return newest
 
 
 def check_same_run(run_dir: Path, settings: dict[str, Any]) -> None:
-    """Refuse to resume a run with a config under which its weights, or what it held out, would be others.
+    """Refuse to resume a run with a config under which its weights, or its held-out data, would differ.
 
-    Gradient checkpointing may change: it spares memory and nothing else.
+    Gradient checkpointing may change: it saves memory and changes nothing else.
 
     Raises:
         InputError: the configs differ in such a setting, which the message names.
     """
     before = resolved(OmegaConf.load(run_dir / "config.yaml"))
-    for key in (*MODEL_GROUPS, "seed", "loader.holdout"):
-        old, new = (_select(config, key) for config in (before, settings))
-        if old != new:
-            raise InputError(f"{run_dir} was trained with another {key} ({old}, now {new}); choose another run_dir")
+    for key in (*MODEL_GROUPS, "seed", "loader.holdout", "optimizer._target_"):
+        old, new = (_leaves(OmegaConf.select(OmegaConf.create(config), key), key) for config in (before, settings))
+        changed = [name for name in {**old, **new} if name not in FREE and old.get(name) != new.get(name)]
+        if changed:
+            name = changed[0]
+            was, now = (repr(values.get(name))[:80] for values in (old, new))
+            raise InputError(
+                f"{run_dir} was trained with {name}={was}, and this is {name}={now}: resume with the same, or choose "
+                "another run_dir"
+            )
 
 
-def _select(config: dict[str, Any], key: str) -> Any:
-    value = OmegaConf.select(OmegaConf.create(config), key)
-    if key != "backbone":
-        return value
-    return {name: setting for name, setting in value.items() if name != "gradient_checkpointing"}
+FREE = ("backbone.gradient_checkpointing",)
+
+
+def _leaves(value: Any, name: str) -> dict[str, Any]:
+    """The values within ``value`` by their dotted names."""
+    if isinstance(value, DictConfig):
+        return {leaf: v for key in value for leaf, v in _leaves(value[key], f"{name}.{key!s}").items()}
+    return {name: list(value) if isinstance(value, ListConfig) else value}
 
 
 @contextmanager
 def held(run_dir: Path) -> Iterator[None]:
-    """Keep others from training in ``run_dir`` until the block ends, or this process does, in whatever way.
+    """Lock ``run_dir`` until the block, or this process, ends.
 
-    The lock is POSIX's, which loader processes do not inherit: one that outlives a killed training holds nothing.
+    The lock is a POSIX lock, which loader processes do not inherit: one that outlives a killed training holds nothing.
 
     Raises:
         InputError: another process trains there, or nothing can be written there.
@@ -93,14 +102,14 @@ def held(run_dir: Path) -> Iterator[None]:
 
 
 def open_run(run_dir: Path, settings: dict[str, Any], checkpoint: Path | None) -> None:
-    """Put in order what a killed process has left, and write the config; for the one process that holds the lock."""
+    """Clean up after a killed process and write the config; for the one process that holds the lock."""
     heal(run_dir, "model", "best", "config.yaml")
     heal(run_dir / "checkpoints", "*.ckpt")
     heal(run_dir / "previews", "*.png")
     for requeued in run_dir.glob("hpc_ckpt_*.ckpt"):
         requeued.unlink()  # Lightning would prefer it to a newer checkpoint
     for damaged in set_aside_damaged(run_dir / "checkpoints", checkpoint):
-        log.warning("%s is damaged: set aside; going on from %s", damaged, checkpoint and checkpoint.name)
+        log.warning("%s is damaged: set aside; resuming from %s", damaged, checkpoint and checkpoint.name)
     if checkpoint:
         _keep_metrics(run_dir / "logs" / "csv" / "metrics.csv", checkpoint.stem)
     with atomic_path(run_dir / "config.yaml") as path:
@@ -108,7 +117,7 @@ def open_run(run_dir: Path, settings: dict[str, Any], checkpoint: Path | None) -
 
 
 def _keep_metrics(metrics: Path, before: str) -> None:
-    """Give the metrics of before a resume a name of their own: the logger starts a new file."""
+    """Rename the metrics from before a resume, since the logger starts a new file."""
     names = (metrics.with_name(f"metrics_before_{before}{f'_{n}' if n else ''}.csv") for n in count())
     if metrics.exists():
         metrics.rename(next(name for name in names if not name.exists()))

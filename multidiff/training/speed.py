@@ -1,4 +1,4 @@
-"""Levers of speed that change no result beyond rounding: precision, compilation, memory format."""
+"""Precision, compilation and memory format: settings that change speed, and results by rounding alone."""
 
 import logging
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from multidiff.errors import InputError
-from multidiff.nn.compilation import or_as_it_is
+from multidiff.nn.compilation import with_fallback
 from multidiff.training.hardware import bfloat16_pays
 
 log = logging.getLogger(__name__)
@@ -26,11 +26,11 @@ def device_kind(accelerator: str) -> str:
 
 
 def decided_precision(trainer: Mapping[str, Any], run_dir: Path | None) -> str:
-    """The precision that ``auto`` comes to: bfloat16 autocast where it pays, else float32; others as they are.
+    """The precision that ``auto`` stands for: bfloat16 autocast where it is faster, else float32.
 
     Args:
         trainer: the settings of the trainer.
-        run_dir: of the run that is gone on with, in the precision that it has; None for a new one.
+        run_dir: of the run that is resumed, whose precision is kept; None for a new one.
     """
     if trainer["precision"] != "auto":
         return str(trainer["precision"])
@@ -41,13 +41,12 @@ def decided_precision(trainer: Mapping[str, Any], run_dir: Path | None) -> str:
 
 
 @dataclass(frozen=True)
-class Levers:
-    """What is done to a network before training, beside what Lightning's trainer does.
+class SpeedSettings:
+    """How a network is prepared for training, beside what Lightning's trainer does.
 
     Args:
-        compile: whether forward and backward pass are compiled; where that fails, it is said, and training goes on.
-        channels_last: whether the weights of two-dimensional convolutions, and so what they make, keep the channels of
-            a pixel together.
+        compile: whether forward and backward pass are compiled; where that fails, training continues without.
+        channels_last: whether two-dimensional convolutions keep the channels of a pixel together in memory.
 
     Raises:
         InputError: a value is not true or false.
@@ -61,22 +60,22 @@ class Levers:
             if not isinstance(value, bool):
                 raise InputError(f"trainer.{name} must be true or false, got {value!r}")
 
-    def pull(self, network: nn.Module) -> None:
+    def apply(self, network: nn.Module) -> None:
         """Make ``network`` fast, in place: the names in its state stay as they are."""
         if self.channels_last:
             network.to(memory_format=torch.channels_last)
         if self.compile:
-            compile_or_go_on(network)
+            compile_with_fallback(network)
 
 
-def compile_or_go_on(network: nn.Module) -> None:
-    """Compile ``network`` in place, at its first call; if that fails, say so in a line and run it as it is.
+def compile_with_fallback(network: nn.Module) -> None:
+    """Compile ``network`` in place, at its first call; if that fails, warn and run it uncompiled.
 
-    Dropout draws the numbers that it draws without compilation, so that the loss is the same up to rounding.
+    Dropout uses the random numbers of uncompiled runs, so that the loss is the same up to rounding.
     """
     network.compile(options={"fallback_random": True})
-    network._compiled_call_impl = or_as_it_is(
+    network._compiled_call_impl = with_fallback(
         network._compiled_call_impl,  # type: ignore[arg-type]  # torch declares it as None
         network._call_impl,
-        lambda why: log.warning("trainer.compile: %s; training goes on uncompiled", why),
+        lambda why: log.warning("trainer.compile: %s; training continues uncompiled", why),
     )

@@ -1,4 +1,4 @@
-"""What happens to gradients that are no numbers, or far larger than they use to be."""
+"""Non-finite gradients, which are skipped, and gradients far above their usual norm, which are counted."""
 
 import math
 from collections.abc import Iterable
@@ -11,19 +11,19 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from multidiff.errors import InputError
 
 MEMORY = 0.99
-"""How much of the usual norm a step leaves as it is."""
+"""Decay of the moving average of the norm."""
 
 
 class Stability:
-    """Watches the norm of the gradient, which is the same in all processes, so that all decide alike.
+    """Watches the norm of the gradient, which is equal in all processes, so that all decide alike.
 
     Args:
-        patience: steps in a row without a finite gradient that end training.
-        spike: times the usual norm from which on a gradient counts as a spike.
+        patience: consecutive steps with a non-finite gradient that end training.
+        spike: multiple of the usual norm above which a gradient counts as a spike.
 
     Attributes:
-        skipped: steps whose gradient was not finite, and which therefore changed nothing.
-        in_row: how many of them there have been since the last good one.
+        skipped: steps that changed nothing because their gradient was not finite.
+        in_row: such steps since the last good one.
         spikes: steps whose gradient was a spike.
     """
 
@@ -37,12 +37,12 @@ class Stability:
         self.usual: float | None = None
 
     def clip(self, parameters: Iterable[nn.Parameter], limit: float | None) -> float:
-        """Scale the gradients down to the norm ``limit``, or drop them if they are not finite; their norm.
+        """Scale the gradients down to the norm ``limit``, or drop them if they are not finite; return their norm.
 
         Without gradients an optimiser changes nothing, its own state included.
 
         Raises:
-            InputError: this was one too many that is not finite.
+            InputError: too many consecutive gradients were not finite.
         """
         owners = [parameter for parameter in parameters if parameter.grad is not None]
         total = get_total_norm([owner.grad for owner in owners if owner.grad is not None])
@@ -56,11 +56,11 @@ class Stability:
         return norm
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
+        """The state for a checkpoint."""
         return {name: getattr(self, name) for name in ("skipped", "in_row", "spikes", "usual")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on counting where a checkpoint was."""
+        """Continue counting from a checkpoint."""
         vars(self).update(state)
 
     def _count(self, norm: float) -> None:
@@ -69,8 +69,8 @@ class Stability:
             self.in_row += 1
             if self.in_row >= self.patience:
                 raise InputError(
-                    f"{self.in_row} steps in a row had a loss or a gradient that is no number; the last checkpoint is "
-                    "kept. Lower optimizer.lr or trainer.gradient_clip_val, then go on with resume=true"
+                    f"{self.in_row} consecutive steps had a non-finite loss or gradient; the last checkpoint is kept. "
+                    "Lower optimizer.lr or trainer.gradient_clip_val, then continue with resume=true"
                 )
             return
         self.in_row = 0
@@ -79,6 +79,6 @@ class Stability:
         self.usual = MEMORY * usual + (1 - MEMORY) * min(norm, self.spike * usual)
 
 
-def not_a_number_unless_finite(loss: Tensor) -> Tensor:
-    """``loss``; where it is not finite, its gradient is no number, which the sum over processes carries to all."""
+def nan_unless_finite(loss: Tensor) -> Tensor:
+    """``loss``, with a NaN gradient where it is not finite; the sum over processes carries the NaN to all of them."""
     return loss * torch.where(loss.isfinite(), 1.0, math.nan)

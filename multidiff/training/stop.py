@@ -13,20 +13,20 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from multidiff.training.callbacks import step_done
 
 
-class Wish(IntEnum):
-    """What a process was asked to do; of several, the highest counts."""
+class Request(IntEnum):
+    """What a process was asked to do; of several requests, the highest counts."""
 
-    GO_ON = 0
+    NONE = 0
     STOP = 1
     REQUEUE = 2
 
 
 class GracefulStop(L.Callback):
-    """The first Ctrl-C or SIGTERM ends training after the present step, with a checkpoint, which is all it waits for.
+    """The first Ctrl-C or SIGTERM ends training after the present step, with a checkpoint.
 
-    A second Ctrl-C ends it at once; a second SIGTERM, as launchers pass on, says nothing new. One process that is asked
-    is enough: all of them stop. Under SLURM, the signal that Lightning requeues a job at does the same, and Lightning's
-    own handler is called when the checkpoint is written rather than in the middle of a step.
+    A second Ctrl-C ends it at once; a second SIGTERM, which launchers send too, changes nothing. A signal to one
+    process stops all of them. Under SLURM, the signal that requeues a job does the same, and Lightning's own handler is
+    called after the checkpoint is written rather than in the middle of a step.
 
     Args:
         save: writes the checkpoint of the present step.
@@ -34,14 +34,14 @@ class GracefulStop(L.Callback):
 
     def __init__(self, save: Callable[[L.Trainer], None]) -> None:
         self.save = save
-        self.wish = Wish.GO_ON
+        self.request = Request.NONE
         self._handlers: dict[int, Any] = {}
         self._requeue_signal: int | None = None
         self._requeue: Any = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         def stop(number: int, frame: FrameType | None) -> None:
-            self.wish = Wish.REQUEUE if number == self._requeue_signal else Wish.STOP
+            self.request = Request.REQUEUE if number == self._requeue_signal else Request.STOP
             signal.signal(signal.SIGINT, self._handlers[signal.SIGINT])
 
         signals: list[int] = [signal.SIGINT, signal.SIGTERM]
@@ -58,15 +58,15 @@ class GracefulStop(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if step_done(trainer, batch_idx):
-            mine = torch.tensor(int(self.wish), device=pl_module.device)
-            self.wish = Wish(int(trainer.strategy.reduce(mine, reduce_op="max")))
-            if self.wish != Wish.GO_ON:
+            mine = torch.tensor(int(self.request), device=pl_module.device)
+            self.request = Request(int(trainer.strategy.reduce(mine, reduce_op="max")))
+            if self.request != Request.NONE:
                 trainer.should_stop = True
-                trainer.limit_val_batches = 0  # a validation may outlast the time that is left
+                trainer.limit_val_batches = 0  # a validation could take longer than the time that is left
                 self.save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.wish == Wish.REQUEUE:
+        if self.request == Request.REQUEUE:
             self._requeue(self._requeue_signal, None)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

@@ -38,8 +38,10 @@ def test_a_fitted_grid_is_a_sampler_config(run_dir, tmp_path):
     assert not list(tmp_path.iterdir())
     done = multidiff("grid", run_dir, "--steps", 5, "-n", 2, "--out", "mine/sampler/quick.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    drawn = multidiff("sample", run_dir, "-n", 1, "--sampler", "mine/sampler/quick.yaml", "--out", "out", cwd=tmp_path)
-    assert drawn.returncode == 0, drawn.stderr
+    sampled = multidiff(
+        "sample", run_dir, "-n", 1, "--sampler", "mine/sampler/quick.yaml", "--out", "out", cwd=tmp_path
+    )
+    assert sampled.returncode == 0, sampled.stderr
     assert json.loads((tmp_path / "out" / "samples.json").read_text())["sampler"]["name"] == "quick"
     shown = multidiff("train", "--config-dir", "mine", *TINY, "sampler=quick", "--cfg", "job", cwd=tmp_path)
     config = yaml.safe_load(shown.stdout)["sampler"]
@@ -62,9 +64,9 @@ def test_a_fitted_grid_says_how_it_was_made(run_dir, tmp_path):
         (["--steps", 0], "1 to 64 steps, got 0"),
         (["--seed", 2**64], "64 bits"),
         (["-n", 0], "at least 1, got 0"),
-        (["--out", "grid.txt"], "should end in .yaml"),
+        (["--out", "grid.txt"], "must end in .yaml"),
         (["--label", "x"], "it knows"),
-        (["--guidance", 3], "guidance needs a label"),
+        (["--guidance", 3], "guidance needs a condition"),
     ],
 )
 def test_wrong_requests_for_a_grid(run_dir, tmp_path, arguments, saying):

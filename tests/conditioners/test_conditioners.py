@@ -1,14 +1,22 @@
-"""Conditioners encode what they know, refuse what they do not, and mean nothing by the null condition."""
+"""Conditioners encode what they know, refuse what they do not, and give zeros for the null condition."""
 
 import pytest
 import torch
 
-from multidiff.conditioners import LabelConditioner, Unconditional, WordConditioner
+from multidiff.conditioners import Conditioner, LabelConditioner, NumberConditioner, WordConditioner
 from multidiff.errors import InputError
 
 
+def labels(*names, **settings):
+    return LabelConditioner("label", names, **{"dim": 3, **settings})
+
+
+def words(*names, **settings):
+    return WordConditioner("caption", names, **{"dim": 4, "length": 3, **settings})
+
+
 def test_a_label_is_its_row_and_null_is_zero():
-    conditioner = LabelConditioner(["cat", "dog"], dim=3)
+    conditioner = labels("cat", "dog")
     cond = conditioner(["dog", None, "cat"])
     rows = conditioner.embedding.weight
     torch.testing.assert_close(cond.vector, torch.stack([rows[1], torch.zeros(3), rows[0]]))
@@ -16,12 +24,15 @@ def test_a_label_is_its_row_and_null_is_zero():
 
 
 def test_an_unknown_label_lists_the_known_ones():
-    with pytest.raises(InputError, match="'bird'; it knows: cat, dog"):
-        LabelConditioner(["cat", "dog"], dim=3)(["bird"])
+    with pytest.raises(InputError, match="the label 'bird'; it knows: cat, dog"):
+        labels("cat", "dog")(["bird"])
+    many = labels(*map(str, range(2000)))
+    with pytest.raises(InputError, match=r"it knows: 0, 1, .* 19 and 1980 more"):
+        many(["bird"])
 
 
 def test_words_become_tokens_in_order_whatever_the_batch():
-    conditioner = WordConditioner(["a", "chair", "tall"], dim=4, length=3)
+    conditioner = words("a", "chair", "tall")
     alone, together = conditioner(["a tall chair"]), conditioner(["a tall chair", "A chair!", None])
     torch.testing.assert_close(alone.tokens[0], together.tokens[0])
     assert together.mask.sum(1).tolist() == [3, 2, 0]
@@ -30,35 +41,113 @@ def test_words_become_tokens_in_order_whatever_the_batch():
 
 
 def test_only_null_prompts_still_make_a_batch():
-    cond = WordConditioner(["a"], dim=4, length=2)([None, ""])
+    cond = words("a")([None, ""])
     assert cond.tokens.shape == (2, 1, 4)
     assert not cond.mask.any()
 
 
-def test_an_unknown_word_lists_the_known_ones():
-    with pytest.raises(InputError, match="the word 'sofa' in the prompt 'a sofa'; it knows: a, chair"):
-        WordConditioner(["a", "chair"], dim=4, length=2)(["a sofa"])
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("a sofa", "the word 'sofa' in the prompt 'a sofa'; it knows: a, chair"),
+        ("a a a a", "4 words, and this model reads 3"),
+    ],
+)
+def test_a_prompt_that_cannot_be_read_is_refused(prompt, message):
+    with pytest.raises(InputError, match=message):
+        words("a", "chair")([prompt])
 
 
-def test_a_prompt_longer_than_the_model_is_refused():
-    with pytest.raises(InputError, match="3 words, and this model reads 2"):
-        WordConditioner(["a"], dim=4, length=2)(["a a a"])
+def test_equal_numbers_have_equal_vectors_and_close_ones_close_vectors():
+    conditioner = NumberConditioner("seconds", low=0.5, high=2.5, dim=8)
+    a, b, c, null = conditioner([1.0, "1.0", 1.01, None]).vector
+    torch.testing.assert_close(a, b)
+    assert 1e-4 < (a - c).norm() < (conditioner([2.5]).vector[0] - a).norm()
+    assert not null.any()
+
+
+def test_a_number_outside_of_the_training_data_is_refused_unless_it_extrapolates():
+    with pytest.raises(InputError, match=r"seconds=3 is outside of the training data, which run from 0.5 to 2.5"):
+        NumberConditioner("seconds", 0.5, 2.5)([3])
+    assert NumberConditioner("seconds", 0.5, 2.5, extrapolate=True)([3]).vector.isfinite().all()
+
+
+@pytest.mark.parametrize("value", ["loud", float("nan"), "inf", [1]])
+def test_what_is_no_number_is_refused(value):
+    with pytest.raises(InputError, match=r"seconds is a (finite )?number, got"):
+        NumberConditioner("seconds", 0, 1)([value])
 
 
 def test_settings_come_from_the_data():
-    assert LabelConditioner.settings_from(["x", "y"], []) == {"vocabulary": ["x", "y"]}
-    assert WordConditioner.settings_from([], ["A tall chair.", "a table"]) == {
+    assert LabelConditioner.settings_from("label", ["y", "x", "y"]) == {"vocabulary": ["x", "y"]}
+    assert WordConditioner.settings_from("caption", ["A tall chair.", "a table", ""]) == {
         "vocabulary": ["a", "chair", "table", "tall"],
         "length": 3,
     }
-    assert Unconditional.settings_from([], []) == {}
+    assert NumberConditioner.settings_from("seconds", [2.0, None, 0.5]) == {"low": 0.5, "high": 2.0}
 
 
-@pytest.mark.parametrize(("kind", "missing"), [(LabelConditioner, "labels"), (WordConditioner, "captions")])
-def test_data_without_conditions_is_refused(kind, missing):
-    with pytest.raises(InputError, match=f"no.*{missing}|{missing} and this data has none"):
-        kind.settings_from([], ["", ""])
+@pytest.mark.parametrize(
+    ("kind", "column", "message"),
+    [
+        (LabelConditioner, None, "needs labelled data and these have no size"),
+        (WordConditioner, ["", ""], "needs captions and these data have no size"),
+        (NumberConditioner, [None], "needs that number for the samples, and these data have none"),
+        (NumberConditioner, ["big"], "size is a number, got 'big'"),
+    ],
+)
+def test_data_without_the_field_are_refused(kind, column, message):
+    with pytest.raises(InputError, match=message):
+        kind.settings_from("size", column)
 
 
-def test_unconditional_asks_for_nothing():
-    assert Unconditional()(["anything", None]) is None
+def composed():
+    return Conditioner(
+        {
+            "label": labels("cat", "dog", dropout=0.2),
+            "caption": words("a", "cat", dropout=0.5),
+            "seconds": NumberConditioner("seconds", 0, 2, dim=5, dropout=0.0),
+        }
+    )
+
+
+def test_fields_are_encoded_side_by_side_and_each_may_be_missing():
+    conditioner = composed()
+    assert conditioner.reads == ("label", "caption", "seconds")
+    assert (conditioner.vector_dim, conditioner.token_dim) == (8, 4)
+    everything, nothing = {"label": "dog", "caption": "a cat", "seconds": 1.5, "colour": "red"}, {}
+    cond = conditioner([everything, {"label": "dog"}, nothing])
+    torch.testing.assert_close(cond.vector[0, :3], cond.vector[1, :3])
+    assert not cond.vector[1, 3:].any()
+    assert not cond.vector[2].any()
+    assert cond.mask.sum(dim=1).tolist() == [2, 0, 0]
+
+
+def test_tokens_of_several_widths_are_padded_to_one():
+    conditioner = Conditioner({"a": words("x", dim=2), "b": words("x", dim=4)})
+    parts = {field: WordConditioner(field, ["x"], dim, 3) for field, dim in (("a", 2), ("b", 4))}
+    cond = Conditioner(parts)([{"a": "x", "b": "x x"}])
+    assert conditioner.token_dim == 4
+    assert cond.tokens.shape == (1, 3, 4)
+    assert not cond.tokens[0, 0, 2:].any()
+    assert cond.tokens[0, 1:].all()
+
+
+def test_each_field_is_hidden_on_its_own_as_often_as_its_dropout_says():
+    """4000 samples: rates within five standard deviations, and hidden together as often as independence has it."""
+    conditioner, n = composed(), 4000
+    sample = {"label": "cat", "caption": "a cat", "seconds": 1.0}
+    kept = conditioner.dropped([sample] * n, torch.Generator().manual_seed(0))
+    hidden = {name: sum(each[name] is None for each in kept) / n for name in sample}
+    both = sum(each["label"] is None and each["caption"] is None for each in kept) / n
+    for rate, found in ((0.2, hidden["label"]), (0.5, hidden["caption"]), (0.1, both)):
+        assert abs(found - rate) < 5 * (rate * (1 - rate) / n) ** 0.5
+    assert hidden["seconds"] == 0
+    assert sample["label"] == "cat"
+
+
+def test_without_fields_there_is_no_condition():
+    unconditional = Conditioner({})
+    assert unconditional([{"label": "anything"}, {}]) is None
+    assert unconditional.describe() == "no condition"
+    assert (unconditional.vector_dim, unconditional.token_dim) == (0, 0)

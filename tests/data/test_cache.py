@@ -13,10 +13,15 @@ from multidiff.errors import InputError
 class Decoder:
     """Digits of a file as a ragged array; counts the files it reads."""
 
-    def __init__(self):
-        self.calls = 0
+    def __init__(self, prepare=None, **settings):
+        self.calls, self.settings = 0, settings
+        if prepare:
+            self.prepare = prepare
 
-    def __call__(self, path):
+    def remarks(self):
+        return ()
+
+    def prepare(self, path):
         self.calls += 1
         text = path.read_text()
         if not text.isdigit():
@@ -33,11 +38,10 @@ def root(tmp_path):
     return folder
 
 
-def opened(root, cache, decode=None, settings=None, max_unreadable=1):
+def opened(root, cache, decode=None, max_unreadable=1):
     return decoded(
         sorted(root.iterdir()),
         decode or Decoder(),
-        settings or {},
         root=root,
         kind="number",
         max_unreadable=max_unreadable,
@@ -98,7 +102,7 @@ def test_new_content_makes_a_new_key(root, tmp_path):
 
 
 def test_other_settings_an_other_order_and_an_other_suffix_make_a_new_key(root, tmp_path):
-    keys = {opened(root, tmp_path / "cache").key, opened(root, tmp_path / "cache", settings={"size": 3}).key}
+    keys = {opened(root, tmp_path / "cache").key, opened(root, tmp_path / "cache", Decoder(size=3)).key}
     (root / "a").rename(root / "z")
     keys.add(opened(root, tmp_path / "cache").key)
     (root / "z").rename(root / "a.TXT")
@@ -133,7 +137,7 @@ def test_an_interrupted_build_leaves_no_store(root, tmp_path):
         return np.zeros(3)
 
     with pytest.raises(KeyboardInterrupt):
-        opened(root, tmp_path / "cache", interrupted)
+        opened(root, tmp_path / "cache", Decoder(interrupted))
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["contents"]
     assert len(opened(root, tmp_path / "cache")) == 3
 
@@ -154,9 +158,9 @@ def test_a_store_that_another_process_finished_first_is_taken(root, tmp_path):
     def overtaken(path):
         if path.name == "a":
             opened(root, tmp_path / "cache")
-        return decode(path)
+        return decode.prepare(path)
 
-    assert contents(opened(root, tmp_path / "cache", overtaken))[1] == [[4]]
+    assert contents(opened(root, tmp_path / "cache", Decoder(overtaken)))[1] == [[4]]
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
@@ -181,7 +185,7 @@ def test_a_damaged_store_is_named(root, tmp_path):
 
 def test_arrays_of_different_types_are_a_mistake_of_the_decoder(root, tmp_path):
     with pytest.raises(ValueError, match=r"one type of array, got \['float64', 'int8'\]"):
-        opened(root, tmp_path / "cache", lambda path: np.zeros(1, float if path.name == "a" else np.int8))
+        opened(root, tmp_path / "cache", Decoder(lambda path: np.zeros(1, float if path.name == "a" else np.int8)))
 
 
 def test_a_cache_that_cannot_be_written_is_named(root, tmp_path):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from multidiff.data.folder import captions_of, class_indices, find_entries, first_few
+from multidiff.data.scan import fields_of, find_entries, first_few
 from multidiff.errors import InputError
 
 SUFFIXES = (".dat", ".bin")
@@ -40,25 +40,21 @@ def test_first_level_folders_are_classes(tmp_path):
     fill(tmp_path, "dogs/a.dat", "cats/deep/b.dat", "cats/c.dat", "empty/readme.md")
     entries = find_entries(tmp_path, SUFFIXES, "thing")
     assert [entry.label for entry in entries] == ["cats", "cats", "dogs"]
-    assert class_indices(entries) == ([0, 0, 1], ("cats", "dogs"))
+    assert fields_of(entries)["label"].names == ("cats", "dogs")
+    assert fields_of(entries)["label"].indices.tolist() == [0, 0, 1]
 
 
 def test_a_file_in_the_root_means_no_classes(tmp_path):
     fill(tmp_path, "a.dat", "cats/b.dat")
     entries = find_entries(tmp_path, SUFFIXES, "thing")
     assert [entry.label for entry in entries] == [None, None]
-    assert class_indices(entries) == (None, ())
-
-
-def test_without_captions_there_are_none(tmp_path):
-    fill(tmp_path, "a.dat", "b.dat")
-    assert captions_of(find_entries(tmp_path, SUFFIXES, "thing")) is None
+    assert fields_of(entries) == {}
 
 
 def test_captions_lie_beside_their_files_and_may_be_missing(tmp_path):
     fill(tmp_path, "x/a.dat", "x/b.dat", "c.dat", "unrelated.txt")
     fill(tmp_path, "x/a.txt", text="\ufeffa café,\nby night \n")
-    assert captions_of(find_entries(tmp_path, SUFFIXES, "thing")) == ["", "a café,\nby night", ""]
+    assert fields_of(find_entries(tmp_path, SUFFIXES, "thing"))["caption"] == ["", "a café,\nby night", ""]
 
 
 def test_captions_are_listed_in_metadata_which_goes_first(tmp_path):
@@ -66,16 +62,15 @@ def test_captions_are_listed_in_metadata_which_goes_first(tmp_path):
     fill(tmp_path, "b.txt", "c.txt", text="beside")
     lines = [
         {"file_name": "x/a.dat", "text": "one\u2028line"},
-        {"file_name": "./b.dat", "text": "listed", "size": 3},
+        {"file_name": "./b.dat", "text": "listed", "tempo": 90},
         {"file_name": "d.dat"},
     ]
     fill(tmp_path, "metadata.jsonl", text="\n\n".join(json.dumps(line, ensure_ascii=False) for line in lines))
     entries = found(tmp_path)
-    assert {name: entry.caption for name, entry in entries.items()} == {
-        "b.dat": "listed",
-        "c.dat": "beside",
-        "d.dat": "",
-        "x/a.dat": "one\u2028line",
+    assert list(entries) == ["b.dat", "c.dat", "d.dat", "x/a.dat"]
+    assert fields_of(list(entries.values())) == {
+        "caption": ["listed", "beside", "", "one\u2028line"],
+        "tempo": [90, None, None, None],
     }
 
 
@@ -86,6 +81,7 @@ def test_captions_are_listed_in_metadata_which_goes_first(tmp_path):
         ("[]", "line 2: expected .*, got \\[\\]"),
         ('{"text": "a"}', "line 2: expected"),
         ('{"file_name": "a.dat", "text": 3}', "line 2: expected"),
+        ('{"file_name": "a.dat", "tempo": [3]}', "line 2: 'tempo' must be a text or a number"),
         ('{"file_name": "z.dat", "text": "a"}', "line 2: there is no file 'z.dat'"),
         ('{"file_name": "../a.dat", "text": "a"}', "line 2: there is no file"),
     ],
@@ -96,6 +92,27 @@ def test_a_wrong_line_of_metadata_is_named(tmp_path, line, message):
     with pytest.raises(InputError, match=message) as error:
         found(tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_a_label_of_the_metadata_goes_before_the_folder(tmp_path):
+    fill(tmp_path, "x/a.dat", "y/b.dat")
+    fill(tmp_path, "metadata.jsonl", text='{"file_name": "y/b.dat", "label": "other"}')
+    assert list(fields_of(find_entries(tmp_path, SUFFIXES, "thing"))["label"]) == ["x", "other"]
+
+
+def test_a_class_for_some_files_alone_is_refused(tmp_path):
+    fill(tmp_path, "a.dat", "b.dat")
+    fill(tmp_path, "metadata.jsonl", text='{"file_name": "b.dat", "label": "other"}')
+    with pytest.raises(InputError, match=r"a\.dat and 0 more files in .* have no class, and others have one"):
+        found(tmp_path)
+
+
+def test_a_split_is_the_folder_below_the_class(tmp_path):
+    fill(tmp_path, "chair/train/a.dat", "chair/test/b.dat", "table/train/c.dat")
+    entries = find_entries(tmp_path, SUFFIXES, "thing", split="train")
+    assert [(entry.label, entry.path.name) for entry in entries] == [("chair", "a.dat"), ("table", "c.dat")]
+    with pytest.raises(InputError, match=r"holds no CLASS/val/FILE"):
+        find_entries(tmp_path, SUFFIXES, "thing", split="val")
 
 
 def test_a_caption_in_another_encoding_is_named(tmp_path):

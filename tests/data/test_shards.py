@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from modalities.image.encoded import ImageShards
 from modalities.image.modality import ImageModality
 from multidiff.data.order import shuffled
 from multidiff.data.split import split
-from multidiff.data.streaming import files
-from multidiff.data.streaming.shards import Shards
+from multidiff.data.streaming import remote
+from multidiff.data.streaming.shards import ShardDataset, Shards
 from multidiff.errors import InputError
 from multidiff.training.datamodule import Batches, Stream, collate
 from tests.data.shards import SIDE, picture, write_shards
@@ -34,12 +33,12 @@ def root(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MULTIDIFF_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(files, "WAITS", (0.0,))
+    monkeypatch.setattr(remote, "WAITS", (0.0,))
     return tmp_path / "cache"
 
 
 def images(shards, **settings):
-    return ImageShards(ImageModality(1), str(shards), **{"size": SIDE, "mix": 3, **settings})
+    return ShardDataset(ImageModality(1), str(shards), **{"size": SIDE, "mix": 3, **settings})
 
 
 def number(x0):
@@ -50,7 +49,7 @@ def number(x0):
 def numbers(dataset, start, stop, rank=0, processes=1, size=6):
     stream = Stream(dataset, range(len(dataset)), seed=0)
     batches = [collate([stream[p] for p in places]) for places in Batches(size, start, stop, rank, processes)]
-    return [number(x0) for batch in batches for x0 in batch["x0"]]
+    return [number(x0) for batch in batches for x0 in batch["data"]]
 
 
 @contextmanager
@@ -78,16 +77,16 @@ def served(folder):
 def test_samples_come_with_class_and_caption(root):
     dataset = images(root)
     assert len(dataset) == COUNT * EACH
-    assert [number(dataset.x0(i, np.random.default_rng(0))) for i in (0, 40, 71)] == [0, 40, 71]
-    assert dataset.label_names == ("0", "1", "2")
-    assert list(dataset.labels) == [i % 3 for i in range(COUNT * EACH)]
-    assert dataset.captions[71] == "number 71"
+    assert [number(dataset.data(i, np.random.default_rng(0))) for i in (0, 40, 71)] == [0, 40, 71]
+    assert dataset.labels.names == ("0", "1", "2")
+    assert dataset.labels.indices.tolist() == [i % 3 for i in range(COUNT * EACH)]
+    assert dataset.facts(71) == {"label": "2", "caption": "number 71"}
 
 
 def test_class_and_caption_may_be_in_json(root):
     dataset = images(root, label="json.parity", caption="none")
-    assert [dataset.label_names[i] for i in dataset.labels[:3]] == ["even", "odd", "even"]
-    assert dataset.captions is None
+    assert list(dataset.labels[:3]) == ["even", "odd", "even"]
+    assert list(dataset.fields) == ["label"]
 
 
 def test_every_sample_comes_once_an_epoch_in_a_new_order(root):
@@ -138,7 +137,7 @@ def test_what_is_held_out_lies_in_few_shards(root):
 @pytest.mark.parametrize("kind", ["file", "memory", "http"])
 def test_remote_shards_equal_local_ones(root, kind):
     local = images(root)
-    expected = [local.x0(i, np.random.default_rng(0)) for i in range(72)]
+    expected = [local.data(i, np.random.default_rng(0)) for i in range(72)]
     with served(root) as (url, _):
         if kind == "memory":
             memory = fsspec.filesystem("memory")
@@ -147,7 +146,7 @@ def test_remote_shards_equal_local_ones(root, kind):
         place = {"file": f"file://{root}/*.tar", "memory": "memory://shards", "http": f"{url}/{{000..007}}.tar"}[kind]
         dataset = images(place)
         assert dataset.content == local.content
-        assert all(torch.equal(dataset.x0(i, np.random.default_rng(0)), expected[i]) for i in range(72))
+        assert all(torch.equal(dataset.data(i, np.random.default_rng(0)), expected[i]) for i in range(72))
 
 
 def test_copies_keep_within_the_limit_and_each_shard_is_fetched_once_an_epoch(root, cache, monkeypatch):
@@ -174,7 +173,7 @@ def test_what_will_be_asked_for_is_fetched_in_the_background(root):
         dataset.expect(0)
         (thread,) = dataset.source.copies._expected.values()
         thread.join(10)
-    assert number(dataset.x0(0, np.random.default_rng(0))) == 0
+    assert number(dataset.data(0, np.random.default_rng(0))) == 0
 
 
 def test_what_a_killed_process_was_fetching_gives_way(root, cache):
@@ -210,12 +209,14 @@ def test_what_cannot_be_decoded_is_named_counted_and_bounded(tmp_path, caplog):
 def test_a_sample_takes_its_class_along(tmp_path):
     root = write_shards(tmp_path / "bad", 1, 6, lambda n: b"no image" if n == 1 else picture(n))
     stream = Stream(images(root), range(6), seed=0)
-    assert all(example["label"] == str(number(example["x0"]) % 3) for example in map(stream.__getitem__, range(6)))
+    assert all(
+        example["fields"]["label"] == str(number(example["data"]) % 3) for example in map(stream.__getitem__, range(6))
+    )
 
 
 def test_images_that_are_too_small_are_left_out_by_name(root):
-    with pytest.raises(InputError, match=r"000\.tar/00003\.png: 16x16, smaller than data\.size=17x17"):
-        images(root, size=17).x0(3, np.random.default_rng(0))
+    with pytest.raises(InputError, match=r"000\.tar/00003\.png: 16x16 pixels, smaller than 17x17"):
+        images(root, size=17).data(3, np.random.default_rng(0))
 
 
 def truncated(path):
@@ -288,10 +289,10 @@ def test_a_shard_that_changed_or_vanished_since_is_named(tmp_path):
     dataset = images(root)
     os.truncate(root / "000.tar", 600)
     with pytest.raises(InputError, match=r"000\.tar has been truncated since training began"):
-        dataset.x0(2, np.random.default_rng(0))
+        dataset.data(2, np.random.default_rng(0))
     (root / "001.tar").unlink()
     with pytest.raises(InputError, match=r"001\.tar: No such file"):
-        dataset.x0(4, np.random.default_rng(0))
+        dataset.data(4, np.random.default_rng(0))
 
 
 def test_without_the_package_a_line_says_what_to_install(root, monkeypatch):

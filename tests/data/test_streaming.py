@@ -5,12 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from modalities.audio.encoded import AudioTable
-from modalities.audio.frontends import Waveform
 from modalities.audio.modality import AudioModality
-from modalities.image.data import ImageFolder
-from modalities.image.encoded import ImageTable
 from modalities.image.modality import ImageModality
+from multidiff.data.folder import Folder
+from multidiff.data.streaming.table import TableDataset
 from multidiff.errors import InputError
 from multidiff.training.datamodule import Stream
 from tests.cli.test_cli import multidiff as command
@@ -86,9 +84,12 @@ def table_of_pictures(count=12):
         "image": [{"bytes": picture(n), "path": None} for n in range(count)],
         "label": [n % 2 for n in range(count)],
         "text": [f"number {n}" for n in range(count)],
+        "tempo": list(range(count)),
     }
     names = datasets.ClassLabel(names=["even", "odd"])
-    features = datasets.Features(image=datasets.Image(), label=names, text=datasets.Value("string"))
+    features = datasets.Features(
+        image=datasets.Image(), label=names, text=datasets.Value("string"), tempo=datasets.Value("int32")
+    )
     return datasets.Dataset.from_dict(rows, features=features)
 
 
@@ -105,7 +106,7 @@ def saved(kind, folder):
 
 
 def images(root, **settings):
-    return ImageTable(ImageModality(1), str(root), SIDE, **settings)
+    return TableDataset(ImageModality(1), str(root), **{"column": "image", "size": SIDE, **settings})
 
 
 @pytest.mark.parametrize("kind", ["disk", "splits", "parquet"])
@@ -114,10 +115,11 @@ def test_rows_of_a_table_are_the_pictures_with_class_and_caption(tmp_path, kind,
     dataset = images(place.format(saved(kind, tmp_path / "table")))
     assert len(dataset) == 12
     random = np.random.default_rng(0)
-    assert [((dataset.x0(i, random)[0, 0, 0] + 1) * 127.5).round().item() for i in (0, 5, 11)] == [0, 5, 11]
-    assert dataset.label_names == ("even", "odd")
-    assert list(dataset.labels) == [i % 2 for i in range(12)]
-    assert dataset.captions[11] == "number 11"
+    assert [((dataset.data(i, random)[0, 0, 0] + 1) * 127.5).round().item() for i in (0, 5, 11)] == [0, 5, 11]
+    assert dataset.labels.names == ("even", "odd")
+    assert dataset.labels.indices.tolist() == [i % 2 for i in range(12)]
+    assert dataset.fields["caption"][11] == "number 11"
+    assert dataset.fields["tempo"].tolist() == list(range(12))
 
 
 def test_a_table_gives_what_a_folder_gives(tmp_path):
@@ -129,30 +131,29 @@ def test_a_table_gives_what_a_folder_gives(tmp_path):
         Image.fromarray(image).save(tmp_path / "folder" / f"{i}.png")
     paths = sorted(map(str, (tmp_path / "folder").iterdir()))
     datasets.Dataset.from_dict({"picture": paths}).save_to_disk(tmp_path / "table")
-    folder = ImageFolder(ImageModality(3), tmp_path / "folder", 16)
-    table = ImageTable(ImageModality(3), tmp_path / "table", 16, column="picture")
+    folder = Folder(ImageModality(3), tmp_path / "folder", size=16)
+    table = TableDataset(ImageModality(3), tmp_path / "table", "picture", size=16)
     random = np.random.default_rng(0)
-    assert all(torch.equal(folder.x0(i, random), table.x0(i, random)) for i in range(3))
+    assert all(torch.equal(folder.data(i, random), table.data(i, random)) for i in range(3))
 
 
 def test_a_table_of_sounds(tmp_path):
     rows = {"audio": [{"bytes": tone(n), "path": None} for n in range(4)], "label": ["b", "a", "b", "a"]}
     datasets.Dataset.from_dict(rows).cast_column("audio", datasets.Audio()).save_to_disk(tmp_path / "table")
-    dataset = AudioTable(AudioModality(8000, Waveform()), tmp_path / "table", seconds=0.25, loudness=None)
-    assert dataset.x0(0, np.random.default_rng(0)).abs().max() == pytest.approx(0.5, abs=1e-3)
-    assert (list(dataset.labels), dataset.label_names) == ([1, 0, 1, 0], ("a", "b"))
+    dataset = TableDataset(AudioModality(8000), tmp_path / "table", "audio", seconds=0.25, loudness=None)
+    assert dataset.data(0, np.random.default_rng(0)).abs().max() == pytest.approx(0.5, abs=1e-3)
+    assert (list(dataset.labels), dataset.labels.names) == (["b", "a", "b", "a"], ("a", "b"))
     others = {"louder": {"loudness": -10.0}, "longer": {"seconds": 0.3}, "like it": {"loudness": None}}
     for name, settings in others.items():
-        other = AudioTable(
-            AudioModality(8000, Waveform()), tmp_path / "table", **{"seconds": 0.25, "loudness": None, **settings}
-        )
+        own = {"seconds": 0.25, "loudness": None, **settings}
+        other = TableDataset(AudioModality(8000), tmp_path / "table", "audio", **own)
         assert (other.content == dataset.content) == (name == "like it")
 
 
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        ("disk", {"column": "picture"}, "has no column 'picture' but image, label, text: set data.column"),
+        ("disk", {"column": "picture"}, "has no column 'picture' but image, label, text, tempo: set data.column"),
         ("disk", {"column": "label"}, "column 'label' is of type .* which holds no files"),
         ("splits", {"split": "valid"}, "has no split 'valid' but train, test"),
     ],

@@ -101,7 +101,14 @@ STOCHASTIC = {
 
 STEPS = dict.fromkeys(ORDERS, 16) | {
     **{"ipndm": 40, "lms 2": 40, "lms 3": 80, "lms 4": 160, "deis 2": 40, "deis 3": 160, "deis 4": 240},
-    **{"dpm_2m": 40, "dpm_3m": 24, "dpmpp_2s": 24, "dpmpp_4m": 80, "unipc_3 bh2": 160, "unipc_3 noise": 160},
+    **{
+        "dpm_2m": 40,
+        "dpm_3m": 24,
+        "dpmpp_2s": 24,
+        "dpmpp_4m": 80,
+        "unipc_3 bh2": 160,
+        "unipc_3 noise": 160,
+    },
 }
 """From how many steps on the error falls as the order says."""
 

@@ -3,7 +3,7 @@
 import torch
 
 from multidiff.diffusion.conditioning import Conditioning
-from multidiff.diffusion.denoiser import Denoiser, levels
+from multidiff.diffusion.denoiser import Denoiser, coefficients
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.schedules import Cosine, Schedule
 
@@ -21,7 +21,7 @@ class Gaussian(Denoiser):
 
     def forward(self, x_t, t, cond=None):
         self.rows.append(len(x_t))
-        a, s = levels(self.schedule, t, x_t)
+        a, s = coefficients(self.schedule, t, x_t)
         mean = torch.zeros_like(x_t) if cond is None else cond.vector
         return mean + a * self.std**2 / ((a * self.std) ** 2 + s**2) * (x_t - a * mean)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from multidiff.diffusion.conditioning import Conditioning, concatenate
-from multidiff.diffusion.denoiser import levels
+from multidiff.diffusion.denoiser import coefficients
 from multidiff.diffusion.grids import KarrasRho, Uniform
 from multidiff.diffusion.guidance import (
     AdaptiveProjectedGuidance,
@@ -36,7 +36,7 @@ from multidiff.diffusion.samplers import (
     UniPC,
     sample,
 )
-from multidiff.diffusion.samplers.levels import Level, noise_estimate
+from multidiff.diffusion.samplers.noise_level import NoiseLevel, noise_estimate
 from multidiff.diffusion.schedules import Cosine, LinearVP, RectifiedFlow
 from multidiff.diffusion.thresholding import DynamicThresholding, StaticThresholding
 
@@ -52,7 +52,7 @@ TIMES = Cosine().time(torch.tensor([-2.0, 0.0, 2.0], dtype=torch.float64))
 
 def guided_mean(denoiser, cond=COND):
     """The m for which the estimate is that of ``N(m, STD^2)``: a Gaussian guided by means is a Gaussian again."""
-    a, s = levels(Cosine(), T, X)
+    a, s = coefficients(Cosine(), T, X)
     gain = a * STD**2 / ((a * STD) ** 2 + s**2)
     return (denoiser(X, T, cond) - gain * X) / (1 - gain * a)
 
@@ -184,7 +184,7 @@ def test_cfg_plus_plus_renoises_with_the_unconditional_noise(schedule, strength)
     for t, s in pairwise(grid):
         conditional, null = denoiser(x, t, COND), denoiser(x, t)
         guided = null + strength * (conditional - null)
-        x = schedule.alpha(s) * guided + schedule.sigma(s) * noise_estimate(x, null, Level.at(schedule, t))
+        x = schedule.alpha(s) * guided + schedule.sigma(s) * noise_estimate(x, null, NoiseLevel.at(schedule, t))
     scaled = ClassifierFreeGuidance(denoiser, CFGPlusPlus(Euler(schedule), grid, strength))
     same(sample(scaled, noise(3, 4), Euler(schedule), grid, COND), x)
 

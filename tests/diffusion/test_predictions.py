@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from multidiff.diffusion.denoiser import NetworkDenoiser, levels
+from multidiff.diffusion.denoiser import NetworkDenoiser, coefficients
 from multidiff.diffusion.predictions import EDM, Epsilon, Flow, Sample, Velocity
 
 from .conftest import mixture_of
@@ -19,7 +19,7 @@ def names(prediction):
 def test_target_and_estimate_are_inverse(schedule, prediction):
     generator = torch.Generator().manual_seed(0)
     x0, noise = torch.randn(2, 99, 5, generator=generator, dtype=torch.float64)
-    a, s = levels(schedule, torch.linspace(0.01, 0.99, 99, dtype=torch.float64), x0)
+    a, s = coefficients(schedule, torch.linspace(0.01, 0.99, 99, dtype=torch.float64), x0)
     x_t = a * x0 + s * noise
     torch.testing.assert_close(prediction.to_x0(prediction.target(x0, noise, a, s), x_t, a, s), x0)
 
@@ -35,7 +35,7 @@ def test_gain_is_the_derivative_of_the_estimate(schedule, prediction):
 @pytest.mark.parametrize("prediction", PREDICTIONS, ids=names)
 def test_finite_at_both_ends_and_exact_without_noise(schedule, prediction):
     x_t, output = torch.ones(2, 1, dtype=torch.float64), torch.full((2, 1), 3.0, dtype=torch.float64)
-    a, s = levels(schedule, torch.tensor([0.0, 1.0], dtype=torch.float64), x_t)
+    a, s = coefficients(schedule, torch.tensor([0.0, 1.0], dtype=torch.float64), x_t)
     x0 = prediction.to_x0(output, x_t, a, s)
     assert x0.isfinite().all()
     assert prediction.scale_input(x_t, a, s).isfinite().all()
@@ -65,13 +65,13 @@ def test_all_predictions_of_one_model_give_one_x0(schedule, prediction):
     class Exact(torch.nn.Module):
         def forward(self, x, log_snr, cond):
             t = schedule.time(log_snr)
-            a, s = levels(schedule, t, x)
+            a, s = coefficients(schedule, t, x)
             x_t = x / prediction.scale_input(torch.ones_like(x), a, s)
             x0 = mixture(x_t, t)
             return prediction.target(x0, (x_t - a * x0) / s, a, s)
 
     t = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
-    a, s = levels(schedule, t, torch.empty(19, 2, dtype=torch.float64))
+    a, s = coefficients(schedule, t, torch.empty(19, 2, dtype=torch.float64))
     x_t = torch.sqrt(a**2 + s**2) * torch.randn(19, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     estimate = NetworkDenoiser(Exact(), schedule, prediction)(x_t, t)
     torch.testing.assert_close(estimate, mixture(x_t, t), rtol=1e-7, atol=1e-9)

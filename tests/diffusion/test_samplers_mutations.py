@@ -10,7 +10,7 @@ import torch
 
 from multidiff.diffusion.samplers import DDPM, Ancestral, DPMSolverMultistep, DPMSolverSinglestep, Euler, Heun, UniPC
 from multidiff.diffusion.samplers.exponential import DataEquation, exponential_weights
-from multidiff.diffusion.samplers.levels import Level, euler_step, noise_estimate
+from multidiff.diffusion.samplers.noise_level import NoiseLevel, euler_step, noise_estimate
 
 from .family import REMEMBERED
 from .test_samplers_law import certify_step, law_error, slope, third_order_mean_error
@@ -48,7 +48,7 @@ class PhiForm(DPMSolverMultistep):
 def test_the_phi_form_without_a_mistake_is_ours():
     for eta in (0.0, 1.0):
         times = SCHEDULE.time(torch.tensor([-1.0, -0.7, 0.1, 0.6], dtype=torch.float64))
-        nodes = [Level.at(SCHEDULE, t) for t in times]
+        nodes = [NoiseLevel.at(SCHEDULE, t) for t in times]
         ours, phi = (make(SCHEDULE, 3, eta=eta) for make in (DPMSolverMultistep, PhiForm))
         torch.testing.assert_close(*(m.weights(nodes[2::-1], nodes[2], nodes[3]) for m in (ours, phi)))
     certify_order(PhiForm(SCHEDULE))
@@ -142,7 +142,7 @@ class WrongAncestral(Ancestral):
     """``u = sqrt(r_s^2 (r_t^2 - r_s^2)) / r_t`` with r_t in place of the first r_s under the root."""
 
     def step(self, denoise, x_t, t, s, history, noise):
-        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        here, there = NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s)
         up = torch.sqrt(here.ratio**2 - there.ratio**2) * there.ratio / here.ratio
         down, wrong = torch.sqrt(there.ratio**2 - up**2), torch.sqrt(here.ratio**2 - there.ratio**2)
         x0 = denoise(x_t, t)
@@ -165,7 +165,7 @@ class TwiceTheNoise(DDPM):
     """The posterior variance is left out: all that is lost is added again."""
 
     def step(self, denoise, x_t, t, s, history, noise):
-        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        here, there = NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s)
         lost = here.sigma**2 - (here.alpha / there.alpha * there.sigma) ** 2
         return euler_step(x_t, denoise(x_t, t), here, there) + torch.sqrt(lost) * noise.between(t, s)
 

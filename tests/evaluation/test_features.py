@@ -22,8 +22,8 @@ from modalities.image.features import Encoder, rgb_levels
 from modalities.image.modality import ImageModality
 from modalities.image.pretrained import CLIP, IMAGENET, INCEPTION, DINOv2, Inception
 from multidiff.errors import InputError
-from multidiff.evaluation.features import seen
-from multidiff.evaluation.reference import Reference
+from multidiff.evaluation import Reference
+from multidiff.evaluation.features import extract
 from multidiff.evaluation.sources import Real
 from multidiff.sampling.processes import Processes
 
@@ -48,12 +48,12 @@ def encoder(digits, cache):
 
 def unlabelled(reference):
     dataset = Labelled(reference.dataset.pixels, [], (), white=16)
-    dataset.labels = None
+    dataset.fields = {}
     return replace(reference, dataset=dataset)
 
 
 class TestEncoder:
-    def test_it_reads_digits_that_it_never_saw(self, encoder):
+    def test_it_classifies_held_out_digits(self, encoder):
         assert encoder.facts["accuracy on held-out data"] > 0.7
         assert encoder.class_names == tuple("0123456789")
 
@@ -73,7 +73,7 @@ class TestEncoder:
         Encoder(steps=1, cache=tmp_path).extractor(digits, CPU)
         assert torch.equal(before, torch.get_rng_state())
 
-    def test_it_never_sees_what_is_held_out(self, digits, tmp_path, monkeypatch):
+    def test_held_out_data_are_never_used(self, digits, tmp_path, monkeypatch):
         asked = []
         original = Reference.artifact
         monkeypatch.setattr("multidiff.evaluation.encoder.accuracy", lambda *_: 0.5)
@@ -86,7 +86,7 @@ class TestEncoder:
         extractor = Encoder(steps=60, cache=tmp_path).extractor(unlabelled(digits), CPU)
         assert extractor.class_names == ()
         assert extractor.facts["accuracy on held-out data"] > 0.4  # chance is a quarter
-        assert extractor.look([digits.artifact(0)] * 2).classes is None
+        assert extractor.extract([digits.artifact(0)] * 2).classes is None
 
     def test_other_data_or_another_split_trains_another(self, digits, tmp_path, encoder):
         other = Encoder(steps=60, cache=tmp_path)
@@ -104,16 +104,16 @@ class TestEncoder:
 @pytest.mark.parametrize("batch_size", [1, 32, 1000])
 def test_batch_size_changes_no_bit(digits, encoder, batch_size):
     source = Real(digits, digits.held_out)
-    expected = seen(encoder, source, Processes())
-    features = seen(encoder, source, Processes(), batch_size=batch_size)
+    expected = extract(encoder, source, Processes())
+    features = extract(encoder, source, Processes(), batch_size=batch_size)
     assert torch.equal(features.features, expected.features)
     assert torch.equal(features.classes, expected.classes)
 
 
 def test_what_follows_changes_no_bit(digits, encoder):
     """40 of 180: the last block is not full."""
-    few = seen(encoder, Real(digits, digits.held_out[:40]), Processes())
-    many = seen(encoder, Real(digits, digits.held_out), Processes())
+    few = extract(encoder, Real(digits, digits.held_out[:40]), Processes())
+    many = extract(encoder, Real(digits, digits.held_out), Processes())
     assert torch.equal(few.features, many.features[:40])
 
 
@@ -135,7 +135,7 @@ def weights(tmp_path_factory):
 class TestInception:
     def test_its_features_come_from_the_file(self, digits, weights):
         extractor = Inception(weights).extractor(digits, CPU)
-        features = extractor.look(images(digits)).features
+        features = extractor.extract(images(digits)).features
         theirs = FeatureExtractorInceptionV3("theirs", ["2048"], str(weights))
         assert features.shape == (3, 2048)
         assert torch.equal(features, theirs(rgb_levels(images(digits)))[0])
@@ -179,7 +179,7 @@ class TestTransformers:
         processor = BitImageProcessor(size={"shortest_edge": 224}, image_mean=IMAGENET[0], image_std=IMAGENET[1])
         with torch.no_grad():
             expected = network(shown(processor, images(digits))).last_hidden_state[:, 0]
-        assert_alike(extractor.look(images(digits)).features, expected)
+        assert_alike(extractor.extract(images(digits)).features, expected)
         assert "224" in extractor.preprocessing
 
     def test_clip_embeds_what_its_processor_shows_at_unit_length_with_the_kernel_of_cmmd(self, digits, tmp_path):
@@ -191,7 +191,7 @@ class TestTransformers:
         with torch.no_grad():
             processor = CLIPImageProcessor(size={"shortest_edge": 28}, crop_size=28)
             expected = F.normalize(network(shown(processor, images(digits))).image_embeds, dim=1)
-        features = extractor.look(images(digits)).features
+        features = extractor.extract(images(digits)).features
         assert_alike(features, expected)
         assert torch.allclose(features.norm(dim=1), torch.ones(3))
         assert extractor.gaussian_width == 10

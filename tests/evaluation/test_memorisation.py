@@ -5,7 +5,7 @@ import torch
 from torch_fidelity.metric_isc import isc_features_to_metric
 
 from multidiff.evaluation.classification import accuracy, confusion, inception_score
-from multidiff.evaluation.features import Seen
+from multidiff.evaluation.features import FeatureBatch
 from multidiff.evaluation.memorisation import Memorisation
 from multidiff.evaluation.scores import Comparison
 
@@ -54,10 +54,15 @@ def test_accuracy_and_confusion_count_what_was_asked_and_read():
 def test_copies_are_sought_by_looks_where_there_are_any():
     """Features alike and looks apart: a copy is what looks the same, not what is taken for the same."""
     looks = normal(40, 3, seed=4)
-    comparison = Comparison(Seen(TRAINING[:40], looks=TRAINING[:40, :3]), None)
-    generated, held_out = Seen(TRAINING[:40], looks=looks), Seen(TRAINING[:40], looks=HELD_OUT[:40, :3])
+    comparison = Comparison(FeatureBatch(TRAINING[:40], fingerprints=TRAINING[:40, :3]), None)
+    generated, held_out = (
+        FeatureBatch(TRAINING[:40], fingerprints=looks),
+        FeatureBatch(TRAINING[:40], fingerprints=HELD_OUT[:40, :3]),
+    )
     assert comparison.memorisation(generated, held_out).distances.min() > 0
-    assert not comparison.memorisation(Seen(TRAINING[:40], looks=TRAINING[:40, :3]), held_out).distances.any()
+    assert not comparison.memorisation(
+        FeatureBatch(TRAINING[:40], fingerprints=TRAINING[:40, :3]), held_out
+    ).distances.any()
 
 
 @pytest.mark.parametrize("kinds", [1, 3, 5])

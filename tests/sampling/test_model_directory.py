@@ -36,9 +36,9 @@ def test_a_run_and_its_model_are_the_same(run_dir, model):
 
 
 def test_sampling_settings_travel_with_the_model(model):
-    sampling = multidiff.load(model).sampling
-    assert sampling.sampler["name"] == "heun"
-    assert sampling.guidance == 1.5
+    pipeline = multidiff.load(model)
+    assert pipeline.sampler["name"] == "heun"
+    assert pipeline.guidance == 1.5
 
 
 def test_the_config_needs_nothing_from_where_it_was_made(model):
@@ -49,7 +49,7 @@ def test_the_config_needs_nothing_from_where_it_was_made(model):
 
 def test_the_card_says_what_it_is(model):
     card = (model / "README.md").read_text()
-    assert "by label: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9" in card
+    assert "label: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9" in card
     assert "heun, 18 steps, guidance 1.5" in card
 
 
@@ -117,7 +117,18 @@ def test_a_config_that_is_none(model, text):
     refused(model, r"config\.yaml")
 
 
-@pytest.mark.parametrize("group", ["modality", "backbone", "schedule", "shape", "sampler"])
+@pytest.mark.parametrize(
+    ("number", "way"),
+    [(1, "reads format 2: install multidiff-toolkit 0.1"), (3, "reads format 2: a newer multidiff-toolkit reads it")],
+)
+def test_another_format_names_the_version_that_reads_it(model, number, way):
+    edit(model, lambda config: config.update(format=number))
+    refused(model, way)
+
+
+@pytest.mark.parametrize(
+    "group", ["modality", "backbone", "codec", "conditioning", "schedule", "data_shape", "sampler"]
+)
 def test_a_config_that_lacks_a_part(model, group):
     edit(model, lambda config: config.pop(group))
     refused(model, group)

@@ -1,7 +1,5 @@
 """A pipeline gives sample i of a seed, whatever else is asked for."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,7 @@ import multidiff
 from multidiff.configuration import group_options, load_option
 from multidiff.diffusion.guidance import ClassifierFreeGuidance
 from multidiff.errors import InputError
-from multidiff.sampling.request import Request
+from multidiff.sampling.sampler_config import RENAMED
 from tests.tiny import tiny_train
 
 
@@ -60,36 +58,42 @@ def test_seeds_labels_and_guidance_matter(pipeline):
 
 
 @pytest.mark.parametrize(
-    ("draw", "own"),
+    "sample",
     [
-        (lambda pipe, **wrong: pipe.sample(labl=3, **wrong), ["n", "init", "strength", "seed"]),
-        (lambda pipe, **wrong: pipe.inpaint(None, labl=3, **wrong), ["artifact", "n", "repeats", "seed"]),
-        (lambda pipe, **wrong: pipe.variations(0, labl=3, **wrong), ["seed", "n", "amount"]),
+        lambda pipe, **wrong: pipe.sample(**wrong),
+        lambda pipe, **wrong: pipe.inpaint(Image.new("L", (8, 8)), np.ones((8, 8)), **wrong),
+        lambda pipe, **wrong: pipe.variations(0, **wrong),
+        lambda pipe, **wrong: pipe.plan(**wrong),
     ],
-    ids=["sample", "inpaint", "variations"],
+    ids=["sample", "inpaint", "variations", "plan"],
 )
-def test_an_unknown_word_is_answered_with_the_words_that_are_known(pipeline, draw, own, request):
-    words = [*own, *sorted(Request.__optional_keys__)]
-    with pytest.raises(TypeError) as refusal:
-        draw(pipeline, step=4)
-    name = request.node.callspec.id
-    assert str(refusal.value) == f"{name}() does not take labl, step; it takes {', '.join(words)}"
+def test_an_unknown_keyword_is_an_error(pipeline, sample):
+    with pytest.raises(TypeError, match="labl"):
+        sample(pipeline, labl=3)
 
 
-def test_several_labels_are_taken_in_turn(pipeline):
-    assert pipeline.conditions(5, label=[1, "7"]) == ["1", "7", "1", "7", "1"]
+def test_several_values_are_taken_in_turn(pipeline):
+    assert [fields["label"] for fields in pipeline.plan(5, label=[1, "7"]).samples] == [1, "7", 1, "7", 1]
 
 
 def test_a_sampler_by_name_brings_its_own_steps(pipeline):
-    assert pipeline.sampling.changed(sampler="ddpm").sampler["steps"] == 250
-    assert pipeline.sampling.changed(sampler="ddpm", steps=7).sampler["steps"] == 7
-    assert pipeline.sampling.changed(guidance=2.0).guidance == 2
+    assert pipeline.plan(sampler="ddpm").sampler["steps"] == 250
+    assert pipeline.plan(sampler="ddpm", steps=7).sampler["steps"] == 7
 
 
-def test_a_name_that_is_shipped_means_what_is_shipped_and_any_other_the_models_own(pipeline):
-    own = {**pipeline.sampling.sampler, "steps": 3}
-    assert replace(pipeline.sampling, sampler=own).changed(sampler="dpmpp_2m").sampler["steps"] == 20
-    assert replace(pipeline.sampling, sampler={**own, "name": "mine"}).changed(sampler="mine").sampler["steps"] == 3
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_sampler_that_was_renamed_is_found_by_the_message(pipeline, old, new):
+    with pytest.raises(InputError, match=f"the sampler {old} is now called {new}"):
+        pipeline.plan(sampler=old)
+    assert new in group_options("sampler")
+
+
+def test_a_shipped_name_means_the_shipped_sampler_and_any_other_the_models_own(pipeline, monkeypatch):
+    own = {**pipeline.sampler, "steps": 3}
+    monkeypatch.setattr(pipeline, "sampler", own)
+    assert pipeline.plan(sampler="dpmpp_2m").sampler["steps"] == 20
+    monkeypatch.setattr(pipeline, "sampler", {**own, "name": "mine"})
+    assert pipeline.plan(sampler="mine").sampler["steps"] == 3
 
 
 def test_a_sampler_can_come_from_a_file(pipeline, tmp_path):
@@ -150,28 +154,27 @@ def test_rules_of_guidance_differ_and_agree_where_it_is_off(pipeline, rule):
     assert pixels(pipeline.sample(2, **strong, guidance_rule="cfg")) == pixels(pipeline.sample(2, **strong))
 
 
-def test_a_negative_condition_leads_away_from_it(pipeline):
-    denoisers = [
-        pipeline.prepared(pipeline.sampling.changed(guidance=3.0, negative=negative))[0] for negative in (None, "5")
-    ]
+def test_guidance_steers_away_from_the_negative_condition(pipeline):
+    plans = [pipeline.plan(1, label=3, guidance=3.0, negative=negative) for negative in (None, "5")]
     x, t = torch.ones(1, *pipeline.shape), torch.tensor(0.5)
-    three, five = (pipeline.model.condition([label]) for label in ("3", "5"))
-    plain, away = (denoise(x, t, three) for denoise in denoisers)
-    towards = pipeline.model.denoiser(x, t, five) - pipeline.model.denoiser(x, t, three.null())
-    torch.testing.assert_close(plain - away, 2 * towards)  # (1 - scale) (five - null)
+    three, five = (pipeline.model.condition([{"label": label}]) for label in ("3", "5"))
+    plain, steered = (plan.denoiser(range(1))(x, t, three) for plan in plans)
+    difference = pipeline.model.denoiser(x, t, five) - pipeline.model.denoiser(x, t, three.null())
+    torch.testing.assert_close(plain - steered, 2 * difference)  # (1 - scale) (five - null)
 
 
-def test_guidance_costs_only_where_it_leads(pipeline, monkeypatch):
+def test_guidance_costs_only_where_it_acts(pipeline, monkeypatch):
     rows = []
 
     def cost(**request):
+        plan = pipeline.plan(2, steps=3, **request)
         rows.clear()
         with pipeline.model.denoiser.register_forward_pre_hook(lambda _, arguments: rows.append(len(arguments[0]))):
-            pipeline.sample(2, steps=3, **request)
+            plan.draw()
         return sum(rows)
 
     unguided = cost()
-    monkeypatch.setattr(pipeline, "sampling", pipeline.sampling.changed(guidance=3.0))  # the model's own, not asked for
+    monkeypatch.setattr(pipeline, "guidance", 3.0)  # the model's own, not requested
     assert cost() == unguided
     assert cost(guidance=1.0, label=3) == unguided
     assert cost(label=3) == cost(negative="5") == cost(label=3, guidance=2.0) == 2 * unguided
@@ -186,9 +189,9 @@ def test_guidance_can_be_any_function_of_the_denoiser(pipeline):
 
 
 def test_the_dtype_of_the_weights_is_the_dtype_of_the_samples(pipeline):
-    single = pipeline.sample_tensor([1], ["3"], pipeline.sampling)
+    single = pipeline.plan(1, label=3).x0(range(1))
     pipeline.model.double()
-    double = pipeline.sample_tensor([1], ["3"], pipeline.sampling)
+    double = pipeline.plan(1, label=3).x0(range(1))
     pipeline.model.float()
     assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
     torch.testing.assert_close(single.double(), double, rtol=0, atol=1e-4)
@@ -200,19 +203,21 @@ def test_the_dtype_of_the_weights_is_the_dtype_of_the_samples(pipeline):
         ({"n": 0}, "at least 1, got 0"),
         ({"label": 11}, "'11'; it knows: 0, 1, 2"),
         ({"label": []}, "empty"),
-        ({"prompt": "a cat"}, "not trained with a prompt: it takes labels"),
+        ({"prompt": "a cat"}, "not trained with a prompt: it takes label"),
         ({"sampler": "fast"}, "no sampler is called 'fast'"),
         ({"steps": 0}, "steps must be an integer from 1 to 100000, got 0"),
         ({"steps": 4.5}, "steps must be an integer from 1 to 100000, got 4.5"),
         ({"seed": 2**64}, "64 bits"),
         ({"seed": 0.5}, "64 bits"),
         ({"guidance": -1.0, "label": 3}, "guidance scale"),
-        ({"guidance": 3.0}, "guidance needs a label or a prompt to follow"),
+        ({"guidance": 3.0}, "guidance needs a condition to follow"),
         ({"guidance_rule": "x", "guidance": 2.0}, "no guidance_rule is called 'x'; there are: apg, cfg"),
         ({"guidance_rule": "apg", "guidance": 1.0}, "guidance 1 is off"),
         ({"negative": "3", "guidance": 1.0}, "guidance 1 is off"),
         ({"negative": "x", "guidance": 2.0}, "'x'; it knows: 0, 1, 2"),
-        ({"negative": "3", "guidance": ClassifierFreeGuidance}, "knows its own"),
+        ({"negative": "3", "guidance": ClassifierFreeGuidance}, "needs guidance by a scale"),
+        ({"guidance_field": "caption", "guidance": 2.0, "label": 3}, "'caption': this model reads label"),
+        ({"fields": {"seconds": 3}}, "seconds: not a field of this model, and images have no setting for it"),
         ({"batch_size": 0}, "batch size"),
         ({"init": Image.new("L", (8, 8)), "strength": 0.0}, "strength is above 0"),
         ({"init": Image.new("L", (8, 8)), "strength": 1.1}, "strength is above 0"),
@@ -246,7 +251,7 @@ def test_inpainting_keeps_what_is_not_masked(pipeline):
     assert close(by_picture, painted)
 
 
-def test_an_image_goes_on_to_the_right(pipeline):
+def test_an_image_is_extended_to_the_right(pipeline):
     (image,) = pipeline.sample(1, label=3)
     longer = pipeline.extend(image, 9, n=2, label=5, steps=4, repeats=2)
     assert [x.size for x in longer] == [(17, 8)] * 2
@@ -263,7 +268,7 @@ def test_interpolation_ends_at_the_samples_of_both_seeds(pipeline):
     assert close(between[4:], pipeline.sample(1, label=3, steps=5, seed=2))
 
 
-def test_variations_lead_from_one_sample_to_the_next_ones(pipeline):
+def test_variations_run_from_one_sample_to_the_next_ones(pipeline):
     samples = pipeline.sample(4, label=3, steps=5, seed=7)
     assert close(pipeline.variations(7, 3, 0.0, label=3, steps=5), [samples[0]] * 3)
     assert close(pipeline.variations(7, 3, 1.0, label=3, steps=5), samples[1:])
@@ -279,11 +284,14 @@ def distance(image, other):
     ("draw", "message"),
     [
         (lambda pipe: pipe.inpaint(Image.new("L", (8, 8)), np.ones((3, 3))), "could not be broadcast|broadcast"),
-        (lambda pipe: pipe.inpaint(Image.new("L", (8, 8)), np.ones((8, 8)), repeats=0), "at least once"),
-        (lambda pipe: pipe.extend(Image.new("L", (8, 8)), 0), "longer than its beginning"),
-        (lambda pipe: pipe.extend(Image.new("L", (8, 9)), 1), r"goes on from \(1, 8\), and the one given is \(1, 9\)"),
+        (lambda pipe: pipe.inpaint(Image.new("L", (8, 8)), np.ones((8, 8)), repeats=0), "at least once|repeats"),
+        (lambda pipe: pipe.extend(Image.new("L", (8, 8)), 0), "takes an amount above 0, got 0"),
+        (
+            lambda pipe: pipe.extend(Image.new("L", (8, 9)), 1),
+            r"extends samples of \(1, 8\), and the one given is \(1, 9\)",
+        ),
         (lambda pipe: pipe.extend(Image.new("L", (8, 8)), 1, overlap=1.0), "between 0 and 1, got 1.0"),
-        (lambda pipe: pipe.interpolate(1, 1), "between two seeds"),
+        (lambda pipe: pipe.interpolate(1, 1), "two different seeds"),
         (lambda pipe: pipe.interpolate(1, 2, 1), "at least 2"),
         (lambda pipe: pipe.interpolate(1, 2**70), "64 bits"),
         (lambda pipe: pipe.variations(2**70), "64 bits"),

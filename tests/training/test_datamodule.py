@@ -1,11 +1,13 @@
 """Batch k is a pure function of (seed, k)."""
 
 from itertools import chain
+from typing import ClassVar
 
 import pytest
 import torch
 
 from multidiff.data.dataset import Dataset
+from multidiff.data.labels import Labels
 from multidiff.errors import InputError
 from multidiff.training.datamodule import Batches, DataModule, Stream, collate
 
@@ -14,13 +16,12 @@ class Numbers(Dataset):
     """Sample i is the number i, plus a random fraction."""
 
     shape = (1, 1)
-    labels = (0, 1) * 5
-    label_names = ("even", "odd")
+    fields: ClassVar = {"label": Labels((0, 1) * 5, ("even", "odd")), "number": range(10)}
 
     def __len__(self):
         return 10
 
-    def x0(self, index, random):
+    def data(self, index, random):
         return torch.full((1, 1), index + random.random() / 2)
 
 
@@ -30,28 +31,28 @@ def batches(start, stop, rank=0, processes=1, size=4, seed=0):
 
 
 def indices(found):
-    return [int(x) for batch in found for x in batch["x0"].flatten()]
+    return [int(x) for batch in found for x in batch["data"].flatten()]
 
 
-def test_every_sample_is_seen_once_an_epoch_in_a_new_order():
+def test_every_sample_comes_once_an_epoch_in_a_new_order():
     seen = indices(batches(0, 5))
     assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
     assert seen[:10] != seen[10:]
 
 
-def test_going_on_from_a_batch_gives_what_would_have_come():
+def test_resuming_at_a_batch_gives_the_batches_that_would_have_followed():
     whole, rest = batches(0, 7), batches(3, 7)
     for one, other in zip(whole[3:], rest, strict=True):
-        assert torch.equal(one["x0"], other["x0"])
-        assert one["label"] == other["label"]
+        assert torch.equal(one["data"], other["data"])
+        assert one["fields"] == other["fields"]
 
 
 def test_augmentation_differs_between_epochs_and_repeats_with_the_seed():
     stream = Stream(Numbers(), range(10), 0)
-    first = {int(stream[p]["x0"]): stream[p]["x0"].item() for p in range(10)}
-    second = {int(stream[p]["x0"]): stream[p]["x0"].item() for p in range(10, 20)}
+    first = {int(stream[p]["data"]): stream[p]["data"].item() for p in range(10)}
+    second = {int(stream[p]["data"]): stream[p]["data"].item() for p in range(10, 20)}
     assert all(first[i] != second[i] for i in range(10))
-    assert first == {int(stream[p]["x0"]): stream[p]["x0"].item() for p in range(10)}
+    assert first == {int(stream[p]["data"]): stream[p]["data"].item() for p in range(10)}
 
 
 def test_processes_share_an_epoch_between_them():
@@ -67,10 +68,10 @@ def test_two_processes_see_together_what_one_sees_alone():
     assert merged == alone
 
 
-def test_labels_come_as_names():
+def test_fields_come_with_their_samples():
     (batch,) = batches(0, 1)
-    assert batch["label"] == [("even", "odd")[int(x) % 2] for x in batch["x0"].flatten()]
-    assert batch["caption"] == [None] * 4
+    numbers = [int(x) for x in batch["data"].flatten()]
+    assert batch["fields"] == [{"label": ("even", "odd")[n % 2], "number": n} for n in numbers]
 
 
 def test_split_is_fixed_by_the_seed_and_disjoint():

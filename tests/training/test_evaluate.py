@@ -9,9 +9,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import multidiff
 from multidiff.errors import InputError
-from multidiff.evaluation.scores import QUICK
+from multidiff.evaluation import QUICK
 from multidiff.sampling.model_directory import read_config
-from multidiff.sampling.pipeline import Pipeline
+from multidiff.sampling.plan import Plan
 from multidiff.training.evaluate import Evaluate
 from tests.tiny import tiny_train
 
@@ -48,7 +48,7 @@ def test_scores_are_logged_and_the_best_model_is_kept(tmp_path):
     assert {f"evaluation/{name}" for name in QUICK} <= set(events.Tags()["scalars"])
 
 
-def test_training_is_not_touched(tmp_path):
+def test_training_does_not_change(tmp_path):
     settings = ("trainer.max_steps=6", "callbacks.evaluation.score=recall")
     tiny_train(tmp_path / "with", *EVALUATED, *settings)
     tiny_train(tmp_path / "without", settings[0])
@@ -56,7 +56,7 @@ def test_training_is_not_touched(tmp_path):
     assert weights[0] == weights[1]
 
 
-def test_the_best_is_remembered_over_a_resume(tmp_path):
+def test_the_best_is_kept_over_a_resume(tmp_path):
     """The same scores and the same best model as in one go."""
     tiny_train(tmp_path / "whole", "trainer.max_steps=8", *EVALUATED)
     tiny_train(tmp_path / "halves", "trainer.max_steps=4", *EVALUATED)
@@ -67,7 +67,7 @@ def test_the_best_is_remembered_over_a_resume(tmp_path):
 
 
 def test_samples_that_overflow_do_not_end_training(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(Pipeline, "sample_tensor", lambda self, seeds, *_: torch.full((len(seeds), 1, 8, 8), math.nan))
+    monkeypatch.setattr(Plan, "x0", lambda self, rows: torch.full((len(rows), 1, 8, 8), math.nan))
     tiny_train(tmp_path / "run", "trainer.max_steps=4", *EVALUATED)
     assert "step 4 is not scored: samples 0 to 31 of the model are not finite" in caplog.text
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from multidiff.cli.main import main
-from multidiff.diffusion.losses import DiffusionLoss
+from multidiff.diffusion.objectives import Objective
 from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.module import DiffusionModule
 from multidiff.training.stability import Stability
@@ -24,12 +24,12 @@ TWO = ("trainer=cpu_ddp",)
 def recorded(run_dir, *overrides):
     """Train; samples, times' generators, gradients and logged losses as they were."""
     seen, noise, gradients, logged = [], [], [], {}
-    loss, clip, log = DiffusionLoss.__call__, Stability.clip, DiffusionModule.log
+    loss, clip, log = Objective.__call__, Stability.clip, DiffusionModule.log
 
-    def see(self, denoiser, x0, cond, generator):
-        seen.append(x0.clone())
-        noise.append(generator.initial_seed())
-        return loss(self, denoiser, x0, cond, generator)
+    def see(self, context):
+        seen.append(context.x0.clone())
+        noise.append(context.generator.initial_seed())
+        return loss(self, context)
 
     def note(self, parameters, limit):
         parameters = list(parameters)
@@ -41,7 +41,7 @@ def recorded(run_dir, *overrides):
         log(self, name, value, **settings)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DiffusionLoss, "__call__", see)
+        patch.setattr(Objective, "__call__", see)
         patch.setattr(Stability, "clip", note)
         patch.setattr(DiffusionModule, "log", listen)
         tiny_train(run_dir, *SETTINGS, *overrides)
@@ -125,35 +125,35 @@ def begin(rank, run_dir):
 
 
 def fail_on_one(rank, run_dir, out):
-    """The first process alone meets a loss that is no number, twice; then it alone is asked to stop."""
-    original = DiffusionLoss.__call__
+    """The first process alone has a non-finite loss, twice; then it alone is asked to stop."""
+    original = Objective.__call__
 
-    def fail(self, denoiser, *arguments):
-        return original(self, denoiser, *arguments) * (float("nan") if rank == 0 and next(calls) in (1, 2) else 1)
+    def fail(self, context):
+        return original(self, context) * (float("nan") if rank == 0 and next(calls) in (1, 2) else 1)
 
     calls = iter(range(100))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DiffusionLoss, "__call__", fail)
+        patch.setattr(Objective, "__call__", fail)
         result = tiny_train(run_dir, *SETTINGS, *TWO, "trainer.max_steps=6")
     (out / f"{rank}.json").write_text(json.dumps(result.steps))
 
 
-def test_what_is_no_number_in_one_process_changes_nothing_in_any(tmp_path):
+def test_a_non_finite_loss_in_one_process_changes_nothing_in_any(tmp_path):
     together(2, fail_on_one, tmp_path / "run", tmp_path, log=tmp_path / "log")
-    state = torch.load(newest_checkpoint(tmp_path / "run" / "checkpoints"), weights_only=False)
+    state = torch.load(newest_checkpoint(tmp_path / "run" / "checkpoints"), weights_only=True)
     assert state["stability"]["skipped"] == 2
     assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
     assert weights(tmp_path / "run")["ema.updates"] == 4
 
 
 def stop_one(rank, run_dir, out):
-    from multidiff.training.stop import GracefulStop, Wish  # noqa: PLC0415
+    from multidiff.training.stop import GracefulStop, Request  # noqa: PLC0415
 
     original = GracefulStop.on_train_batch_end
 
     def ask(self, trainer, module, outputs, batch, batch_idx):
         if rank == 1 and batch_idx == 2:
-            self.wish = Wish.STOP
+            self.request = Request.STOP
         original(self, trainer, module, outputs, batch, batch_idx)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from multidiff import hardware
 from multidiff.errors import InputError
-from multidiff.training import speed
+from multidiff.training import hardware, speed
 from multidiff.training.profile import SKIPPED, StepProfiler
-from multidiff.training.speed import Levers, compile_or_go_on, decided_precision
+from multidiff.training.speed import SpeedSettings, compile_with_fallback, decided_precision
 from tests.cli.test_cli import multidiff
 from tests.tiny import tiny_train
 from tests.training.test_train import weights
@@ -71,7 +70,7 @@ def test_a_network_that_cannot_be_compiled_runs_as_it_is_and_that_is_said_once(m
     expected, names = network(x), list(network.state_dict())
     compile_with = network.compile
     monkeypatch.setattr(network, "compile", lambda options: compile_with(backend=broken))
-    compile_or_go_on(network)
+    compile_with_fallback(network)
     assert torch.equal(network(x), expected)
     assert torch.equal(network(x), expected)
     assert list(network.state_dict()) == names
@@ -84,7 +83,7 @@ def test_a_network_that_cannot_be_compiled_runs_as_it_is_and_that_is_said_once(m
 @pytest.mark.slow
 def test_what_is_no_fault_of_compilation_is_an_error_as_ever():
     network = nn.Linear(2, 2)
-    compile_or_go_on(network)
+    compile_with_fallback(network)
     with pytest.raises((RuntimeError, TypeError)):
         network(torch.ones(1, 3))
 
@@ -110,7 +109,7 @@ def test_bfloat16_pays_on_a_processor_with_instructions_for_it(monkeypatch, inst
 
 def test_a_lever_is_pulled_or_not():
     with pytest.raises(InputError, match=r"trainer\.compile must be true or false, got 'perhaps'"):
-        Levers(compile="perhaps")
+        SpeedSettings(compile="perhaps")
 
 
 def test_a_profile_tells_where_the_time_goes_and_leaves_a_trace(tmp_path):

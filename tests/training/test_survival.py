@@ -1,4 +1,4 @@
-"""Whatever ends a run, the next one goes on from a whole checkpoint, to the bit."""
+"""Whatever ends a run, the next one resumes from an intact checkpoint, to the bit."""
 
 import os
 import random
@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -110,7 +111,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it_which_is_said(tmp_p
     damage(newest)
     assert newest_checkpoint(tmp_path / "checkpoints").name == "step_00000002.ckpt"
     assert tiny_train(tmp_path, *settings, "resume=true").steps == 4
-    assert "step_00000004.ckpt is damaged: set aside; going on from step_00000002.ckpt" in caplog.text
+    assert "step_00000004.ckpt is damaged: set aside; resuming from step_00000002.ckpt" in caplog.text
     assert newest.with_name("step_00000004.ckpt.damaged").exists()
     assert all(torch.equal(before[name], value) for name, value in weights(tmp_path).items())
 
@@ -219,7 +220,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone_however_it_goes(tmp
     [
         ("loader.workers=abc", "DataModule: workers must be of type int, got 'abc'"),
         ("optimizer.lr=fast", "AdamW: lr must be of type float, got 'fast'"),
-        ("conditioning.dropout=often", "LabelConditioner: dropout must be of type float, got 'often'"),
+        ("conditioning.label.dropout=often", "LabelConditioner: dropout must be of type float, got 'often'"),
         ("callbacks.previews.every=null", "Previews: every must be of type int, got None"),
         ("resume=perhaps", "resume must be true, false or auto"),
         ("stability.patience=0", "stability.patience must be at least 1"),
@@ -232,7 +233,7 @@ def test_a_setting_of_the_wrong_type_is_named(tmp_path, override, message):
 
 
 def spoilt(monkeypatch, steps):
-    """The gradient is no number in these of the steps that are taken from now on."""
+    """The gradient is not finite in these of the following steps."""
     clip, calls = Stability.clip, iter(range(1000))
 
     def spoil(self, parameters, limit):
@@ -249,7 +250,7 @@ def test_a_gradient_that_is_no_number_changes_nothing_and_is_counted(tmp_path, m
     spoilt(monkeypatch, {2})
     tiny_train(tmp_path / "skipped", "trainer.max_steps=3", "checkpoint_every=2")
     (before, after) = sorted((tmp_path / "skipped" / "checkpoints").glob("step_*.ckpt"))
-    states = [torch.load(path, weights_only=False) for path in (before, after)]
+    states = [torch.load(path, weights_only=True) for path in (before, after)]
     assert all(torch.equal(value, states[1]["state_dict"][name]) for name, value in states[0]["state_dict"].items())
     assert [state["stability"]["skipped"] for state in states] == [0, 1]
     assert [state["global_step"] for state in states] == [2, 3]
@@ -259,7 +260,7 @@ def test_too_many_in_a_row_end_training_with_the_last_checkpoint_kept(tmp_path, 
     settings = ("trainer.max_steps=10", "checkpoint_every=2", "stability.patience=3")
     with monkeypatch.context() as patch:
         spoilt(patch, {1, 4, 5, 6})
-        with pytest.raises(InputError, match="3 steps in a row had a loss or a gradient that is no number"):
+        with pytest.raises(InputError, match="3 consecutive steps had a non-finite loss or gradient"):
             tiny_train(tmp_path, *settings)
     assert newest_checkpoint(tmp_path / "checkpoints").name == "step_00000006.ckpt"
     assert all(value.isfinite().all() for value in weights(tmp_path).values())
@@ -313,3 +314,20 @@ def test_slurms_signal_saves_requeues_and_the_same_command_goes_on(tmp_path):
         steps.append(int(newest_checkpoint(checkpoints).stem[5:]))
     assert steps[1] > steps[0]
     assert (tmp_path / "asked").read_text() == "requeue 17\n" * 2
+
+
+class Evil:
+    def __reduce__(self):
+        return (Path.touch, (Path("touched"),))
+
+
+@pytest.mark.parametrize("place", ["callbacks", "optimizer_states", "evil"])
+def test_a_strangers_checkpoint_runs_no_code(tmp_path, monkeypatch, place):
+    """A pickle within a checkpoint whose checksums are right is refused by name, and nothing is called."""
+    monkeypatch.chdir(tmp_path)
+    tiny_train(tmp_path / "run", "trainer.max_steps=1")
+    (path,) = (tmp_path / "run" / "checkpoints").glob("step_*.ckpt")
+    torch.save({**torch.load(path, weights_only=True), place: Evil()}, path)
+    with pytest.raises(InputError, match=r"every checkpoint in .* is damaged"):
+        tiny_train(tmp_path / "run", "trainer.max_steps=2", "resume=true")
+    assert not (tmp_path / "touched").exists()

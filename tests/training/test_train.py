@@ -1,4 +1,4 @@
-"""Training learns, repeats itself to the bit, goes on where it stopped, and stops when it must."""
+"""Training learns, is reproducible to the bit, resumes where it stopped, and stops when asked."""
 
 import csv
 import os
@@ -12,17 +12,17 @@ import torch
 import yaml
 
 import multidiff
-from multidiff.diffusion.losses import DiffusionLoss
+from multidiff.diffusion.objectives import Objective
 from multidiff.errors import InputError
 from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.module import DiffusionModule
-from multidiff.training.stop import GracefulStop, Wish
+from multidiff.training.stop import GracefulStop, Request
 from tests.tiny import TINY, tiny_train
 
 
 def weights(run_dir):
     """Everything that training changes: weights, their average, and the optimiser's moments."""
-    checkpoint = torch.load(newest_checkpoint(run_dir / "checkpoints"), weights_only=False)
+    checkpoint = torch.load(newest_checkpoint(run_dir / "checkpoints"), weights_only=True)
     moments = checkpoint["optimizer_states"][0]["state"]
     return {**checkpoint["state_dict"], **{f"{i}.{k}": v for i, m in moments.items() for k, v in m.items()}}
 
@@ -61,7 +61,7 @@ def logged(run_dir, name):
     return {int(row["step"]): row[name] for row in rows if row.get(name)}
 
 
-def test_loggers_go_on_at_the_step_of_the_run_and_log_the_same(tmp_path):
+def test_loggers_continue_at_the_step_of_the_run_and_log_the_same(tmp_path):
     """In mixed precision too, and twice from one checkpoint."""
     settings = ("trainer.log_every_n_steps=1", "trainer.precision=bf16-mixed", "trainer.val_check_interval=3")
     tiny_train(tmp_path / "whole", "trainer.max_steps=7", *settings)
@@ -75,7 +75,7 @@ def test_loggers_go_on_at_the_step_of_the_run_and_log_the_same(tmp_path):
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def test_one_batch_is_learned_within_a_minute_and_it_is_said(tmp_path, capsys):
+def test_one_batch_is_learned_within_a_minute_and_reported(tmp_path, capsys):
     settings = ("check=overfit", "optimizer.lr=1e-2", "callbacks.learns_one_batch.fraction=0.8")
     assert tiny_train(tmp_path / "run", *settings).finished
     assert "this configuration learns one batch: the loss went from" in capsys.readouterr().out
@@ -98,7 +98,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
-def test_a_run_killed_after_a_checkpoint_goes_on_to_the_bit(tmp_path, monkeypatch, accumulate):
+def test_a_run_killed_after_a_checkpoint_resumes_to_the_bit(tmp_path, monkeypatch, accumulate):
     """Killed in step 9, one batch in, with checkpoints every 4; and there again after a resume."""
     settings = (f"trainer.accumulate_grad_batches={accumulate}", "checkpoint_every=4", "trainer.max_steps=11")
     tiny_train(tmp_path / "whole", *settings)
@@ -122,7 +122,7 @@ def test_a_run_killed_after_a_checkpoint_goes_on_to_the_bit(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(("before", "after", "seen"), [(1, 2, [6, 7, 8, 9]), (2, 1, [3, 4])])
-def test_a_resume_with_other_accumulation_goes_on_where_it_would_have_been(tmp_path, monkeypatch, before, after, seen):
+def test_a_resume_with_other_accumulation_continues_at_the_same_data(tmp_path, monkeypatch, before, after, seen):
     tiny_train(tmp_path, "trainer.max_steps=3", f"trainer.accumulate_grad_batches={before}")
     original, batches = DiffusionModule.training_step, []
 
@@ -136,13 +136,13 @@ def test_a_resume_with_other_accumulation_goes_on_where_it_would_have_been(tmp_p
     assert batches == [(batch, batch // after) for batch in seen]
 
 
-def test_a_stop_asked_for_within_a_step_waits_for_its_end_and_for_nothing_else(tmp_path, monkeypatch):
+def test_a_stop_request_within_a_step_waits_for_the_end_of_the_step_alone(tmp_path, monkeypatch):
     settings = ("trainer.accumulate_grad_batches=4", "trainer.max_steps=6")
     tiny_train(tmp_path / "whole", *settings)
     original = GracefulStop.on_train_batch_end
 
     def ask(self, trainer, module, outputs, batch, batch_idx):
-        self.wish = Wish.STOP if batch_idx >= 9 else Wish.GO_ON
+        self.request = Request.STOP if batch_idx >= 9 else Request.NONE
         original(self, trainer, module, outputs, batch, batch_idx)
 
     def refuse(*arguments):
@@ -160,15 +160,25 @@ def test_a_stop_asked_for_within_a_step_waits_for_its_end_and_for_nothing_else(t
 def test_a_resume_takes_the_learning_rate_of_its_config(tmp_path):
     tiny_train(tmp_path, "trainer.max_steps=2", "warmup_steps=0")
     tiny_train(tmp_path, "trainer.max_steps=4", "warmup_steps=0", "resume=true", "optimizer.lr=1e-9")
-    checkpoint = torch.load(newest_checkpoint(tmp_path / "checkpoints"), weights_only=False)
+    checkpoint = torch.load(newest_checkpoint(tmp_path / "checkpoints"), weights_only=True)
     assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 1e-9
 
 
-@pytest.mark.parametrize("override", ["backbone.widths=[16,16]", "seed=3", "loader.holdout=0.2", "schedule=flow"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "backbone.widths=[16,16]",
+        "seed=3",
+        "loader.holdout=0.2",
+        "schedule=flow",
+        "optimizer._target_=torch.optim.Adam",
+        "codec=scaling",
+    ],
+)
 def test_a_run_is_not_resumed_as_another(tmp_path, override):
     tiny_train(tmp_path, "trainer.max_steps=1")
     before = (tmp_path / "config.yaml").read_text()
-    with pytest.raises(InputError, match=f"trained with another {override.split('.')[0].split('=')[0]}"):
+    with pytest.raises(InputError, match=f"was trained with {override.split('=')[0]}"):
         tiny_train(tmp_path, "trainer.max_steps=2", "resume=true", override)
     assert (tmp_path / "config.yaml").read_text() == before
 
@@ -186,13 +196,13 @@ def test_in_half_precision_gradients_lose_their_scale_before_they_are_clipped(tm
 
 def test_resuming_in_the_middle_of_an_epoch_repeats_no_data(tmp_path, monkeypatch):
     seen = []
-    original = DiffusionLoss.__call__
+    original = Objective.__call__
 
-    def spy(self, denoiser, x0, cond, generator):
-        seen.append(x0.clone())
-        return original(self, denoiser, x0, cond, generator)
+    def spy(self, context):
+        seen.append(context.x0.clone())
+        return original(self, context)
 
-    monkeypatch.setattr(DiffusionLoss, "__call__", spy)
+    monkeypatch.setattr(Objective, "__call__", spy)
     tiny_train(tmp_path / "a", "trainer.max_steps=6")
     whole, seen[:] = list(seen), []
     tiny_train(tmp_path / "b", "trainer.max_steps=2")
@@ -204,7 +214,8 @@ def test_another_seed_trains_another_model(tmp_path):
     tiny_train(tmp_path / "a", "trainer.max_steps=2")
     tiny_train(tmp_path / "b", "trainer.max_steps=2", "seed=1")
     a, b = weights(tmp_path / "a"), weights(tmp_path / "b")
-    assert not torch.equal(a["model.conditioner.embedding.weight"], b["model.conditioner.embedding.weight"])
+    name = "model.conditioner.parts.label.embedding.weight"
+    assert not torch.equal(a[name], b[name])
 
 
 def test_training_learns(tmp_path):
@@ -254,7 +265,7 @@ def test_the_model_directory_holds_the_average(tmp_path):
 
 def test_a_run_is_not_overwritten_and_nothing_is_resumed_from_nowhere(tmp_path):
     tiny_train(tmp_path / "run", "trainer.max_steps=1")
-    with pytest.raises(InputError, match="already holds a run; go on with it by resume=true"):
+    with pytest.raises(InputError, match="already holds a run; continue it with resume=true"):
         tiny_train(tmp_path / "run", "trainer.max_steps=2")
     with pytest.raises(InputError, match="nothing to resume"):
         tiny_train(tmp_path / "other", "resume=true")
@@ -266,14 +277,14 @@ def test_a_run_is_not_overwritten_and_nothing_is_resumed_from_nowhere(tmp_path):
     [
         ("+optimizer.momentum=1", "AdamW.*momentum"),
         ("+loader.prefetch=1", "prefetch"),
-        ("conditioning=text", "needs captions"),
+        ("conditioning=[label,text]", "needs captions"),
         ("schedule=karras +schedule.sigma_low=1", "Karras.*sigma_low"),
         ("loader.holdout=2", "loader.holdout"),
         ("trainer.max_steps=0", "trainer.max_steps must be a whole number of at least 1"),
         ("checkpoint_every=0", "checkpoint_every must be"),
         ("seed=-1", "seed must be"),
         ("ema=constant ema.warmup=0", "warmup > 0"),
-        ("conditioning.dropout=2", "a probability, got 2"),
+        ("conditioning.label.dropout=2", "a probability, got 2"),
         ("guidance=-3", "guidance scale"),
         ("sampler.steps=0", "steps must be an integer from 1 to 100000, got 0"),
         ("trainer.accelerator=gpu", "trainer:"),
@@ -283,7 +294,11 @@ def test_a_run_is_not_overwritten_and_nothing_is_resumed_from_nowhere(tmp_path):
         ("trainer.val_check_interval=0", "trainer.val_check_interval must be a whole number of at least 1"),
         ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val must be at least 0"),
         ("trainer.profile=7", "trainer.profile must be true or false, got 7"),
-        ("trainer=fsdp", "their moving average is a whole copy"),
+        ("trainer.strategy=fsdp", "weights cannot be split between devices"),
+        ("callbacks.previews.count=0", "callbacks.previews needs"),
+        ("objective=distillation", "this objective learns from a trained model: give teacher=MODEL_DIR"),
+        ("teacher=nowhere", "this objective takes no teacher"),
+        ("objective=distillation teacher=nowhere", "there is no model at nowhere"),
         ("backbone.widths=[8]", "UNet: need one entry a level"),
     ],
 )
@@ -321,7 +336,7 @@ def test_a_signal_to_all_processes_of_a_run_saves_and_ends_cleanly(tmp_path, num
         time.sleep(0.02)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr
-    assert "resume=true goes on" in stdout
+    assert "resume=true continues" in stdout
     assert "Traceback" not in stderr
     assert multidiff.load(run).sample(1, steps=1)
     result = tiny_train(

@@ -13,19 +13,22 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from multidiff.data.cache import default_cache, progress, writing_to
 from multidiff.data.files import atomic_path
+from multidiff.data.folder import preparation_of
+from multidiff.data.labels import Labels
 from multidiff.data.named_bytes import NamedBytes
 from multidiff.data.streaming.copies import Copies
-from multidiff.data.streaming.encoded import Encoded, classes
+from multidiff.data.streaming.encoded import Encoded, EncodedDataset
 from multidiff.data.streaming.remote import GB, File, find_files, total
 from multidiff.data.streaming.tar_index import TarIndex, index_of
 from multidiff.data.texts import Texts
 from multidiff.errors import InputError
+from multidiff.modality import Modality
 
 READERS = 8
 """Shards that are indexed at a time."""
@@ -151,16 +154,61 @@ class Shards(Encoded):
         self.names = Texts(name for index in indices for name in index.names)
         labels = [label for index in indices for label in index.labels]
         captions = [caption for index in indices for caption in index.captions]
-        self._take_labels(labels)
-        if any(captions):
-            self.captions = Texts(caption or "" for caption in captions)
+        known_labels = self._labels(labels)
+        self.fields = {
+            **({"label": known_labels} if known_labels else {}),
+            **({"caption": Texts(caption or "" for caption in captions)} if any(captions) else {}),
+        }
         known = json.dumps([[*zip(index.names, index.offsets, index.sizes, strict=True)] for index in indices])
         self.content = hashlib.sha256(f"{known} {labels} {captions}".encode()).hexdigest()
 
-    def _take_labels(self, labels: Sequence[str | None]) -> None:
-        without = next((i for i, label in enumerate(labels) if label is None), None)
-        if without is None:
-            self.labels, self.label_names = classes(label for label in labels if label is not None)
-        elif any(label is not None for label in labels):
-            where = f"{self.files[self.shards[without]].url}/{self.names[without]}"
-            raise InputError(f"{where} has no class, and other samples have one: give all of them one, or none")
+    def _labels(self, labels: Sequence[str | None]) -> Labels | None:
+        known = [label for label in labels if label is not None]
+        if len(known) == len(labels):
+            return Labels.of(known)
+        if not known:
+            return None
+        without = labels.index(None)
+        where = f"{self.files[self.shards[without]].url}/{self.names[without]}"
+        raise InputError(f"{where} has no class, and other samples have one: give all of them one, or none")
+
+
+class ShardDataset(EncodedDataset):
+    """Training data in tar shards, for any modality; see `Shards`.
+
+    Args:
+        modality: of the samples.
+        shards: paths or URLs, with ``{000..009}`` or ``*`` in them, or folders of them.
+        label: suffix of the member that holds the class, or ``json.KEY``.
+        caption: likewise, of the caption.
+        mix: shards whose samples are mixed at a time.
+        max_unreadable: how many samples may be left out in a process.
+        cache: folder for indices and copies; by default that of the user.
+        cache_limit: GB that copies may take.
+        **settings: of the modality's preparation.
+    """
+
+    def __init__(
+        self,
+        modality: Modality[Any],
+        shards: str | Sequence[str],
+        label: str = "cls",
+        caption: str = "txt",
+        mix: int = 16,
+        max_unreadable: int = 100,
+        cache: str | Path | None = None,
+        cache_limit: float = 50.0,
+        **settings: Any,
+    ):
+        preparation = preparation_of(modality, settings)
+        source = Shards(
+            shards,
+            preparation.suffixes,
+            modality.name,
+            label=label,
+            caption=caption,
+            mix=mix,
+            cache=cache,
+            cache_limit=cache_limit,
+        )
+        super().__init__(source, preparation, max_unreadable)

@@ -13,17 +13,20 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from multidiff.data.cache import default_cache
+from multidiff.data.folder import preparation_of
+from multidiff.data.labels import Labels
 from multidiff.data.named_bytes import NamedBytes
-from multidiff.data.streaming.encoded import Encoded, classes
+from multidiff.data.streaming.encoded import Encoded, EncodedDataset
 from multidiff.data.streaming.folder_copy import folder_at
 from multidiff.data.streaming.remote import GB, INSTALL
 from multidiff.data.texts import Texts
 from multidiff.errors import InputError
+from multidiff.modality import Modality
 
 
 class Table(Encoded):
@@ -33,7 +36,6 @@ class Table(Encoded):
         root: the folder, or a URL of one, which is fetched whole.
         split: which, where there are several.
         column: that holds the files.
-        feature: what they are, as `datasets` calls it.
         label: column of the class, if there is one of that name.
         caption: likewise, of the caption.
         cache: folder for copies of remote folders and of what is not memory-mapped; by default that of the user.
@@ -48,7 +50,6 @@ class Table(Encoded):
         root: str | Path,
         split: str,
         column: str,
-        feature: Literal["Image", "Audio"],
         *,
         label: str | None,
         caption: str | None,
@@ -64,11 +65,8 @@ class Table(Encoded):
             raise InputError(
                 f"{root} has no column {column!r} but {', '.join(table.column_names)}: set data.column to one of them"
             )
-        self.rows = _undecoded(table.select_columns([column]), column, feature, root)
-        if label and label in table.column_names:
-            self.labels, self.label_names = _classes(table, label, root)
-        if caption in table.column_names:
-            self.captions = Texts("" if text is None else str(text) for text in table[caption])
+        self.rows = _undecoded(table.select_columns([column]), column, root)
+        self.fields = _fields(table, {column, label, caption}, label, caption, root)
         self.content = self._hash()
 
     def __len__(self) -> int:
@@ -77,7 +75,7 @@ class Table(Encoded):
     def file(self, index: int) -> NamedBytes:
         row = self.rows[index][self.column] or {}
         content, path = row.get("bytes"), row.get("path")
-        name = f"{self.root}, row {index}{f' ({path})' if path else ''}"
+        name = f"{self.root}, row {index}{f': {path}' if path else ''}"
         if content is None and path:
             try:
                 content = Path(path).read_bytes()
@@ -91,8 +89,7 @@ class Table(Encoded):
         files = self.rows.data.column(self.column)
         sizes = compute.fill_null(compute.binary_length(compute.struct_field(files, "bytes")), -1)
         known = hashlib.sha256(np.asarray(sizes, dtype=np.int64).tobytes())
-        known.update(b"" if self.labels is None else np.asarray(self.labels).tobytes())
-        known.update(json.dumps([self.label_names, list(self.captions or ())]).encode())
+        known.update(json.dumps({name: list(map(str, values)) for name, values in self.fields.items()}).encode())
         return known.hexdigest()
 
 
@@ -119,27 +116,79 @@ def _opened(folder: Path, split: str, converted: Path) -> Any:
     raise InputError(f"no table in {folder}: it holds neither state.json nor dataset_dict.json, *.parquet or *.arrow")
 
 
-def _undecoded(table: Any, column: str, feature: str, root: str | Path) -> Any:
+def _undecoded(table: Any, column: str, root: str | Path) -> Any:
+    """The table with ``column`` as bytes and paths, whatever `datasets` would decode it to."""
     import datasets  # noqa: PLC0415  of an extra
 
+    kind = table.features[column]
+    decodes = isinstance(kind, datasets.Image | datasets.Audio)
     try:
-        return table.cast_column(column, getattr(datasets, feature)(decode=False))
+        return table.cast_column(column, type(kind)(decode=False) if decodes else datasets.Image(decode=False))
     except (TypeError, ValueError, NotImplementedError) as error:
         raise InputError(
-            f"{root}: column {column!r} is of type {table.features[column]}, which holds no files: set data.column "
-            "to one that holds them, or paths to them"
+            f"{root}: column {column!r} is of type {kind}, which holds no files: set data.column to one that holds "
+            "files or paths to them"
         ) from error
 
 
-def _classes(table: Any, label: str, root: str | Path) -> tuple[np.ndarray, tuple[str, ...]]:
+def _fields(
+    table: Any, used: set[str | None], label: str | None, caption: str | None, root: str | Path
+) -> dict[str, Sequence[Any]]:
+    """The class and the caption of each row, and the columns of numbers under their own names."""
+    fields: dict[str, Sequence[Any]] = {}
+    if label and label in table.column_names:
+        fields["label"] = _classes(table, label, root)
+    if caption in table.column_names:
+        fields["caption"] = Texts("" if text is None else str(text) for text in table[caption])
+    for name, feature in table.features.items():
+        if name not in used and str(getattr(feature, "dtype", "")).startswith(("int", "float")):
+            fields[name] = table.with_format("numpy")[name][:]
+    return fields
+
+
+def _classes(table: Any, label: str, root: str | Path) -> Labels:
     values: Sequence[Any] = table.with_format("numpy")[label][:]
     names = getattr(table.features[label], "names", None)
     if names is None:
-        return classes(map(str, values))
-    labels = np.asarray(values, dtype=np.int32)
-    if (labels < 0).any():
-        raise InputError(f"{root}: row {int(np.argmax(labels < 0))} has no class; set data.label=null")
-    return labels, tuple(names)
+        return Labels.of(map(str, values))
+    indices = np.asarray(values, dtype=np.int32)
+    if (indices < 0).any():
+        raise InputError(f"{root}: row {int(np.argmax(indices < 0))} has no class; set data.label=null")
+    return Labels(indices, tuple(names))
+
+
+class TableDataset(EncodedDataset):
+    """Training data in a column of a table, for any modality; see `Table`.
+
+    Args:
+        modality: of the samples.
+        root: the folder, or a URL of one, which is fetched whole.
+        column: that holds the files.
+        split: where there are several.
+        label: column of the class, if there is one of that name.
+        caption: likewise, of the caption.
+        max_unreadable: how many samples may be left out in a process.
+        cache: folder for copies; by default that of the user.
+        cache_limit: GB that copies of remote folders may take.
+        **settings: of the modality's preparation.
+    """
+
+    def __init__(
+        self,
+        modality: Modality[Any],
+        root: str | Path,
+        column: str,
+        split: str = "train",
+        label: str | None = "label",
+        caption: str | None = "text",
+        max_unreadable: int = 100,
+        cache: str | Path | None = None,
+        cache_limit: float = 50.0,
+        **settings: Any,
+    ):
+        preparation = preparation_of(modality, settings)
+        source = Table(root, split, column, label=label, caption=caption, cache=cache, cache_limit=cache_limit)
+        super().__init__(source, preparation, max_unreadable)
 
 
 @contextmanager

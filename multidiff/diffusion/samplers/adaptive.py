@@ -9,7 +9,7 @@ from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.base import Denoise, History, Sampler
 from multidiff.diffusion.samplers.dpm_solver import STAGES
 from multidiff.diffusion.samplers.exponential import combine, equation_in, exponential_weights
-from multidiff.diffusion.samplers.levels import Level, euler_step
+from multidiff.diffusion.samplers.noise_level import NoiseLevel, euler_step
 from multidiff.diffusion.schedules import Schedule
 
 SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0
@@ -47,7 +47,7 @@ class Adaptive(Sampler):
             raise ValueError(f"need rtol >= 0 and atol > 0, got {self.rtol} and {self.atol}")
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
-        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        here, there = NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s)
         if here.is_end or there.is_end:
             return euler_step(x_t, denoise(x_t, t), here, there)
         x, place = x_t, here.log_snr.expand(len(x_t))
@@ -101,10 +101,10 @@ class Adaptive(Sampler):
         tolerance = self.atol + self.rtol * torch.maximum(x.abs(), high.abs())
         return ((high - low) / tolerance).flatten(1).square().mean(1).sqrt()
 
-    def level(self, x: Tensor, log_snr: Tensor) -> Level:
+    def level(self, x: Tensor, log_snr: Tensor) -> NoiseLevel:
         """The level of each sample, broadcastable to x."""
         t = self.schedule.time(log_snr)
-        return Level(t, _like(x, self.schedule.alpha(t)), _like(x, self.schedule.sigma(t)))
+        return NoiseLevel(t, _like(x, self.schedule.alpha(t)), _like(x, self.schedule.sigma(t)))
 
 
 def _like(x: Tensor, values: Tensor) -> Tensor:

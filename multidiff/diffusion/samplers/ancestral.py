@@ -10,11 +10,11 @@ from torch import Tensor
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.base import Denoise, History, Sampler, made_by
 from multidiff.diffusion.samplers.dpm_solver import DPMSolverSinglestep
-from multidiff.diffusion.samplers.levels import Level, euler_step, noise_estimate
+from multidiff.diffusion.samplers.noise_level import NoiseLevel, euler_step, noise_estimate
 from multidiff.diffusion.schedules import Schedule
 
 
-def lost_variance(t: Level, s: Level) -> Tensor:
+def lost_variance(t: NoiseLevel, s: NoiseLevel) -> Tensor:
     """Variance of x_t given x_s: ``sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2``."""
     return t.sigma**2 - (t.alpha / s.alpha * s.sigma) ** 2
 
@@ -33,7 +33,7 @@ class DDPM(Sampler):
     stochastic = True
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
-        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        here, there = NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s)
         x0 = denoise(x_t, t)
         lost, kept = lost_variance(here, there), there.sigma / here.sigma
         mean = here.alpha / there.alpha * kept**2 * x_t + there.alpha * lost / here.sigma**2 * x0
@@ -62,7 +62,7 @@ class DDIM(Sampler):
         return self.eta > 0
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
-        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        here, there = NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s)
         x0 = denoise(x_t, t)
         if not self.stochastic:
             return euler_step(x_t, x0, here, there)
@@ -113,12 +113,12 @@ class Ancestral(Sampler):
         return self.eta > 0
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
-        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        here, there = NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s)
         if there.sigma == 0 or not self.stochastic:
             return self.inner.step(denoise, x_t, t, s, history, noise)
         kept = (here.alpha / there.alpha * there.sigma / here.sigma) ** 2
         up = self.eta * torch.sqrt(1 - kept)
         log_snr = there.log_snr - torch.log1p(-(up**2)) / 2
-        down = Level.at(self.schedule, torch.where(log_snr.isinf(), 0.0, self.schedule.time(log_snr)))
+        down = NoiseLevel.at(self.schedule, torch.where(log_snr.isinf(), 0.0, self.schedule.time(log_snr)))
         x = self.inner.step(denoise, x_t, t, down.t, history, noise)
         return there.alpha / down.alpha * x + there.sigma * up * noise.between(t, s)

@@ -83,7 +83,7 @@ def sample(
     cond: Conditioning | None = None,
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
-    """Draw samples: start from noise at ``grid[0]`` and step through the grid to time 0.
+    """SampleFunction samples: start from noise at ``grid[0]`` and step through the grid to time 0.
 
     Args:
         denoiser: the model, guided or not.

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.base import Denoise, History, Sampler
-from multidiff.diffusion.samplers.levels import Level
+from multidiff.diffusion.samplers.noise_level import NoiseLevel
 from multidiff.diffusion.schedules import Schedule
 
 
@@ -24,7 +24,7 @@ class Consistency(Sampler):
     stochastic = True
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
-        there, x0 = Level.at(self.schedule, s), self.jump(denoise, x_t, t)
+        there, x0 = NoiseLevel.at(self.schedule, s), self.jump(denoise, x_t, t)
         return x0 if there.sigma == 0 else there.alpha * x0 + there.sigma * noise.between(t, s)
 
     def jump(self, denoise: Denoise, x_t: Tensor, t: Tensor) -> Tensor:

@@ -16,15 +16,15 @@ from torch import Tensor
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.base import Denoise, History, Sampler, check_count
 from multidiff.diffusion.samplers.exponential import Equation, combine, equation_in, exponential_weights
-from multidiff.diffusion.samplers.levels import Level, euler_step
 from multidiff.diffusion.samplers.multistep import Multistep
+from multidiff.diffusion.samplers.noise_level import NoiseLevel, euler_step
 from multidiff.diffusion.schedules import Schedule
 
 STAGES = {1: (), 2: (1 / 2,), 3: (1 / 3, 2 / 3)}
 """For each order, the parts of the step in log SNR after which a single-step method evaluates again."""
 
 
-def solver_weights(equation: Equation, nodes: Sequence[Level], t: Level, s: Level) -> Tensor:
+def solver_weights(equation: Equation, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Tensor:
     """The weight in ``x_s`` of the estimate at each of ``nodes``, for the step from t to s."""
     places = torch.stack([node.log_snr for node in nodes])
     return equation.gain(s) * exponential_weights(places, t.log_snr, s.log_snr, equation.rate)
@@ -71,7 +71,7 @@ class DPMSolverMultistep(Multistep):
     def equation(self) -> Equation:
         return equation_in(self.form, self.eta)
 
-    def weights(self, nodes: Sequence[Level], t: Level, s: Level) -> Tensor:
+    def weights(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Tensor:
         return solver_weights(self.equation, nodes, t, s)
 
 
@@ -116,7 +116,7 @@ class DPMSolverSinglestep(Sampler):
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
         equation = equation_in(self.form, self.eta)
-        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        here, there = NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s)
         x0 = denoise(x_t, t)
         if here.is_end or there.is_end:
             return euler_step(x_t, x0, here, there)
@@ -133,6 +133,6 @@ class DPMSolverSinglestep(Sampler):
         return x
 
 
-def stage_level(schedule: Schedule, t: Level, s: Level, part: float) -> Level:
+def stage_level(schedule: Schedule, t: NoiseLevel, s: NoiseLevel, part: float) -> NoiseLevel:
     """The level a ``part`` of the way from t to s in log SNR."""
-    return Level.at(schedule, schedule.time(torch.lerp(t.log_snr, s.log_snr, part)))
+    return NoiseLevel.at(schedule, schedule.time(torch.lerp(t.log_snr, s.log_snr, part)))

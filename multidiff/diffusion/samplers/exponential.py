@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from multidiff.diffusion.samplers.levels import Level, noise_estimate
+from multidiff.diffusion.samplers.noise_level import NoiseLevel, noise_estimate
 
 
 def exponential_moments(count: int, start: Tensor, stop: Tensor, rate: float) -> Tensor:
@@ -99,19 +99,19 @@ class Equation(ABC):
         """Of the exponential under the integral."""
 
     @abstractmethod
-    def estimate(self, x_t: Tensor, x0: Tensor, t: Level) -> Tensor:
+    def estimate(self, x_t: Tensor, x0: Tensor, t: NoiseLevel) -> Tensor:
         """What is interpolated."""
 
     @abstractmethod
-    def propagation(self, t: Level, s: Level) -> Tensor:
+    def propagation(self, t: NoiseLevel, s: NoiseLevel) -> Tensor:
         """What multiplies ``x_t``."""
 
     @abstractmethod
-    def gain(self, s: Level) -> Tensor:
+    def gain(self, s: NoiseLevel) -> Tensor:
         """What multiplies the integral."""
 
     @abstractmethod
-    def spread(self, t: Level, s: Level) -> Tensor:
+    def spread(self, t: NoiseLevel, s: NoiseLevel) -> Tensor:
         """Standard deviation of the noise that the step adds."""
 
 
@@ -122,16 +122,16 @@ class DataEquation(Equation):
     def rate(self) -> float:
         return 1 + self.eta
 
-    def estimate(self, x_t: Tensor, x0: Tensor, t: Level) -> Tensor:
+    def estimate(self, x_t: Tensor, x0: Tensor, t: NoiseLevel) -> Tensor:
         return x0
 
-    def propagation(self, t: Level, s: Level) -> Tensor:
+    def propagation(self, t: NoiseLevel, s: NoiseLevel) -> Tensor:
         return s.sigma / t.sigma * torch.exp(self.eta * (t.log_snr - s.log_snr))
 
-    def gain(self, s: Level) -> Tensor:
+    def gain(self, s: NoiseLevel) -> Tensor:
         return s.alpha
 
-    def spread(self, t: Level, s: Level) -> Tensor:
+    def spread(self, t: NoiseLevel, s: NoiseLevel) -> Tensor:
         return s.sigma * torch.sqrt(-torch.expm1(2 * self.eta * (t.log_snr - s.log_snr)))
 
 
@@ -142,16 +142,16 @@ class NoiseEquation(Equation):
     def rate(self) -> float:
         return -1.0
 
-    def estimate(self, x_t: Tensor, x0: Tensor, t: Level) -> Tensor:
+    def estimate(self, x_t: Tensor, x0: Tensor, t: NoiseLevel) -> Tensor:
         return noise_estimate(x_t, x0, t)
 
-    def propagation(self, t: Level, s: Level) -> Tensor:
+    def propagation(self, t: NoiseLevel, s: NoiseLevel) -> Tensor:
         return s.alpha / t.alpha
 
-    def gain(self, s: Level) -> Tensor:
+    def gain(self, s: NoiseLevel) -> Tensor:
         return (1 + self.eta) * s.sigma
 
-    def spread(self, t: Level, s: Level) -> Tensor:
+    def spread(self, t: NoiseLevel, s: NoiseLevel) -> Tensor:
         return s.sigma * torch.sqrt(self.eta * torch.expm1(2 * (s.log_snr - t.log_snr)))
 
 

@@ -8,7 +8,7 @@ from multidiff.diffusion.denoiser import Denoiser
 from multidiff.diffusion.grids import check_grid
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.base import Sampler, integrate
-from multidiff.diffusion.samplers.levels import Level, noise_estimate
+from multidiff.diffusion.samplers.noise_level import NoiseLevel, noise_estimate
 
 
 @torch.no_grad()
@@ -42,7 +42,7 @@ def invert(
         raise ValueError(f"{type(sampler).__name__} draws noise, so it cannot be inverted; set its noise to 0")
     check_grid(grid)
     times = grid.to("cpu", torch.float64).flip(0)[1:]
-    first = Level.at(sampler.schedule, times[0])
+    first = NoiseLevel.at(sampler.schedule, times[0])
 
     def denoise(x_t: Tensor, t: Tensor) -> Tensor:
         return denoiser(x_t, t, cond)

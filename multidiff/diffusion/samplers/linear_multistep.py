@@ -10,8 +10,8 @@ from torch import Tensor
 
 from multidiff.diffusion.samplers.base import check_count
 from multidiff.diffusion.samplers.exponential import Equation, equation_in, interpolation_weights
-from multidiff.diffusion.samplers.levels import Level
 from multidiff.diffusion.samplers.multistep import Multistep
+from multidiff.diffusion.samplers.noise_level import NoiseLevel
 from multidiff.diffusion.schedules import Schedule
 
 
@@ -53,11 +53,11 @@ class NoiseMultistep(Multistep):
     def equation(self) -> Equation:
         return equation_in("noise")
 
-    def weights(self, nodes: Sequence[Level], t: Level, s: Level) -> Tensor:
+    def weights(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Tensor:
         return s.alpha * self.quadrature(nodes, t, s)
 
     @abstractmethod
-    def quadrature(self, nodes: Sequence[Level], t: Level, s: Level) -> Tensor:
+    def quadrature(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Tensor:
         """The weights ``w_i``, which add up to the change of ``sigma / alpha``."""
 
 
@@ -67,7 +67,7 @@ class LMS(NoiseMultistep):
     Hairer, Norsett and Wanner (1993), section III.5; made known by k-diffusion as ``lms``, with a numerical quadrature.
     """
 
-    def quadrature(self, nodes: Sequence[Level], t: Level, s: Level) -> Tensor:
+    def quadrature(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Tensor:
         return uniform_weights(torch.stack([node.ratio for node in nodes]), t.ratio, s.ratio)
 
 
@@ -78,11 +78,11 @@ class DEIS(NoiseMultistep):
     over ``d(sigma / alpha)`` are taken by parts, which leaves a smooth integral for Gauss and Legendre's rule.
     """
 
-    def quadrature(self, nodes: Sequence[Level], t: Level, s: Level) -> Tensor:
+    def quadrature(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Tensor:
         points, weights = gauss_legendre(12)
         h = s.t - t.t
         within = h * (points + 1) / 2
-        ratio = Level.at(self.schedule, t.t + within).ratio
+        ratio = NoiseLevel.at(self.schedule, t.t + within).ratio
         moments = [s.ratio - t.ratio]
         for k in range(1, len(nodes)):
             moments.append(h**k * s.ratio - k * h / 2 * (weights * within ** (k - 1) * ratio).sum())
@@ -119,7 +119,7 @@ class IPNDM(Multistep):
     def equation(self) -> Equation:
         return equation_in("noise")
 
-    def weights(self, nodes: Sequence[Level], t: Level, s: Level) -> Tensor:
+    def weights(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Tensor:
         ago = -torch.arange(len(nodes), dtype=torch.float64)
         equal = uniform_weights(ago, torch.zeros_like(ago[0]), torch.ones_like(ago[0]))
         return s.alpha * (s.ratio - t.ratio) * equal

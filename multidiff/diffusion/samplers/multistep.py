@@ -10,7 +10,7 @@ from torch import Tensor
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.base import Denoise, History, Sampler
 from multidiff.diffusion.samplers.exponential import Equation, combine
-from multidiff.diffusion.samplers.levels import Level, euler_step
+from multidiff.diffusion.samplers.noise_level import NoiseLevel, euler_step
 
 LINE = 2
 """Estimates that a line goes through."""
@@ -19,7 +19,7 @@ LINE = 2
 class Known(NamedTuple):
     """What a step leaves for later ones: its estimate, and the part of its result that no estimate can change."""
 
-    level: Level
+    level: NoiseLevel
     estimate: Tensor
     base: Tensor | None
 
@@ -56,11 +56,11 @@ class Multistep(Sampler):
         return False
 
     @abstractmethod
-    def weights(self, nodes: Sequence[Level], t: Level, s: Level) -> Sequence[Tensor] | Tensor:
+    def weights(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Sequence[Tensor] | Tensor:
         """The weight in ``x_s`` of the estimate at each of ``nodes``, newest first, for the step from t to s."""
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
-        equation, here, there = self.equation, Level.at(self.schedule, t), Level.at(self.schedule, s)
+        equation, here, there = self.equation, NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s)
         x0 = denoise(x_t, t)
         if here.is_end:
             return euler_step(x_t, x0, here, there)
@@ -79,7 +79,7 @@ class Multistep(Sampler):
         weights = self.weights([known.level for known in history], here, there)
         return base + combine(weights, [known.estimate for known in history])
 
-    def stretches(self, history: History, stop: Level) -> bool:
+    def stretches(self, history: History, stop: NoiseLevel) -> bool:
         """Whether the step to ``stop`` is too much longer than the one before it."""
         here, before = history[0].level, history[1].level
         return bool((stop.log_snr - here.log_snr).abs() > self.stretch * (here.log_snr - before.log_snr).abs())

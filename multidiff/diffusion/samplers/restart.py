@@ -9,7 +9,7 @@ from torch import Tensor
 
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.base import Denoise, History, Sampler, check_count, integrate, made_by
-from multidiff.diffusion.samplers.levels import Level
+from multidiff.diffusion.samplers.noise_level import NoiseLevel
 from multidiff.diffusion.samplers.runge_kutta import Heun
 from multidiff.diffusion.schedules import Schedule
 
@@ -61,13 +61,13 @@ class Restart(Sampler):
         return self.inner.order
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
-        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        here, there = NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s)
         x = self.inner.step(denoise, x_t, t, s, history, noise)
         if not there.ratio <= self.low < here.ratio:
             return x
         history.clear()  # its estimates lie on the path that is left
         times = self.way_down(there)
-        top = Level.at(self.schedule, times[0])
+        top = NoiseLevel.at(self.schedule, times[0])
         kept = top.alpha / there.alpha
         added = torch.sqrt(top.sigma**2 - (kept * there.sigma) ** 2)
         for repeat in range(self.repeats):
@@ -75,7 +75,7 @@ class Restart(Sampler):
             x = integrate(denoise, kept * x + added * branch.between(s, top.t), branch, self.inner, times)
         return x
 
-    def way_down(self, stop: Level) -> Tensor:
+    def way_down(self, stop: NoiseLevel) -> Tensor:
         """The times from ``high``, or the schedule's highest level if that is lower, to ``stop``."""
         start = torch.minimum(torch.tensor(self.high), self.schedule.log_snr(torch.ones_like(stop.t)).neg().exp())
         roots = torch.lerp(start ** (1 / 7), stop.ratio ** (1 / 7), torch.linspace(0, 1, self.steps + 1).double())

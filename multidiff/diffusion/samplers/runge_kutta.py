@@ -8,7 +8,7 @@ from torch import Tensor
 
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.base import Denoise, History, Sampler
-from multidiff.diffusion.samplers.levels import Level, euler_step, noise_estimate
+from multidiff.diffusion.samplers.noise_level import NoiseLevel, euler_step, noise_estimate
 from multidiff.diffusion.schedules import Schedule
 
 
@@ -25,7 +25,7 @@ class Euler(Sampler):
     order = 1
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
-        return euler_step(x_t, denoise(x_t, t), Level.at(self.schedule, t), Level.at(self.schedule, s))
+        return euler_step(x_t, denoise(x_t, t), NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s))
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Midpoint(Sampler):
     order = 2
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
-        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        here, there = NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s)
         x0 = denoise(x_t, t)
         if here.is_end or there.is_end:
             return euler_step(x_t, x0, here, there)
-        half = Level.at(self.schedule, self.schedule.time((here.log_snr + there.log_snr) / 2))
+        half = NoiseLevel.at(self.schedule, self.schedule.time((here.log_snr + there.log_snr) / 2))
         x = euler_step(x_t, x0, here, half)
         slope = noise_estimate(x, denoise(x, half.t), half)
         return there.alpha / here.alpha * x_t + (there.sigma - there.alpha * here.ratio) * slope
@@ -85,7 +85,7 @@ class Heun(Sampler):
         return self.churn > 0
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
-        here, there = Level.at(self.schedule, t), Level.at(self.schedule, s)
+        here, there = NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s)
         if self.stochastic and self.churn_min <= here.ratio <= self.churn_max and not here.is_end:
             x_t, here = self.churned(x_t, here, noise.between(t, s))
         x0 = denoise(x_t, here.t)
@@ -95,12 +95,12 @@ class Heun(Sampler):
         before, after = noise_estimate(x_t, x0, here), noise_estimate(euler, denoise(euler, s), there)
         return euler + (there.sigma - there.alpha * here.ratio) / 2 * (after - before)
 
-    def churned(self, x_t: Tensor, t: Level, z: Tensor) -> tuple[Tensor, Level]:
+    def churned(self, x_t: Tensor, t: NoiseLevel, z: Tensor) -> tuple[Tensor, NoiseLevel]:
         """``x_t`` with noise added, and the level that it then has."""
         highest = self.schedule.log_snr(torch.ones_like(t.t))
         raised = torch.maximum(t.log_snr - math.log1p(self.churn), highest)
         if raised.isinf() or raised >= t.log_snr:
             return x_t, t
-        up = Level.at(self.schedule, self.schedule.time(raised))
+        up = NoiseLevel.at(self.schedule, self.schedule.time(raised))
         added = torch.sqrt(up.ratio**2 - t.ratio**2) * self.churn_noise
         return up.alpha * (x_t / t.alpha + added * z), up

@@ -16,8 +16,8 @@ from multidiff.diffusion.samplers.exponential import (
     exponential_moments,
     interpolation_weights,
 )
-from multidiff.diffusion.samplers.levels import Level
 from multidiff.diffusion.samplers.multistep import LINE, Multistep
+from multidiff.diffusion.samplers.noise_level import NoiseLevel
 from multidiff.diffusion.schedules import Schedule
 
 
@@ -63,7 +63,7 @@ class UniPC(Multistep):
     def equation(self) -> Equation:
         return equation_in(self.form)
 
-    def weights(self, nodes: Sequence[Level], t: Level, s: Level) -> Tensor:
+    def weights(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Tensor:
         if len(nodes) != LINE:
             return solver_weights(self.equation, nodes, t, s)
         rate, h = self.equation.rate, s.log_snr - t.log_snr
@@ -117,5 +117,5 @@ class SASolver(Multistep):
     def equation(self) -> Equation:
         return equation_in("data", self.eta)
 
-    def weights(self, nodes: Sequence[Level], t: Level, s: Level) -> Tensor:
+    def weights(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Tensor:
         return solver_weights(self.equation, nodes, t, s)

@@ -1,4 +1,4 @@
-"""Sounds through the commands and the pipeline: train, sample, vary, redo a span, go on; and every mistake one line."""
+"""Sounds through the commands and the pipeline: train, sample, vary, inpaint, extend; every mistake is one line."""
 
 import json
 
@@ -44,7 +44,7 @@ def pipeline(run_dir):
     return multidiff.load(run_dir)
 
 
-def test_sample_writes_sounds_with_their_story(run_dir, tmp_path):
+def test_sample_writes_sounds_with_their_plan(run_dir, tmp_path):
     done = command("sample", run_dir, "-n", 2, "--label", "kick", "--steps", 2, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
@@ -55,14 +55,14 @@ def test_sample_writes_sounds_with_their_story(run_dir, tmp_path):
     }
     clip = read_clip(tmp_path / "out/00001.wav")
     assert (clip.sample_rate, clip.seconds) == (RATE, SECONDS)
-    assert read_metadata(tmp_path / "out/00001.wav")["condition"] == "kick"
+    assert read_metadata(tmp_path / "out/00001.wav")["samples"][1] == {"label": "kick"}
 
 
 @pytest.mark.parametrize("suffix", ["flac", "ogg"])
 def test_other_formats(run_dir, tmp_path, suffix):
     request = ("sample", run_dir, "-n", 1, "--steps", 1, "--format", suffix, "--out", "out")
     assert command(*request, cwd=tmp_path).returncode == 0
-    assert read_metadata(tmp_path / f"out/00000.{suffix}")["seed"] == 0
+    assert read_metadata(tmp_path / f"out/00000.{suffix}")["seeds"] == {"kind": "seeded", "seed": 0}
 
 
 def test_folders_and_speech_commands_train(tmp_path):
@@ -81,16 +81,16 @@ def test_folders_and_speech_commands_train(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("frontend", ["waveform", "patched", "stft", "stft_levels"])
-def test_every_frontend_trains_and_samples(tmp_path, frontend):
-    training = ("train", "experiment=audio/drums", *TINY, f"modality/frontend={frontend}", "data.count=4")
+@pytest.mark.parametrize("codec", ["waveform", "patched", "stft", "stft_bands"])
+def test_every_codec_trains_and_samples(tmp_path, codec):
+    training = ("train", "experiment=audio/drums", *TINY, f"codec={codec}", "data.count=4")
     assert command(*training, "data.seconds=0.1", "run_dir=run", cwd=tmp_path).returncode == 0
     (clip,) = multidiff.load(tmp_path / "run").sample(1, steps=1)
     assert 0 <= clip.seconds - 0.1 < 0.01
 
 
 @pytest.mark.parametrize("kind", ["silent", "unreadable", "short", "empty"])
-def test_a_folder_with_nothing_to_hear(tmp_path, kind):
+def test_a_folder_without_a_usable_sound(tmp_path, kind):
     root = tmp_path / "sounds"
     root.mkdir()
     samples = {"silent": np.zeros(RATE), "short": np.ones(10)}.get(kind)
@@ -116,15 +116,15 @@ class TestPipeline:
 
     def test_variations_start_from_a_clip_of_any_rate_and_shorter(self, pipeline):
         for init in (noise(), noise(rate=44100, channels=2), noise(0.1)):
-            seen = pipeline.modality.to_artifact(pipeline.canvas.tensor(init)).waveform[0]
-            heard = pipeline.modality.fitted(init).waveform[0][: len(seen)]
-            assert np.abs(seen[: len(heard)] - heard).max() < 1e-4
-            assert np.abs(seen[len(heard) :]).max(initial=0) < 1e-4
+            (known,) = pipeline.artifacts(pipeline.canvas.x0(init)[None])
+            given = pipeline.modality.converted(init).waveform[0][: known.waveform.shape[1]]
+            assert np.abs(known.waveform[0, : len(given)] - given).max() < 1e-4
+            assert np.abs(known.waveform[0, len(given) :]).max(initial=0) < 1e-4
             (clip,) = pipeline.sample(1, init=init, strength=0.5, steps=2)
             assert clip.seconds == SECONDS
 
-    def test_a_span_is_made_anew_and_the_rest_is_kept(self, pipeline):
-        clip, start, end, reach = noise(), 0.1, 0.15, pipeline.modality.frontend.size
+    def test_a_span_is_regenerated_and_the_rest_is_kept(self, pipeline):
+        clip, start, end, reach = noise(), 0.1, 0.15, pipeline.model.codec.size
         (made,) = pipeline.inpaint(clip, start, end, steps=3, repeats=1)
         difference = np.abs(made.waveform - clip.waveform)[0]
         assert difference[: round(start * RATE) - reach].max() < 1e-4
@@ -132,8 +132,8 @@ class TestPipeline:
         assert difference[round(start * RATE) : round(end * RATE)].max() > 1e-3
 
     @pytest.mark.parametrize("seconds", [0.05, 1.0])
-    def test_a_clip_goes_on(self, pipeline, seconds):
-        clip, reach = noise(), pipeline.modality.frontend.size
+    def test_a_clip_is_extended(self, pipeline, seconds):
+        clip, reach = noise(), pipeline.model.codec.size
         (longer,) = pipeline.extend(clip, seconds, steps=2, repeats=1)
         assert 0 <= longer.seconds - SECONDS - seconds < 0.01
         kept = clip.waveform.shape[1] - reach
@@ -142,7 +142,7 @@ class TestPipeline:
     @pytest.mark.parametrize(
         ("draw", "message"),
         [
-            (lambda pipe: pipe.sample(1, init=noise(1), strength=0.5), r"makes 0\.256 s .* lasts 1 s: cut it"),
+            (lambda pipe: pipe.sample(1, init=noise(1), strength=0.5), r"generates 0\.256 s .* lasts 1 s: cut it"),
             (lambda pipe: pipe.inpaint(noise(), 0.2, 0.3), "from 0.2 to 0.3 s is not within the 0.256 s"),
             (lambda pipe: pipe.inpaint(noise(), 0.1, 0.1), "not within"),
             (lambda pipe: pipe.inpaint(noise(), -0.1, 0.1), "not within"),
@@ -152,7 +152,7 @@ class TestPipeline:
             (lambda pipe: pipe.extend(noise(), -1), "at least one sample"),
             (lambda pipe: pipe.extend(noise(), float("inf")), "at least one sample"),
             (lambda pipe: pipe.extend(noise(), float("nan")), "at least one sample"),
-            (lambda pipe: pipe.extend(noise(0.001), 1), "too short to go on from"),
+            (lambda pipe: pipe.extend(noise(0.001), 1), "too short to extend"),
         ],
     )
     def test_wrong_edits_are_explained(self, pipeline, draw, message):
@@ -165,7 +165,7 @@ def test_edits_on_the_command_line(run_dir, tmp_path):
     request = ("sample", run_dir, "-n", 1, "--steps", 1, "--init", "a.wav")
     for out, options in {"x": ("--strength", 0.5), "y": ("--mask", "0.1:0.2"), "z": ("--extend", 0.3)}.items():
         assert command(*request, *options, "--out", out, cwd=tmp_path).returncode == 0
-        assert json.loads((tmp_path / out / "samples.json").read_text())["init"]["file"] == "a.wav"
+        assert json.loads((tmp_path / out / "samples.json").read_text())["edit"]["init"]["file"] == "a.wav"
     assert read_clip(tmp_path / "z/00000.wav").seconds == pytest.approx(SECONDS + 0.3, abs=0.01)
     refused(*request, "--mask", "0.1", "--out", "no", cwd=tmp_path, saying="START:END in seconds")
     refused(*request, "--mask", "0.1:9", "--out", "no", cwd=tmp_path, saying="not within the 0.256 s")

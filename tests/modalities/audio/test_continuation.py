@@ -1,23 +1,23 @@
-"""Continued to five times its length through an exact denoiser, a steady sound stays one, at its seams too."""
+"""Extended to five times its length with an exact denoiser, a stationary sound stays stationary, also at the seams."""
 
 import numpy as np
 import pytest
 import torch
 
 from modalities.audio.clip import AudioClip
-from modalities.audio.frontends import STFT, PatchedWaveform
+from modalities.audio.codecs import STFT, PatchedWaveform
 from modalities.audio.modality import AudioModality
-from multidiff.conditioners import Unconditional
-from multidiff.diffusion.denoiser import Denoiser, levels
+from multidiff.conditioners import Conditioner
+from multidiff.diffusion.denoiser import Denoiser, coefficients
 from multidiff.diffusion.schedules import Cosine
 from multidiff.model import Model
 from multidiff.sampling.pipeline import Pipeline
-from multidiff.sampling.plan import Sampling, load_sampler
+from multidiff.sampling.sampler_config import load_sampler
 
 RATE, SECOND, LEVEL, DRAWS = 1000, 64, 0.2, 64
-"""A second is what a window lasts; there are 64 samples in it, so that it is one in name only."""
+"""SECOND is the length of a window, 64 samples."""
 
-FRONTENDS = [PatchedWaveform(4), STFT(16, 8, power=1.0), STFT(16, 8, power=1.0, clock=True)]
+CODECS = [PatchedWaveform(4), STFT(16, 8, power=1.0), STFT(16, 8, power=1.0, clock=True)]
 
 LAGS = torch.arange(5 * SECOND, dtype=torch.float64)
 CORRELATION = 0.95**LAGS * torch.cos(0.6 * LAGS)
@@ -29,29 +29,28 @@ def covariance(length):
 
 
 class Resonance(Denoiser):
-    """The exact denoiser of a resonance rung by noise, as a linear frontend shows it."""
+    """The exact denoiser of filtered noise, in the space of a linear codec."""
 
     schedule = Cosine()
 
-    def __init__(self, modality):
+    def __init__(self, codec):
         super().__init__()
-        frames = [modality.frontend.encode(sample[None]).flatten() for sample in torch.eye(SECOND)]
-        encoding = torch.stack(frames, dim=1).double()
+        encoding = codec.encode(torch.eye(SECOND)[:, None]).flatten(1).T.double()
         self.covariance = encoding @ covariance(SECOND) @ encoding.T
         self.dtype = torch.nn.Parameter(torch.zeros((), dtype=torch.float64))
 
     def forward(self, x_t, t, cond=None):
-        a, s = (float(level.flatten()[0]) for level in levels(self.schedule, t, x_t))
+        a, s = (float(level.flatten()[0]) for level in coefficients(self.schedule, t, x_t))
         noisy = a**2 * self.covariance + s**2 * torch.eye(len(self.covariance))
         return (x_t.flatten(1) @ torch.linalg.solve(noisy, a * self.covariance)).reshape(x_t.shape)
 
 
-@pytest.fixture(scope="module", params=FRONTENDS, ids=["patched", "stft", "clock"])
+@pytest.fixture(scope="module", params=CODECS, ids=["patched", "stft", "clock"])
 def continued(request):
-    """``(DRAWS, 5 SECOND)``, all beginning with the same draw of the process."""
-    modality = AudioModality(RATE, request.param)
-    model, sampling = Model(Resonance(modality), Unconditional()), Sampling(load_sampler("dpmpp_2m"))
-    pipeline = Pipeline(model, modality, modality.shape(SECOND), sampling)
+    """``(DRAWS, 5 SECOND)``, all beginning with the same realisation."""
+    modality, codec = AudioModality(RATE), request.param
+    model = Model(codec, Conditioner({}), Resonance(codec))
+    pipeline = Pipeline(model, modality, codec.shape((1, SECOND)), load_sampler("dpmpp_2m"))
     normal = torch.randn(SECOND, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     start = AudioClip((torch.linalg.cholesky(covariance(SECOND)) @ normal).numpy()[None], RATE)
     clips = pipeline.extend(start, 4 * SECOND / RATE, n=DRAWS, steps=12)
@@ -61,9 +60,9 @@ def continued(request):
 
 
 def test_level_and_spectrum_are_steady_over_four_times_the_length(continued):
-    """Second by second, of which the first still knows the beginning, here a loud one.
+    """Window by window, of which the first still depends on the beginning, here a loud one.
 
-    That few steps take a little from the level, they do once, not with every window.
+    Few sampling steps lower the level a little, once, and not again with every window.
     """
     seconds = continued.unflatten(1, (5, SECOND))[:, 1:]
     level = seconds.square().mean(dim=(0, 2)).sqrt() / LEVEL
@@ -77,11 +76,11 @@ def test_level_and_spectrum_are_steady_over_four_times_the_length(continued):
     assert centroid.mean() == pytest.approx(0.6 / (2 * np.pi) * RATE, rel=0.15)
 
 
-def test_no_seam_can_be_heard(continued):
-    """A click is what the samples before do not foretell: at no place is that error far above the usual one."""
+def test_the_seams_do_not_stand_out(continued):
+    """Linear prediction from the samples before: its error is nowhere far above the median."""
     order = 8
     toeplitz = covariance(order + 1)
-    foretell = torch.linalg.solve(toeplitz[:order, :order], toeplitz[:order, order])
+    predictor = torch.linalg.solve(toeplitz[:order, :order], toeplitz[:order, order])
     windows = continued.unfold(1, order + 1, 1)
-    error = (windows[..., order] - windows[..., :order] @ foretell).square().mean(dim=0).sqrt()[SECOND - order :]
+    error = (windows[..., order] - windows[..., :order] @ predictor).square().mean(dim=0).sqrt()[SECOND - order :]
     assert error.max() < 2 * error.median()

@@ -29,7 +29,7 @@ def test_parameters_are_drawn_from_their_ranges_and_differ(name):
 
 
 @pytest.mark.parametrize("name", DRUMS)
-def test_a_hit_starts_at_once_peaks_as_stated_and_ends(name):
+def test_a_hit_has_an_attack_the_stated_peak_and_a_fade(name):
     for made in HITS[name]:
         wave = made.waveform
         assert wave.dtype == np.float32
@@ -40,7 +40,7 @@ def test_a_hit_starts_at_once_peaks_as_stated_and_ends(name):
 
 
 @pytest.mark.parametrize("name", DRUMS)
-def test_a_seed_is_a_hit(name):
+def test_a_hit_depends_on_its_seed_alone(name):
     again = hit(name, np.random.default_rng([0, 3]))
     assert np.array_equal(again.waveform, HITS[name][3].waveform)
     assert again.caption == HITS[name][3].caption
@@ -60,7 +60,7 @@ def test_captions_are_true_of_the_parameters(name):
 
 @pytest.mark.parametrize("name", DRUMS)
 def test_captions_are_true_of_the_sound(name):
-    """What is called long lasts longer, and what is called bright or high lies higher, all else being equal."""
+    """Long hits last longer, and bright or high ones have a higher centroid, all else being equal."""
     drum = DRUMS[name]
     middle = {key: (span.low * span.high) ** 0.5 for key, span in drum.ranges.items()}
 
@@ -73,7 +73,7 @@ def test_captions_are_true_of_the_sound(name):
             assert high > 1.02 * low
 
 
-def test_the_middle_third_goes_without_saying():
+def test_the_middle_third_has_no_word():
     span = Range(1, 8, ("small", "large"))
     assert [span.word(value) for value in (1, 1.9, 2.1, 3.9, 4.1, 8)] == [
         "small",

@@ -1,4 +1,4 @@
-"""`multidiff evaluate` for sounds: models and files beside drums and folders, with all that makes a score mean much."""
+"""`multidiff evaluate` for sounds: models and files beside drums and folders, with protocol and floor."""
 
 import json
 
@@ -9,11 +9,12 @@ import soundfile
 from modalities.audio.data import Drums
 from modalities.audio.files import write_clip
 from multidiff.configuration import described, instantiate
-from multidiff.evaluation.reference import Reference
+from multidiff.evaluation import Reference
 from tests.cli.test_cli import multidiff as command
 from tests.cli.test_cli import refused
-from tests.modalities.audio.test_commands import SECONDS, TINY, noise
+from tests.modalities.audio.test_commands import TINY, noise
 
+SECONDS = 0.25  # 31.25 steps of the STFT, so that samples of the model are a little longer than the data
 DRUMS = f"drums count=120 seconds={SECONDS}"
 QUICK = ("--features", "audio_encoder steps=3", "--holdout", 0.3)
 
@@ -56,7 +57,7 @@ def test_a_planted_copy_among_files_is_the_closest_pair(work):
     reference = Reference(modality, Drums(modality, 120, SECONDS), 0.3, 0)
     others = Drums(modality, 40, SECONDS, seed=1)
     for i in range(39):
-        clip = modality.to_artifact(others.x0(i, np.random.default_rng(0)))
+        clip = modality.to_artifact(others.data(i, np.random.default_rng(0)))
         write_clip(clip, work / f"files/{i:02d}.wav", {}) if i != 17 else None
     write_clip(reference.artifact(reference.training[50]), work / "files/17.wav", {})
     _, record = evaluated(work, "--generated", "files", "--data", DRUMS, "--modality", "audio")
@@ -75,7 +76,7 @@ def test_a_folder_is_data_too_and_clusters_do_without_classes(work):
 
 
 def test_mistakes_are_one_line(work):
-    refused("evaluate", "run", "--data", "drums count=120", cwd=work, saying="samples of shape (544, 126)")
+    refused("evaluate", "run", "--data", "drums count=120", cwd=work, saying="samples of shape (1, 16000)")
     refused("evaluate", "run", "--data", "digits", cwd=work, saying="digits")
     wrong = ("evaluate", "run", "--data", DRUMS, "--holdout", 0.3)
     refused(*wrong, "--features", "encoder", cwd=work, saying="of images, and the data are of the modality audio")
@@ -85,5 +86,5 @@ def test_mistakes_are_one_line(work):
     soundfile.write(work / "silence" / "0.wav", np.zeros(1600), 16000)
     silence = ("evaluate", "--generated", "silence", "--data", DRUMS)
     refused(
-        *silence, "--modality", "audio frontend=ear", cwd=work, saying="no frontend is called 'ear'; there are: patched"
+        *silence, "--modality", "audio rate=3", cwd=work, saying="'rate=3' is not KEY=VALUE with a key of: sample_rate"
     )

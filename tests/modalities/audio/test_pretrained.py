@@ -1,4 +1,4 @@
-"""VGGish and CLAP load from local files, and from nowhere else, and hear what their authors give them."""
+"""VGGish and CLAP load from local files, and from nowhere else, and compute what their authors' code computes."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Every layer takes the mean of what it sees, so that the whole does; one number a layer on disk."""
+    """Every layer takes the mean of its input, and so does the network; one number a layer on disk."""
     path = tmp_path_factory.mktemp("vggish") / VGGISH
     state = {}
     for name, value in vggish.VGGish().state_dict().items():
@@ -29,9 +29,9 @@ def weights(tmp_path_factory):
 class TestVGGish:
     def test_its_features_come_from_the_file(self, weights):
         extractor = VGGish(weights).extractor(reference(), CPU)
-        seen = extractor.look(clips(2))
-        assert seen.features.shape == (2, 128)
-        assert seen.looks is not None
+        batch = extractor.extract(clips(2))
+        assert batch.features.shape == (2, 128)
+        assert batch.fingerprints is not None
         assert "16000 Hz" in extractor.preprocessing
 
     def test_a_constant_spectrogram_goes_through_layers_of_means(self, weights):
@@ -45,7 +45,7 @@ class TestVGGish:
         assert torch.allclose(out, inside.mean())
 
     def test_its_spectrograms_are_the_published_ones(self):
-        """Log of the mel magnitudes and 0.01: of silence, that alone; of a tone, most in the band that it lies in."""
+        """Log of the mel magnitudes plus 0.01: constant for silence, with its maximum in the band of a tone."""
         silence = vggish.examples(torch.zeros(100))
         assert silence.shape == (1, 1, 96, 64)
         assert torch.allclose(silence, torch.tensor(0.01).log())
@@ -89,22 +89,22 @@ class TestCLAP:
     def test_its_features_are_those_of_the_whole_model(self, clap):
         folder, network = clap
         extractor = CLAP(folder).extractor(reference(), CPU)
-        heard = clips(2)
+        sounds = clips(2)
         prepare = ClapFeatureExtractor.from_pretrained(folder)
-        waves = [clip.resampled(48000).waveform[0] for clip in heard]
+        waves = [clip.resampled(48000).waveform[0] for clip in sounds]
         inputs = prepare(waves, sampling_rate=48000, return_tensors="pt")
         expected = network.get_audio_features(**inputs).pooler_output
-        features = extractor.look(heard).features
+        features = extractor.extract(sounds).features
         assert torch.allclose(features, expected, atol=1e-5)
         assert "48000 Hz" in extractor.preprocessing
 
-    def test_a_long_clip_is_heard_to_its_end_and_the_same_each_time(self, clap):
+    def test_all_parts_of_a_long_clip_count_and_repeatably(self, clap):
         folder, _ = clap
         extractor = CLAP(folder).extractor(reference(), CPU)
         noise = 0.2 * np.random.default_rng(0).standard_normal((1, 12 * 8000)).clip(-3, 3)
         long = AudioClip(noise, 8000)
-        features = extractor.look([long, AudioClip(noise[:, : 10 * 8000], 8000)]).features
-        assert torch.equal(extractor.look([long]).features, features[:1])
+        features = extractor.extract([long, AudioClip(noise[:, : 10 * 8000], 8000)]).features
+        assert torch.equal(extractor.extract([long]).features, features[:1])
         assert not torch.allclose(features[0], features[1], atol=1e-4)
         assert torch.allclose(features.norm(dim=1), torch.ones(2))
 

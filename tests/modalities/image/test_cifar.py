@@ -11,7 +11,7 @@ GRAY, RGB = ImageModality(1), ImageModality(3)
 
 
 def pixels_of(dataset, index, seed=0):
-    x0 = dataset.x0(index, np.random.default_rng(seed))
+    x0 = dataset.data(index, np.random.default_rng(seed))
     return ((x0 + 1) * 127.5).round().numpy().astype(np.uint8)
 
 
@@ -45,8 +45,8 @@ class TestCIFAR:
         self.fill(tmp_path / place, protocol)
         dataset = CIFAR(RGB, tmp_path)
         assert (len(dataset), dataset.shape) == (10, (3, 32, 32))
-        assert dataset.label_names == ("airplane", "automobile", "bird")
-        assert dataset.labels == [0, 2, 1, 2, 2, 2, 0, 2, 1, 2]
+        assert dataset.labels.names == ("airplane", "automobile", "bird")
+        assert dataset.labels.indices.tolist() == [0, 2, 1, 2, 2, 2, 0, 2, 1, 2]
         assert np.array_equal(pixels_of(dataset, 3), random_pixels(2, 3072, seed=1)[1].reshape(3, 32, 32))
         assert len(CIFAR(RGB, tmp_path, "test")) == 2
 
@@ -55,7 +55,7 @@ class TestCIFAR:
         (tmp_path / "test").write_bytes(pickle.dumps(batch))
         (tmp_path / "meta").write_bytes(pickle.dumps({b"fine_label_names": [b"apple", b"bee"]}))
         dataset = CIFAR(RGB, tmp_path, "test")
-        assert (dataset.labels, dataset.label_names) == ([1, 0], ("apple", "bee"))
+        assert (list(dataset.labels), dataset.labels.names) == (["bee", "apple"], ("apple", "bee"))
 
     def test_flips_only_when_asked(self, tmp_path):
         self.fill(tmp_path)

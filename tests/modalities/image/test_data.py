@@ -4,9 +4,10 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from modalities.image import modality as image_modality
-from modalities.image.data import Digits, ImageFolder
+from modalities.image import preparation
+from modalities.image.data import Digits
 from modalities.image.modality import ImageModality
+from multidiff.data.folder import Folder
 from multidiff.errors import InputError
 
 GRAY, RGB = ImageModality(1), ImageModality(3)
@@ -17,7 +18,7 @@ def generator(seed=0):
 
 
 def pixels_of(dataset, index, seed=0):
-    return ((dataset.x0(index, generator(seed)) + 1) * 127.5).round().to(torch.uint8).numpy()
+    return ((dataset.data(index, generator(seed)) + 1) * 127.5).round().to(torch.uint8).numpy()
 
 
 def random_pixels(*shape, seed=0):
@@ -30,14 +31,14 @@ def save(pixels, path):
 
 
 class TestDigits:
-    def test_levels_and_labels_are_those_of_scikit_learn(self):
+    def test_values_and_labels_are_those_of_scikit_learn(self):
         dataset, digits = Digits(GRAY), load_digits()
         assert len(dataset) == len(digits.images)
         assert dataset.shape == (1, 8, 8)
-        assert dataset.label_names == tuple("0123456789")
-        assert list(dataset.labels) == digits.target.tolist()
+        assert dataset.labels.names == tuple("0123456789")
+        assert dataset.labels.indices.tolist() == digits.target.tolist()
         for index in (0, 7, 1796):
-            x0 = dataset.x0(index, generator())
+            x0 = dataset.data(index, generator())
             assert x0.dtype == torch.float32
             assert torch.equal(x0, torch.tensor(digits.images[index][None] / 8 - 1, dtype=torch.float32))
 
@@ -57,15 +58,15 @@ class TestImageFolder:
         return tmp_path / "root"
 
     def folder(self, root, size=12, modality=RGB, **settings):
-        return ImageFolder(modality, root, size, cache=root.parent / "cache", **settings)
+        return Folder(modality, root, size=size, cache=root.parent / "cache", **settings)
 
     def test_the_middle_is_kept_to_the_bit_where_nothing_is_resized(self, root):
         dataset = self.folder(root)
         assert len(dataset) == 3
         assert dataset.shape == (3, 12, 12)
         assert np.array_equal(pixels_of(dataset, 0), random_pixels(12, 20, 3)[:, 4:16].transpose(2, 0, 1))
-        assert (dataset.labels, dataset.label_names) == ([0, 0, 1], ("cats", "dogs"))
-        assert dataset.captions is None
+        assert list(dataset.labels) == ["cats", "cats", "dogs"]
+        assert list(dataset.fields) == ["label"]
 
     def test_shrinking_is_antialiased(self, tmp_path):
         board = np.indices((64, 64)).sum(axis=0) % 2 * np.uint8(255)
@@ -76,11 +77,11 @@ class TestImageFolder:
     def test_height_and_width_may_differ(self, root):
         dataset = self.folder(root, [6, 10])
         assert dataset.shape == (3, 6, 10)
-        assert dataset.x0(2, generator()).shape == (3, 6, 10)
+        assert dataset.data(2, generator()).shape == (3, 6, 10)
 
     def test_captions_come_along(self, root):
         (root / "cats/b.txt").write_text("a cat")
-        assert self.folder(root).captions == ["", "a cat", ""]
+        assert self.folder(root).fields["caption"] == ["", "a cat", ""]
 
     def test_flips_and_crops_only_when_asked(self, root):
         dataset = self.folder(root)
@@ -107,7 +108,7 @@ class TestImageFolder:
         def forbidden(path, channels):
             raise AssertionError(f"{path} was read again")
 
-        monkeypatch.setattr(image_modality, "read_image", forbidden)
+        monkeypatch.setattr(preparation, "read_image", forbidden)
         second = self.folder(root)
         assert np.array_equal(pixels_of(first, 1), pixels_of(second, 1))
         assert first.content == second.content
@@ -117,7 +118,7 @@ class TestImageFolder:
     def test_what_cannot_be_read_is_left_out_with_its_label(self, root, caplog):
         (root / "cats/a.png").write_bytes(b"no image")
         dataset = self.folder(root)
-        assert (dataset.labels, dataset.label_names) == ([0, 1], ("cats", "dogs"))
+        assert list(dataset.labels) == ["cats", "dogs"]
         assert np.array_equal(pixels_of(dataset, 0), random_pixels(12, 20, 3, seed=1)[:, 4:16].transpose(2, 0, 1))
         assert "1 of 3 image files" in caplog.text
         assert "(cats/a.png: not an image)" in caplog.text
@@ -132,23 +133,24 @@ class TestImageFolder:
             (tmp_path / name).write_bytes(b"")
         expected = f"no readable image in {tmp_path}/: 2 files tried (a.png: not an image; b.jpg: not an image)"
         with pytest.raises(InputError) as error:
-            ImageFolder(RGB, tmp_path, 8, cache=tmp_path.parent / "cache")
+            Folder(RGB, tmp_path, size=8, cache=tmp_path.parent / "cache")
         assert str(error.value) == expected
 
-    def test_nothing_is_enlarged_in_silence(self, root):
+    def test_smaller_images_are_left_out_by_name_and_never_enlarged(self, root, caplog):
         save(random_pixels(30, 11, 3), root / "dogs/d.png")
-        save(random_pixels(9, 30, 3), root / "dogs/e.png")
-        message = (
-            "2 of 5 images are smaller than 12x12 (dogs/d.png: 11x30; dogs/e.png: 30x9): "
-            "set data.size to at most 9, or remove them"
-        )
         for crop in ("center", "random"):
-            with pytest.raises(InputError) as error:
-                self.folder(root, crop=crop)
-            assert str(error.value) == message
-        assert len(self.folder(root, size=9)) == 5
-        with pytest.raises(InputError, match=r"set data\.size to at most \[9, 11\], or remove them"):
-            self.folder(root, size=(12, 13))
+            caplog.clear()
+            assert len(self.folder(root, crop=crop)) == 3
+            assert "dogs/d.png: 11x30 pixels, smaller than 12x12; data.size=11 fits" in caplog.text
+        assert len(self.folder(root, size=11)) == 4
+        with pytest.raises(InputError, match=r"data\.size=\[30, 11\] fits"):
+            self.folder(root, size=(12, 13), max_unreadable=0)
+
+    def test_an_unknown_setting_is_named(self, root):
+        with pytest.raises(InputError, match=r"ImagePreparation: .*'colour'"):
+            self.folder(root, colour=3)
+        with pytest.raises(InputError, match="ImagePreparation: flip must be of type bool, got 3"):
+            self.folder(root, flip=3)
 
     @pytest.mark.parametrize("size", [0, -3, [8], [8, 8, 8], 8.5])
     def test_a_wrong_size_is_named(self, root, size):

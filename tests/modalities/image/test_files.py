@@ -201,12 +201,12 @@ def test_what_cannot_be_written_is_said(tmp_path, name, mode, message):
 def test_tensor_and_artifact_are_inverse_to_the_bit(channels, shape):
     modality = ImageModality(channels)
     pixels = np.resize(np.arange(256, dtype=np.uint8), shape)
-    x = modality.to_tensor(Image.fromarray(pixels))
+    x = modality.to_data(Image.fromarray(pixels))
     assert x.shape == (channels, 16, 16)
     assert x.dtype == torch.float32
     assert (x.min(), x.max()) == (-1, 1)
     assert np.array_equal(np.asarray(modality.to_artifact(x)), pixels)
-    assert torch.equal(modality.to_tensor(modality.to_artifact(x)), x)
+    assert torch.equal(modality.to_data(modality.to_artifact(x)), x)
 
 
 def test_artifacts_clamp_and_round():
@@ -215,7 +215,7 @@ def test_artifacts_clamp_and_round():
 
 
 def test_a_tensor_takes_any_mode_into_the_channels_of_the_modality():
-    assert ImageModality(1).to_tensor(Image.new("RGB", (2, 2), "white")).tolist() == [[[1, 1], [1, 1]]]
+    assert ImageModality(1).to_data(Image.new("RGB", (2, 2), "white")).tolist() == [[[1, 1], [1, 1]]]
 
 
 def test_other_numbers_of_channels_are_refused():

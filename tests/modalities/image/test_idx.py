@@ -12,7 +12,7 @@ GRAY, RGB = ImageModality(1), ImageModality(3)
 
 
 def pixels_of(dataset, index, seed=0):
-    x0 = dataset.x0(index, np.random.default_rng(seed))
+    x0 = dataset.data(index, np.random.default_rng(seed))
     return ((x0 + 1) * 127.5).round().numpy().astype(np.uint8)
 
 
@@ -40,15 +40,16 @@ class TestIDX:
         self.fill(tmp_path, prefix, suffix)
         dataset = IDX(GRAY, tmp_path, split)
         assert dataset.shape == (1, 6, 4)
-        assert (dataset.labels, dataset.label_names) == (self.LABELS.tolist(), tuple("0123456789"))
+        assert dataset.labels.indices.tolist() == self.LABELS.tolist()
+        assert dataset.labels.names == tuple("0123456789")
         assert all(np.array_equal(pixels_of(dataset, i)[0], self.IMAGES[i]) for i in range(5))
 
     def test_emnist_is_set_upright_and_its_letters_count_from_one(self, tmp_path):
         self.fill(tmp_path, "emnist-letters-train", labels=np.array([1, 2, 26, 3, 1]))
         dataset = IDX(GRAY, tmp_path)
         assert np.array_equal(pixels_of(dataset, 3)[0], self.IMAGES[3].T)
-        assert [dataset.label_names[label] for label in dataset.labels] == ["1", "2", "26", "3", "1"]
-        assert len(dataset.label_names) == 26
+        assert list(dataset.labels) == ["1", "2", "26", "3", "1"]
+        assert len(dataset.labels.names) == 26
 
     def test_of_several_subsets_one_must_be_chosen(self, tmp_path):
         self.fill(tmp_path, "emnist-digits-test")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from modalities.shape.cloud import Normalisation, PointCloud, Scaling
+from modalities.shape.cloud import Normalisation, PointCloud
 from multidiff.errors import InputError
 
 
@@ -13,7 +13,7 @@ def random_cloud(count=50, seed=0):
 
 
 @pytest.mark.parametrize("channels", [3, 6, 9])
-def test_rows_and_back_change_nothing(channels):
+def test_rows_are_inverted_by_from_rows(channels):
     cloud = random_cloud()
     back = PointCloud.from_rows(cloud.rows(channels))
     for name, needed in (("points", 3), ("normals", 6), ("colours", 9)):
@@ -28,40 +28,42 @@ def test_a_cloud_is_immutable():
         random_cloud().points[0] = 0
 
 
-@pytest.mark.parametrize("kind", ["bounding_box", "unit_sphere", "none"])
-def test_normalisation_is_undone_exactly(kind):
-    points = random_cloud().points * 37 + 11
-    normalisation = Normalisation.of(points, kind)
-    np.testing.assert_allclose(normalisation.undo(normalisation.apply(points)), points, rtol=1e-6)
+def test_normalisations_give_their_size_and_keep_normals():
+    cloud = random_cloud()
+    moved = PointCloud(cloud.points * 37 + 11, cloud.normals)
+    boxed, in_sphere, same = (
+        Normalisation.of(moved.points, kind)(moved) for kind in ("bounding_box", "unit_sphere", "none")
+    )
+    np.testing.assert_allclose(boxed.points.max(axis=0) + boxed.points.min(axis=0), 0, atol=1e-6)
+    assert np.isclose(np.ptp(boxed.points, axis=0).max(), 2)
+    assert np.isclose(np.linalg.norm(in_sphere.points, axis=1).max(), 1)
+    assert np.array_equal(same.points, moved.points)
+    assert np.array_equal(boxed.normals, cloud.normals)
 
 
-def test_normalisations_do_what_they_are_called():
-    points = random_cloud().points * 37 + 11
-    boxed = Normalisation.of(points, "bounding_box").apply(points)
-    np.testing.assert_allclose(boxed.max(axis=0) + boxed.min(axis=0), 0, atol=1e-9)
-    assert np.isclose(np.ptp(boxed, axis=0).max(), 2)
-    assert np.isclose(np.linalg.norm(Normalisation.of(points, "unit_sphere").apply(points), axis=1).max(), 1)
-
-
-def test_scaling_gives_unit_deviation_and_is_undone():
-    rows = random_cloud(1000).rows(9) * 5 + 2
-    scaling = Scaling.of(rows)
-    x = scaling.tensor(rows)
-    assert x.shape == (9, 1000)
-    blocks = x.reshape(3, 3, -1)
-    np.testing.assert_allclose(blocks.square().mean(dim=(1, 2)).sqrt(), 1, rtol=1e-3)
-    np.testing.assert_allclose(scaling.rows(x), rows, atol=1e-5)
-
-
-def test_what_is_no_cloud_is_refused():
-    for arguments, saying in (
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         ((np.zeros((0, 3)),), "at least one point"),
         ((np.full((2, 3), np.nan),), "not all finite"),
         ((np.zeros((2, 3)), np.zeros((1, 3))), "cannot have normals"),
-    ):
-        with pytest.raises(InputError, match=saying):
-            PointCloud(*arguments)
-    with pytest.raises(InputError, match="no colours"):
-        PointCloud(np.zeros((2, 3)), np.zeros((2, 3))).rows(9)
+    ],
+)
+def test_arrays_that_form_no_cloud_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        PointCloud(*arguments)
+
+
+def test_missing_channels_are_refused_with_the_number_that_fits():
+    cloud = random_cloud()
+    with pytest.raises(InputError, match=r"has no colours, .* set modality\.channels=6"):
+        PointCloud(cloud.points, cloud.normals).rows(9)
+    with pytest.raises(InputError, match=r"has no normals, .* set modality\.channels=3"):
+        PointCloud(cloud.points).rows(6)
+
+
+def test_coincident_points_and_unknown_kinds_are_refused():
     with pytest.raises(InputError, match="coincide"):
         Normalisation.of(np.ones((4, 3)), "bounding_box")
+    with pytest.raises(InputError, match="one of bounding_box, unit_sphere, none"):
+        Normalisation.of(np.eye(3), "cube")

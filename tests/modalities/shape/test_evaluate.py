@@ -1,11 +1,10 @@
-"""`multidiff evaluate` for shapes: the judge, the scores of sets, files of others; the same digits each time."""
+"""`multidiff evaluate` for shapes: the encoder, scores of sets, files of other programs, and reproducible scores."""
 
 import json
 
 import numpy as np
 import pytest
 import torch
-import trimesh
 
 from modalities.image.data import Digits
 from modalities.image.modality import ImageModality
@@ -16,7 +15,7 @@ from modalities.shape.modality import ShapeModality
 from modalities.shape.solids import union
 from multidiff.errors import InputError
 from multidiff.evaluation.reference import Reference
-from multidiff.evaluation.sets import matched
+from multidiff.evaluation.set_scores import matched
 from tests.cli.test_cli import multidiff, refused
 from tests.modalities.shape.test_metrics import clouds
 
@@ -27,9 +26,8 @@ CPU = torch.device("cpu")
 
 
 def reference(cache, count=120, holdout=0.4, points=64):
-    unknown = ShapeModality(6)
-    dataset = Furniture(unknown, points, count, stored=128, labels=LABELS, cache=cache)
-    return Reference(unknown.with_settings(dataset.modality_settings), dataset, holdout, 0)
+    modality = ShapeModality(6)
+    return Reference(modality, Furniture(modality, points, count, stored=128, labels=LABELS, cache=cache), holdout, 0)
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +37,13 @@ def work(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def samples(work):
-    """Other pieces of the same furniture, as if a perfect model had drawn them, in folders by their class."""
-    unseen = Furniture(ShapeModality(6), 64, 40, stored=128, labels=LABELS, seed=1, cache=work / "cache")
-    modality = ShapeModality(6, **unseen.modality_settings)
-    for i in range(40):
-        cloud = modality.to_artifact(unseen.x0(i, np.random.default_rng(i)))
-        modality.write(cloud, work / "made" / LABELS[unseen.labels[i]] / f"{i:02d}.ply", {})
-    return work / "made"
+    """Other furniture of the same kinds, as a perfect model would generate it, in folders by class."""
+    modality = ShapeModality(6)
+    unseen = Furniture(modality, 64, 40, stored=128, labels=LABELS, seed=1, cache=work / "cache")
+    for i, label in enumerate(unseen.labels):
+        cloud = modality.to_artifact(unseen.data(i, np.random.default_rng(i)))
+        modality.write(cloud, work / "samples" / label / f"{i:02d}.ply", {})
+    return work / "samples"
 
 
 def evaluated(work, *arguments):
@@ -70,24 +68,24 @@ class TestEncoder:
         for one, other in zip(network(x), network(shuffled), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
-    def test_it_reads_shapes_that_it_never_saw(self, tmp_path):
+    def test_it_classifies_shapes_that_it_was_not_trained_on(self, tmp_path):
         real = reference(tmp_path)
         extractor = PointEncoder(30, tmp_path).extractor(real, CPU)
         assert extractor.class_names == LABELS
         assert extractor.facts["accuracy on held-out data"] > 0.9
 
-    def test_without_classes_it_tells_how_shapes_were_tipped(self, tmp_path):
+    def test_without_classes_it_classifies_rotations(self, tmp_path):
         real = reference(tmp_path)
-        real.dataset.label_names = ()
+        real.dataset.fields = {}
         extractor = PointEncoder(30, tmp_path).extractor(real, CPU)
         assert extractor.class_names == ()
         assert extractor.facts["accuracy on held-out data"] > 0.4  # chance is a quarter
 
-    def test_what_it_learns_from_is_a_little_disturbed(self):
+    def test_its_examples_are_augmented(self):
         points = clouds(1, 700)[0].numpy()
-        seen = disturbed(points, np.random.default_rng(0))
-        assert seen.shape == (512, 3)
-        assert np.abs(seen).max() < 1.1 * np.abs(points).max() + 0.1
+        augmented = disturbed(points, np.random.default_rng(0))
+        assert augmented.shape == (512, 3)
+        assert np.abs(augmented).max() < 1.1 * np.abs(points).max() + 0.1
 
     def test_other_modalities_are_refused(self):
         digits = Reference(ImageModality(1), Digits(ImageModality(1)), 0.1, 0)
@@ -95,12 +93,12 @@ class TestEncoder:
             PointEncoder(1).extractor(digits, CPU)
 
 
-def test_sets_hold_as_many_of_each_class(tmp_path):
+def test_sets_hold_equally_many_of_each_class(tmp_path):
     real = reference(tmp_path)
-    asked = ["bottle"] * 30 + ["table"] * 4
-    (made, held_out, training), counts = matched(asked, real, largest=20)
+    requested = ["bottle"] * 30 + ["table"] * 4
+    (generated, held_out, training), counts = matched(requested, real, largest=20)
     assert counts == {"bottle": 10, "table": 4}
-    assert made == [*range(10), *range(30, 34)]
+    assert generated == [*range(10), *range(30, 34)]
     assert [real.label(i) for i in held_out] == [real.label(i) for i in training] == ["bottle"] * 10 + ["table"] * 4
     assert set(held_out) <= set(real.held_out)
     assert set(training) <= set(real.training)
@@ -114,7 +112,7 @@ def test_real_shapes_score_as_real_shapes(record):
     count = sets["count"]
     assert set(sets["classes"]) == set(LABELS)
     assert sum(part["count"] for part in sets["classes"].values()) == count
-    error = 0.5 / count**0.5  # at most, of a share of 2 count samples of which neighbours come in pairs
+    error = 0.5 / count**0.5  # an upper bound, for 2 count samples whose nearest neighbours come in pairs
     for scores in (sets["scores"], sets["mean_of_classes"]):
         for kind in ("chamfer", "earth_mover"):
             assert abs(scores[f"1nna_{kind}"]["value"] - 0.5) < 4 * error
@@ -127,7 +125,7 @@ def test_real_shapes_score_as_real_shapes(record):
     assert found["protocol"]["sets"]["normalisation"] == "bounding_box"
 
 
-def test_runs_processes_and_batches_change_no_digit(work, samples, record):
+def test_processes_and_batches_change_no_digit(work, samples, record):
     again, _ = evaluated(
         work, "--generated", samples, "--modality", "shape channels=6", "--data", DATA, "--processes", 2,
         "--batch-size", 1,
@@ -141,7 +139,7 @@ def test_the_report_shows_the_shapes(work, record):
     assert "1nna chamfer" in page
 
 
-def test_meshes_of_others_are_compared_with_a_folder_of_meshes(work):
+def test_meshes_of_other_programs_are_compared_with_a_folder_of_meshes(work):
     for folder, seeds in (("true", range(50)), ("others", range(50, 72))):
         for seed in seeds:
             mesh = union(make("mug", np.random.default_rng(seed)).parts)
@@ -160,17 +158,3 @@ def test_meshes_of_others_are_compared_with_a_folder_of_meshes(work):
         "evaluate", "--generated", work / "others", "--modality", "shape channels=6", "--data", data, *QUICK,
         cwd=work, saying="flat.obj",
     )  # fmt: skip
-
-
-def test_files_that_cannot_be_compared_are_refused(tmp_path):
-    modality, box = ShapeModality(6), trimesh.creation.box()
-    box.export(tmp_path / "box.stl")
-    cloud = modality.read(tmp_path / "box.stl")
-    assert len(modality.comparable(cloud, (6, 100), foreign=False)) == 100
-    with pytest.raises(InputError, match="has 8192 points and the data 9000"):
-        modality.comparable(cloud, (6, 9000), foreign=False)
-    large = modality.comparable(type(cloud)(cloud.points * 1000, cloud.normals), (6, 500), foreign=True)
-    assert np.isclose(np.ptp(large.points, axis=0).max(), 2)
-    with pytest.raises(InputError, match="no normals"):
-        modality.comparable(type(cloud)(cloud.points), (6, 500), foreign=False)
-    assert modality.folder(tmp_path, (6, 8192))["points"] == 2048

@@ -1,37 +1,77 @@
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 
 from modalities.shape.cloud import PointCloud
 from modalities.shape.files import checked, read_geometry, sample_surface, write_cloud
+from modalities.shape.metadata import read_metadata
+from multidiff.data.named_bytes import NamedBytes
 from multidiff.errors import InputError
 from tests.modalities.shape.test_cloud import random_cloud
+
+STORY = {"seed": 3, "label": "ä chair", "long": "x" * 100_000}
 
 
 def generator():
     return np.random.default_rng(0)
 
 
+def member(path):
+    """The file as if in a tar shard."""
+    return NamedBytes(path.read_bytes(), f"000.tar/{path.name.upper()}")
+
+
 @pytest.mark.parametrize("suffix", [".ply", ".npz"])
-def test_points_come_back_as_they_were_written(tmp_path, suffix):
+def test_written_points_are_read_with_their_metadata(tmp_path, suffix):
     cloud, path = random_cloud(), tmp_path / f"cloud{suffix}"
-    write_cloud(cloud, path, {"seed": 3, "label": "ä chair"})
-    back = read_geometry(path)
-    assert isinstance(back, PointCloud)
-    assert np.array_equal(back.points, cloud.points)
-    assert np.array_equal(back.normals, cloud.normals)
+    write_cloud(cloud, path, STORY)
+    assert read_metadata(path) == STORY
     half_a_level = 0 if suffix == ".npz" else 0.5 / 255
-    assert np.abs(back.colours - cloud.colours).max() <= half_a_level + 1e-6
-    assert back.metadata == {"seed": 3, "label": "ä chair"}
+    for file in (path, member(path)):
+        back = read_geometry(file)
+        assert isinstance(back, PointCloud)
+        assert np.array_equal(back.points, cloud.points)
+        assert np.array_equal(back.normals, cloud.normals)
+        assert np.abs(back.colours - cloud.colours).max() <= half_a_level + 1e-6
 
 
-@pytest.mark.parametrize("suffix", ["glb", "obj", "ply", "stl", "off"])
-def test_meshes_of_each_format_are_read(tmp_path, suffix):
+def test_an_array_is_read_as_points(tmp_path):
+    points = random_cloud().points
+    np.save(tmp_path / "points.npy", points.astype(np.float64))
+    for file in (tmp_path / "points.npy", member(tmp_path / "points.npy")):
+        cloud = read_geometry(file)
+        assert np.array_equal(cloud.points, points)
+        assert cloud.normals is cloud.colours is None
+
+
+@pytest.mark.parametrize("suffix", ["glb", "obj", "ply", "stl", "off", "3mf"])
+def test_meshes_of_each_format_are_read_from_disk_and_from_memory(tmp_path, suffix):
+    if suffix == "3mf":
+        pytest.importorskip("lxml")
     path = tmp_path / f"box.{suffix}"
     trimesh.creation.box((1, 2, 3)).export(path)
-    mesh = read_geometry(path)
-    assert np.isclose(mesh.area, 22)
-    assert np.allclose(sorted(mesh.extents), (1, 2, 3))
+    for file in (path, member(path)):
+        mesh = read_geometry(file)
+        assert np.isclose(mesh.area, 22)
+        assert np.allclose(sorted(mesh.extents), (1, 2, 3))
+    assert read_metadata(path) == {}
+
+
+def test_a_file_in_memory_is_read_without_the_files_that_it_refers_to(tmp_path):
+    box = trimesh.creation.box()
+    box.visual = trimesh.visual.TextureVisuals(uv=np.zeros((8, 2)), image=Image.new("RGB", (2, 2), "red"))
+    box.export(tmp_path / "box.obj")
+    red, default = (
+        sample_surface(read_geometry(file), 1, generator(), colours=True).colours[0]
+        for file in (tmp_path / "box.obj", member(tmp_path / "box.obj"))
+    )
+    assert np.allclose(red, (1, 0, 0))
+    assert not np.allclose(default, red)
+    trimesh.creation.box().export(tmp_path / "box.gltf")
+    assert np.isclose(read_geometry(tmp_path / "box.gltf").area, 6)
+    with pytest.raises(InputError, match=r"^000\.tar/BOX\.GLTF: .*refers to gltf_buffer_0\.bin, which is not inside"):
+        read_geometry(member(tmp_path / "box.gltf"))
 
 
 def test_scenes_are_flattened_with_their_transforms(tmp_path):
@@ -44,14 +84,14 @@ def test_scenes_are_flattened_with_their_transforms(tmp_path):
     assert np.allclose(read_geometry(tmp_path / "scene.glb").extents, (11, 1, 1))
 
 
-def test_points_lie_on_the_surface_evenly_with_its_normals():
+def test_points_are_uniform_on_the_surface_with_its_normals():
     box = trimesh.creation.box((2, 2, 2))
     count = 60_000
     cloud = sample_surface(box, count, generator(), colours=False)
     assert np.allclose(np.abs(cloud.points).max(axis=1), 1)
     assert np.allclose((cloud.points * cloud.normals).sum(axis=1), 1)
     eighths = np.histogramdd(cloud.points, bins=2)[0].ravel() / count
-    deviation = np.sqrt(1 / 8 * 7 / 8 / count)  # of a share of 1/8
+    deviation = np.sqrt(1 / 8 * 7 / 8 / count)  # of a fraction of 1/8
     assert np.abs(eighths - 1 / 8).max() < 5 * deviation
 
 
@@ -72,7 +112,7 @@ def test_degenerate_faces_are_dropped_and_counted():
     assert (len(mesh.faces), mesh.metadata["dropped_faces"]) == (12, 2)
 
 
-def test_a_mesh_that_is_no_manifold_is_sampled_on_its_surface(tmp_path):
+def test_a_non_manifold_mesh_is_sampled_on_its_surface(tmp_path):
     """Three sheets that share an edge."""
     corners, faces = np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0], [-1, 0, 0], [0, 0, 1]]), [[0, 1, i] for i in (2, 3, 4)]
     trimesh.Trimesh(corners, faces, process=False).export(tmp_path / "book.ply")
@@ -83,30 +123,47 @@ def test_a_mesh_that_is_no_manifold_is_sampled_on_its_surface(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "saying"),
+    ("name", "content", "message"),
     [
-        ("empty.obj", b"", "no mesh|not a readable"),
+        ("empty.obj", b"", "without a mesh|not a readable"),
         ("text.stl", b"hello", "text.stl"),
-        ("cut.glb", b"glTF\x02\x00", "cut.glb"),
+        ("cut.glb", b"glTF\x02\x00", "not a readable GLB"),
         ("nan.obj", b"v 0 0 0\nv nan 0 0\nv 0 1 0\nf 1 2 3\n", "not finite"),
         ("line.obj", b"v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n", "zero area"),
         (
             "bare.gltf",
             b'{"asset": {"version": "2.0"}, "scenes": [{"nodes": []}], "scene": 0}',
-            "no mesh|not a readable",
+            "without a mesh|not a readable",
         ),
         ("mesh.fbx", b"", "suffix not one of .glb"),
         ("points.npz", b"PK", "not an NPZ"),
+        ("points.npy", b"text", "not an NPY"),
     ],
 )
-def test_what_cannot_be_used_is_named_with_the_reason(tmp_path, name, content, saying):
+def test_unusable_files_are_named_with_the_reason(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=saying) as error:
-        read_geometry(tmp_path / name)
-    assert name in str(error.value)
-    assert "\n" not in str(error.value)
+    for file in (tmp_path / name, NamedBytes(content, name)):
+        with pytest.raises(InputError, match=message) as error:
+            read_geometry(file)
+        assert name in str(error.value)
+        assert "\n" not in str(error.value)
+    assert read_metadata(tmp_path / name) == {}
 
 
-def test_no_point_is_no_sample():
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"a\.npy: no such file"):
+        read_geometry(tmp_path / "a.npy")
+    with pytest.raises(InputError, match=r"a\.ply: No such file"):
+        read_metadata(tmp_path / "a.ply")
+
+
+def test_arrays_of_another_shape_are_refused(tmp_path):
+    for array in (np.zeros((5, 2)), np.array(1.0)):
+        np.save(tmp_path / "a.npy", array)
+        with pytest.raises(InputError, match=r"a\.npy: "):
+            read_geometry(tmp_path / "a.npy")
+
+
+def test_a_sample_has_at_least_one_point():
     with pytest.raises(InputError, match="1 point or more, not 0"):
         sample_surface(trimesh.creation.box(), 0, generator(), colours=False)

@@ -9,19 +9,19 @@ GREY = (0.5, 0.5, 0.5)
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_things_are_watertight_connected_and_tell_the_truth(label):
+def test_pieces_are_watertight_connected_and_captioned_by_class(label):
     for seed in SEEDS:
-        thing = make(label, np.random.default_rng(seed))
-        assert all(part.mesh.is_volume for part in thing.parts)
-        assert label in thing.caption
-        whole = union(thing.parts)
+        piece = make(label, np.random.default_rng(seed))
+        assert all(part.mesh.is_volume for part in piece.parts)
+        assert label in piece.caption
+        whole = union(piece.parts)
         assert whole.is_watertight
-        if len(whole.split()) != len(thing.parts):
+        if len(whole.split()) != len(piece.parts):
             assert whole.body_count == 1
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_a_seed_makes_the_same_thing(label):
+def test_a_seed_gives_the_same_piece(label):
     one, other = (make(label, np.random.default_rng(3)) for _ in range(2))
     assert one.caption == other.caption
     for a, b in zip(one.parts, other.parts, strict=True):
@@ -36,8 +36,8 @@ def test_a_solid_knows_its_inside(solid):
     assert not moved.contains(centroids + 1e-1 * normals).any()
 
 
-def test_no_point_of_a_union_is_inside_it():
-    for label in set(LABELS) - {"mug"}:  # whose handle is a polygon, but a true ring inside
+def test_no_sampled_point_is_inside_the_union():
+    for label in set(LABELS) - {"mug"}:  # its handle is a polygon as a mesh and an exact ring in the inside test
         parts = make(label, np.random.default_rng(0)).parts
         cloud = sample_union(parts, 2000, np.random.default_rng(0))
         assert len(cloud) == 2000
@@ -45,11 +45,11 @@ def test_no_point_of_a_union_is_inside_it():
 
 
 def test_a_union_is_sampled_evenly_by_area():
-    """Two cubes that share half a cube, four faces of each coinciding: no part of the surface counts twice."""
+    """Two cubes that share half a cube, with four coincident faces: no part of the surface counts twice."""
     parts = [box((1, 1, 1), GREY), box((1, 1, 1), GREY).moved(x=0.5)]
     count = 20_000
     cloud = sample_union(parts, count, np.random.default_rng(0))
-    share = (cloud.points[:, 0] < 0.25).mean()
-    assert abs(share - 0.5) < 5 * 0.5 / np.sqrt(count)
+    fraction = (cloud.points[:, 0] < 0.25).mean()
+    assert abs(fraction - 0.5) < 5 * 0.5 / np.sqrt(count)
     ends = (np.abs(cloud.normals[:, 0]) > 0.5).mean()
     assert abs(ends - 2 / (2 + 4 * 1.5)) < 5 * 0.5 / np.sqrt(count)

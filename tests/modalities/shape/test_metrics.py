@@ -1,4 +1,4 @@
-"""Distances between clouds against closed forms and brute force; scores of sets on cases whose answers are known."""
+"""Distances between clouds against closed forms and brute force; scores of sets in cases with known answers."""
 
 import itertools
 
@@ -7,12 +7,13 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
+from modalities.image.modality import ImageModality
 from modalities.shape.cloud import PointCloud
 from modalities.shape.metrics import (
     CELLS,
     MATCHED_SHAPES,
     ROUNDING,
-    ShapeMeasure,
+    PointCloudMetric,
     chamfer,
     divergence,
     earth_mover,
@@ -21,6 +22,8 @@ from modalities.shape.metrics import (
     occupancy,
     spread,
 )
+from modalities.shape.modality import ShapeModality
+from multidiff.errors import InputError
 
 
 def clouds(count, points, seed=0):
@@ -28,11 +31,11 @@ def clouds(count, points, seed=0):
 
 
 SHIFT = torch.tensor([3.0, -4.0, 12.0])
-"""Of length 13, far more than a cloud's size."""
+"""A vector of length 13, far larger than a cloud."""
 
 
 class TestChamfer:
-    def test_it_is_what_trees_of_neighbours_say(self):
+    def test_it_agrees_with_kd_trees(self):
         x, y = clouds(3, 130), clouds(2, 70, seed=1)
         expected = [
             [(cKDTree(b).query(a)[0] ** 2).mean() + (cKDTree(a).query(b)[0] ** 2).mean() for b in y.numpy()]
@@ -40,11 +43,11 @@ class TestChamfer:
         ]
         np.testing.assert_allclose(chamfer(x, y), expected, rtol=ROUNDING)
 
-    def test_a_point_and_its_shift_are_twice_the_squared_length_apart(self):
+    def test_of_coincident_points_and_a_shift_it_is_twice_the_squared_length(self):
         x = torch.zeros(1, 5, 3)
         assert float(chamfer(x, x + SHIFT)) == 2 * 13**2
 
-    def test_order_of_the_points_and_of_the_clouds_changes_nothing(self):
+    def test_order_of_the_points_and_of_the_clouds_does_not_matter(self):
         x, y = clouds(1, 100), clouds(1, 100, seed=1)
         shuffled = x[:, torch.randperm(100, generator=torch.Generator().manual_seed(2))]
         torch.testing.assert_close(chamfer(shuffled, y), chamfer(x, y), rtol=1e-6, atol=0)
@@ -57,7 +60,7 @@ class TestChamfer:
         assert not own.diagonal().any()
         assert torch.equal(own, chamfer(x, x.clone()))
 
-    def test_threads_change_no_digit(self):
+    def test_it_does_not_depend_on_the_number_of_threads(self):
         x, y = clouds(5, 200), clouds(4, 200, seed=1)
         alone = chamfer(x, y)
         torch.set_num_threads(2)
@@ -79,7 +82,7 @@ class TestEarthMover:
         x = clouds(1, 50)[0]
         assert earth_mover(x, x + SHIFT) == pytest.approx(13, rel=1e-6)
 
-    def test_order_of_the_points_changes_nothing(self):
+    def test_order_of_the_points_does_not_matter(self):
         x, y = clouds(1, 40)[0], clouds(1, 40, seed=1)[0]
         assert earth_mover(x.flip(0), y) == pytest.approx(earth_mover(x, y), rel=1e-12)
         assert earth_mover(x, x.flip(0)) == 0
@@ -94,12 +97,12 @@ class TestEarthMover:
 
 
 class TestFScore:
-    def test_it_is_1_for_copies_and_0_for_strangers(self):
+    def test_it_is_1_for_copies_and_0_for_distant_clouds(self):
         x = clouds(1, 50)[0]
         assert f_score(x, x.flip(0), 0.01) == 1
         assert f_score(x, x + SHIFT, 0.01) == 0
 
-    def test_it_is_the_harmonic_mean_of_both_sides(self):
+    def test_it_is_the_harmonic_mean_of_both_directions(self):
         x = torch.tensor([[0.0, 0, 0], [0, 0, 1]])
         y = torch.tensor([[0.0, 0, 0.05], [5, 0, 0], [6, 0, 0], [7, 0, 0]])
         assert f_score(x, y, 0.1) == pytest.approx(2 * (1 / 2) * (1 / 4) / (1 / 2 + 1 / 4))
@@ -122,8 +125,8 @@ class TestOccupancy:
         )  # H(3/4, 1/4) - H(1/2, 1/2) / 2
 
 
-def scored(made, real, parts=(slice(None),)):
-    return ShapeMeasure("bounding_box").scores([made], real, parts)[0]
+def scored(generated, real, parts=(slice(None),)):
+    return PointCloudMetric(ShapeModality(3)).scores([generated], real, parts)[0]
 
 
 class TestSets:
@@ -135,36 +138,40 @@ class TestSets:
         assert scores["mmd_earth_mover"] == scores["occupancy_divergence"] == 0
         assert scores["mmd_chamfer"] == 0
 
-    def test_strangers_are_told_apart(self):
+    def test_distant_shapes_are_distinguished(self):
         real = clouds(6, 40)
         (scores,) = scored(clouds(6, 40, seed=1) + SHIFT, real)
         assert scores["1nna_chamfer"] == scores["1nna_earth_mover"] == 1
         assert scores["occupancy_divergence"] > 0.9
         assert scores["f_score"] == 0
 
-    def test_one_shape_again_and_again_covers_one(self):
+    def test_one_repeated_shape_covers_one(self):
         real = clouds(5, 40)
         (scores,) = scored(real[:1].expand(5, -1, -1) + 0.01, real)
         assert scores["coverage_chamfer"] == scores["coverage_earth_mover"] == 1 / 5
 
-    def test_parts_are_scored_as_if_alone(self):
-        made, real = clouds(8, 30), clouds(8, 30, seed=1)
+    def test_parts_are_scored_independently(self):
+        generated, real = clouds(8, 30), clouds(8, 30, seed=1)
         parts = [slice(0, 3), slice(3, 8)]
-        alone = [scored(made[part], real[part])[0] for part in parts]
-        assert scored(made, real, [slice(None), *parts])[1:] == alone
+        alone = [scored(generated[part], real[part])[0] for part in parts]
+        assert scored(generated, real, [slice(None), *parts])[1:] == alone
 
-    def test_matched_shapes_are_some_of_every_class(self):
+    def test_matched_shapes_come_from_every_class(self):
         parts = [slice(0, 100), slice(100, 250), slice(290, 300)]
         few = spread(300, [slice(None), *parts])
         assert len(few) < 1.1 * MATCHED_SHAPES
         assert [sum(row in range(300)[part] for row in few) for part in parts] == [25, 38, 3]
         assert spread(50, [slice(None)]) == list(range(50))
 
-    def test_scores_come_in_the_order_that_is_promised(self):
-        assert list(scored(clouds(3, 20), clouds(3, 20, seed=1))[0]) == list(ShapeMeasure.best)
+    def test_scores_come_in_the_documented_order(self):
+        assert list(scored(clouds(3, 20), clouds(3, 20, seed=1))[0]) == list(PointCloudMetric.best)
 
-    def test_form_keeps_the_points_whatever_their_number(self):
+    def test_form_keeps_all_points(self):
         cloud = PointCloud(clouds(1, 700)[0].numpy())
-        form = ShapeMeasure("none").form(cloud)
+        form = PointCloudMetric(ShapeModality(3)).form(cloud)
         assert form.shape == (700, 3)
         assert torch.equal(form.sort(dim=0).values, torch.from_numpy(np.sort(cloud.points, axis=0)))
+
+    def test_other_modalities_are_refused(self):
+        with pytest.raises(InputError, match="of the modality image"):
+            PointCloudMetric(ImageModality(1))

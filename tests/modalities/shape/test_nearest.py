@@ -5,7 +5,7 @@ import torch
 from torch._dynamo.exc import TorchDynamoException
 
 from modalities.shape import nearest
-from modalities.shape.nearest import PAYS, in_blocks, nearest_for
+from modalities.shape.nearest import WORTH_COMPILING, in_blocks, nearest_for
 
 
 def clouds(count, points, seed):
@@ -16,25 +16,26 @@ CASES = [(1, 70, 5, 130), (5, 130, 1, 70), (3, 200, 3, 200)]
 
 
 @pytest.mark.parametrize(("n", "points", "m", "others"), CASES)
-def test_blocks_find_what_all_distances_at_once_do(n, points, m, others):
+def test_blocks_agree_with_all_distances_at_once(n, points, m, others):
     x, y = clouds(n, points, 0), clouds(m, others, 1)
     expected = torch.cdist(x.double(), y.double()).square().amin(dim=-1)
     torch.testing.assert_close(in_blocks(x, y).double(), expected, rtol=1e-6, atol=0)
 
 
-def test_compiled_or_not_the_digits_are_the_same():
+@pytest.mark.slow  # compilation takes about 25 s
+def test_compilation_changes_no_digit():
     compiled = nearest.compiled()
     for n, points, m, others in CASES:
         x, y = clouds(n, points, 0), clouds(m, others, 1)
         assert torch.equal(compiled(x, y), in_blocks(x, y))
 
 
-def test_little_work_is_not_worth_compiling():
-    assert nearest_for(int(PAYS) - 1) is in_blocks
-    assert nearest_for(int(PAYS)) is nearest.compiled()
+def test_only_much_work_is_worth_compiling():
+    assert nearest_for(int(WORTH_COMPILING) - 1) is in_blocks
+    assert nearest_for(int(WORTH_COMPILING)) is nearest.compiled()
 
 
-def test_without_a_compiler_it_takes_longer(monkeypatch, caplog):
+def test_without_a_compiler_the_result_is_the_same(monkeypatch, caplog):
     def fails(*arguments):
         raise TorchDynamoException("no compiler\nat all")
 

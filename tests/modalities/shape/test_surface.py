@@ -1,4 +1,4 @@
-"""Solids from their own oriented points: closed, outward, in one part, and as large as they were."""
+"""Solids reconstructed from their own oriented points: closed, outward, in one part, and of the same volume."""
 
 import numpy as np
 import pytest
@@ -35,20 +35,19 @@ def test_a_solid_is_closed_and_keeps_its_volume(name, resolution):
     assert mesh.body_count == 1
     assert mesh.euler_number == 2 - 2 * GENUS[name]
     voxel = MARGIN * solid.extents.max() / resolution
-    assert abs(mesh.volume - solid.volume) < solid.area * voxel / 4  # the surface is a quarter of a voxel off at most
+    assert abs(mesh.volume - solid.volume) < solid.area * voxel / 4  # within a quarter of a voxel of the surface
 
 
-@pytest.mark.parametrize("count", [512, 1024, 2048])
-@pytest.mark.parametrize("resolution", [64, 128])
-def test_few_points_at_high_resolution_still_close(count, resolution):
-    for seed in range(3):
-        mesh = Reconstruction(resolution).mesh(points_of(SOLIDS["sphere"], count, seed))
+@pytest.mark.parametrize("count", [512, 2048])
+def test_few_points_at_high_resolution_still_close(count):
+    for seed in range(2):
+        mesh = Reconstruction(128).mesh(points_of(SOLIDS["sphere"], count, seed))
         assert mesh.is_watertight
         assert mesh.body_count == 1
 
 
 def test_thin_parts_survive_the_smoothing():
-    """A plate a tenth as thick as wide, of few points: the smoothing alone would swallow it."""
+    """A plate a tenth as thick as wide, of few points: smoothing without the correction of the level removes it."""
     plate = trimesh.creation.box((2, 0.1, 2))
     mesh = Reconstruction(64).mesh(points_of(plate, 1024))
     assert mesh.is_watertight
@@ -63,7 +62,7 @@ def test_moving_and_scaling_the_points_moves_and_scales_the_mesh():
     assert np.allclose(there.bounds, here.bounds * 8 + 4, atol=1e-2)
 
 
-def test_the_field_is_positive_inside_alone():
+def test_the_field_is_positive_exactly_inside():
     resolution, centre, radius = 48, 24.0, 12.0
     cloud = points_of(SOLIDS["sphere"])
     points = torch.from_numpy(cloud.points * radius + centre).float()
@@ -74,7 +73,7 @@ def test_the_field_is_positive_inside_alone():
     assert (field[distance > radius + 1] < 0).all()
 
 
-def test_the_spacing_is_the_root_of_the_area_a_point():
+def test_the_spacing_is_the_root_of_the_area_per_point():
     sphere = SOLIDS["sphere"]
     count = 20_000
     assert np.isclose(spacing(points_of(sphere, count).points), np.sqrt(sphere.area / count), rtol=0.05)
@@ -96,7 +95,7 @@ def test_normals_are_estimated_on_thin_legs(label):
 
 @pytest.mark.parametrize("label", ["chair", "lamp", "table"])
 def test_noisy_points_stay_in_one_part(label):
-    """Noise of a third of the spacing, as a model leaves it: thin legs break at the level that follows the points."""
+    """Noise of a third of the spacing, as in samples of a model: thin legs break at the iso-level of the points."""
     random = np.random.default_rng(3)
     cloud = sample_union(make(label, random).parts, 1024, random)
     noise = spacing(cloud.points) / 3
@@ -108,14 +107,14 @@ def test_noisy_points_stay_in_one_part(label):
     assert (np.abs(mesh.bounds - [cloud.points.min(axis=0), cloud.points.max(axis=0)]) < 5 * noise).all()
 
 
-def test_what_is_in_two_parts_stays_in_two():
+def test_two_parts_stay_two():
     ball = points_of(SOLIDS["sphere"], 1024)
     points = np.concatenate([ball.points, ball.points + np.array([3, 0, 0])])
     mesh = Reconstruction(64).mesh(PointCloud(points, np.concatenate([ball.normals] * 2)))
     assert mesh.body_count == 2
 
 
-def test_a_few_points_apart_are_left_out():
+def test_isolated_points_are_left_out():
     ball = points_of(SOLIDS["sphere"], 1024)
     stray = np.concatenate([ball.points, [[9.0, 0, 0], [0, 9, 0]]])
     with_strays = Reconstruction(64).mesh(PointCloud(stray, np.concatenate([ball.normals, np.eye(3)[:2]])))
@@ -124,17 +123,17 @@ def test_a_few_points_apart_are_left_out():
 
 
 def test_a_mesh_that_closes_where_no_points_are_is_refused():
-    """Two plates whose facing sides point at each other: the space between them is enclosed, and they are not."""
+    """Two plates whose facing sides point at each other enclose the space between them."""
     plate = points_of(trimesh.creation.box((2, 0.05, 2)), 2048)
     high, low = plate.points[:, 1] > 0, plate.points[:, 1] < 0
     points = np.concatenate([plate.points[high] + [0, 1, 0], plate.points[low] - [0, 1, 0]])
     random = np.random.default_rng(0)
     for normals in (np.sign(points) * [0, 1, 0], random.normal(size=points.shape)):
-        with pytest.raises(InputError, match="no surface is found: at no smoothing"):
+        with pytest.raises(InputError, match="no surface is found: the normals"):
             Reconstruction(32).mesh(PointCloud(points, normals))
 
 
-def test_normals_that_point_inwards_are_turned():
+def test_normals_that_point_inwards_are_flipped():
     cloud = points_of(SOLIDS["torus"])
     mesh = Reconstruction(64).mesh(PointCloud(cloud.points, -cloud.normals))
     assert np.isclose(mesh.volume, SOLIDS["torus"].volume, rtol=0.02)
@@ -164,13 +163,13 @@ def test_decimation_keeps_the_mesh_closed():
     assert np.isclose(mesh.volume, SOLIDS["torus"].volume, rtol=0.05)
 
 
-def test_what_has_no_surface_is_refused_with_the_reason():
+def test_clouds_without_a_surface_are_refused_with_the_reason():
     random = np.random.default_rng(0)
-    for cloud, saying in (
+    for cloud, message in (
         (PointCloud(np.ones((100, 3)), np.eye(3)[np.zeros(100, int)]), "coincide"),
-        (PointCloud(random.normal(size=(5, 3))), "5 points describe no surface"),
+        (PointCloud(random.normal(size=(5, 3))), "5 points are too few for a surface"),
     ):
-        with pytest.raises(InputError, match=saying):
+        with pytest.raises(InputError, match=message):
             Reconstruction(32).mesh(cloud)
     with pytest.raises(InputError, match="16 to 512"):
         Reconstruction(8)

@@ -8,17 +8,17 @@ from multidiff.diffusion.conditioning import Conditioning
 BATCH, CHANNELS, POINTS, VECTOR, TOKEN = 3, 6, 20, 5, 7
 SMALL = {"width": 16, "head_size": 8, "octaves": 2}
 KINDS = {
-    "latent": (LatentPointTransformer, {"latents": 4, "latent_width": 24, "rounds": 2, "thinking": 1}),
+    "latent": (LatentPointTransformer, {"latents": 4, "latent_width": 24, "rounds": 2, "latent_blocks": 1}),
     "plain": (PointTransformer, {"depth": 2}),
 }
 
 
-def make_network(kind: str, *, vector_dim: int = VECTOR, token_dim: int = TOKEN, disturbed: bool = True) -> nn.Module:
-    """A small network whose zero layers are disturbed, so that every path shows in the output."""
+def make_network(kind: str, *, vector_dim: int = VECTOR, token_dim: int = TOKEN, randomised: bool = True) -> nn.Module:
+    """A small network with random weights in its zero layers too, so that every path affects the output."""
     torch.manual_seed(0)
     network_class, settings = KINDS[kind]
     network = network_class(channels=CHANNELS, vector_dim=vector_dim, token_dim=token_dim, **SMALL, **settings)
-    if disturbed:
+    if randomised:
         for parameter in network.parameters():
             nn.init.normal_(parameter, std=0.2)
     return network.eval()
@@ -51,28 +51,28 @@ def test_permuting_the_points_permutes_the_output(network, x, log_snr, cond):
 
 
 @pytest.mark.parametrize("points", [1, 7, 100])
-def test_any_number_of_points_goes_in_and_comes_out(network, log_snr, cond, points):
+def test_the_output_has_as_many_points_as_the_input(network, log_snr, cond, points):
     x = torch.randn(BATCH, CHANNELS, points)
     assert network(x, log_snr, cond).shape == x.shape
 
 
 def test_doubling_every_point_changes_nothing(network, x, log_snr, cond):
-    """Attention to a set is a mean over it: how densely a shape is sampled does not matter."""
+    """Attention to a set is a weighted mean: the density of the points does not matter."""
     twice = torch.cat([x, x], dim=-1)
     torch.testing.assert_close(network(twice, log_snr, cond)[..., :POINTS], network(x, log_snr, cond))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_output_is_zero_at_first(kind, x, log_snr):
-    assert not make_network(kind, disturbed=False)(x, log_snr).any()
+def test_the_output_is_initially_zero(kind, x, log_snr):
+    assert not make_network(kind, randomised=False)(x, log_snr).any()
 
 
 def test_every_parameter_has_a_gradient(network, x, log_snr, cond):
     network(x, log_snr, cond).square().sum().backward()
-    still = [
+    without = [
         name for name, parameter in network.named_parameters() if parameter.grad is None or not parameter.grad.any()
     ]
-    assert not still
+    assert not without
 
 
 def test_null_condition_equals_no_condition(network, x, log_snr, cond):
@@ -86,14 +86,14 @@ def test_masked_tokens_change_nothing(network, x, log_snr, cond):
 
 
 @pytest.mark.parametrize("changed", ["vector", "tokens", "mask", "log_snr", "x"])
-def test_whatever_is_told_matters(network, x, log_snr, cond, changed):
-    told = {"vector": cond.vector, "tokens": cond.tokens, "mask": cond.mask, "log_snr": log_snr, "x": x}
+def test_every_input_changes_the_output(network, x, log_snr, cond, changed):
+    inputs = {"vector": cond.vector, "tokens": cond.tokens, "mask": cond.mask, "log_snr": log_snr, "x": x}
 
-    def output(told: dict[str, Tensor]) -> Tensor:
-        return network(told["x"], told["log_snr"], Conditioning(told["vector"], told["tokens"], told["mask"]))
+    def output(inputs: dict[str, Tensor]) -> Tensor:
+        return network(inputs["x"], inputs["log_snr"], Conditioning(inputs["vector"], inputs["tokens"], inputs["mask"]))
 
-    other = ~cond.mask if changed == "mask" else told[changed] + 1
-    difference = (output(told | {changed: other}) - output(told)).abs().amax(dim=(1, 2))
+    other = ~cond.mask if changed == "mask" else inputs[changed] + 1
+    difference = (output(inputs | {changed: other}) - output(inputs)).abs().amax(dim=(1, 2))
     assert (difference > 1e-4).all()
 
 
@@ -102,7 +102,7 @@ def test_finite_at_the_ends_of_time(network, x, cond):
     assert network(x, ends, cond).isfinite().all()
 
 
-def test_a_sample_does_not_see_its_batch(network, x, log_snr, cond):
+def test_a_sample_does_not_depend_on_its_batch(network, x, log_snr, cond):
     together = network(x, log_snr, cond)
     for i in range(BATCH):
         alone = Conditioning(*(field[i : i + 1] for field in (cond.vector, cond.tokens, cond.mask)))
@@ -110,11 +110,11 @@ def test_a_sample_does_not_see_its_batch(network, x, log_snr, cond):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_condition_that_the_network_has_no_place_for_is_an_error(kind, x, log_snr, cond):
+def test_a_condition_that_the_network_was_not_built_for_is_an_error(kind, x, log_snr, cond):
     network = make_network(kind, vector_dim=0, token_dim=0)
-    for given in (Conditioning(vector=cond.vector), Conditioning(tokens=cond.tokens, mask=cond.mask)):
+    for condition in (Conditioning(vector=cond.vector), Conditioning(tokens=cond.tokens, mask=cond.mask)):
         with pytest.raises(ValueError, match="_dim=0"):
-            network(x, log_snr, given)
+            network(x, log_snr, condition)
 
 
 @pytest.mark.parametrize("kind", KINDS)

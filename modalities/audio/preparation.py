@@ -1,0 +1,118 @@
+"""Sound files as training samples: converted once, cropped at random each time."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from modalities.audio.files import SUFFIXES, read_clip
+from modalities.audio.loudness import at_loudness, is_silent
+from multidiff.errors import InputError
+from multidiff.modality import File, Preparation, name_of
+
+if TYPE_CHECKING:
+    from modalities.audio.modality import AudioModality
+
+TRIES = 8
+"""Random crops of a long sound that are tried until one is not silent."""
+
+
+class AudioPreparation(Preparation):
+    """Converts sounds to the rate, channels and loudness of the training, and crops clips of one length.
+
+    A sound counts as as many samples as clips fit into it, each a random crop. A silent crop is replaced by another, up
+    to `TRIES` times, and then by one around the loudest sample. A shorter sound is padded with silence.
+
+    Args:
+        modality: of the sounds.
+        seconds: length of the clips.
+        loudness: LUFS that every file is brought to; None leaves them as they are.
+        min_seconds: shorter files count as unreadable.
+
+    Raises:
+        InputError: a setting that cannot be used.
+    """
+
+    suffixes = SUFFIXES
+
+    def __init__(
+        self,
+        modality: "AudioModality",
+        seconds: float,
+        loudness: float | None = -18.0,
+        min_seconds: float = 0.05,
+    ):
+        self.modality, self.loudness, self.min_seconds = modality, loudness, min_seconds
+        self.length = modality.samples(seconds)
+        self.shape = (modality.channels, self.length)
+        self.settings: dict[str, Any] = {
+            "kind": "audio",
+            "sample_rate": modality.sample_rate,
+            "channels": modality.channels,
+            "min_seconds": min_seconds,
+            "loudness": loudness,
+        }
+        self.converted: Counter[str] = Counter()
+
+    def prepare(self, file: File) -> np.ndarray:
+        """16 bits ``(C, T)``."""
+        clip, rate, channels = read_clip(file), self.modality.sample_rate, self.modality.channels
+        if clip.seconds < self.min_seconds:
+            raise InputError(
+                f"{name_of(file)}: lasts {clip.seconds:.3g} s, shorter than data.min_seconds={self.min_seconds}"
+            )
+        if is_silent(clip.waveform):
+            raise InputError(f"{name_of(file)}: silent")
+        try:
+            waveform = self.modality.converted(clip).waveform
+        except InputError as error:
+            raise InputError(f"{name_of(file)}: {error}") from error
+        if is_silent(waveform):
+            raise InputError(f"{name_of(file)}: silent at {rate} Hz and {channels} channels")
+        if clip.sample_rate != rate:
+            self.converted[f"from {clip.sample_rate} to {rate} Hz"] += 1
+        if clip.channels != channels:
+            self.converted[f"from {clip.channels} to {channels} channels"] += 1
+        return sixteen_bits(waveform if self.loudness is None else at_loudness(waveform, rate, self.loudness))
+
+    def sample(self, prepared: np.ndarray, random: np.random.Generator) -> Tensor:
+        return torch.from_numpy(full_scale(sounding_piece(prepared, self.length, random)))
+
+    def samples_in(self, shape: Sequence[int]) -> int:
+        return max(1, int(shape[1]) // self.length)
+
+    def fields(self, shape: Sequence[int]) -> dict[str, Any]:
+        """The duration of the sound in a clip, in seconds."""
+        return {"seconds": min(int(shape[1]), self.length) / self.modality.sample_rate}
+
+    def remarks(self) -> Iterator[str]:
+        if self.converted:
+            yield "files converted: " + ", ".join(f"{n} {how}" for how, n in sorted(self.converted.items()))
+
+
+def sounding_piece(sound: np.ndarray, length: int, random: np.random.Generator) -> np.ndarray:
+    """A random crop of ``sound``, 16 bits ``(C, T)``, that is not silent; a shorter sound is padded with silence."""
+    missing = length - sound.shape[1]
+    if missing >= 0:
+        return np.pad(sound, ((0, 0), (0, missing)))
+    for _ in range(TRIES):
+        start = int(random.integers(1 - missing))
+        piece = sound[:, start : start + length]
+        if not is_silent(full_scale(piece)):
+            return piece
+    loudest = int(np.abs(full_scale(sound)).max(axis=0).argmax())
+    start = min(max(0, loudest - length // 2), -missing)
+    return sound[:, start : start + length]
+
+
+def sixteen_bits(waveform: np.ndarray) -> np.ndarray:
+    """Full scale at -1 and 1 as int16."""
+    return (np.clip(waveform, -1, 1) * 32767).round().astype(np.int16)
+
+
+def full_scale(samples: np.ndarray) -> np.ndarray:
+    """The inverse of `sixteen_bits`, float32."""
+    return samples.astype(np.float32) / np.float32(32767)

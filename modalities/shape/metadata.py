@@ -1,0 +1,75 @@
+"""Metadata inside the files of shapes, as JSON: a comment in PLY and OBJ, scene extras in GLB, an array in NPZ."""
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+from zipfile import BadZipFile
+
+import numpy as np
+
+from multidiff.errors import InputError
+
+KEY = "multidiff"
+"""First word of the comment, and the name in the extras."""
+
+NPZ_KEY = "metadata"
+
+_COMMENTS = {".ply": f"comment {KEY} ".encode(), ".obj": f"# {KEY} ".encode()}
+"""What the line of metadata begins with."""
+
+_HEADER_ENDS = (b"end_header", b"v ")
+"""What the first line after the header begins with."""
+
+
+def comment(metadata: Mapping[str, Any]) -> str:
+    """The line of text that holds ``metadata`` in a PLY or an OBJ."""
+    return f"{KEY} {json.dumps(dict(metadata))}"
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata in a file; empty for the files of other programs and for formats with no place for it.
+
+    Raises:
+        InputError: naming the file, if it cannot be opened.
+    """
+    suffix = path.suffix.lower()
+    try:
+        with path.open("rb") as file:
+            found = _found(file, suffix)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except (ValueError, LookupError, TypeError, EOFError, BadZipFile, struct.error):  # a file of another program
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _found(file: BinaryIO, suffix: str) -> Any:
+    if suffix in _COMMENTS:
+        return json.loads(_comment_of(file, _COMMENTS[suffix]))
+    if suffix == ".glb":
+        return _glb_extras(file)[KEY]
+    if suffix == ".npz":
+        with np.load(file) as arrays:
+            return json.loads(str(arrays[NPZ_KEY]))
+    return {}
+
+
+def _comment_of(file: BinaryIO, start: bytes) -> bytes:
+    """The rest of the line of the header that begins with ``start``; ``{}`` if there is none."""
+    for line in file:
+        if line.startswith(start):
+            return line.removeprefix(start)
+        if line.startswith(_HEADER_ENDS):
+            break
+    return b"{}"
+
+
+def _glb_extras(file: BinaryIO) -> Any:
+    """The extras of the scene, from the JSON chunk behind the header of 12 bytes."""
+    magic, _, length, kind = struct.unpack("<4s8sI4s", file.read(20))
+    if (magic, kind) != (b"glTF", b"JSON"):
+        raise ValueError("not a GLB")
+    tree = json.loads(file.read(length))
+    return tree["scenes"][tree.get("scene", 0)]["extras"]

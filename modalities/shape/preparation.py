@@ -1,0 +1,110 @@
+"""Files of shapes as training samples: many points of each are kept, of which every sample takes others."""
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+import trimesh
+from torch import Tensor
+
+from modalities.shape.cloud import Normalisation, PointCloud, to_up
+from modalities.shape.files import DROPPED, READ_SUFFIXES, read_geometry, sample_surface
+from multidiff.errors import InputError
+from multidiff.modality import File, Preparation, name_of
+
+if TYPE_CHECKING:
+    from modalities.shape.modality import ShapeModality
+
+LARGEST_RATIO = 100.0
+"""Ratio of the largest to the smallest size in a folder above which a remark is made."""
+
+
+class Sized(NamedTuple):
+    """The longest side of a shape before normalisation, and the name of its file."""
+
+    size: float
+    name: str
+
+
+class ShapePreparation(Preparation):
+    """Samples the surface of each mesh uniformly by area, turns it upright and normalises it on its own.
+
+    Scenes are flattened. A mesh without colours is grey. Of a file of points, a random subset is kept.
+
+    Args:
+        modality: of the shapes.
+        points: N of the samples.
+        stored: points kept of each shape.
+        up: the axis of the files that points up, "y" or "z".
+
+    Raises:
+        InputError: a setting that cannot be used.
+    """
+
+    suffixes = READ_SUFFIXES
+
+    def __init__(self, modality: "ShapeModality", points: int, stored: int = 8192, up: str = "y"):
+        if not 1 <= points <= stored:
+            raise InputError(f"data.points is from 1 to {stored}, the points stored of each shape, not {points}")
+        to_up(up)
+        self.channels, self.normalisation = modality.channels, modality.normalisation
+        self.points, self.stored, self.up = points, stored, up
+        self.shape = (self.channels, points)
+        self.settings: dict[str, Any] = {
+            "kind": "shape",
+            "channels": self.channels,
+            "normalisation": self.normalisation,
+            "stored": stored,
+            "up": up,
+        }
+        self.smallest: Sized | None = None
+        self.largest: Sized | None = None
+        self.dropped_faces = self.files_with_dropped_faces = 0
+
+    def prepare(self, file: File) -> np.ndarray:
+        """Points, normals and colours in float32, ``(stored, channels)``; the same for the same geometry."""
+        shape = read_geometry(file)
+        try:
+            cloud = self._sampled(shape).upright(self.up)
+            rows = Normalisation.of(cloud.points, self.normalisation)(cloud).rows(self.channels)
+        except InputError as error:
+            raise InputError(f"{name_of(file)}: {error}") from error
+        self._note(Sized(float(np.ptp(cloud.points, axis=0).max()), Path(name_of(file)).name), shape)
+        return rows
+
+    def sample(self, prepared: np.ndarray, random: np.random.Generator) -> Tensor:
+        """``(channels, points)``."""
+        rows = prepared[random.choice(len(prepared), self.points, replace=False)]
+        return torch.from_numpy(np.ascontiguousarray(rows.T))
+
+    def remarks(self) -> Iterator[str]:
+        low, high = self.smallest, self.largest
+        if low and high and high.size > LARGEST_RATIO * low.size and self.normalisation != "none":
+            yield (
+                f"longest sides range from {low.size:.3g} ({low.name}) to {high.size:.3g} ({high.name}); each shape is "
+                f"normalised to one size ({self.normalisation})"
+            )
+        if self.dropped_faces:
+            yield f"{self.dropped_faces} degenerate faces in {self.files_with_dropped_faces} files were dropped"
+
+    def _sampled(self, shape: trimesh.Trimesh | PointCloud) -> PointCloud:
+        if not isinstance(shape, PointCloud):
+            return sample_surface(shape, self.stored, _generator_of(shape.vertices), colours=self.channels == 9)
+        if len(shape) < self.stored:
+            raise InputError(f"has {len(shape)} points, fewer than data.stored={self.stored}")
+        return shape[_generator_of(shape.points).choice(len(shape), self.stored, replace=False)]
+
+    def _note(self, sized: Sized, shape: trimesh.Trimesh | PointCloud) -> None:
+        """Keep what `remarks` needs."""
+        self.smallest, self.largest = min(self.smallest or sized, sized), max(self.largest or sized, sized)
+        dropped = 0 if isinstance(shape, PointCloud) else shape.metadata.get(DROPPED, 0)
+        self.dropped_faces += dropped
+        self.files_with_dropped_faces += bool(dropped)
+
+
+def _generator_of(positions: np.ndarray) -> np.random.Generator:
+    """Random numbers that depend on the positions alone, so that different shapes are sampled independently."""
+    return np.random.default_rng((zlib.crc32(np.asarray(positions, dtype=np.float64).tobytes()),))

@@ -1,0 +1,83 @@
+"""The codec contract, and the codec that changes nothing."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+Shape = tuple[int, ...]
+"""Of one sample, ``(C, *size)``."""
+
+
+class Codec(nn.Module, ABC):
+    """Between data and x0, the space of the network, in batches.
+
+    ``decode(encode(data))`` is the data, up to what the codec loses and to padding at the end of the last axis. A codec
+    never trains together with the denoiser.
+
+    Attributes:
+        edge: positions at either end of the last axis of x0 that differ from those inside, because they depend on
+            what lies beyond the end. Extending a sample leaves them out.
+        period: alignment of windows along the last axis of x0, in positions: a window that starts at a multiple of it
+            encodes the same data in the same way.
+    """
+
+    edge: int = 0
+    period: int = 1
+
+    @classmethod
+    def settings_from(cls, config: Mapping[str, Any], data: Sequence[Tensor]) -> dict[str, Any]:
+        """The constructor arguments that only the data can tell, such as statistics, for the ``config`` of a codec.
+
+        Args:
+            config: of the codec, with None where the data decide.
+            data: samples, ``(C, *size)`` each.
+        """
+        return {}
+
+    @abstractmethod
+    def encode(self, data: Tensor) -> Tensor:
+        """Data ``(B, *data shape)`` to x0 ``(B, C, *size)``, at about unit scale."""
+
+    @abstractmethod
+    def decode(self, x0: Tensor) -> Tensor:
+        """The inverse of `encode`, defined for any finite values."""
+
+    @abstractmethod
+    def shape(self, data_shape: Shape) -> Shape:
+        """Shape of x0 for data of ``data_shape``, without the batch dimension."""
+
+    @abstractmethod
+    def data_shape(self, shape: Shape) -> Shape:
+        """Shape of what `decode` makes of x0 of ``shape``, without the batch dimension."""
+
+    @abstractmethod
+    def region(self, mask: Tensor) -> Tensor:
+        """The part of x0 that depends on the data where ``mask`` is true.
+
+        Args:
+            mask: booleans, ``(*data shape)``.
+
+        Returns:
+            Booleans in the shape of x0.
+        """
+
+
+class Identity(Codec):
+    """The network sees the data themselves."""
+
+    def encode(self, data: Tensor) -> Tensor:
+        return data
+
+    def decode(self, x0: Tensor) -> Tensor:
+        return x0
+
+    def shape(self, data_shape: Shape) -> Shape:
+        return data_shape
+
+    def data_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def region(self, mask: Tensor) -> Tensor:
+        return mask

@@ -1,0 +1,67 @@
+"""Standardised channels."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multidiff.codecs.base import Identity
+
+SURVEYED = 256
+"""Samples that the statistics are taken from, evenly spread over the data."""
+
+SMALLEST = 1e-3
+"""Standard deviation that a constant channel is given."""
+
+
+class Scaling(Identity):
+    """Each channel minus its mean, divided by its standard deviation: x0 at unit scale.
+
+    Args:
+        mean: of each channel; None until the data are known.
+        deviation: standard deviation of each channel, above 0; None until the data are known.
+        shared: number of neighbouring channels that share one deviation: 3 keeps the directions of 3-d vectors.
+
+    Raises:
+        ValueError: a deviation is not above 0, or the numbers of means and deviations differ.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, mean: Sequence[float] | None = None, deviation: Sequence[float] | None = None, shared: int = 1):
+        super().__init__()
+        mean, deviation = mean or [], deviation or []
+        if len(mean) != len(deviation) or not all(value > 0 for value in deviation):
+            raise ValueError(f"need a mean and a deviation above 0 for each channel, got {mean} and {deviation}")
+        if shared < 1:
+            raise ValueError(f"shared is a number of channels, at least 1, got {shared}")
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation), persistent=False)
+
+    @classmethod
+    def settings_from(cls, config: Mapping[str, Any], data: Sequence[Tensor]) -> dict[str, Any]:
+        """Mean and deviation over `SURVEYED` samples, rounded to four decimals so that a config can state them."""
+        if config.get("mean") is not None:
+            return {}
+        rows = torch.linspace(0, len(data) - 1, min(SURVEYED, len(data))).int().tolist()
+        values = torch.cat([data[row].double().flatten(1) for row in rows], dim=1)
+        shared = config.get("shared", 1)
+        variance = values.var(dim=1, correction=0).reshape(-1, shared).mean(dim=1)
+        deviation = variance.sqrt().clamp(min=SMALLEST).repeat_interleave(shared)
+        return {"mean": _rounded(values.mean(dim=1)), "deviation": _rounded(deviation)}
+
+    def encode(self, data: Tensor) -> Tensor:
+        return (data - self._along(self.mean, data)) / self._along(self.deviation, data)
+
+    def decode(self, x0: Tensor) -> Tensor:
+        return x0 * self._along(self.deviation, x0) + self._along(self.mean, x0)
+
+    def _along(self, values: Tensor, x: Tensor) -> Tensor:
+        """One value a channel, broadcastable to ``x``, ``(B, C, *size)``."""
+        return values.to(x).reshape(-1, *[1] * (x.ndim - 2))
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [round(value, 4) for value in values.tolist()]

@@ -1,0 +1,145 @@
+"""The files of a folder, with their classes, captions and other facts.
+
+::
+
+    root/a.png  root/b.png                     no classes
+    root/cats/a.png  root/dogs/deep/b.png      classes "cats" and "dogs": the first folder below the root
+    root/a.png  root/a.txt                     a caption beside its file
+    root/metadata.jsonl                        one {"file_name": "cats/a.png", "text": "...", "tempo": 120} a line
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from multidiff.data.captions import Facts, facts_of
+from multidiff.data.labels import Labels
+from multidiff.errors import InputError
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file with what is known of it.
+
+    Attributes:
+        path: below the root it was found in.
+        label: name of its class; None in a folder without classes.
+        facts: caption and metadata.
+    """
+
+    path: Path
+    label: str | None
+    facts: Facts
+
+
+def path_of(root: str | Path) -> Path:
+    """The path that a setting names; a name such as 2024 comes as a number."""
+    return Path(str(root)).expanduser()
+
+
+def find_entries(root: Path, suffixes: Sequence[str], kind: str, split: str | None = None) -> tuple[Entry, ...]:
+    """The files below ``root`` whose suffix, in any case, is one of ``suffixes``, in the order of their paths.
+
+    Hidden files and folders are left out. The sub-folders of the root are classes unless a file lies in the root
+    itself; a ``label`` in the metadata takes precedence over the folder.
+
+    Args:
+        root: a folder.
+        suffixes: in lower case, with their dots.
+        kind: of the files, for messages: "image".
+        split: take the files at ``root/CLASS/SPLIT/`` alone; None takes all.
+
+    Raises:
+        InputError: there is no such folder or no such file in it, a caption cannot be read or belongs to no file, or
+            only some files have a class.
+    """
+    everything = _files(root)
+    paths = [path for path in everything if path.suffix.lower() in suffixes]
+    if not paths:
+        unfit = f"suffix not one of {' '.join(suffixes)}"
+        raise nothing_readable(kind, root, {name_in(root, path): unfit for path in everything})
+    if split is not None:
+        paths = [path for path in paths if path.relative_to(root).parts[1:2] == (split,)]
+        if not paths:
+            raise InputError(f"{root} holds no CLASS/{split}/FILE: set data.split to one of its folders")
+    facts = facts_of(root, paths, set(everything))
+    return tuple(map(Entry, paths, _labels(root, paths, facts), facts))
+
+
+def fields_of(entries: Sequence[Entry]) -> dict[str, Sequence[Any]]:
+    """The columns that are known of the files: ``label``, ``caption``, and those of the metadata.
+
+    A file without a caption has an empty one, which is the null condition; one without a value has None.
+    """
+    fields: dict[str, Sequence[Any]] = {}
+    labels = [entry.label for entry in entries if entry.label is not None]
+    if labels:
+        fields["label"] = Labels.of(labels)
+    if any(entry.facts.caption is not None for entry in entries):
+        fields["caption"] = [entry.facts.caption or "" for entry in entries]
+    for name in dict.fromkeys(key for entry in entries for key in entry.facts.others):
+        fields[name] = [entry.facts.others.get(name) for entry in entries]
+    return fields
+
+
+def nothing_readable(kind: str, root: Path, reasons: Mapping[str, str]) -> InputError:
+    """The error of a folder with nothing to train on; ``reasons`` has one for each file."""
+    if not reasons:
+        return InputError(f"no readable {kind} in {root}/: the folder is empty")
+    tried = f"{len(reasons)} file{'s' if len(reasons) > 1 else ''} tried"
+    return InputError(f"no readable {kind} in {root}/: {tried} ({first_few(reasons)})")
+
+
+def first_few(reasons: Mapping[str, str]) -> str:
+    """``name: reason; name: reason; and 12 more``."""
+    shown = [f"{name}: {reason}" for name, reason in list(reasons.items())[:_SHOWN]]
+    hidden = len(reasons) - len(shown)
+    return "; ".join([*shown, f"and {hidden} more"] if hidden else shown)
+
+
+def name_in(root: Path, path: Path) -> str:
+    """The name of a file in messages and metadata: its path from the root, with forward slashes."""
+    return path.relative_to(root).as_posix()
+
+
+def _files(root: Path) -> list[Path]:
+    """Every file below ``root`` that is not hidden, sorted by its name in the root."""
+    if not root.exists():
+        raise InputError(f"no folder {root}: set data.root to one that exists")
+    if not root.is_dir():
+        raise InputError(f"{root} is a file: set data.root to the folder that holds the data")
+    try:
+        return sorted(_walk(root, frozenset()), key=lambda path: name_in(root, path))
+    except OSError as error:
+        raise InputError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+
+def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """The files below ``folder``; links are followed, except back into one of the folders ``above``."""
+    here = folder.resolve()
+    if here in above:
+        return
+    with os.scandir(folder) as items:
+        for item in items:
+            if item.name.startswith("."):
+                continue
+            if item.is_dir():
+                yield from _walk(folder / item.name, above | {here})
+            elif item.is_file():
+                yield folder / item.name
+
+
+def _labels(root: Path, paths: Sequence[Path], facts: Sequence[Facts]) -> list[str | None]:
+    folders = [path.relative_to(root).parts[:-1] for path in paths]
+    classed = all(folders)
+    labels = [fact.label or (parts[0] if classed else None) for parts, fact in zip(folders, facts, strict=True)]
+    without = [name_in(root, path) for path, label in zip(paths, labels, strict=True) if label is None]
+    if without and len(without) < len(paths):
+        raise InputError(
+            f"{without[0]} and {len(without) - 1} more files in {root}/ have no class, and others have one"
+        )
+    return labels

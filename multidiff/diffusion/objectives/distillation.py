@@ -1,0 +1,38 @@
+"""Distillation: the network learns the estimates of a teacher."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from multidiff.diffusion.denoiser import coefficients
+from multidiff.diffusion.objectives.base import Context, Objective
+from multidiff.diffusion.objectives.times import TimeDistribution
+from multidiff.diffusion.objectives.weighting import Weighting
+
+
+@dataclass(frozen=True)
+class Distillation(Objective):
+    """Weighted squared error of the student's output against the output that gives the teacher's x0 estimate.
+
+    The teacher may be of any size and prediction. Its estimates vary less than the samples that `Denoising` regresses
+    on, so the gradients of the student do too. Hinton et al. (2015), https://arxiv.org/abs/1503.02531.
+    """
+
+    times: TimeDistribution
+    weighting: Weighting
+    needs_teacher: ClassVar[bool] = True
+
+    def at(self, context: Context, t: Tensor, noise: Tensor) -> Tensor:
+        student, teacher = context.student, context.teacher
+        if teacher is None:
+            raise ValueError("distillation needs a teacher in its context")
+        a, s = coefficients(student.schedule, t, context.x0)
+        x_t = a * context.x0 + s * noise
+        with torch.no_grad():
+            estimate = teacher(x_t, t, context.cond)
+            target = student.prediction.target(estimate, (x_t - a * estimate) / s, a, s)
+        error = student.output(x_t, t, context.cond) - target
+        gain = student.prediction.gain(a, s).flatten()
+        return self.weighting(student.schedule.log_snr(t), gain) * error.square().flatten(1).mean(1)

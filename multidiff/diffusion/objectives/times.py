@@ -1,0 +1,81 @@
+"""How often training visits each time."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from multidiff.diffusion.schedules import Schedule
+
+_MARGIN = 1e-5
+"""Times are drawn from [margin, 1 - margin]: at the very ends one of x0 and noise is invisible."""
+
+
+class TimeDistribution(ABC):
+    """How often training visits each time."""
+
+    @abstractmethod
+    def quantile(self, u: Tensor, schedule: Schedule) -> Tensor:
+        """The inverse of the distribution function: ``u`` in (0, 1) to times."""
+
+    def uniforms(self, count: int, generator: torch.Generator) -> Tensor:
+        """``count`` uniform numbers that become times."""
+        return torch.rand(count, generator=generator, device=generator.device, dtype=torch.float32)
+
+    def sample(self, schedule: Schedule, count: int, generator: torch.Generator) -> Tensor:
+        """``count`` times on the generator's device, ``(count,)`` in float32."""
+        u = self.uniforms(count, generator).clamp(1e-6, 1 - 1e-6)
+        return self.quantile(u, schedule).clamp(_MARGIN, 1 - _MARGIN)
+
+
+class Uniform(TimeDistribution):
+    """All times equally often."""
+
+    def quantile(self, u: Tensor, schedule: Schedule) -> Tensor:
+        return u
+
+
+@dataclass(frozen=True)
+class LogitNormal(TimeDistribution):
+    """Times whose logit is normal: the middle often, the ends seldom.
+
+    Esser et al. (2024), section 3.1, https://arxiv.org/abs/2403.03206.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def quantile(self, u: Tensor, schedule: Schedule) -> Tensor:
+        return torch.sigmoid(self.mean + self.std * torch.special.ndtri(u))
+
+
+@dataclass(frozen=True)
+class LogNormalSigma(TimeDistribution):
+    """Times at which the noise level ``sigma / alpha`` is log-normal.
+
+    Karras et al. (2022), table 1, https://arxiv.org/abs/2206.00364.
+    """
+
+    mean: float = -1.2
+    std: float = 1.2
+
+    def quantile(self, u: Tensor, schedule: Schedule) -> Tensor:
+        return schedule.time(-(self.mean + self.std * torch.special.ndtri(u)))
+
+
+@dataclass(frozen=True)
+class Stratified(TimeDistribution):
+    """One draw from each of B equally probable strata, in random order: the same distribution, a steadier loss.
+
+    Kingma et al. (2021), appendix I.1, https://arxiv.org/abs/2107.00630.
+    """
+
+    of: TimeDistribution = field(default_factory=Uniform)
+
+    def quantile(self, u: Tensor, schedule: Schedule) -> Tensor:
+        return self.of.quantile(u, schedule)
+
+    def uniforms(self, count: int, generator: torch.Generator) -> Tensor:
+        strata = torch.randperm(count, generator=generator, device=generator.device)
+        return (strata + super().uniforms(count, generator)) / count

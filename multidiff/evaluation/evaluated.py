@@ -1,0 +1,144 @@
+"""What is evaluated, a model or files, and the real data that it is compared with."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from multidiff.configuration import described, group_options, instantiate_as
+from multidiff.data.dataset import Dataset
+from multidiff.data.files import sha256
+from multidiff.data.folder import Folder
+from multidiff.data.scan import find_entries
+from multidiff.errors import InputError
+from multidiff.evaluation.reference import Reference
+from multidiff.evaluation.sources import Files, Generated, Source
+from multidiff.modality import Modality
+from multidiff.sampling import model_directory
+from multidiff.sampling.guidance import Guidance
+from multidiff.sampling.plan import Plan
+from multidiff.sampling.sampler_config import chosen_sampler
+from multidiff.sampling.samples import read_record
+from multidiff.sampling.seeds import Seeded
+
+
+class Evaluated(ABC):
+    """A source of samples that can be evaluated.
+
+    Attributes:
+        name: for a title.
+        modality: of the samples.
+        shape: of their data, ``(C, *size)``.
+        holdout: fraction of the data that was held out of training, as far as is known.
+        split_seed: of the split.
+    """
+
+    name: str
+    modality: Modality[Any]
+    shape: tuple[int, ...]
+    holdout: float = 0.1
+    split_seed: int = 0
+
+    @abstractmethod
+    def source(
+        self, reference: Reference, samples: int, seed: int, changes: Mapping[str, Any]
+    ) -> tuple[Source, dict[str, Any]]:
+        """The samples, and facts about them for the protocol.
+
+        Args:
+            reference: the real data.
+            samples: how many.
+            seed: of the samples of a model.
+            changes: to the sampling of a model: ``sampler``, ``steps``, ``guidance``, ``guidance_rule``.
+        """
+
+    def data(self, text: str) -> Dataset:
+        """The data set that ``text`` names: a folder, or ``NAME KEY=VALUE ...`` of the group ``data``.
+
+        Raises:
+            InputError: it is neither, or its samples have another shape.
+        """
+        words, folder = text.split(), Path(text).expanduser()
+        if words and words[0] in group_options("data"):
+            dataset: Dataset = instantiate_as(Dataset, described("data", text), modality=self.modality)
+        elif words and folder.is_dir():
+            dataset = Folder(self.modality, folder, **self.modality.settings_for(self.shape))
+        else:
+            raise InputError(f"--data {text}: neither a folder nor one of: {', '.join(group_options('data'))}")
+        self.check(dataset, text)
+        return dataset
+
+    def check(self, dataset: Dataset, text: str) -> None:  # noqa: B027  files are compared one by one
+        """Refuse data that the samples cannot be compared with."""
+
+
+class EvaluatedModel(Evaluated):
+    """A trained model, which generates the samples."""
+
+    def __init__(self, path: str, device: torch.device):
+        directory = model_directory.find_model(Path(path).expanduser())
+        self.pipeline = model_directory.load(directory, str(device))
+        training = model_directory.read_config(directory).get("training") or {}
+        self.name, self.modality, self.shape = path, self.pipeline.modality, self.pipeline.data_shape
+        self.holdout, self.split_seed = training.get("holdout", self.holdout), training.get("seed", self.split_seed)
+
+    def check(self, dataset: Dataset, text: str) -> None:
+        shape = tuple(dataset.shape)
+        fits = len(shape) == len(self.shape) and self.pipeline.model.codec.shape(shape) == self.pipeline.shape
+        if not fits:  # decoded data may be longer than the data, by padding to whole frames of x0
+            raise InputError(f"--data {text} has samples of shape {shape}, and {self.name} {self.shape}")
+
+    def source(
+        self, reference: Reference, samples: int, seed: int, changes: Mapping[str, Any]
+    ) -> tuple[Source, dict[str, Any]]:
+        pipeline, conditioner = self.pipeline, self.pipeline.model.conditioner
+        fields = tuple(reference.conditions(samples, conditioner))
+        scale, rule = changes.get("guidance"), changes.get("guidance_rule")
+        guidance = Guidance(pipeline.guidance).changed(scale, rule, None, {}, conditioner.reads)
+        sampler = chosen_sampler(pipeline.sampler, changes.get("sampler"), changes.get("steps"))
+        plan = Plan(pipeline, fields, sampler, guidance, Seeded(seed))
+        if scale not in (None, 1) and not guidance.acts_on(fields):
+            raise InputError(f"guidance {scale} needs a condition to follow, and these samples have none")
+        facts = {
+            "model_sha256": pipeline.sha256,
+            "sampler": dict(plan.sampler),
+            "guidance": guidance.scale,
+            "guidance_rule": dict(guidance.rule),
+            "seed": seed,
+        }
+        return Generated(plan), facts
+
+
+class EvaluatedFiles(Evaluated):
+    """A folder of files, described by its ``samples.json``, or with sub-folders as classes."""
+
+    def __init__(self, folder: Path, modality: str | None):
+        if not folder.is_dir():
+            raise InputError(f"there is no folder {folder}: --generated takes one with samples in it")
+        self.name, record = str(folder), read_record(folder)
+        self.foreign = record is None
+        if record is not None and modality is None:
+            self.modality = record.modality
+        else:
+            self.modality = instantiate_as(Modality, described("modality", modality or "image"))
+        if record is None:
+            entries = find_entries(folder, self.modality.suffixes, self.modality.name)
+            self.paths, self.labels = [entry.path for entry in entries], [entry.label for entry in entries]
+        else:
+            self.paths = [record.path(entry) for entry in record.files]
+            labels = [entry["fields"].get("label") for entry in record.files]
+            self.labels = [None if label is None else str(label) for label in labels]
+        self.shape = tuple(self.modality.to_data(self.modality.read(self.paths[0])).shape)
+
+    def source(
+        self, reference: Reference, samples: int, seed: int, changes: Mapping[str, Any]
+    ) -> tuple[Source, dict[str, Any]]:
+        if any(value is not None for value in changes.values()):
+            raise InputError("--sampler, --steps and --guidance are for a MODEL; files are evaluated as they are")
+        paths, labels = self.paths[:samples], self.labels[:samples]
+        content = hashlib.sha256("".join(sha256(path) for path in paths).encode()).hexdigest()
+        facts = {"files": len(paths), "content": content, "foreign": self.foreign}
+        return Files(self.modality, paths, labels, reference.dataset.shape, foreign=self.foreign), facts

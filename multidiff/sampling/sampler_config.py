@@ -1,0 +1,58 @@
+"""Sampler configs: a name, a method, a grid and a number of steps, which travel with a model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from multidiff.configuration import group_options, load_option
+from multidiff.errors import InputError
+
+SAMPLER_PARTS = {"name", "steps", "method", "grid"}
+MAX_STEPS = 100_000
+
+RENAMED = {
+    "dpm2": "midpoint",
+    "dpm_2": "dpm_solver_2s",
+    "dpm_3": "dpm_solver_3s",
+    "dpm_2m": "dpm_solver_2m",
+    "dpm_3m": "dpm_solver_3m",
+}
+"""Samplers of multidiff 0.1 by their names now."""
+
+
+def chosen_sampler(own: Mapping[str, Any], name: str | None, steps: int | None) -> Mapping[str, Any]:
+    """The sampler ``name``, which brings its own steps, or ``own``; with ``steps`` where they are given.
+
+    Raises:
+        InputError: there is no such sampler, or the number of steps cannot be used.
+    """
+    kept = name is None or (name == own["name"] and name not in group_options("sampler"))
+    config = own if kept else load_sampler(str(name))
+    config = config if steps is None else {**config, "steps": steps}
+    count = config["steps"]
+    if type(count) is not int or not 1 <= count <= MAX_STEPS:
+        raise InputError(f"sampler {config['name']}: steps must be an integer from 1 to {MAX_STEPS}, got {count!r}")
+    return config
+
+
+def load_sampler(name: str) -> dict[str, Any]:
+    """The sampler called ``name`` in the config group, or described by the YAML file ``name``.
+
+    Raises:
+        InputError: there is none, or the file describes something else.
+    """
+    if name in RENAMED:
+        raise InputError(f"the sampler {name} is now called {RENAMED[name]}")
+    if not name.endswith(".yaml"):
+        return load_option("sampler", name)
+    try:
+        config = yaml.safe_load(Path(name).read_text())
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{name} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(config, dict) or set(config) != SAMPLER_PARTS:
+        raise InputError(f"{name} does not describe a sampler by {', '.join(sorted(SAMPLER_PARTS))}")
+    if not isinstance(config["name"], str):
+        raise InputError(f"{name}: the name of a sampler must be a text, got {config['name']!r}")
+    return config

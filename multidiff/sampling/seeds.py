@@ -1,0 +1,129 @@
+"""Where the noise of the samples of a plan comes from."""
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from multidiff.diffusion.editing import MixedNoise
+from multidiff.diffusion.noise import NoiseSource, sample_seeds
+from multidiff.errors import InputError
+
+MakeNoise = Callable[[Sequence[int]], NoiseSource]
+"""Noise for a batch, from one seed a sample."""
+
+
+class Seeds(ABC):
+    """The noise of sample i of a plan; a dataclass of plain values, which are what a record holds."""
+
+    @abstractmethod
+    def noise(self, rows: range, make: MakeNoise) -> NoiseSource:
+        """The noise of the samples ``rows``."""
+
+
+@dataclass(frozen=True)
+class Seeded(Seeds):
+    """Sample i depends on (``seed``, i) alone.
+
+    Raises:
+        InputError: the seed is not an integer of 64 bits.
+    """
+
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", checked_seed(self.seed))
+
+    def noise(self, rows: range, make: MakeNoise) -> NoiseSource:
+        return make(sample_seeds(self.seed, rows.start, rows.stop))
+
+
+@dataclass(frozen=True)
+class Interpolated(Seeds):
+    """``n`` samples on the way from the first sample of seed ``first`` to the first of ``second``.
+
+    Raises:
+        InputError: there are fewer than 2, or the seeds are equal.
+    """
+
+    first: int
+    second: int
+    n: int
+
+    def __post_init__(self) -> None:
+        if self.n < 2 or self.first == self.second:
+            raise InputError(
+                f"interpolation takes two different seeds and at least 2 samples, got {self.first}, {self.second} and "
+                f"{self.n}"
+            )
+        for seed in (self.first, self.second):
+            checked_seed(seed)
+
+    def noise(self, rows: range, make: MakeNoise) -> NoiseSource:
+        a, b = (make(sample_seeds(seed, 0, 1) * len(rows)) for seed in (self.first, self.second))
+        return MixedNoise(a, b, [min(1.0, i / (self.n - 1)) for i in rows])
+
+
+@dataclass(frozen=True)
+class Varied(Seeds):
+    """The noise of the first sample of ``seed`` mixed with that of the samples after it.
+
+    Args:
+        seed: as for `Seeded`.
+        amount: from 0, the first sample itself, to 1, the others.
+
+    Raises:
+        InputError: the amount is outside of that range.
+    """
+
+    seed: int
+    amount: float
+
+    def __post_init__(self) -> None:
+        checked_seed(self.seed)
+        if not 0 <= self.amount <= 1:
+            raise InputError(f"the amount of variation is from 0 to 1, got {self.amount}")
+
+    def noise(self, rows: range, make: MakeNoise) -> NoiseSource:
+        base = sample_seeds(self.seed, 0, 1) * len(rows)
+        others = sample_seeds(self.seed, rows.start + 1, rows.stop + 1)
+        return MixedNoise(make(base), make(others), [self.amount] * len(rows))
+
+
+KINDS: Mapping[str, type[Seeds]] = {"seeded": Seeded, "interpolated": Interpolated, "varied": Varied}
+"""Kinds of seeds by their name in a record."""
+
+
+def seeds_record(seeds: Seeds) -> dict[str, Any]:
+    """``seeds`` as plain values, for JSON."""
+    (name,) = (name for name, kind in KINDS.items() if type(seeds) is kind)
+    return {"kind": name, **vars(seeds)}
+
+
+def seeds_from(record: Mapping[str, Any]) -> Seeds:
+    """The inverse of `seeds_record`.
+
+    Raises:
+        InputError: the record is not one of seeds.
+    """
+    settings = dict(record)
+    try:
+        return KINDS[settings.pop("kind")](**settings)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"not a record of seeds: {record!r}") from error
+
+
+def checked_seed(seed: Any) -> int:
+    """``seed`` as an integer.
+
+    Raises:
+        InputError: it is not an integer of 64 bits.
+    """
+    try:
+        integer = operator.index(seed)
+    except TypeError as error:
+        raise InputError(f"a seed is an integer of 64 bits, got {seed!r}") from error
+    if not -(2**63) <= integer < 2**63:
+        raise InputError(f"a seed is an integer of 64 bits, got {seed!r}")
+    return integer

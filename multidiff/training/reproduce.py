@@ -1,0 +1,44 @@
+"""Train a run again, and compare the weights."""
+
+import tempfile
+from pathlib import Path
+
+import yaml
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+
+from multidiff.errors import InputError
+from multidiff.sampling.model_directory import WEIGHTS, find_model, read_config
+from multidiff.sampling.reproduce import Comparison
+from multidiff.training.train import train
+
+
+def reproduce_run(run_dir: Path, out: Path | None) -> Comparison:
+    """Train the run in ``run_dir`` again, for as many steps as its model has, and compare the averaged weights.
+
+    Args:
+        run_dir: of the run.
+        out: run directory for the new training; None to remove it.
+
+    Raises:
+        InputError: the run cannot be read, or its data are not there any more.
+    """
+    directory = find_model(run_dir)
+    try:
+        config = OmegaConf.create(yaml.safe_load((run_dir / "config.yaml").read_text("utf-8")))
+        steps = int(read_config(directory)["training"]["steps"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise InputError(f"{run_dir} is not a run that can be trained again: {' '.join(str(error).split())}") from error
+    with tempfile.TemporaryDirectory() as temporary:
+        again = Path(temporary) / "run" if out is None else out
+        config.run_dir, config.resume = str(again), False
+        config.trainer.max_steps = steps
+        config.logger = {}
+        train(config)
+        was, now = load_file(directory / WEIGHTS), load_file(find_model(again) / WEIGHTS)
+    differences = [
+        f"{name}: differs by {float((was[name] - now[name]).abs().max()):.3g} at most"
+        for name in was
+        if not was[name].equal(now[name])
+    ]
+    return Comparison(str(run_dir), differences, len(was))

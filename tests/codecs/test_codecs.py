@@ -1,0 +1,62 @@
+"""Codecs invert, know the shapes of both sides, and take their statistics from the data."""
+
+import pickle
+
+import pytest
+import torch
+
+from multidiff.codecs import Identity, Scaling
+from multidiff.configuration import instantiate, load_option
+from multidiff.errors import InputError
+
+DATA = torch.randn(7, 6, 50, generator=torch.Generator().manual_seed(0)).double() * 3 + 5
+
+
+def scaling(**settings):
+    known = Scaling.settings_from(settings, list(DATA))
+    return Scaling(**{**known, **settings})
+
+
+@pytest.mark.parametrize("codec", [Identity(), scaling(), scaling(shared=3)], ids=["identity", "scaling", "shared"])
+def test_decoding_inverts_encoding_and_shapes_are_known(codec):
+    x0 = codec.encode(DATA)
+    torch.testing.assert_close(codec.decode(x0), DATA)
+    assert tuple(x0.shape[1:]) == codec.shape((6, 50))
+    assert codec.data_shape(codec.shape((6, 50))) == (6, 50)
+    assert not codec.state_dict()
+    torch.testing.assert_close(pickle.loads(pickle.dumps(codec)).encode(DATA), x0)
+
+
+def test_a_region_of_the_data_is_the_same_region_of_x0():
+    mask = torch.zeros(6, 50, dtype=torch.bool)
+    mask[:, 10:20] = True
+    changed = torch.where(mask, DATA + 1, DATA)
+    codec = scaling()
+    assert torch.equal((codec.encode(changed) != codec.encode(DATA)).all(0), codec.region(mask))
+
+
+def test_scaled_data_have_zero_mean_and_unit_deviation():
+    x0 = scaling().encode(DATA).transpose(0, 1).flatten(1)
+    assert x0.mean(dim=1).abs().max() < 1e-4  # the statistics are rounded to four decimals
+    assert (x0.std(dim=1, correction=0) - 1).abs().max() < 1e-4
+
+
+def test_channels_that_share_a_deviation_keep_their_directions():
+    stretched = DATA * torch.tensor([1.0, 2, 3, 1, 1, 9])[:, None]
+    known = Scaling.settings_from({"shared": 3}, list(stretched))
+    first, second = known["deviation"][:3], known["deviation"][3:]
+    assert len(set(first)) == len(set(second)) == 1
+    assert first != second
+
+
+def test_statistics_that_are_given_stay():
+    assert Scaling.settings_from({"mean": [1.0], "deviation": [2.0]}, list(DATA)) == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"mean": [0.0]}, {"mean": [0.0], "deviation": [0.0]}, {"mean": [0.0, 1], "deviation": [1.0]}, {"shared": 0}],
+)
+def test_impossible_statistics_are_refused(wrong):
+    with pytest.raises(InputError, match="Scaling: "):
+        instantiate({**load_option("codec", "scaling"), **wrong})

@@ -1,0 +1,106 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from multidiff.configuration import instantiate, load_option
+from multidiff.diffusion.conditioning import Conditioning
+from multidiff.nn.unet import UNet
+
+BATCH, CHANNELS, VECTOR, TOKEN = 3, 2, 5, 6
+SETTINGS = {
+    "dims": 1,
+    "widths": [8, 16],
+    "strides": [1, 4],
+    "blocks": [1, 2],
+    "attention": [False, True],
+    "head_size": 8,
+    "rotary": True,
+    "filtered": True,
+}
+
+
+def make_network(gated: bool = False) -> UNet:
+    """A small network whose zero layers are disturbed, so that every path shows in the output."""
+    torch.manual_seed(0)
+    network = UNet(channels=CHANNELS, vector_dim=VECTOR, token_dim=TOKEN, gated=gated, **SETTINGS)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return network.eval()
+
+
+@pytest.fixture
+def cond() -> Conditioning:
+    mask = torch.tensor([[True, True, False], [True, False, False], [True, True, True]])
+    return Conditioning(torch.randn(BATCH, VECTOR), torch.randn(BATCH, 3, TOKEN), mask)
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 29, 64])
+def test_any_length_goes_in_and_comes_out(cond, length):
+    x = torch.randn(BATCH, CHANNELS, length)
+    assert make_network()(x, torch.zeros(BATCH), cond).shape == x.shape
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_every_parameter_has_a_gradient(cond, gated):
+    network = make_network(gated)
+    network(torch.randn(BATCH, CHANNELS, 32), torch.zeros(BATCH), cond).square().sum().backward()
+    assert not [name for name, value in network.named_parameters() if value.grad is None or not value.grad.any()]
+
+
+def test_a_gate_passes_more_channels_than_the_network_has():
+    channels = 2 * SETTINGS["widths"][0]
+    network = UNet(channels=channels, gated=True, **SETTINGS)
+    x = torch.randn(BATCH, channels, 30)
+    assert not network(x, torch.zeros(BATCH)).any()
+    nn.init.constant_(network.head.bias[channels:], 0.5)
+    assert torch.equal(network(x, torch.zeros(BATCH)), 0.5 * x)
+
+
+@pytest.mark.parametrize("changed", ["vector", "tokens", "mask"])
+def test_vector_and_tokens_matter(cond, changed):
+    network, x, log_snr = make_network(), torch.randn(BATCH, CHANNELS, 32), torch.zeros(BATCH)
+    parts: dict[str, Tensor] = {"vector": cond.vector, "tokens": cond.tokens, "mask": cond.mask}
+    other = ~cond.mask if changed == "mask" else parts[changed] + 1
+    difference = network(x, log_snr, Conditioning(**(parts | {changed: other}))) - network(x, log_snr, cond)
+    assert (difference.abs().amax(dim=(1, 2)) > 1e-3).all()
+
+
+def test_sounds_that_start_later_give_outputs_that_start_later(cond):
+    """By a multiple of the stride, and away from the ends: positions are relative."""
+    network, log_snr, length, shift = make_network(), torch.zeros(BATCH), 400, 40
+    for block in network.modules():
+        if hasattr(block, "out"):
+            nn.init.zeros_(block.out.weight)  # attention over all of time sees the ends
+            nn.init.zeros_(block.out.bias)
+    x = torch.zeros(BATCH, CHANNELS, length)
+    x[..., 150:200] = torch.randn(BATCH, CHANNELS, 50)
+    out, later = network(x, log_snr, cond), network(x.roll(shift, -1), log_snr, cond)
+    torch.testing.assert_close(later[..., 180:260], out[..., 180 - shift : 260 - shift], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("strides", [[1], [2, 2], [1, 0]])
+def test_strides_must_fit(strides):
+    with pytest.raises(ValueError, match="strides"):
+        UNet(channels=1, **(SETTINGS | {"strides": strides}))
+
+
+@pytest.mark.parametrize("stem_kernel", [0, 2])
+def test_a_kernel_has_a_middle(stem_kernel):
+    with pytest.raises(ValueError, match="stem_kernel"):
+        UNet(channels=1, stem_kernel=stem_kernel, **SETTINGS)
+
+
+@pytest.mark.parametrize(("stem_kernel", "seen"), [(1, 1), (3, 3)])
+def test_the_first_convolution_sees_as_many_frames_as_it_is_told(stem_kernel, seen):
+    torch.manual_seed(0)
+    stem = UNet(channels=CHANNELS, stem_kernel=stem_kernel, **SETTINGS).stem
+    x = torch.zeros(1, CHANNELS, 9)
+    x[..., 4] = 1
+    assert (stem(x) != stem(torch.zeros_like(x))).any(dim=1).sum() == seen
+
+
+@pytest.mark.parametrize("name", ["unet1d", "unet1d_small"])
+def test_the_presets_are_networks(name):
+    network = instantiate(load_option("backbone", name), channels=1)
+    x = torch.randn(1, 1, 300)
+    assert network(x, torch.zeros(1)).shape == x.shape

@@ -1,0 +1,130 @@
+"""A plan validates once, is JSON, and generates the same samples again."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+
+import multidiff
+from multidiff.errors import InputError
+from multidiff.sampling.reproduce import plan_from, reproduce_samples
+from tests.tiny import tiny_train
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("plan") / "run"
+    tiny_train(run_dir, "trainer.max_steps=3", "optimizer.lr=1e-2", "warmup_steps=0", "ema=constant")
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def pipeline(run_dir):
+    return multidiff.load(run_dir)
+
+
+def again(pipeline, plan):
+    return plan_from(pipeline, json.loads(plan.to_json()), None)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"n": 5, "label": [1, 2], "steps": 3, "seed": -7, "batch_size": 2},
+        {"n": 2, "label": 1, "steps": 3, "guidance": 2.0, "guidance_rule": "apg", "negative": 4, "sampler": "ddpm"},
+        {"n": 2, "steps": 3},
+    ],
+)
+def test_a_record_is_enough_to_generate_the_same(pipeline, request_):
+    plan = pipeline.plan(**request_)
+    for rows in plan.batches:
+        assert torch.equal(plan.x0(rows), again(pipeline, plan).x0(rows))
+    assert again(pipeline, plan).record() == plan.record()
+
+
+def test_everything_is_built_once(pipeline, monkeypatch):
+    plan = pipeline.plan(4, label=1, steps=2, batch_size=1)
+    monkeypatch.setattr("multidiff.sampling.plan.instantiate_as", None)
+    assert len(list(plan.stream())) == 4
+
+
+def test_draw_generates_the_rows_that_are_asked_for(pipeline):
+    plan = pipeline.plan(6, label=[1, 2, 3], steps=2)
+    everything = plan.draw()
+    assert len(everything) == 6
+    assert [image.tobytes() for image in plan.draw(range(2, 4))] == [image.tobytes() for image in everything[2:4]]
+
+
+def test_guidance_by_a_function_has_no_record(pipeline):
+    with pytest.raises(InputError, match="a guidance function has no record"):
+        pipeline.plan(1, label=1, guidance=lambda denoiser: denoiser).to_json()
+
+
+@pytest.mark.parametrize("record", [{}, {"format": 1}, {"format": 2}, {"format": 1, "sizes": 3, "guidance": None}])
+def test_what_is_no_record_is_refused(pipeline, record):
+    with pytest.raises(InputError, match="plan"):
+        plan_from(pipeline, record, None)
+
+
+class TestReproduce:
+    @pytest.fixture(scope="class")
+    def folder(self, run_dir, tmp_path_factory):
+        from multidiff.cli.sample import run  # noqa: PLC0415
+
+        out = tmp_path_factory.mktemp("samples") / "out"
+        run(str(run_dir), out, 5, {"label": ["1", "2"], "steps": 3, "guidance": 2.0, "seed": 4, "batch_size": 2})
+        return out
+
+    def test_a_folder_and_a_file_are_equal_to_the_byte(self, folder):
+        comparison = reproduce_samples(folder, None, None, None)
+        assert (comparison.equal, comparison.compared) == (True, 5)
+        assert reproduce_samples(folder / "00003.png", None, None, None).equal
+
+    def test_a_file_alone_needs_its_model(self, folder, run_dir, tmp_path, monkeypatch):
+        moved = shutil.copytree(run_dir / "model", tmp_path / "elsewhere/model")
+        record = json.loads((folder / "samples.json").read_text())
+        monkeypatch.chdir(tmp_path)
+        image, path = Image.open(folder / "00001.png"), tmp_path / "alone" / "00001.png"
+        path.parent.mkdir()
+        shutil.copy(folder / "00001.png", path)
+        assert json.loads(image.info["multidiff"])["multidiff"]["model_sha256"] == record["model_sha256"]
+        assert reproduce_samples(path, moved, None, None).equal
+
+    def test_a_difference_is_located(self, folder, tmp_path):
+        changed = shutil.copytree(folder, tmp_path / "changed")
+        image = Image.open(changed / "00002.png")
+        info = image.info["multidiff"]
+        image.putpixel((3, 5), 255 - image.getpixel((3, 5)))
+        from PIL.PngImagePlugin import PngInfo  # noqa: PLC0415
+
+        chunks = PngInfo()
+        chunks.add_text("multidiff", info)
+        image.save(changed / "00002.png", pnginfo=chunks)
+        comparison = reproduce_samples(changed, None, None, None)
+        assert not comparison.equal
+        assert "00002.png: 1 of 64 values differ" in str(comparison)
+        assert "[0, 5, 3]" in str(comparison)
+
+    def test_an_edit_finds_its_file_beside_or_is_given_it(self, folder, run_dir, tmp_path):
+        from multidiff.cli.sample import run  # noqa: PLC0415
+
+        init = tmp_path / "init.png"
+        shutil.copy(folder / "00000.png", init)
+        run(str(run_dir), tmp_path / "out", 2, {"steps": 3}, init=init, edits={"strength": 0.5})
+        with pytest.raises(InputError, match=r"the edit started from init\.png .* give it with --init PATH"):
+            reproduce_samples(tmp_path / "out", run_dir, None, None)
+        assert reproduce_samples(tmp_path / "out", run_dir, init, None).equal
+
+    def test_what_cannot_be_reproduced_is_a_line(self, folder, run_dir, tmp_path):
+        plain = tmp_path / "plain.png"
+        Image.new("L", (8, 8)).save(plain)
+        with pytest.raises(InputError, match="holds no plan"):
+            reproduce_samples(plain, None, None, None)
+        with pytest.raises(InputError, match=r"holds no samples\.json"):
+            reproduce_samples(run_dir, None, None, None)
+        other = tmp_path / "other"
+        tiny_train(other, "trainer.max_steps=1")
+        with pytest.raises(InputError, match="and the plan needs"):
+            reproduce_samples(folder, other, None, None)
