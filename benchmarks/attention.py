@@ -1,6 +1,6 @@
-"""Attention in bfloat16 written out, beside torch's kernel, on a processor: forward and back, by length.
+"""Explicit attention in bfloat16 compared with torch's fused kernel on a CPU: forward and backward pass, by length.
 
-What `multidiff.nn.attention.WRITTEN_OUT` is chosen by. On an idle machine:
+`multidiff.nn.attention.EXPLICIT_LIMIT` is chosen from these figures. On an idle machine:
 
     python benchmarks/attention.py
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 from multidiff.nn import attention
 
 SHAPES = [(16, 4, 32, 32), (16, 4, 64, 64), (16, 4, 128, 64), (16, 4, 256, 32), (8, 4, 512, 64), (4, 4, 1024, 32)]
-"""Samples, heads, positions and channels of a head."""
+"""Batch size, heads, positions and head size."""
 
 
 def seconds(way: Callable[[Tensor, Tensor, Tensor], Tensor], parts: list[Tensor]) -> float:
@@ -32,13 +32,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    attention.WRITTEN_OUT = max(positions**2 for _, _, positions, _ in SHAPES)
+    attention.EXPLICIT_LIMIT = max(positions**2 for _, _, positions, _ in SHAPES)
     for shape in SHAPES:
         parts = [torch.randn(shape, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)]
-        ways = (F.scaled_dot_product_attention, attention.attended)
-        taken = [[seconds(way, parts) for way in ways] for _ in range(1 + options.rounds)][1:]  # the first warms up
+        ways = (F.scaled_dot_product_attention, attention.dot_product_attention)
+        taken = [[seconds(way, parts) for way in ways] for _ in range(1 + options.rounds)][1:]  # the first is a warm-up
         kernel, own = (statistics.median(column) for column in zip(*taken, strict=True))
-        print(f"{shape}: torch {1000 * kernel:.2f} ms, written out {1000 * own:.2f} ms, {kernel / own:.2f}")
+        print(f"{shape}: fused {1000 * kernel:.2f} ms, explicit {1000 * own:.2f} ms, ratio {kernel / own:.2f}")
 
 
 if __name__ == "__main__":

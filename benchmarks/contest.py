@@ -1,8 +1,7 @@
-"""What the quality benchmarks share: contenders that train for the same seconds on the same data, and their scores.
+"""Shared code of the quality benchmarks: models that train for equal times on the same data, and their scores.
 
-Seconds are those in which the processor worked for the main thread: on an idle machine the seconds of a clock, and on a
-busy one still the same work for everyone. Contenders take turns of a few seconds, so that whatever else goes on on the
-machine slows all of them alike.
+Times are CPU seconds of the main thread: equal to wall-clock time on an idle machine, and the same amount of work on a
+busy one. Models train in turns of a few seconds, so that other load on the machine slows all of them equally.
 """
 
 import json
@@ -22,27 +21,28 @@ from torch import Tensor, nn
 
 from modalities.image.modality import ImageModality
 from multidiff.configuration import compose, described, instantiate, resolved
+from multidiff.diffusion.objectives import Context
+from multidiff.diffusion.samplers import sample
 from multidiff.evaluation.evaluation import Evaluator
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.sources import Source
 from multidiff.model import build_model
 from multidiff.sampling.pipeline import Pipeline
-from multidiff.sampling.plan import Sampling
 from multidiff.training.ema import EMA
 
 CLIP = 1.0
-"""Norm that the gradients of diffusion models are clipped to."""
+"""Gradient clipping of the diffusion models, as a norm."""
 
 TURN = 5.0
-"""Seconds that a contender trains before it is the next one's turn."""
+"""Seconds of training in one turn."""
 
 
 class Contender(ABC):
-    """A generator of images: how it trains and how it samples.
+    """A generative model of images in a contest.
 
     Attributes:
-        batch_size: images a step.
-        network: what is trained; its parameters are what it is sized by.
+        batch_size: images per step.
+        network: the trained module, whose parameters are counted.
     """
 
     batch_size: int
@@ -50,28 +50,28 @@ class Contender(ABC):
 
     @abstractmethod
     def step(self, x0: Tensor, progress: float) -> None:
-        """One training step on ``x0``, ``(B, C, H, W)`` in [-1, 1], when the part ``progress`` of its time is over."""
+        """One training step on ``x0``, ``(B, C, H, W)`` in [-1, 1], after the fraction ``progress`` of its time."""
 
     @abstractmethod
     def sample(self, n: int, seed: int) -> Tensor:
-        """``(n, C, H, W)`` in about [-1, 1]."""
+        """Generate images, ``(n, C, H, W)`` in about [-1, 1]."""
 
 
 class Ours(Contender):
-    """This project, as an experiment configures it, without a condition."""
+    """MultiDiff with the config of an experiment, unconditional, for data that need no codec."""
 
     def __init__(self, modality: ImageModality, shape: tuple[int, ...], overrides: list[str], steps: int, seed: int):
         torch.manual_seed(seed)
         settings = resolved(compose([*overrides, "run_dir=unused", "data=digits", "conditioning=none"]))
-        self.network = build_model(settings, modality)
+        self.network = self.model = build_model(settings, shape)
         self.ema = EMA(self.network, instantiate(settings["ema"]))
-        self.loss = instantiate(settings["loss"])
+        self.objective = instantiate(settings["objective"])
         self.optimizer = instantiate(settings["optimizer"], params=list(self.network.parameters()))
         self.warmup, self.lr, self.done = settings["warmup_steps"], settings["optimizer"]["lr"], 0
         self.batch_size, self.precision = settings["loader"]["batch_size"], settings["trainer"]["precision"]
         self.generator = torch.Generator().manual_seed(seed)
-        sampling = Sampling(settings["sampler"]).changed(steps=steps)
-        self.pipeline = Pipeline(self.ema.model, modality, shape, sampling)  # type: ignore[arg-type]
+        sampler = {**settings["sampler"], "steps": steps}
+        self.pipeline = Pipeline(self.ema.model, modality, shape, sampler)  # type: ignore[arg-type]
 
     def step(self, x0: Tensor, progress: float) -> None:
         self.done += 1
@@ -79,21 +79,22 @@ class Ours(Contender):
             group["lr"] = self.lr * min(1, self.done / max(1, self.warmup))
         self.optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16-mixed"):
-            loss = self.loss(self.network.denoiser, x0, None, self.generator).mean()
+            loss = self.objective(Context(self.model.denoiser, x0, None, self.generator)).mean()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimizer.step()
         self.ema.update(self.network)
 
     def sample(self, n: int, seed: int) -> Tensor:
-        return self.pipeline.sample_tensor([seed * 1_000_003 + i for i in range(n)], [None] * n, self.pipeline.sampling)
+        plan, noise = self.pipeline.plan(n), self.pipeline.noise([seed * 1_000_003 + i for i in range(n)])
+        return sample(self.pipeline.model.denoiser, noise, plan.method, plan.grid)
 
 
 class Tensors(Source):
-    """Samples that are there already, ``(N, C, H, W)``."""
+    """A source of given images, ``(N, C, H, W)``."""
 
     def __init__(self, modality: ImageModality, x: Tensor):
-        self.modality, self.x, self.asked = modality, x, [None] * len(x)
+        self.modality, self.x, self.labels = modality, x, [None] * len(x)
 
     def block(self, number: int) -> list[Any]:
         return [self.modality.to_artifact(self.x[row]) for row in self.rows(number)]
@@ -101,7 +102,7 @@ class Tensors(Source):
 
 @dataclass
 class Entrant:
-    """A contender, with the seconds that it may train for and those that it did."""
+    """A contender with its training time in seconds: available (``seconds``) and used (``spent``)."""
 
     contender: Contender
     seconds: float
@@ -117,7 +118,7 @@ class Entrant:
         return self.spent >= self.seconds
 
     def train(self, images: Tensor) -> None:
-        """Its next turn."""
+        """Train for one turn."""
         self.contender.network.train()
         began = time.thread_time() - self.spent
         stop = min(self.spent + TURN, self.seconds)
@@ -130,14 +131,14 @@ class Entrant:
 
 @dataclass(frozen=True)
 class Contest:
-    """Data, features, and how long everyone trains.
+    """The data of a contest, and the evaluation of the contenders.
 
     Attributes:
-        reference: the data; everyone trains on its training part.
-        evaluator: of everyone's samples.
+        reference: the data; all contenders train on its training part.
+        evaluator: evaluates the samples.
         images: the training part, ``(N, C, H, W)``.
-        samples: how many everyone draws.
-        out: folder for pictures.
+        samples: number of samples per contender.
+        out: folder for sheets of samples.
     """
 
     reference: Reference
@@ -148,12 +149,12 @@ class Contest:
 
     @classmethod
     def on(cls, data: str, modality: str, features: str, samples: int, out: Path) -> "Contest":
-        """On the data that ``NAME KEY=VALUE ...`` describes."""
+        """A contest on data, modality and features, each given as ``NAME KEY=VALUE ...``."""
         kind: ImageModality = instantiate(described("modality", modality))
         reference = Reference(kind, instantiate(described("data", data), modality=kind), holdout=0.1, seed=0)
         extractor = instantiate(described("features", features)).extractor(reference, torch.device("cpu"))
         print(f"{extractor.name}: {dict(extractor.facts)}")
-        images = torch.stack([reference.dataset.x0(i, np.random.default_rng(i)) for i in reference.training])
+        images = torch.stack([reference.dataset.data(i, np.random.default_rng(i)) for i in reference.training])
         out.mkdir(parents=True, exist_ok=True)
         return cls(reference, Evaluator(reference, extractor), images, samples, out)
 
@@ -162,14 +163,14 @@ class Contest:
         return self.reference.modality  # type: ignore[return-value]
 
     def run(self, entrants: Mapping[str, Entrant]) -> dict[str, dict[str, Any]]:
-        """Train everyone in turns; then sample, save a picture, and score."""
+        """Train all entrants in turns, then sample, save a sheet of samples, and score."""
         while waiting := [entrant for entrant in entrants.values() if not entrant.finished]:
             for entrant in waiting:
                 entrant.train(self.images)
         return {name: self._figures(name, entrant) for name, entrant in entrants.items()}
 
     def floor(self) -> dict[str, float]:
-        """What the held-out real images score."""
+        """Scores of the held-out real images."""
         evaluation = self.evaluator.evaluate(self.evaluator.held_out, {})
         assert evaluation is not None
         return {name: score.value for name, score in evaluation.scores.items()}
@@ -196,7 +197,7 @@ class Contest:
 
 
 def milliseconds(function: Callable[[], Any], rounds: int = 5) -> float:
-    """The median duration of a call, after one to warm up, on the clock by which everyone trains."""
+    """Median CPU time of a call in milliseconds, after one warm-up call."""
     durations = []
     for _ in range(rounds + 1):
         began = time.thread_time()
@@ -206,7 +207,7 @@ def milliseconds(function: Callable[[], Any], rounds: int = 5) -> float:
 
 
 def environment(*packages: str) -> dict[str, Any]:
-    """What the figures depend on."""
+    """Machine and versions, for the record."""
     return {
         "machine": platform.processor() or platform.machine(),
         "capability": torch.backends.cpu.get_cpu_capability(),

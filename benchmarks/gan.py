@@ -1,9 +1,9 @@
 """A diffusion model beside a small, well-tuned GAN after the same seconds of training, over several seeds.
 
-The GAN is of DCGAN's kind, with what has become usual since: hinge loss (Lim and Ye 2017), spectral normalisation of
-the discriminator (Miyato et al. 2018), and an average of the generator's weights. Neither has a condition. Quality is
-Fréchet distance and precision; variety, where GANs are known to be weak, is recall and coverage. The price of diffusion
-is the time an image takes. Look at the pictures in --out before you believe a score.
+The GAN is a DCGAN with later improvements: hinge loss (Lim and Ye 2017), spectral normalisation of the discriminator
+(Miyato et al. 2018), and averaged weights of the generator. Both are unconditional. Fréchet distance and precision
+measure quality; recall and coverage measure diversity, where GANs are known to be weak; milliseconds an image show the
+cost of diffusion. The folder --out has pictures of the samples, which should be looked at beside the scores.
 
     python benchmarks/gan.py --seconds 120 --seeds 3 --json gan.json --plot gan.png --out gan
 """
@@ -24,11 +24,11 @@ from torch.nn.utils.parametrizations import spectral_norm
 PLOTTED = ("frechet_distance", "precision", "recall", "coverage", "milliseconds_an_image")
 LATENT = 64
 BATCH, RATE, DECAY = 32, 2e-3, 0.999
-"""Images a step, learning rate of both networks, decay of the average: the best of those tried, see docs/results.md."""
+"""Images a step, learning rate of both networks, decay of the average: the best of those tried; see docs/results.md."""
 
 
 def generator(channels: int, side: int, width: int) -> nn.Sequential:
-    """Noise ``(B, 64)`` to images; the width halves as the side doubles, from a quarter of the side on."""
+    """Noise ``(B, 64)`` to images, from a quarter of the side; the width halves where the side doubles."""
     first = side // 4
     return nn.Sequential(
         nn.Linear(LATENT, 4 * width * first**2),
@@ -47,7 +47,7 @@ def generator(channels: int, side: int, width: int) -> nn.Sequential:
 
 
 def discriminator(channels: int, side: int, width: int) -> nn.Sequential:
-    """Images to one number each, ``(B, 1)``, with every layer's norm held at 1."""
+    """Images to one logit each, ``(B, 1)``; the spectral norm of each layer is 1."""
     last = side // 4
     return nn.Sequential(
         spectral_norm(nn.Conv2d(channels, width, 3, padding=1)),
@@ -62,11 +62,11 @@ def discriminator(channels: int, side: int, width: int) -> nn.Sequential:
 
 
 class GAN(Contender):
-    """Generator and discriminator, one step each in turn; the averaged generator samples."""
+    """Generator and discriminator in alternating steps; samples are those of the averaged generator."""
 
     def __init__(self, shape: tuple[int, ...], width: int, seed: int):
         if shape[1] != shape[2] or shape[1] % 4:
-            raise SystemExit(f"the GAN makes squares with a side divisible by 4, and the data has the shape {shape}")
+            raise SystemExit(f"the GAN needs squares with a side divisible by 4; the data have the shape {shape}")
         torch.manual_seed(seed)
         self.batch_size, self.done = BATCH, 0
         self.draw = torch.Generator().manual_seed(seed)
@@ -83,7 +83,7 @@ class GAN(Contender):
         self.d_optimizer.zero_grad()
         (F.relu(1 - real_score).mean() + F.relu(1 + fake_score).mean()).backward()
         self.d_optimizer.step()
-        self.discriminator.requires_grad_(False)  # its gradients are not asked for in the generator's step
+        self.discriminator.requires_grad_(False)  # no gradients for it in the generator's step
         self.g_optimizer.zero_grad()
         (-self.discriminator(fake).mean()).backward()
         self.g_optimizer.step()
@@ -108,7 +108,7 @@ class GAN(Contender):
 
 
 def spread(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean and deviation of every figure over the seeds."""
+    """Mean and standard deviation of each figure over the seeds."""
     return {
         name: {
             "mean": statistics.fmean(run[name] for run in runs),

@@ -1,13 +1,14 @@
 """Quality of images after the same seconds of training: ours, diffusers, and lucidrains' denoising-diffusion-pytorch.
 
-Everyone trains without a condition on the same images, in one process, in turns of a few seconds; parameters are
-matched within 15 %. Each peer runs twice: as its own documents have it, and with the batch size and learning rate of
-ours. Ours runs for half of the seconds and for all of them. Look at the pictures in --out before you believe a score.
+All models are unconditional and train on the same images, in one process, in turns of a few seconds; parameter counts
+differ by at most 15 %. Each peer runs with its documented settings, and again with our batch size and learning rate.
+Ours runs for half of the seconds and for all. The folder --out has pictures of the samples, which should be looked at
+beside the scores.
 
     python benchmarks/image_quality.py --seconds 120 --json quality.json --plot quality.png --out quality
     python benchmarks/image_quality.py --data 'idx root=MNIST' --ours-config 'experiment=image/digits backbone=unet'
     python benchmarks/image_quality.py --data 'image_folder root=PICTURES size=32' --modality 'image channels=3'
-    python benchmarks/image_quality.py --ablation 'edm: schedule=karras prediction=edm loss=edm' --no-peers
+    python benchmarks/image_quality.py --ablation 'edm: schedule=karras prediction=edm objective=edm' --no-peers
 """
 
 import argparse
@@ -33,7 +34,7 @@ PLOTTED = ("frechet_distance", "kernel_distance", "precision", "recall", "sample
 
 @dataclass(frozen=True)
 class Setting:
-    """How a peer is trained: samples a step, learning rate, and the steps over which that rises."""
+    """How a peer is trained: samples a step, learning rate, and steps over which it rises."""
 
     batch_size: int
     lr: float
@@ -43,9 +44,9 @@ class Setting:
 class Diffusers(Contender):
     """UNet2DModel as the example script train_unconditional.py trains it, with linear betas and epsilon prediction.
 
-    The learning rate falls as a cosine, and the EMA's decay rises. DPM++ 2M samples, with the thresholding that its
-    documentation has for pixels: it holds x0 within [-1, 1], as clip_sample does in their DDPM. Without it an error of
-    epsilon, 157 times as large in x0 at the first time, leaves pure noise.
+    The learning rate falls as a cosine, and the decay of the EMA rises. The sampler is DPM++ 2M with the thresholding
+    that its documentation recommends for pixels: it keeps x0 in [-1, 1], as clip_sample does in their DDPM. Without it,
+    samples are noise, because an error in epsilon is 157 times as large in x0 at the first step.
     """
 
     documented = Setting(batch_size=16, lr=1e-4, warmup=500)
@@ -100,7 +101,7 @@ class Diffusers(Contender):
 
 
 class Lucidrains(Contender):
-    """Unet and GaussianDiffusion with their defaults (velocity, sigmoid betas), EMA and Adam of its Trainer; DDIM."""
+    """Unet and GaussianDiffusion with their defaults (velocity, sigmoid betas), EMA and Adam of Trainer, and DDIM."""
 
     documented = Setting(batch_size=16, lr=1e-4)
 
@@ -124,7 +125,7 @@ class Lucidrains(Contender):
     def sample(self, n: int, seed: int) -> Tensor:
         torch.manual_seed(seed)
         self.ema.ema_model.eval()
-        with redirect_stderr(io.StringIO()):  # its progress bars cannot be turned off
+        with redirect_stderr(io.StringIO()):  # its progress bars cannot be switched off
             return 2 * self.ema.ema_model.sample(batch_size=n) - 1
 
 
@@ -138,7 +139,7 @@ def parameters(contender: Contender) -> int:
 
 
 def matched(make: Callable[[int], Contender], target: int) -> int:
-    """The size whose parameters come nearest to ``target``, which they must within `TOLERANCE`."""
+    """The size with the number of parameters nearest to ``target``, within `TOLERANCE`."""
     counts: dict[int, int] = {}
     for size in range(8, 257, 4):
         counts[size] = parameters(make(size))
@@ -146,7 +147,7 @@ def matched(make: Callable[[int], Contender], target: int) -> int:
             break
     size = min(counts, key=lambda size: abs(counts[size] - target))
     if abs(counts[size] / target - 1) > TOLERANCE:
-        raise SystemExit(f"no size comes within {TOLERANCE:.0%} of {target} parameters; the nearest has {counts[size]}")
+        raise SystemExit(f"no size has {target} parameters within {TOLERANCE:.0%}; the nearest has {counts[size]}")
     return size
 
 

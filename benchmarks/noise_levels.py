@@ -1,8 +1,8 @@
-"""At which noise a model loses what its samples lack.
+"""Find the noise levels at which a model loses quality.
 
-Real training samples are noised to a level ``sigma / alpha``, denoised from there by the model, and scored as
-`multidiff evaluate` scores samples. Between two levels whose scores differ much, the model's estimates are at fault, or
-its steps, of which ``--steps`` are made from each level.
+Noise is added to real training samples up to a noise level ``sigma / alpha``. The model denoises them from there, and
+the results are scored as in `multidiff evaluate`. If the scores of two levels differ strongly, the estimates between
+them are inaccurate, or the ``--steps`` steps from each level are too few.
 
     python benchmarks/noise_levels.py runs/drums --data drums --samples 200 --levels 0.1 0.3 1 3
 """
@@ -15,35 +15,38 @@ from typing import Any
 import numpy as np
 import torch
 
-from multidiff.cli.subject import ModelSubject, data_of
 from multidiff.configuration import described, instantiate
 from multidiff.diffusion.editing import Edit
 from multidiff.diffusion.grids import KarrasRho
-from multidiff.diffusion.noise import NoiseSource
+from multidiff.diffusion.noise import NoiseSource, sample_seeds
+from multidiff.evaluation.evaluated import EvaluatedModel
 from multidiff.evaluation.evaluation import Evaluation, Evaluator
 from multidiff.evaluation.features import Features
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.sources import BLOCK, Source
 from multidiff.sampling.pipeline import Pipeline
-from multidiff.sampling.plan import seeds_of
 
 
 class Restored(Source):
-    """Real training samples, noised to ``level`` and denoised from there.
+    """Real training samples with noise added up to ``level``, denoised by the model.
 
     Args:
         pipeline: the model.
         reference: the real data.
-        count: how many.
-        level: ``sigma / alpha``.
-        steps: from there to no noise.
+        count: number of samples.
+        level: noise level ``sigma / alpha``.
+        steps: steps from there to sigma = 0.
     """
 
     def __init__(self, pipeline: Pipeline, reference: Reference, count: int, level: float, steps: int):
         self.pipeline, self.reference = pipeline, reference
         training = np.random.default_rng(reference.seed).permutation(reference.training)
         self.indices = [int(training[i % len(training)]) for i in range(count)]
-        self.asked = [reference.label(i) for i in self.indices]
+        self.labels = [reference.label(i) for i in self.indices]
+        fields, reads = reference.dataset.fields, pipeline.model.conditioner.reads
+        self.plan = pipeline.plan(
+            count, fields={name: [column[i] for i in self.indices] for name, column in fields.items() if name in reads}
+        )
         self.grid = KarrasRho(sigma_max=level)(pipeline.model.denoiser.schedule, steps)
 
     @torch.no_grad()
@@ -51,28 +54,31 @@ class Restored(Source):
         pipeline, rows = self.pipeline, self.rows(number)
         padded = [i % len(self) for i in range(rows.start, rows.start + BLOCK)]
         indices = [self.indices[i] for i in padded]
-        x0 = torch.stack([self.reference.dataset.x0(i, np.random.default_rng(i)) for i in indices])
-        noise = NoiseSource(seeds_of(0, rows.start, rows.start + BLOCK), pipeline.shape, x0.dtype, x0.device)
-        conditions = [self.asked[i] for i in padded] if pipeline.model.conditioner.reads == "label" else [None] * BLOCK
-        denoiser, method, _ = pipeline.prepared(pipeline.sampling.effective(conditions))
-        restored = Edit(x0, 1.0)(denoiser, noise, method, self.grid, pipeline.model.condition(conditions))
-        return [pipeline.modality.to_artifact(x) for x in restored[: len(rows)]]
+        data = torch.stack([self.reference.dataset.data(i, np.random.default_rng(i)) for i in indices])
+        x0, block = pipeline.model.encode(data), range(rows.start, rows.start + BLOCK)
+        noise = NoiseSource(sample_seeds(0, block.start, block.stop), pipeline.shape, x0.dtype, x0.device)
+        condition = pipeline.model.condition(self.plan.fields(block))
+        restored = Edit(x0, 1.0)(self.plan.denoiser(block), noise, self.plan.method, self.grid, condition)
+        return pipeline.artifacts(restored)[: len(rows)]
 
 
 def figures(evaluation: Evaluation) -> dict[str, float]:
-    """The Fréchet distance, and what the modality measures of sets, on average over the classes and of the worst."""
+    """The Fréchet distance, and the set metrics of the modality: mean over the classes, and of the worst class."""
     found = {"frechet": evaluation.scores["frechet_distance"].value}
-    for name in evaluation.sets.by_class if evaluation.sets and evaluation.sets.classes else ():
-        worst = evaluation.sets.worst(name)
-        of_worst = evaluation.sets.classes[worst][name].value
-        found |= {name: evaluation.sets.mean(name).value, f"{name} of {worst}": of_worst}
+    sets = evaluation.sets
+    if sets is None or not sets.classes:
+        return found
+    for name in sets.by_class:
+        worst = sets.worst(name)
+        of_worst = sets.classes[worst][name].value
+        found |= {name: sets.mean(name).value, f"{name} of {worst}": of_worst}
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a run or model directory")
-    parser.add_argument("--data", required=True, help="as multidiff evaluate takes it")
+    parser.add_argument("--data", required=True, help="as for multidiff evaluate")
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--levels", type=float, nargs="+", default=[0.1, 0.3, 1.0, 3.0, 80.0])
     parser.add_argument("--steps", type=int, default=20)
@@ -81,13 +87,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cpu = torch.device("cpu")
-    subject = ModelSubject(options.model, cpu)
-    reference = Reference(subject.modality, data_of(options.data, subject), subject.holdout, subject.split_seed)
-    features: Features = instantiate(described("features", str(subject.modality.features)))
+    model = EvaluatedModel(options.model, cpu)
+    reference = Reference(model.modality, model.data(options.data), model.holdout, model.split_seed)
+    features: Features = instantiate(described("features", str(model.modality.features)))
     evaluator = Evaluator(reference, features.extractor(reference, cpu))
     results: dict[float, dict[str, float]] = {}
     for level in options.levels:
-        source = Restored(subject.pipeline, reference, options.samples, level, options.steps)
+        source = Restored(model.pipeline, reference, options.samples, level, options.steps)
         evaluation = evaluator.evaluate(source, {"level": level})
         assert evaluation is not None
         results[level] = figures(evaluation)

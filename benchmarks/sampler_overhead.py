@@ -1,4 +1,4 @@
-"""What a sampler's own work costs a step, beside diffusers' ``step`` and beside an evaluation of a U-Net.
+"""Overhead of a sampler step, compared with ``step`` of diffusers and with one evaluation of a U-Net.
 
 python benchmarks/sampler_overhead.py --json overhead.json
 """
@@ -28,24 +28,24 @@ from multidiff.diffusion.schedules import Cosine
 
 
 def overhead(rounds: int = 15) -> dict[str, float]:
-    """Milliseconds of one step without its network, and of one evaluation of a U-Net of 6.6M parameters, at batch 1.
+    """Milliseconds of one step without the network, and of one evaluation of a U-Net with 6.6M parameters, at batch 1.
 
-    Medians of rounds in which every one takes its turn, so that what else the machine does hits all alike.
+    Medians over rounds in which all candidates take turns, so that other load on the machine affects all equally.
     """
     x0, steps = torch.zeros(1, 3, 32, 32), 20
 
-    class Nothing(Denoiser):
+    class Constant(Denoiser):
         schedule = Cosine()
 
         def forward(self, x_t: Tensor, t: Tensor, cond: Any = None) -> Tensor:
             return x0
 
     noise = NoiseSource([0], (3, 32, 32))
-    grid = KarrasRho()(Nothing.schedule, steps)
+    grid = KarrasRho()(Constant.schedule, steps)
     turns: dict[str, Callable[[], Any]] = {}
     for name in ("dpmpp_2m", "dpmpp_3m", "unipc_3", "dpmpp_2m_sde", "ddpm"):
-        method = instantiate(load_option("sampler", name)["method"], schedule=Nothing.schedule)
-        turns[f"ours {name}"] = partial(sample, Nothing(), noise, method, grid)
+        method = instantiate(load_option("sampler", name)["method"], schedule=Constant.schedule)
+        turns[f"ours {name}"] = partial(sample, Constant(), noise, method, grid)
     schedulers = {"DPMSolverMultistep": {}, "UniPCMultistep": {"solver_order": 3}, "DDPM": {}}
     for name, settings in schedulers.items():
         kind = getattr(diffusers, f"{name}Scheduler")
@@ -78,7 +78,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     times = overhead(options.rounds)
-    print("milliseconds a step, batch 1, 3x32x32, without the network:")
+    print("milliseconds per step without the network, batch size 1, 3x32x32:")
     for name, milliseconds in times.items():
         print(f"{name:34}{milliseconds:8.3f}  {100 * milliseconds / times['unet evaluation']:.1f} % of an evaluation")
     machine = {"machine": platform.processor() or platform.machine(), "threads": 1, "dtype": "float32"}

@@ -1,4 +1,4 @@
-"""What `samplers.py` compares: ways from noise to x0 in a number of steps, ours and those of the peers."""
+"""The samplers that `samplers.py` compares: those of MultiDiff, diffusers and k-diffusion."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,11 +17,11 @@ from multidiff.diffusion.samplers import Sampler, sample
 from multidiff.diffusion.schedules import Cosine, Schedule
 
 ITERATIVE_OTHERS = {"adaptive", "consistency", "lcm", "restart"}
-"""Our samplers that do not take one deterministic path through a given number of steps."""
+"""Samplers of MultiDiff that do not take a fixed number of deterministic steps."""
 
 
 class Counted(Denoiser):
-    """Counts evaluations."""
+    """A denoiser that counts its evaluations."""
 
     def __init__(self, denoiser: Denoiser):
         super().__init__()
@@ -32,13 +32,13 @@ class Counted(Denoiser):
         return self.denoiser(x_t, t, cond)
 
     def at_sigma(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """x0 for a variance-exploding ``x = x0 + sigma noise``."""
+        """The x0 estimate for a variance-exploding ``x = x0 + sigma noise``."""
         t = self.schedule.time(-torch.log(sigma.double())).clamp(max=1)
         return self((self.schedule.alpha(t).to(x) * x), t)
 
 
 class Fitted(Grid):
-    """The grid that `multidiff grid` fits to a denoiser for each number of steps, on other samples."""
+    """The grid that `multidiff grid` fits to a denoiser, for each number of steps."""
 
     def __init__(self, denoiser: Denoiser, noise: NoiseSource):
         self.denoiser, self.noise = denoiser, noise
@@ -51,11 +51,11 @@ class Fitted(Grid):
 
 
 Run = Callable[[Counted, NoiseSource, int], Tensor]
-"""From a denoiser, noise and a number of steps to x0."""
+"""``(denoiser, noise, steps) -> x0``."""
 
 
 def our_runs(fitted: Grid) -> dict[str, tuple[Run, int]]:
-    """Every deterministic sampler that we ship, on three grids, with its evaluations a step."""
+    """Every deterministic sampler of MultiDiff on up to three grids, with its evaluations per step."""
     runs: dict[str, tuple[Run, int]] = {}
     for name in sorted(set(group_options("sampler")) - ITERATIVE_OTHERS):
         option = load_option("sampler", name)
@@ -79,18 +79,18 @@ def _our_run(config: dict[str, Any], grid: Grid) -> Run:
 
 
 def sigmas(denoiser: Counted, grid: Grid, steps: int) -> Tensor:
-    """The levels of a grid, ``(steps + 1,)``, the last 0."""
+    """The noise levels of a grid, ``(steps + 1,)``, the last 0."""
     times = grid(denoiser.schedule, steps)
     return torch.exp(-denoiser.schedule.log_snr(times))
 
 
 def start(noise: NoiseSource, sigma: Tensor) -> Tensor:
-    """Our own start, seen from a variance-exploding schedule."""
+    """The initial noise in variance-exploding form."""
     return noise.start() * sigma
 
 
 def peer_runs(fitted: Grid) -> dict[str, tuple[Run, int]]:
-    """Those of k-diffusion and diffusers, on the common grid and on the one that is fitted by our own command."""
+    """The samplers of k-diffusion and diffusers, on EDM's grid and on the fitted grid."""
     runs: dict[str, tuple[Run, int]] = {}
     for kind, grid in {"": KarrasRho(), ", fitted grid": fitted}.items():
         runs |= {f"{name}{kind}": run for name, run in (k_runs(grid) | diffusers_runs(grid)).items()}
@@ -98,7 +98,7 @@ def peer_runs(fitted: Grid) -> dict[str, tuple[Run, int]]:
 
 
 def k_runs(grid: Grid) -> dict[str, tuple[Run, int]]:
-    """k-diffusion's deterministic functions with their evaluations a step."""
+    """The deterministic functions of k-diffusion, with their evaluations per step."""
 
     def run_of(function: Callable[..., Tensor]) -> Run:
         def run(denoiser: Counted, noise: NoiseSource, steps: int) -> Tensor:
@@ -108,13 +108,13 @@ def k_runs(grid: Grid) -> dict[str, tuple[Run, int]]:
 
         return run
 
-    costs = {"euler": 1, "heun": 2, "dpm_solver_2s": 2, "lms": 1, "dpmpp_2m": 1}
+    costs = {"euler": 1, "heun": 2, "dpm_2": 2, "lms": 1, "dpmpp_2m": 1}
     functions = {name: getattr(k_diffusion.sampling, f"sample_{name}") for name in costs}
     return {f"k-diffusion {name}": (run_of(functions[name]), cost) for name, cost in costs.items()}
 
 
 def diffusers_runs(grid: Grid) -> dict[str, tuple[Run, int]]:
-    """diffusers' multistep schedulers, all of one evaluation a step."""
+    """The multistep schedulers of diffusers, all with one evaluation per step."""
     solver = {"final_sigmas_type": "zero"}
     schedulers: dict[str, tuple[Any, dict[str, Any]]] = {
         "DPMSolverMultistep 2": (diffusers.DPMSolverMultistepScheduler, {"solver_order": 2, **solver}),
@@ -136,7 +136,7 @@ def _diffusers_run(kind: Any, settings: dict[str, Any], grid: Grid) -> Run:
         x = start(noise, levels[0]) / (1 if exploding else torch.sqrt(1 + levels[0] ** 2))
         for sigma, timestep in zip(levels[:-1], scheduler.timesteps, strict=True):
             scale = torch.sqrt(1 + sigma**2)
-            scheduler.scale_model_input(x, timestep)  # some count their steps there
+            scheduler.scale_model_input(x, timestep)  # some schedulers count their steps here
             ve = x.to(noise.dtype) * (1 if exploding else scale)
             epsilon = (ve - denoiser.at_sigma(ve, sigma)) / sigma
             x = scheduler.step(epsilon, timestep, x).prev_sample

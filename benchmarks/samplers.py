@@ -1,9 +1,10 @@
-"""Error against network evaluations: our samplers beside diffusers' schedulers and k-diffusion's functions.
+"""Error against network evaluations: samplers of MultiDiff, diffusers and k-diffusion.
 
-All solve the same probability-flow ODE, of the same exact denoiser or the same trained model, from the same start, on
-the same noise levels (EDM's, 80 to 0.002, then 0) with the same number of evaluations; the error is the root mean
-square distance of x0 to a solution in very small steps. Our samplers are also run on the grids that their configs name,
-and on those that `multidiff grid` fits to the model on other samples, which takes 64 evaluations once.
+All samplers solve the same probability-flow ODE, of an exact denoiser or a trained model, from the same start, on the
+same noise levels (EDM's, 80 to 0.002, then 0) and with the same number of evaluations. The error is the root mean
+square distance of x0 from a reference solution with very small steps. The samplers of MultiDiff also run on the grids
+of their configs. All samplers also run on the grids that `multidiff grid` fits to the model with other samples, which
+takes 64 evaluations once.
 
     python benchmarks/samplers.py --model quickstart/digits --json samples.json --plot samplers.png
 """
@@ -32,28 +33,28 @@ from multidiff.diffusion.schedules import Cosine
 SAME = (
     ("ours euler", "k-diffusion euler"),
     ("ours heun", "k-diffusion heun"),
-    ("ours midpoint", "k-diffusion dpm_solver_2s"),
+    ("ours midpoint", "k-diffusion dpm_2"),
     ("ours lms", "k-diffusion lms"),
     ("ours dpmpp_2m", "k-diffusion dpmpp_2m"),
     ("ours dpmpp_2m", "diffusers DPMSolverMultistep 2"),
     ("ours unipc_2", "diffusers UniPC 2"),
 )
-"""One method under two names."""
+"""Pairs of implementations of the same method."""
 
 SHOWN = ("ours dpmpp_2m", "ours dpmpp_2m, fitted grid", "ours unipc_2, fitted grid", "ours unipc_3, fitted grid")
-"""Of ours, in the plot."""
+"""Samplers of MultiDiff in the plot."""
 
 PEERS = (
     *("diffusers DPMSolverMultistep 2", "diffusers DPMSolverMultistep 3", "diffusers UniPC 2", "diffusers UniPC 3"),
     *("k-diffusion lms", "k-diffusion heun"),
 )
-"""Of the peers' in the plot; the others lie on these, or beyond it."""
+"""Samplers of the peers in the plot; the others coincide with these or lie outside the plot."""
 
 BUDGETS = (4, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64)
 
 
 class Problem(NamedTuple):
-    """A denoiser, the samples that start from its noise, where each of them ends, and other noise to fit grids on."""
+    """A denoiser, the initial noise, the reference solution, and other noise to fit grids on."""
 
     denoiser: Denoiser
     noise: NoiseSource
@@ -62,7 +63,7 @@ class Problem(NamedTuple):
 
 
 def mixture(dimensions: int) -> Problem:
-    """Five components of unequal width and weight at about unit scale, in float64."""
+    """A Gaussian mixture with five components of different widths at about unit scale, in float64."""
     generator = torch.Generator().manual_seed(dimensions)
     means = torch.randn(5, dimensions, generator=generator, dtype=torch.float64)
     stds = 0.1 + 0.3 * torch.rand(5, generator=generator, dtype=torch.float64)
@@ -73,7 +74,7 @@ def mixture(dimensions: int) -> Problem:
 
 
 def trained(path: str) -> Problem:
-    """A trained image model, unconditionally, against its own solution in 1000 steps."""
+    """A trained image model without condition; the reference is its solution in 1000 steps."""
     pipeline = multidiff.load(path)
     noise, other = (NoiseSource(sample_seeds(seed, 0, 32), pipeline.shape) for seed in (0, 1))
     return Problem(pipeline.model.denoiser, noise, solve(pipeline.model.denoiser, noise, 1000), other)
@@ -85,7 +86,7 @@ def solve(denoiser: Denoiser, noise: NoiseSource, steps: int) -> Tensor:
 
 
 def errors(problem: Problem, runs: dict[str, tuple[Run, int]], budgets: tuple[int, ...]) -> dict[str, dict[int, float]]:
-    """Root mean square error of every run at every budget, where the budget is not exceeded."""
+    """Root mean square error of every run at every budget of evaluations that it can keep."""
     table: dict[str, dict[int, float]] = {}
     for name, (run, cost) in runs.items():
         table[name] = {}
@@ -101,7 +102,7 @@ def errors(problem: Problem, runs: dict[str, tuple[Run, int]], budgets: tuple[in
 
 
 def agreement(problem: Problem, runs: dict[str, tuple[Run, int]], steps: int = 16) -> dict[str, float]:
-    """The largest difference of any number of x0 between the names of one method."""
+    """The largest absolute difference of x0 between implementations of the same method."""
     differences = {}
     for pair in SAME:
         with torch.no_grad():
@@ -141,7 +142,7 @@ def plot(tables: dict[str, dict[str, dict[int, float]]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a trained image model to be sampled too")
+    parser.add_argument("--model", help="a trained image model, as a third problem")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
@@ -157,7 +158,7 @@ def main() -> None:
         fitted = Fitted(problem.denoiser, problem.other)
         tables[title] = errors(problem, our_runs(fitted) | peer_runs(fitted), budgets[title])
         show(title, tables[title], budgets[title])
-    print("\nlargest difference of x0 in 2 dimensions, 16 steps, where the method is the same:")
+    print("\nlargest difference of x0 between implementations of the same method, 2 dimensions, 16 steps:")
     first = problems["mixture in 2 dimensions"]
     same = agreement(first, our_runs(KarrasRho()) | peer_runs(KarrasRho()))
     for pair, difference in same.items():

@@ -1,4 +1,4 @@
-"""Features of images that need no download: a small network, trained on the reference data alone."""
+"""Features of images that need no download: a small network, trained on the reference data."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -63,7 +63,7 @@ class Squares(Task):
         self.channels, height, width = reference.dataset.shape
         self.side = min(LARGEST, max(height, width))
         self.preprocessing = (
-            f"antialiased resize to a square of {self.side} pixels where it is not one; values to [-1, 1]"
+            f"images of another size: antialiased resize to a square of {self.side} pixels; values to [-1, 1]"
         )
 
     def network(self) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Features that papers use, from weight files on this machine. Nothing is ever downloaded."""
+"""Pretrained image features from weight files on this machine. Nothing is downloaded."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,24 +12,23 @@ from torch import Tensor, nn
 from modalities.image.features import require_images, rgb_levels
 from multidiff.data.files import sha256
 from multidiff.errors import InputError
-from multidiff.evaluation import Extractor, FeatureBatch, Features, Reference
-from multidiff.evaluation.local_weights import INSTALL, from_transformers, place, require_file
+from multidiff.evaluation import Extractor, FeatureBatch, Reference
+from multidiff.evaluation.local_weights import INSTALL, Pretrained, from_transformers, require_file
 
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-"""Mean and standard deviation of the values that the networks were trained with."""
+"""Mean and standard deviation of pixels from 0 to 1 by channel, as the networks were trained."""
 
 
-class Inception(Features):
-    """The 2048 features of FID: Inception-v3 in TensorFlow's version of 2015, as torch-fidelity has it.
+class Inception(Pretrained):
+    """The 2048 features of FID: Inception-v3 in TensorFlow's version of 2015, by torch-fidelity.
 
     Args:
         weights: the file; by default in the folder ``weights`` of the cache.
     """
 
-    def __init__(self, weights: str | Path | None = None):
-        self.weights = place(weights, INCEPTION)
+    default = INCEPTION
 
     def extractor(self, reference: Reference, device: torch.device) -> Extractor:
         require_images(reference)
@@ -52,7 +51,7 @@ class Inception(Features):
         )
 
 
-class DINOv2(Features):
+class DINOv2(Pretrained):
     """The class token of DINOv2, which agrees better with human judgement than Inception.
 
     Stein et al. (2023), https://arxiv.org/abs/2306.04675.
@@ -61,8 +60,7 @@ class DINOv2(Features):
         weights: a model folder as transformers saves it; by default ``weights/dinov2`` in the cache.
     """
 
-    def __init__(self, weights: str | Path | None = None):
-        self.weights = place(weights, "dinov2")
+    default = "dinov2"
 
     def extractor(self, reference: Reference, device: torch.device) -> Extractor:
         require_images(reference)
@@ -70,8 +68,8 @@ class DINOv2(Features):
         return _transformer("dinov2", self.weights, network.to(device), 224, IMAGENET, _class_token)
 
 
-class CLIP(Features):
-    """CLIP's image embedding at unit length, the features of CMMD, whose kernel is 10 wide.
+class CLIP(Pretrained):
+    """CLIP's image embedding, normalised to unit length: the features of CMMD, whose kernel width is 10.
 
     Jayasumana et al. (2024), https://arxiv.org/abs/2401.09603.
 
@@ -79,8 +77,7 @@ class CLIP(Features):
         weights: a model folder as transformers saves it; by default ``weights/clip`` in the cache.
     """
 
-    def __init__(self, weights: str | Path | None = None):
-        self.weights = place(weights, "clip")
+    default = "clip"
 
     def extractor(self, reference: Reference, device: torch.device) -> Extractor:
         require_images(reference)
@@ -96,11 +93,11 @@ def _transformer(
     network: nn.Module,
     side: int,
     scale: tuple[tuple[float, ...], tuple[float, ...]],
-    read: Callable[[nn.Module, Tensor], Tensor],
+    embed: Callable[[nn.Module, Tensor], Tensor],
     gaussian_width: float | None = None,
 ) -> Extractor:
     preprocessing = f"RGB in 8 bits; bicubic antialiased resize to {side} pixels; mean {scale[0]}, deviation {scale[1]}"
-    extract = partial(_normalised, network, side, scale, read)
+    extract = partial(_extract, network, side, scale, embed)
     return Extractor(name, sha256(folder / "model.safetensors"), preprocessing, extract, gaussian_width=gaussian_width)
 
 
@@ -111,16 +108,16 @@ def _inception(network: nn.Module, device: torch.device, images: Sequence[Image.
 
 
 @torch.no_grad()
-def _normalised(
+def _extract(
     network: nn.Module,
     side: int,
     scale: tuple[tuple[float, ...], tuple[float, ...]],
-    read: Callable[[nn.Module, Tensor], Tensor],
+    embed: Callable[[nn.Module, Tensor], Tensor],
     images: Sequence[Image.Image],
 ) -> FeatureBatch:
     mean, deviation = (torch.tensor(values)[:, None, None] for values in scale)
     x = (rgb_levels(images, side) / 255 - mean) / deviation
-    return FeatureBatch(read(network, x.to(next(network.parameters()).device)).cpu())
+    return FeatureBatch(embed(network, x.to(next(network.parameters()).device)).cpu())
 
 
 def _class_token(network: nn.Module, x: Tensor) -> Tensor:

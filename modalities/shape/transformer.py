@@ -8,9 +8,9 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from multidiff.diffusion.conditioning import Conditioning
-from multidiff.nn.checkpointing import call, recomputed
+from multidiff.nn.checkpointing import call, checkpointed
 from multidiff.nn.embeddings import Embedding
-from multidiff.nn.initialization import zero
+from multidiff.nn.initialization import zero_init
 from multidiff.nn.transformer import (
     AdaptiveLayerNorm,
     Attention,
@@ -64,8 +64,8 @@ class PointBackbone(nn.Module):
         self.features = PointFeatures(channels, width, octaves)
         self.tokens = ConditionTokens(token_dim, condition_width) if token_dim else None
         self.norm = AdaptiveLayerNorm(width, self.embedding_dim)
-        self.head = zero(nn.Linear(width, channels))
-        self.gain = zero(nn.Linear(self.embedding_dim, channels))
+        self.head = zero_init(nn.Linear(width, channels))
+        self.gain = zero_init(nn.Linear(self.embedding_dim, channels))
 
     def start(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None) -> tuple[Tensor, Tensor, Conditioning]:
         """Point tokens ``(B, N, width)``, embedding ``(B, E)`` and the condition, all in the widths of the network.
@@ -136,7 +136,7 @@ class LatentPointTransformer(PointBackbone):
         gradient_checkpointing: bool = False,
     ):
         super().__init__(channels, vector_dim, token_dim, width, latent_width, octaves)
-        self.run = recomputed if gradient_checkpointing else call
+        self.run = checkpointed if gradient_checkpointing else call
         self.latents = nn.Parameter(torch.randn(latents, latent_width))
         self.rounds = nn.ModuleList(
             ReadWriteRound(width, latent_width, self.embedding_dim, latent_blocks, token_dim > 0, head_size, dropout)
@@ -236,7 +236,7 @@ class PointTransformer(PointBackbone):
         gradient_checkpointing: bool = False,
     ):
         super().__init__(channels, vector_dim, token_dim, width, width, octaves)
-        self.run = recomputed if gradient_checkpointing else call
+        self.run = checkpointed if gradient_checkpointing else call
         self.blocks = nn.ModuleList(
             TransformerBlock(width, self.embedding_dim, head_size=head_size, dropout=dropout) for _ in range(depth)
         )

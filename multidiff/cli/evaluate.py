@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    data: Annotated[str, typer.Option(help="Real data: a folder, or a data config, as 'idx root=MNIST'.")],
+    data: Annotated[str, typer.Option(help="Real data: a folder, or a data config: 'NAME KEY=VALUE ...'.")],
     model: Annotated[str | None, typer.Argument(help="A run directory or a model directory.")] = None,
     generated: Annotated[Path | None, typer.Option(help="Instead of a model: a folder of samples.")] = None,
     modality: Annotated[
         str | None, typer.Option(help="Of --generated; by default as its samples.json says, or image.")
     ] = None,
     features: Annotated[
-        str | None, typer.Option(help="encoder, inception, dinov2, clip, as 'inception weights=FILE'.")
+        str | None, typer.Option(help="A features config: 'NAME KEY=VALUE ...'; by default the modality's own.")
     ] = None,
     samples: Annotated[int, typer.Option(help="Number of samples.")] = 2000,
     sampler: options.SamplerName = None,
     steps: options.Steps = None,
     guidance: options.Scale = None,
     guidance_rule: options.Rule = None,
-    seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the samples, as for sample.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Samples in memory at once; scores do not depend on it.")] = 64,
     holdout: Annotated[
         float | None, typer.Option(help="Fraction of the data held out of training; a model states its own.")

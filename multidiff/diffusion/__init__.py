@@ -1,1 +1,1 @@
-"""The mathematics of diffusion: no modality, no files, no framework but torch."""
+"""The mathematics of diffusion. It depends on torch and einops only: no modality, no files, no training framework."""

@@ -1,4 +1,4 @@
-"""What a network is told about the sample it should make."""
+"""Conditions: the information that a network receives about the sample to generate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Conditioning:
-    """One vector, or a sequence of tokens, or both, for each sample of a batch.
+    """A vector, a sequence of tokens, or both, for each sample of a batch.
 
-    The null condition, which stands for "nothing is asked", is a zero vector and no token. Training drops conditions
-    to it, and guidance steers away from it.
+    The null condition, which means "unconditional", is a zero vector and no token. Training replaces dropped conditions
+    by it, and guidance steers away from it.
 
     Attributes:
         vector: ``(B, D)`` or None.
         tokens: ``(B, L, E)`` or None.
-        mask: ``(B, L)``, true where a token is real; None if there are no tokens.
+        mask: ``(B, L)``, true where a token is valid, false for padding; None without tokens.
     """
 
     vector: Tensor | None = None
@@ -26,22 +26,22 @@ class Conditioning:
 
     def __post_init__(self) -> None:
         if (self.tokens is None) != (self.mask is None):
-            raise ValueError("tokens and mask come together")
+            raise ValueError("tokens and mask must be given together")
 
     def null(self) -> "Conditioning":
-        """The null condition in this one's shape."""
+        """The null condition with the same shapes."""
         return self._map(torch.zeros_like)
 
     def where(self, keep: Tensor) -> "Conditioning":
-        """This condition for the samples where ``keep``, ``(B,)`` of booleans, is true; the null one for the others."""
+        """This condition where ``keep``, boolean ``(B,)``, is true; the null condition elsewhere."""
         return self._map(lambda x: x * keep.reshape(-1, *[1] * (x.ndim - 1)).to(x.dtype))
 
     def repeat(self, times: int) -> "Conditioning":
-        """The whole batch ``times`` times over."""
+        """The batch repeated ``times`` times."""
         return self._map(lambda x: x.repeat(times, *[1] * (x.ndim - 1)))
 
     def expand(self, size: int) -> "Conditioning":
-        """One condition, or one for each of ``size`` samples, as a batch of ``size``."""
+        """A batch of ``size`` conditions, from one condition or from ``size`` of them."""
         return self._map(lambda x: x.expand(size, *x.shape[1:]))
 
     def select(self, rows: Tensor) -> "Conditioning":
@@ -54,7 +54,7 @@ class Conditioning:
 
 
 def concatenate(*conditions: Conditioning) -> Conditioning:
-    """Conditions of the same kind joined along the batch; the shorter sequences of tokens are padded."""
+    """Concatenate conditions along the batch; shorter token sequences are padded."""
 
     def join(name: str) -> Tensor | None:
         parts = [getattr(condition, name) for condition in conditions]

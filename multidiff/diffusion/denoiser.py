@@ -1,4 +1,4 @@
-"""From a noisy sample to an estimate of the clean one."""
+"""Denoisers: from a noisy sample to an estimate of the clean sample."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Backbone = Callable[[Tensor, Tensor, Conditioning | None], Tensor]
 
 
 class Denoiser(nn.Module):
-    """The posterior mean of x0 given x_t: all that samplers and guidance know of a model."""
+    """Estimates the posterior mean of x0 given x_t: the only interface of a model that samplers and guidance use."""
 
     schedule: Schedule
 
@@ -24,13 +24,13 @@ class Denoiser(nn.Module):
 
         Args:
             x_t: noisy samples, ``(B, C, *size)``.
-            t: times in [0, 1], ``(B,)`` or one for the whole batch, ``()``.
+            t: times in [0, 1], ``(B,)``, or one time for the whole batch, ``()``.
             cond: conditions of the B samples.
         """
 
 
 class NetworkDenoiser(Denoiser):
-    """A network, read through a schedule and a prediction."""
+    """A network whose output a schedule and a prediction turn into an x0 estimate."""
 
     def __init__(self, network: nn.Module, schedule: Schedule, prediction: Prediction):
         super().__init__()
@@ -43,13 +43,13 @@ class NetworkDenoiser(Denoiser):
         return self.prediction.to_x0(self.output(x_t, t, cond), x_t, a, s)
 
     def output(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:
-        """What the network itself returns, which is what the loss compares."""
+        """The raw output of the network, on which the loss is computed."""
         a, s = coefficients(self.schedule, t, x_t)
         log_snr = self.schedule.log_snr(t).to(x_t).expand(len(x_t))
         return self.network(self.prediction.scale_input(x_t, a, s), log_snr, cond)
 
 
 def coefficients(schedule: Schedule, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Alpha and sigma at ``t``, ``(B,)`` or ``()``, in the dtype and on the device of ``x`` and broadcastable to it."""
+    """Alpha and sigma at ``t``, ``(B,)`` or ``()``: in the dtype and on the device of ``x``, broadcastable to it."""
     shape = (*t.shape, *[1] * (x.ndim - t.ndim))
     return schedule.alpha(t).to(x).reshape(shape), schedule.sigma(t).to(x).reshape(shape)

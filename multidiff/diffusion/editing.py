@@ -1,6 +1,6 @@
-"""Sampling that starts from something given: a sample to vary, the part of a sample to keep, or seeds to mix.
+"""Sampling from a given sample (image to image), inpainting, and interpolation between seeds.
 
-What is given is checked when it is given; the result is called as `sample` is.
+Arguments are validated on construction. The result is called like `sample`.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,21 +14,20 @@ from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import Denoiser
 from multidiff.diffusion.grids import check_grid
 from multidiff.diffusion.noise import NoiseSource
-from multidiff.diffusion.samplers.ancestral import lost_variance
+from multidiff.diffusion.samplers.ancestral import transition_variance
 from multidiff.diffusion.samplers.base import Denoise, History, Sampler, integrate
 from multidiff.diffusion.samplers.multistep import Multistep
 from multidiff.diffusion.samplers.noise_level import NoiseLevel
 from multidiff.diffusion.schedules import Schedule
 
-SHORTEST = 1e-3
-"""Of the first time: a shorter first step would divide the difference of two estimates by next to nothing."""
-
+MIN_FIRST_STEP = 1e-3
+"""Shortest first step, as a fraction of the first time: multistep methods divide a difference of estimates by it."""
 
 OnStep = Callable[[int, Tensor], None]
 
 
 class SampleFunction(Protocol):
-    """A way to draw samples, called as `sample` is."""
+    """A function that generates samples, with the signature of `sample`."""
 
     def __call__(
         self,
@@ -43,13 +42,13 @@ class SampleFunction(Protocol):
 
 @dataclass(frozen=True)
 class Edit:
-    """Noise ``x0`` to the time ``strength * grid[0]``, then sample along what is left of the grid.
+    """Add noise to ``x0`` up to time ``strength * grid[0]``, then sample along the rest of the grid (SDEdit).
 
     Meng et al. (2022), algorithm 1, https://arxiv.org/abs/2108.01073.
 
     Args:
-        x0: what to start from, broadcastable to ``(B, C, *size)``.
-        strength: in (0, 1]; next to 0 returns ``x0``, 1 keeps of it the ``alpha`` that the schedule has at ``grid[0]``.
+        x0: the sample to start from, broadcastable to ``(B, C, *size)``.
+        strength: in (0, 1]. Values near 0 return ``x0``; at 1 only the signal ``alpha(grid[0])`` of it is kept.
     """
 
     x0: Tensor
@@ -57,7 +56,7 @@ class Edit:
 
     def __post_init__(self) -> None:
         if not 0 < self.strength <= 1:
-            raise ValueError(f"the strength is above 0 (keep all) and at most 1 (keep nothing), got {self.strength}")
+            raise ValueError(f"strength must be above 0 (keep all) and at most 1 (keep nothing), got {self.strength}")
 
     @torch.no_grad()
     def __call__(
@@ -72,23 +71,24 @@ class Edit:
         check_grid(grid)
         grid = grid.to("cpu", torch.float64)
         start = self.strength * grid[0]
-        times = torch.cat([start[None], grid[grid < (1 - SHORTEST) * start]])
-        x = noised(self.x0, noise, sampler.schedule, start)
+        times = torch.cat([start[None], grid[grid < (1 - MIN_FIRST_STEP) * start]])
+        x = add_noise(self.x0, noise, sampler.schedule, start)
         return integrate(lambda x_t, t: denoiser(x_t, t, cond), x, noise, sampler, times, on_step)
 
 
 @dataclass(frozen=True)
 class Inpaint:
-    """Make anew the part of ``x0`` where ``mask`` is true, and keep the rest exactly.
+    """Regenerate the part of ``x0`` where ``mask`` is true, and keep the rest exactly.
 
-    The rest of x_t is ``x0`` at the noise level of the step, which needs no replacing: every sampler follows a constant
-    estimate exactly. Each step is resampled, so that the new part comes to agree with the rest; what is missing from
-    that falls as one over ``repeats``. Lugmayr et al. (2022), algorithm 1, https://arxiv.org/abs/2201.09865.
+    The denoiser returns ``x0`` for the known part. Every sampler is exact for a constant estimate, so the known part of
+    x_t always has the noise level of the step and is never overwritten. Each step is resampled to harmonise the new
+    part with the known part; the remaining mismatch falls as ``1 / repeats``. Lugmayr et al. (2022), algorithm 1,
+    https://arxiv.org/abs/2201.09865.
 
     Args:
-        x0: what is known, broadcastable to ``(B, C, *size)``.
-        mask: of booleans, likewise.
-        repeats: how often each step is taken, and paid for; 1 does not resample.
+        x0: the known sample, broadcastable to ``(B, C, *size)``.
+        mask: boolean, broadcastable likewise; true where the sample is regenerated.
+        repeats: how many times each step is taken, which multiplies the cost; 1 does not resample.
     """
 
     x0: Tensor
@@ -97,7 +97,7 @@ class Inpaint:
 
     def __post_init__(self) -> None:
         if self.repeats < 1:
-            raise ValueError(f"each step is taken at least once, got {self.repeats} repeats")
+            raise ValueError(f"repeats must be at least 1, got {self.repeats}")
 
     @torch.no_grad()
     def __call__(
@@ -115,25 +115,25 @@ class Inpaint:
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             return torch.where(self.mask, denoiser(x_t, t, cond), self.x0)
 
-        x = noised(torch.where(self.mask, 0.0, self.x0), noise, sampler.schedule, times[0])
+        x = add_noise(torch.where(self.mask, 0.0, self.x0), noise, sampler.schedule, times[0])
         x = integrate(denoise, x, noise, Resampled(sampler, self.repeats), times, on_step)
         return torch.where(self.mask, x, self.x0)
 
 
-def noised(x0: Tensor, noise: NoiseSource, schedule: Schedule, t: Tensor) -> Tensor:
-    """``alpha(t) x0 + sigma(t) noise`` with the noise that sampling starts from."""
+def add_noise(x0: Tensor, noise: NoiseSource, schedule: Schedule, t: Tensor) -> Tensor:
+    """``alpha(t) x0 + sigma(t) noise``, with the initial noise of the sampler."""
     return schedule.alpha(t).item() * x0 + schedule.sigma(t).item() * noise.start()
 
 
 @dataclass(frozen=True)
 class Resampled(Sampler):
-    """Every step down but the last, followed by ``repeats - 1`` times the noise that leads back up and the step again.
+    """A sampler that takes every step but the last ``repeats`` times, with noise added back in between.
 
     ``x_t = (alpha_t / alpha_s) x_s + sqrt(v) z``, where v is the variance of x_t given x_s. Lugmayr et al. (2022),
     section 4.2, https://arxiv.org/abs/2201.09865, with jumps of one step.
 
     Args:
-        inner: takes the steps.
+        inner: the sampler that takes the steps.
         repeats: the paper's r, at least 1.
     """
 
@@ -151,7 +151,7 @@ class Resampled(Sampler):
 
     @property
     def order(self) -> int:  # type: ignore[override]
-        """The inner sampler's; first order, where that needs estimates from before, which lie on another path."""
+        """Order of the inner sampler; 1 for multistep methods, whose past estimates lie on another path."""
         return 1 if isinstance(self.inner, Multistep) and self.repeats > 1 else self.inner.order
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
@@ -159,7 +159,7 @@ class Resampled(Sampler):
         if s == 0:
             return x
         here, there = NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s)
-        kept, added = here.alpha / there.alpha, lost_variance(here, there).sqrt()
+        kept, added = here.alpha / there.alpha, transition_variance(here, there).sqrt()
         for repeat in range(1, self.repeats):
             branch = noise.branch(repeat)
             history.clear()
@@ -168,20 +168,20 @@ class Resampled(Sampler):
 
 
 class MixedNoise(NoiseSource):
-    """``sin((1 - part) pi / 2) a + sin(part pi / 2) b`` of two independent sources: standard normal for every part.
+    """``sin((1 - part) pi / 2) a + sin(part pi / 2) b`` of two independent sources: standard normal for any ``part``.
 
-    Spherical interpolation (Shoemake 1985, https://doi.org/10.1145/325334.325242) at the right angle that independent
-    noise makes, in expectation; exact in law, and exactly a at 0 and b at 1.
+    Spherical interpolation (Shoemake 1985, https://doi.org/10.1145/325334.325242) that takes the angle between the two
+    as a right angle, which holds in expectation for independent noise. The result is exactly a at 0 and b at 1.
 
     Args:
-        first: a.
-        second: b, of the same shape, whose seeds are others.
-        part: from 0 to 1 for each sample.
+        first: source a.
+        second: source b, of the same shape, with other seeds.
+        part: fraction of the way from a to b, in [0, 1], for each sample.
     """
 
     def __init__(self, first: NoiseSource, second: NoiseSource, part: Sequence[float]):
         if not all(0 <= p <= 1 for p in part):
-            raise ValueError(f"noise is mixed in parts from 0 to 1, got {list(part)}")
+            raise ValueError(f"part must be in [0, 1] for each sample, got {list(part)}")
         self.first, self.second = first, second
         self.size, self.dtype, self.device = first.size, first.dtype, first.device
         self.part = part

@@ -1,4 +1,4 @@
-"""Samples that go on where a given one ends, to any length."""
+"""Extension of samples beyond their end, to any length (outpainting along the last axis)."""
 
 from dataclasses import dataclass
 
@@ -15,24 +15,22 @@ from multidiff.diffusion.samplers.base import Sampler
 
 @dataclass(frozen=True)
 class Extend:
-    """Make ``x0`` longer along its last axis, a window at a time, each beginning with the end of what there is so far.
+    """Extend ``x0`` along its last axis, one window at a time; each window overlaps the end of the previous ones.
 
-    A window is inpainted, its beginning being known, so that what is new agrees with it as it would within one sample.
-    The window is as large as the noise that it is drawn from.
+    Each window is inpainted from its known beginning, so that the new part is consistent with the overlap. The size of
+    a window is that of the noise source.
 
-    Where the ends of a sample are unlike its inside, as the first and last frames of a spectrogram are, whose windows
-    reach beyond it, ``edge`` positions at either end of a window are made and dropped, so that the whole has an inside
-    throughout.
+    Some representations differ at their boundaries: the first and last frames of a spectrogram come from padded
+    windows. There, ``edge`` positions at both ends of every window are generated and discarded.
 
     Args:
-        x0: the beginning, ``(C, *size, L)``, or one for each sample of the batch.
-        length: of the result, above L.
-        overlap: how many positions of a window are known, fewer than it has; all of ``x0``, where that has less.
-        repeats: as for `Inpaint`.
-        edge: how many positions at either end of a window are unlike those within; those of ``x0`` at its end are not
-            in it.
-        period: windows begin at multiples of this many positions, so that what depends on the position within a sample
-            modulo ``period`` goes on as it did; up to ``period - 1`` positions more are known then.
+        x0: the sample to extend, ``(C, *size, L)``, or one for each sample of the batch.
+        length: length of the result, above L.
+        overlap: number of known positions in a window, below its size; all of ``x0`` where ``x0`` is shorter.
+        repeats: see `Inpaint`.
+        edge: number of boundary positions at each end of a window. ``x0`` must come without those of its own end.
+        period: windows start at multiples of this number of positions, which keeps features that depend on the position
+            modulo ``period`` aligned. The overlap may grow by up to ``period - 1`` positions.
     """
 
     x0: Tensor
@@ -44,9 +42,9 @@ class Extend:
 
     def __post_init__(self) -> None:
         if self.length <= self.x0.shape[-1]:
-            raise ValueError(f"a continuation is longer than its beginning, got {self.length} of {self.x0.shape[-1]}")
+            raise ValueError(f"length must be above that of x0, {self.x0.shape[-1]}, got {self.length}")
         if self.overlap < 1 or not self.x0.shape[-1]:
-            raise ValueError(f"a continuation goes on from something, got an overlap of {self.overlap}")
+            raise ValueError(f"the overlap must be at least 1 position, and x0 must not be empty, got {self.overlap}")
 
     @torch.no_grad()
     def __call__(
@@ -61,19 +59,19 @@ class Extend:
         window = noise.size[-1]
         most = self.overlap + self.period - 1
         if most + 2 * self.edge >= window:
-            got = f"up to {most} and edges of {self.edge} of {window}"
-            raise ValueError(f"the known part of a window is shorter than it, got {got}")
+            used = f"an overlap of up to {most} and 2 edges of {self.edge}"
+            raise ValueError(f"a window of {window} positions leaves none to generate, got {used}")
         whole = self.x0.reshape(-1, *self.x0.shape[-len(noise.size) :])
         place = torch.arange(window, device=whole.device)
         while missing := self.length - whole.shape[-1]:
             begin = whole.shape[-1] - self.overlap - self.edge
             begin = max(0, begin - begin % self.period)
-            start = self.edge if begin else 0  # what begins the whole may begin a window
+            start = self.edge if begin else 0  # the boundary of x0 itself is kept
             known = whole[..., begin + start :]
             stop = start + known.shape[-1]
             given = F.pad(known, (start, window - stop))
-            draw = Inpaint(given, (place < start) | (place >= stop), self.repeats)
-            made = draw(denoiser, noise.branch(missing), sampler, grid, cond, on_step)
+            inpaint = Inpaint(given, (place < start) | (place >= stop), self.repeats)
+            made = inpaint(denoiser, noise.branch(missing), sampler, grid, cond, on_step)
             new = made[..., stop : window - self.edge][..., :missing]
             whole = torch.cat([whole.expand(len(made), *whole.shape[1:]), new], dim=-1)
         return whole

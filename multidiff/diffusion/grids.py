@@ -1,4 +1,4 @@
-"""Grids: from a number of steps to the times that a sampler visits.
+"""Time grids: from a number of steps to the times that a sampler visits.
 
 A grid is a float64 tensor ``(steps + 1,)``, strictly decreasing, whose last entry is exactly 0.
 """
@@ -16,13 +16,13 @@ from multidiff.diffusion.schedules import Schedule
 
 
 class Grid(ABC):
-    """A rule that spreads a number of steps over the times of a schedule."""
+    """A rule that places a given number of steps on a schedule."""
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
-        """The ``steps + 1`` times of ``steps`` steps.
+        """The ``steps + 1`` times of a grid with ``steps`` steps.
 
         Raises:
-            ValueError: fewer than one step, or more than the rule can tell apart.
+            ValueError: ``steps`` is below 1, or more than the rule can place.
         """
         if steps < 1:
             raise ValueError(f"sampling needs at least 1 step, got {steps}")
@@ -38,11 +38,11 @@ class Grid(ABC):
 def check_grid(times: Tensor) -> None:
     """Raise a ValueError unless ``times`` decrease strictly within [0, 1] and end at exactly 0."""
     if times.ndim != 1 or len(times) < 2 or times[-1] != 0 or times[0] > 1 or not (times.diff() < 0).all():
-        raise ValueError(f"a grid decreases strictly from at most 1 to exactly 0, got {times.tolist()}")
+        raise ValueError(f"a grid must decrease strictly from at most 1 to exactly 0, got {times.tolist()}")
 
 
 class Uniform(Grid):
-    """Equal steps of time from 1 to 0."""
+    """Equal time steps from 1 to 0."""
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
         return torch.arange(steps, 0, -1, dtype=torch.float64) / steps
@@ -50,7 +50,7 @@ class Uniform(Grid):
 
 @dataclass(frozen=True)
 class Trailing(Grid):
-    """The times at which a model of ``train_steps`` discrete times visits the last of each of ``steps`` equal strides.
+    """The "trailing" timesteps of a model with ``train_steps`` discrete times: the last of each of ``steps`` strides.
 
     Lin et al. (2023), table 2, https://arxiv.org/abs/2305.08891; discrete step k stands for time ``k / train_steps``.
     """
@@ -63,7 +63,7 @@ class Trailing(Grid):
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
         if steps > self.train_steps:
-            raise ValueError(f"a model of {self.train_steps} discrete times cannot take {steps} steps")
+            raise ValueError(f"steps must be at most train_steps, {self.train_steps}, got {steps}")
         strides = torch.arange(steps, 0, -1, dtype=torch.float64) * (self.train_steps / steps)
         return torch.round(strides) / self.train_steps
 
@@ -72,7 +72,7 @@ class Trailing(Grid):
 class KarrasRho(Grid):
     """Noise levels ``sigma / alpha`` from ``sigma_max`` to ``sigma_min``, equally spaced in their ``rho``-th root.
 
-    Karras et al. (2022), eq. 5, https://arxiv.org/abs/2206.00364. Levels beyond what the schedule reaches are cut.
+    Karras et al. (2022), eq. 5, https://arxiv.org/abs/2206.00364. Levels beyond the range of the schedule are clipped.
     """
 
     sigma_min: float = 0.002
@@ -94,7 +94,8 @@ class KarrasRho(Grid):
 class UniformLogSNR(Grid):
     """Noise levels ``sigma / alpha`` from ``sigma_max`` to ``sigma_min``, equally spaced in their logarithm.
 
-    Lu et al. (2022), section 3.4, https://arxiv.org/abs/2206.00927. Levels beyond what the schedule reaches are cut.
+    Lu et al. (2022), section 3.4, https://arxiv.org/abs/2206.00927. Levels beyond the range of the schedule are
+    clipped.
     """
 
     sigma_min: float = 0.002
@@ -110,12 +111,12 @@ class UniformLogSNR(Grid):
 
 @dataclass(frozen=True)
 class Interpolated(Grid):
-    """Given levels, interpolated linearly in log SNR over equal parts of their number where the steps are not as many.
+    """Given noise levels; for another number of steps they are interpolated linearly in log SNR over their index.
 
-    `multidiff grid` computes some for a model. Levels beyond what the schedule reaches are cut.
+    `multidiff grid` computes such levels for a model. Levels beyond the range of the schedule are clipped.
 
     Args:
-        log_snr: of as many steps as it has entries, increasing.
+        log_snr: noise level of each step, increasing.
     """
 
     log_snr: Sequence[float]
@@ -124,7 +125,7 @@ class Interpolated(Grid):
         levels = list(self.log_snr)
         numbers = all(isinstance(level, int | float) and math.isfinite(level) for level in levels)
         if not levels or not numbers or not all(low < high for low, high in pairwise(levels)):
-            raise ValueError(f"log_snr must be numbers that increase, got {levels}")
+            raise ValueError(f"log_snr must be a list of increasing numbers, got {levels}")
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
         levels = torch.tensor([*self.log_snr, self.log_snr[-1]], dtype=torch.float64)

@@ -21,28 +21,29 @@ def log_likelihood(
     cond: Conditioning | None = None,
     probes: NoiseSource | None = None,
 ) -> Tensor:
-    """Natural logarithm of the density at ``x0``, ``(B,)``.
+    """Log density (natural logarithm) at ``x0``, ``(B,)``.
 
-    Along the ODE, ``y = x / sigma`` changes its log density by ``-alpha tr(d x0 / d x_t)`` per unit of log SNR. With w
-    for that change, ``sigma w`` obeys the sampler's own equation with ``-sigma tr(d x0 / d x_t)`` for x0. So it rides
-    along as one more number of the sample, and any sampler computes it to its own order. At ``grid[0]`` y is taken to
-    be standard normal. Below the lowest level ``r = sigma / alpha`` of the grid the noise grows in proportion to r,
-    which leaves an error of order ``r^4``. Song et al. (2021), appendix D.2, https://arxiv.org/abs/2011.13456.
+    Along the ODE, the log density of ``y = x / sigma`` changes by ``-alpha tr(d x0 / d x_t)`` per unit of log SNR. Let
+    w be that change. Then ``sigma w`` obeys the sampler's own equation with ``-sigma tr(d x0 / d x_t)`` in place of x0,
+    so it is integrated as one more element of the sample, and any sampler computes it to its own order. At ``grid[0]``,
+    y is assumed to be standard normal. Below the lowest noise level ``r = sigma / alpha`` of the grid, the noise is
+    assumed to grow in proportion to r, which leaves an error of order ``r^4``. Song et al. (2021), appendix D.2,
+    https://arxiv.org/abs/2011.13456.
 
     Args:
-        denoiser: the model; a guided one has no density that this would be the logarithm of.
+        denoiser: the model, without guidance: a guided denoiser is not the posterior mean of any density.
         x0: samples, ``(B, C, *size)``.
-        sampler: a deterministic one.
+        sampler: must be deterministic.
         grid: as for sampling; the last time is exactly 0.
         cond: conditions of the samples.
-        probes: where the signs of Hutchinson's estimate of the trace come from, which costs one gradient an evaluation
-            and is unbiased; without them the trace is exact, at one gradient a number of the sample.
+        probes: noise source of the random signs of Hutchinson's unbiased trace estimate, which costs one gradient per
+            evaluation. By default the trace is exact, at one gradient per element of the sample.
 
     Raises:
-        ValueError: the sampler draws noise.
+        ValueError: the sampler is stochastic.
     """
     if sampler.stochastic:
-        raise ValueError(f"{type(sampler).__name__} draws noise, so it has no likelihood; set its noise to 0")
+        raise ValueError(f"{type(sampler).__name__} is stochastic and has no likelihood; set eta or churn to 0")
     check_grid(grid)
     times = grid.to("cpu", torch.float64).flip(0)[1:]
     count = x0[0].numel()
@@ -61,11 +62,11 @@ def log_likelihood(
 
     alpha, sigma = sampler.schedule.alpha(times[0]), sampler.schedule.sigma(times[0])
     estimate, divergence = with_trace(alpha * x0, times[0])
-    x = alpha * x0 + (alpha * x0 - alpha * estimate) / 2  # half of the noise that is estimated at the lowest level
+    x = alpha * x0 + (alpha * x0 - alpha * estimate) / 2  # half of the noise estimated at the lowest noise level
     first = (count - alpha * divergence) / 2 + count * (torch.log(alpha) - torch.log(sigma))
     state = torch.cat([x.flatten(1), torch.zeros_like(divergence)[:, None]], dim=1)
-    silence = NoiseSource([0] * len(x0), state.shape[1:], x0.dtype, x0.device)
-    state = integrate(augmented, state, silence, sampler, times) / sampler.schedule.sigma(times[-1])
+    unused_noise = NoiseSource([0] * len(x0), state.shape[1:], x0.dtype, x0.device)
+    state = integrate(augmented, state, unused_noise, sampler, times) / sampler.schedule.sigma(times[-1])
     normal = -(state[:, :count] ** 2).sum(1) / 2 - count / 2 * math.log(2 * math.pi)
     return normal - state[:, count] + first
 

@@ -1,4 +1,4 @@
-"""A distribution whose denoiser is known exactly: the yardstick for samplers, guidance and losses."""
+"""A distribution with an exact denoiser: the reference for samplers, guidance and objectives."""
 
 import torch
 from torch import Tensor
@@ -11,12 +11,12 @@ from multidiff.diffusion.schedules import Schedule
 class GaussianMixture(Denoiser):
     """The exact denoiser of a mixture of isotropic Gaussians.
 
-    Given component k, x_t is normal around ``a m_k`` with variance ``v_k = a^2 c_k^2 + s^2``, and the mean of x0 is
-    ``m_k + (a c_k^2 / v_k) (x_t - a m_k)``. The components are weighed by their posterior probabilities.
+    Under component k, x_t is normal with mean ``a m_k`` and variance ``v_k = a^2 c_k^2 + s^2``, and the mean of x0 is
+    ``m_k + (a c_k^2 / v_k) (x_t - a m_k)``. The components are weighted by their posterior probabilities.
 
     Args:
-        schedule: any.
-        means: ``(K, *shape)``, where shape is that of one sample.
+        schedule: any schedule.
+        means: mean of each component, ``(K, *sample shape)``.
         stds: standard deviation of each component, ``(K,)``.
         weights: probability of each component, ``(K,)``; equal by default.
     """
@@ -29,7 +29,7 @@ class GaussianMixture(Denoiser):
         self.weights = torch.full_like(stds, 1 / len(stds)) if weights is None else weights
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:
-        a, s = (level[:, None] if level.ndim else level for level in coefficients(self.schedule, t, x_t))
+        a, s = (c[:, None] if c.ndim else c for c in coefficients(self.schedule, t, x_t))
         stds = self.stds.reshape(-1, *[1] * (x_t.ndim - 1))
         variance = (a * stds) ** 2 + s**2
         offset = x_t[:, None] - a * self.means

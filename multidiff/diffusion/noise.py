@@ -1,8 +1,8 @@
-"""Noise that belongs to a sample, not to a batch.
+"""Reproducible noise for each sample, independent of batching.
 
-Every number is a pure function of (seed of the sample, purpose, position), computed by hashing a counter, so a sample
-sees the same noise whatever batch, order, process or device it is drawn in. torch's generators cannot give this: they
-are sequential, differ between devices, and keep 32 bits of their seed.
+Every value is a pure function of (seed of the sample, purpose, position), computed with a counter-based hash. A sample
+therefore gets the same noise in any batch, order, process or device. torch's generators do not allow this: they are
+sequential, differ between devices, and keep 32 bits of their seed.
 """
 
 import copy
@@ -17,13 +17,16 @@ _GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 
 
 class NoiseSource:
-    """Standard normal noise for a batch of samples, one seed each.
+    """Standard normal noise for a batch of samples, with one seed per sample.
 
-    The noise of steps is the increments of a Brownian motion over time, so steps of any length follow the same path.
+    The noise of the steps is the increments of a Brownian motion over time, so that any number of steps follows the
+    same path.
 
     Args:
-        seeds: one integer in [-2^63, 2^63) a sample.
+        seeds: one integer in [-2^63, 2^63) per sample.
         size: shape of one sample, ``(C, *size)``.
+        dtype: of the noise.
+        device: of the noise.
     """
 
     def __init__(
@@ -40,14 +43,15 @@ class NoiseSource:
         self._paths: dict[bool, BrownianPath] = {}
 
     def start(self) -> Tensor:
-        """The noise that sampling starts from, ``(B, *size)``."""
+        """The initial noise of a sampler, ``(B, *size)``."""
         return self._shaped(standard_normal(self.keys, math.prod(self.size)))
 
     def between(self, t: Tensor, s: Tensor) -> Tensor:
         """The noise of the step from time ``t`` to time ``s``, both ``()``: ``(B, *size)``.
 
-        Noise of overlapping intervals is correlated as increments of one path are: ``sqrt(t - r) between(t, r)`` is
-        ``sqrt(t - s) between(t, s) + sqrt(s - r) between(s, r)``. Steps up in time follow a path of their own.
+        Overlapping intervals have correlated noise, as increments of a path: ``sqrt(t - r) between(t, r)`` is
+        ``sqrt(t - s) between(t, s) + sqrt(s - r) between(s, r)``. Steps forward in time (``t < s``) use a separate
+        path.
         """
         up = bool(t < s)
         if up not in self._paths:
@@ -56,7 +60,7 @@ class NoiseSource:
         return self._shaped(self._paths[up].increment(float(t), float(s)))
 
     def branch(self, *numbers: float) -> "NoiseSource":
-        """Independent noise for the same samples; other numbers, or another order, give an unrelated branch."""
+        """Independent noise for the same samples. Other numbers, or another order, give another branch."""
         other = copy.copy(self)
         for bits in _bits(numbers):
             other.keys = _mix(other.keys + bits)
@@ -70,15 +74,15 @@ class NoiseSource:
 class BrownianPath:
     """Brownian motion over time in [0, 1] whose value at any time is a pure function of (key, time).
 
-    Levy's construction: halving an interval again and again, the value in its middle is normal around the mean of its
-    ends. Where an interval is shorter than ``2^-9`` of its distance from 0 or from 1, whichever is nearer, one bridge
-    leads to the time itself, so increments are independent unless several times share such an interval, of which each
-    octave towards either end has 512. A thousand steps share none; of several thousand, neighbours are correlated.
-    What the newest times rest on is kept, which changes speed alone.
+    Levy's construction: intervals are halved recursively, and the value at a midpoint is normal around the mean of the
+    two ends. Where an interval is shorter than ``2^-9`` of its distance to the nearer of 0 and 1, a single bridge leads
+    to the time itself. Increments are therefore independent unless several times fall into the same such interval; each
+    octave towards either end has 512 of them. A thousand steps share none. With several thousand steps, neighbouring
+    increments are correlated. The normals of the latest times are cached, which affects speed only.
 
     Args:
-        keys: ``(B,)`` of int64.
-        count: how many independent motions a key has.
+        keys: int64, ``(B,)``.
+        count: number of independent motions per key.
         dtype: of the values.
     """
 
@@ -94,7 +98,7 @@ class BrownianPath:
         """The motion from ``s`` to ``t`` at unit variance, ``(B, count)``."""
         (low, high), other = bridges(t)[0], bridges(s)[0]
         variance = abs(t - s)
-        if (low, high) == other:  # two bridges over one interval, independent of each other
+        if (low, high) == other:  # two independent bridges over one interval
             variance = ((t - s) ** 2 + sum((time - low) * (high - time) for time in (t, s))) / (high - low)
         return torch.sub(self.at(t), self.at(s)).mul_(variance**-0.5)
 
@@ -104,8 +108,8 @@ class BrownianPath:
             weights = bridges(time)[1]
             shared = len([1 for one, other in zip(weights, self._bridges, strict=False) if one == other])
             fresh = _bits(list(weights)[shared:])[:, None]
-            drawn = quick_normal(self.keys + fresh, self.places).to(self.dtype)
-            self._bridges, self._normals = list(weights), torch.cat([self._normals[:shared], drawn])
+            normals = fast_normal(self.keys + fresh, self.places).to(self.dtype)
+            self._bridges, self._normals = list(weights), torch.cat([self._normals[:shared], normals])
             value = torch.zeros_like(self._normals[0])
             for weight, normal in zip(weights.values(), self._normals, strict=True):
                 value.add_(normal, alpha=weight)
@@ -115,9 +119,9 @@ class BrownianPath:
 
 @lru_cache(maxsize=8)
 def bridges(time: float) -> tuple[tuple[float, float], dict[float, float]]:
-    """The interval of the last bridge on the way to ``time``, and what each bridge's normal counts in the value there.
+    """The interval of the last bridge on the way to ``time``, and the weight of each bridge's normal in the value.
 
-    A bridge goes by the time in the middle of its interval, the last by ``time`` itself.
+    The weights are keyed by the time of the bridge: the midpoint of its interval, and ``time`` itself for the last one.
     """
     low, high = 0.0, 1.0
     weights = {high: time}
@@ -133,7 +137,7 @@ def bridges(time: float) -> tuple[tuple[float, float], dict[float, float]]:
 
 
 def fold(*integers: int) -> int:
-    """One seed made of several integers; another integer, or another order, gives an unrelated one."""
+    """Hash several integers into one seed; different integers, or a different order, give an unrelated one."""
     seed = torch.zeros((), dtype=torch.int64)
     for integer in integers:
         seed = _mix(seed + integer + _GOLDEN)
@@ -141,14 +145,14 @@ def fold(*integers: int) -> int:
 
 
 def sample_seeds(seed: int, start: int, stop: int) -> list[int]:
-    """The seeds of samples ``start`` to ``stop - 1`` of a request with the given ``seed``."""
+    """The seeds of samples ``start`` to ``stop - 1`` for a global ``seed``."""
     return [fold(seed, index) for index in range(start, stop)]
 
 
 def standard_normal(keys: Tensor, count: int) -> Tensor:
-    """``count`` standard normal numbers in float64 for each key: ``(B,)`` of int64 to ``(B, count)``.
+    """``count`` standard normal values in float64 for each key: int64 ``(B,)`` to ``(B, count)``.
 
-    The Box-Muller transform of the uniform numbers that a two-round SplitMix64 hash gives (Steele et al. 2014,
+    The Box-Muller transform of uniform values from a two-round SplitMix64 hash (Steele et al. 2014,
     https://doi.org/10.1145/2660193.2660195).
     """
     half = (count + 1) // 2
@@ -159,14 +163,14 @@ def standard_normal(keys: Tensor, count: int) -> Tensor:
     return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1)[:, :count]
 
 
-def quick_normal(keys: Tensor, places: Tensor) -> Tensor:
-    """Standard normal numbers in float32 for each key at each place: ``(*shape,)`` and ``(N,)`` to ``(*shape, N)``.
+def fast_normal(keys: Tensor, places: Tensor) -> Tensor:
+    """Standard normal values in float32 for each key at each place: ``(*shape,)`` and ``(N,)`` to ``(*shape, N)``.
 
-    Cheaper than `standard_normal`, because a Brownian path draws many a step. The uniform numbers are the upper bits of
-    ``a place + b`` with odd a and any b made of the key: as ``place`` is mixed already, and the same for all keys, one
-    multiplication does for what takes two. For random a and b any two of them are independent, be they of one key or of
-    two (Dietzfelbinger 1996, https://doi.org/10.1007/3-540-60922-9_46). What turns them into normal ones is the inverse
-    of the normal distribution function; the largest is 5.4.
+    Faster than `standard_normal`, since a Brownian path needs many normals per step. The uniform values are the upper
+    bits of ``a place + b``, where the odd a and the b are hashes of the key. The places are hashed in advance and
+    shared by all keys, so one multiplication suffices instead of two. For random a and b, any two values are
+    independent, for the same key or for different ones (Dietzfelbinger 1996, https://doi.org/10.1007/3-540-60922-9_46).
+    The inverse normal distribution function turns them into normal values, of magnitude 5.4 at most.
     """
     scale, shift = _mix(torch.stack([keys, keys + _GOLDEN])).unsqueeze(-1)
     bits = torch.mul(places, scale | 1).add_(shift)
@@ -187,5 +191,5 @@ def _mix(bits: Tensor) -> Tensor:
 
 
 def _shift_right(bits: Tensor, places: int) -> Tensor:
-    """Logical shift; torch's own repeats the sign bit."""
+    """Logical right shift; torch's own is arithmetic and repeats the sign bit."""
     return (bits >> places).bitwise_and_((1 << (64 - places)) - 1)

@@ -1,4 +1,4 @@
-"""The grid that fits a model: the few levels between which a solver's own local errors add up to the least."""
+"""Grids fitted to a model: the noise levels that minimise the sum of the solver's local errors."""
 
 import torch
 from torch import Tensor
@@ -11,33 +11,33 @@ from multidiff.diffusion.samplers import DPMSolverMultistep, sample
 from multidiff.diffusion.samplers.exponential import exponential_weights
 
 CANDIDATES = 64
-"""Levels among which those of the grid are chosen, equally spaced in log SNR."""
+"""Number of candidate noise levels, equally spaced in log SNR."""
 
 
 def optimized_grid(
     denoiser: Denoiser, noise: NoiseSource, steps: int, cond: Conditioning | None = None
 ) -> Interpolated:
-    """The grid of ``steps`` steps with the least squared local errors of second-order multistep DPM-Solver++.
+    """The grid of ``steps`` steps with the smallest squared local errors of second-order multistep DPM-Solver++.
 
-    One fine sampling gives x and the estimate of x0 at every candidate level. From these follows, with no further
-    evaluation, by how much each possible step ``i -> j``, with the estimate at k before it, misses the fine solution:
-    ``|y_j - (r_j / r_i) y_i - w_i x0_i - w_k x0_k|^2`` in ``y = x / alpha`` and ``r = sigma / alpha``, as a mean over
-    samples. Of it ``c^2 / (c^2 + r_j^2)`` lasts to the end, where c is the standard deviation of the data; exact
-    for a Gaussian. Errors of different steps are taken to be uncorrelated. The best way through all levels is then a
-    shortest path, found by dynamic programming over the last two levels. Chen et al. (2024),
-    https://arxiv.org/abs/2405.11326, do so for Euler's step and the norm.
+    One sampling run on a fine grid gives x and the x0 estimate at every candidate level. They determine, without
+    further evaluations, the error of each possible step ``i -> j`` whose previous estimate is at k, relative to the
+    fine solution: ``|y_j - (r_j / r_i) y_i - w_i x0_i - w_k x0_k|^2`` in ``y = x / alpha`` and ``r = sigma / alpha``,
+    averaged over samples. A fraction ``c^2 / (c^2 + r_j^2)`` of it remains at the end, where c is the standard
+    deviation of the data; this is exact for a Gaussian. Errors of different steps are assumed to be uncorrelated. The
+    best grid is then a shortest path, found by dynamic programming over the last two levels. Chen et al. (2024),
+    https://arxiv.org/abs/2405.11326, use the same approach with Euler's step and the norm.
 
     Args:
-        denoiser: as it will be sampled, guidance included.
-        noise: of the samples to measure on; a few are enough.
-        steps: at least 1 and at most `CANDIDATES`.
+        denoiser: the denoiser to sample from, including its guidance.
+        noise: noise of the samples that the errors are measured on; a few samples are enough.
+        steps: number of steps, from 1 to `CANDIDATES`.
         cond: conditions of those samples.
 
     Raises:
-        ValueError: another number of steps.
+        ValueError: ``steps`` is out of range.
     """
     if not 1 <= steps <= CANDIDATES:
-        raise ValueError(f"a grid is computed for 1 to {CANDIDATES} steps, got {steps}")
+        raise ValueError(f"a fitted grid has 1 to {CANDIDATES} steps, got {steps}")
     schedule = denoiser.schedule
     times = UniformLogSNR()(schedule, CANDIDATES)
     recorder = Recorder(denoiser)
@@ -53,7 +53,7 @@ def optimized_grid(
 
 
 class Recorder(Denoiser):
-    """A denoiser that keeps what it is asked and what it answers."""
+    """A denoiser that records its inputs and its estimates."""
 
     def __init__(self, denoiser: Denoiser):
         super().__init__()
@@ -70,19 +70,20 @@ class Recorder(Denoiser):
 
 
 def step_errors(gram: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Squared errors of the first step ``0 -> j``, ``(N,)``, of a later one ``i -> j`` after k, and of the last.
+    """Squared errors of the first step, ``(N,)``, of the later steps, ``(N, N, N)``, and of the last step, ``(N,)``.
 
-    The later ones are indexed ``(k, i, j)``. Infinite where a step does not go down.
+    The first step is ``0 -> j``. Later steps ``i -> j`` that follow a step from k are indexed ``(k, i, j)``. Errors are
+    infinite where a step does not lower the noise level.
 
     Args:
-        gram: mean products of N states, N estimates and the result, ``(2 N + 1, 2 N + 1)``.
-        log_snr: of the levels, ``(N,)``.
+        gram: mean products of the N states, the N estimates and the result, ``(2 N + 1, 2 N + 1)``.
+        log_snr: log SNR of the candidate levels, ``(N,)``.
     """
     n = len(log_snr)
     levels = torch.arange(n)
 
     def miss(terms: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """The square of a weighted sum of vectors, from their products."""
+        """Squared norm of a weighted sum of vectors, from their products."""
         return torch.stack([a * b * gram[i, j] for i, a in terms for j, b in terms]).sum(0).clamp(min=0)
 
     one = torch.ones((), dtype=torch.float64)
@@ -100,7 +101,7 @@ def step_errors(gram: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def shortest_path(first: Tensor, later: Tensor, last: Tensor, steps: int) -> list[int]:
-    """The levels from 0 that ``steps`` steps visit, the last of which leads to the result, at the least total error."""
+    """Indices of the ``steps`` levels, the first 0, with the smallest total error; the last step goes to the result."""
     if steps == 1:
         return [0]
     best = torch.full_like(later[0], torch.inf)

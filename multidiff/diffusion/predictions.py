@@ -1,4 +1,4 @@
-"""What a network predicts, and how that becomes an estimate of the clean sample.
+"""Predictions: what a network outputs, and how the output becomes an x0 estimate.
 
 ``a`` and ``s`` are alpha and sigma, broadcastable to ``x``. All formulas hold for any pair, variance preserving or not,
 and are finite at ``s = 0`` and at ``a = 0``.
@@ -16,25 +16,25 @@ class Prediction(ABC):
 
     @abstractmethod
     def target(self, x0: Tensor, noise: Tensor, a: Tensor, s: Tensor) -> Tensor:
-        """What a perfect network would return for ``x_t = a x0 + s noise``."""
+        """The regression target of the network for ``x_t = a x0 + s noise``."""
 
     @abstractmethod
     def to_x0(self, output: Tensor, x_t: Tensor, a: Tensor, s: Tensor) -> Tensor:
-        """The estimate of x0 that ``output`` stands for."""
+        """The x0 estimate that corresponds to ``output``."""
 
     @abstractmethod
     def gain(self, a: Tensor, s: Tensor) -> Tensor:
-        """How far the x0 estimate moves for a unit change of the output: ``|d x0 / d output|``."""
+        """Sensitivity of the x0 estimate to the output: ``|d x0 / d output|``."""
 
     def scale_input(self, x_t: Tensor, a: Tensor, s: Tensor) -> Tensor:
-        """``x_t`` at about unit scale for data at unit scale; the identity where variance is preserved."""
+        """``x_t`` at about unit variance for data of unit variance; the identity for variance-preserving schedules."""
         return x_t / torch.sqrt(a**2 + s**2)
 
 
 class Epsilon(Prediction):
-    """The noise. Ho et al. (2020), https://arxiv.org/abs/2006.11239.
+    """Predicts the noise. Ho et al. (2020), https://arxiv.org/abs/2006.11239.
 
-    At zero signal the noise says nothing about x0: the estimate is then 0, the mean of normalised data.
+    At zero signal the noise does not determine x0: the estimate is then 0, the mean of normalised data.
     """
 
     def target(self, x0: Tensor, noise: Tensor, a: Tensor, s: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class Epsilon(Prediction):
 
 
 class Sample(Prediction):
-    """The clean sample itself."""
+    """Predicts the clean sample."""
 
     def target(self, x0: Tensor, noise: Tensor, a: Tensor, s: Tensor) -> Tensor:
         return x0
@@ -61,9 +61,9 @@ class Sample(Prediction):
 
 
 class Velocity(Prediction):
-    """``v = (a noise - s x0) / r`` with ``r = sqrt(a^2 + s^2)``, which is 1 where variance is preserved.
+    """``v = (a noise - s x0) / r`` with ``r = sqrt(a^2 + s^2)``, which is 1 for variance-preserving schedules.
 
-    Salimans and Ho (2022), appendix D, https://arxiv.org/abs/2202.00512; the division keeps the target at unit scale
+    Salimans and Ho (2022), appendix D, https://arxiv.org/abs/2202.00512. The division keeps the target at unit scale
     under every schedule.
     """
 
@@ -78,7 +78,10 @@ class Velocity(Prediction):
 
 
 class Flow(Prediction):
-    """``u = noise - x0``, the velocity of a straight path. Liu et al. (2022), https://arxiv.org/abs/2209.03003."""
+    """Flow matching: ``u = noise - x0``, the velocity of a straight path.
+
+    Liu et al. (2022), https://arxiv.org/abs/2209.03003.
+    """
 
     def target(self, x0: Tensor, noise: Tensor, a: Tensor, s: Tensor) -> Tensor:
         return noise - x0

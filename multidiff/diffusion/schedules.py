@@ -1,8 +1,8 @@
-"""Noise schedules: how much signal ``alpha(t)`` and how much noise ``sigma(t)`` a sample holds at time t.
+"""Noise schedules: the scale of the signal ``alpha(t)`` and of the noise ``sigma(t)`` at time t.
 
 Time runs from 0 (clean) to 1 (noise). Every schedule starts at ``alpha = 1, sigma = 0`` exactly. All functions are
-elementwise, keep the dtype and the device of their argument, and are finite on the whole of [0, 1] except ``log_snr``,
-which is infinite where there is no noise or no signal.
+elementwise, keep the dtype and the device of their argument, and are finite on [0, 1] except ``log_snr``, which is
+infinite at zero noise or zero signal.
 """
 
 import math
@@ -36,10 +36,10 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class LinearVP(Schedule):
-    """Variance-preserving schedule whose noise rate grows linearly from ``beta_min`` to ``beta_max``.
+    """Variance-preserving schedule with ``beta(t)`` linear from ``beta_min`` to ``beta_max``.
 
     ``alpha = exp(-(beta_max - beta_min) t^2 / 4 - beta_min t / 2)``. Song et al. (2021), eq. 32-33,
-    https://arxiv.org/abs/2011.13456; the limit of DDPM's thousand discrete steps.
+    https://arxiv.org/abs/2011.13456; the continuous-time limit of DDPM's thousand steps.
     """
 
     beta_min: float = 0.1
@@ -50,7 +50,7 @@ class LinearVP(Schedule):
             raise ValueError(f"need 0 < beta_min < beta_max, got {self.beta_min} and {self.beta_max}")
 
     def log_alpha(self, t: Tensor) -> Tensor:
-        """``log alpha(t)``, which keeps its precision where alpha is close to 1."""
+        """``log alpha(t)``, precise also where alpha is close to 1."""
         return -(self.beta_max - self.beta_min) / 4 * t**2 - self.beta_min / 2 * t
 
     def alpha(self, t: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class LinearVP(Schedule):
 class Cosine(Schedule):
     """Variance-preserving cosine schedule: ``alpha = cos(pi t / 2)``, ``sigma = sin(pi t / 2)``.
 
-    Nichol and Dhariwal (2021), https://arxiv.org/abs/2102.09672, in continuous time and with no offset.
+    Nichol and Dhariwal (2021), https://arxiv.org/abs/2102.09672, in continuous time, without offset.
     """
 
     def alpha(self, t: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class Sigmoid(Schedule):
-    """Variance-preserving schedule whose signal power falls along a logistic curve.
+    """Variance-preserving schedule whose signal power ``alpha^2`` follows a logistic curve.
 
     ``alpha^2 = (g(1) - g(t)) / (g(1) - g(0))`` with ``g(t) = sigmoid((start + (end - start) t) / temperature)``.
     Jabri et al. (2022), algorithm 1, https://arxiv.org/abs/2212.11972.
@@ -106,11 +106,11 @@ class Sigmoid(Schedule):
 
     def time(self, log_snr: Tensor) -> Tensor:
         low, high = (math.tanh(edge / self.temperature / 2) for edge in (self.start, self.end))
-        level = low + (high - low) * torch.sigmoid(-2 * log_snr)
-        return (2 * self.temperature * torch.atanh(level) - self.start) / (self.end - self.start)
+        value = low + (high - low) * torch.sigmoid(-2 * log_snr)
+        return (2 * self.temperature * torch.atanh(value) - self.start) / (self.end - self.start)
 
     def _difference(self, early: Tensor, late: Tensor) -> Tensor:
-        """``tanh(late) - tanh(early)`` of the half logits, as a product that does not cancel."""
+        """``tanh(late) - tanh(early)`` of the half logits, as a product that avoids cancellation."""
         ends = [((self.end - self.start) * t + self.start) / self.temperature / 2 for t in (early, late)]
         width = (late - early) * (self.end - self.start) / self.temperature / 2
         return torch.sinh(width) / (torch.cosh(ends[0]) * torch.cosh(ends[1]))
@@ -121,11 +121,11 @@ class Sigmoid(Schedule):
 
 @dataclass(frozen=True)
 class Karras(Schedule):
-    """Variance-exploding schedule of EDM: ``alpha = 1``, and uniform times give the noise levels of its sampler.
+    """Variance-exploding schedule of EDM: ``alpha = 1``; uniform times give the noise levels of the EDM sampler.
 
     ``sigma = (a + t (b - a))^rho - a^rho`` with ``a = sigma_min^(1/rho)`` and ``b`` such that ``sigma(1) = sigma_max``.
     EDM (Karras et al. 2022, eq. 5, https://arxiv.org/abs/2206.00364) has no ``- a^rho``: it ends at sigma_min and then
-    jumps to 0. Ours reaches 0 smoothly; below sigma_min the spacing becomes linear.
+    jumps to 0. This one reaches 0 smoothly; below sigma_min the spacing becomes linear.
     """
 
     sigma_min: float = 0.002
@@ -155,9 +155,10 @@ class Karras(Schedule):
 
 @dataclass(frozen=True)
 class RectifiedFlow(Schedule):
-    """Straight paths, ``alpha = 1 - u``, ``sigma = u``, with time shifted towards the noise.
+    """Straight paths, ``alpha = 1 - u`` and ``sigma = u``, with times shifted towards noise.
 
-    ``u = shift t / (1 + (shift - 1) t)``: sigma / alpha is multiplied by ``shift``, which larger samples need.
+    ``u = shift t / (1 + (shift - 1) t)``: ``shift`` multiplies sigma / alpha; use values above 1 for
+    larger samples.
     Liu et al. (2022), https://arxiv.org/abs/2209.03003; the shift is eq. 23 of https://arxiv.org/abs/2403.03206.
     """
 
@@ -179,13 +180,13 @@ class RectifiedFlow(Schedule):
 
 @dataclass(frozen=True)
 class ZeroTerminalSNR(Schedule):
-    """A variance-preserving schedule stretched so that nothing of the sample is left at t = 1.
+    """A variance-preserving schedule rescaled to zero terminal SNR, ``alpha(1) = 0``.
 
     ``alpha'(t) = (alpha(t) - alpha(1)) / (1 - alpha(1))``. Lin et al. (2023), algorithm 1,
     https://arxiv.org/abs/2305.08891.
 
     Raises:
-        ValueError: the schedule within does not preserve variance.
+        ValueError: ``schedule`` does not preserve variance.
     """
 
     schedule: Schedule
@@ -209,5 +210,5 @@ class ZeroTerminalSNR(Schedule):
     def time(self, log_snr: Tensor) -> Tensor:
         last = self.schedule.alpha(torch.ones_like(log_snr))
         kept = torch.sqrt(torch.sigmoid(2 * log_snr))
-        missing = torch.sigmoid(-2 * log_snr) / (1 + kept) * (1 - last)  # 1 - alpha of the schedule within
+        missing = torch.sigmoid(-2 * log_snr) / (1 + kept) * (1 - last)  # 1 - alpha of the inner schedule
         return self.schedule.time(torch.log1p(-missing) - torch.log(missing * (2 - missing)) / 2)

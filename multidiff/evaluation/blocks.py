@@ -1,4 +1,4 @@
-"""Rows in blocks of one size, so that no sum depends on the batches in which the rows came."""
+"""Rows in blocks of one size, so that sums do not depend on batch size."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 ROWS = 256
-"""Rows that are reduced at once. Another number would change the last digits of every score."""
+"""Rows that are summed at once; another number would change the last digits of every score."""
 
 
 def blocks(batches: Iterable[Tensor], rows: int = ROWS) -> Iterator[Tensor]:
-    """The rows of ``batches``, ``(B, D)`` each, in float64 and in blocks of ``rows``; the last may be less."""
+    """The rows of ``batches``, ``(B, D)`` each, in float64 and in blocks of ``rows``; the last may have fewer."""
     waiting: list[Tensor] = []
     count = 0
     for batch in batches:

@@ -1,4 +1,4 @@
-"""How many different samples there are, in effect."""
+"""The Vendi score of diversity."""
 
 import torch
 import torch.nn.functional as F

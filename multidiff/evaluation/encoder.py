@@ -28,7 +28,7 @@ from multidiff.evaluation.features import Extractor, FeatureBatch, Features
 from multidiff.evaluation.reference import Reference
 
 _FORMAT = 1
-"""Encoders of another recipe have other keys."""
+"""Version of the training recipe, a part of the key in the cache."""
 
 WEIGHTS, FACTS = "encoder.safetensors", "facts.json"
 
@@ -65,7 +65,7 @@ class Task(ABC):
         """The network's inputs for artifacts, ``(B, ...)``."""
 
     def fingerprints(self, inputs: Tensor) -> Tensor | None:
-        """By which copies are found, ``(B, E)``; by default the features."""
+        """Vectors by which copies are found, ``(B, E)``; None, the default, for the features."""
         return None
 
 
@@ -109,7 +109,7 @@ class Recipe:
 
 
 class LearnedFeatures(Features):
-    """Features of an encoder that was trained on the training part of the reference.
+    """Features of an encoder that is trained on the training part of the reference.
 
     Args:
         steps: of its training, 64 samples each.
@@ -152,12 +152,12 @@ def _extract(network: nn.Module, device: torch.device, task: Task, artifacts: Se
 
 @dataclass(frozen=True)
 class Trained:
-    """An encoder with its history.
+    """A trained encoder.
 
     Attributes:
         network: in evaluation mode, on the CPU.
         sha256: hex hash of the weights.
-        accuracy: on held-out samples.
+        accuracy: on held-out samples, from 0 to 1.
     """
 
     network: nn.Module
@@ -168,12 +168,12 @@ class Trained:
 def trained(
     task: Task, training: Sequence[int], held_out: Sequence[int], content: str, recipe: Recipe, cache: Path | None
 ) -> Trained:
-    """The encoder of ``task``, from the cache if it was trained on the same content before.
+    """The encoder of ``task``, from the cache if it was trained on the same data before.
 
-    It is trained on the CPU, whose arithmetic is the most reproducible. Torch's generator keeps its state.
+    It is trained on the CPU for reproducibility. The state of torch's generator is restored.
 
     Args:
-        task: to train on.
+        task: that it is trained on.
         training: indices of the training samples.
         held_out: indices of the samples for the accuracy.
         content: hex hash of the data.
@@ -183,8 +183,8 @@ def trained(
     Raises:
         InputError: the cache cannot be written.
     """
-    story = [_FORMAT, task.name, task.class_names, list(training), list(held_out), content, asdict(recipe)]
-    folder = (cache or default_cache()) / "encoders" / hashlib.sha256(json.dumps(story).encode()).hexdigest()
+    key = [_FORMAT, task.name, task.class_names, list(training), list(held_out), content, asdict(recipe)]
+    folder = (cache or default_cache()) / "encoders" / hashlib.sha256(json.dumps(key).encode()).hexdigest()
     if not (folder / FACTS).exists():
         _train(task, training, held_out, recipe, folder)
     with torch.random.fork_rng(devices=[]):
@@ -208,7 +208,7 @@ def _train(task: Task, training: Sequence[int], held_out: Sequence[int], recipe:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = task.network().train()
-        _descend(network, task, np.asarray(training), recipe)
+        _fit(network, task, np.asarray(training), recipe)
     facts = {"task": task.name, "classes": task.class_names, "accuracy": accuracy(network.eval(), task, held_out)}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -223,7 +223,7 @@ def _train(task: Task, training: Sequence[int], held_out: Sequence[int], recipe:
         raise InputError(f"cannot write the cache {folder}: {error.strerror}; set MULTIDIFF_CACHE elsewhere") from error
 
 
-def _descend(network: nn.Module, task: Task, training: np.ndarray, recipe: Recipe) -> None:
+def _fit(network: nn.Module, task: Task, training: np.ndarray, recipe: Recipe) -> None:
     random = np.random.default_rng(recipe.seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=recipe.steps)

@@ -72,11 +72,11 @@ class Evaluated(ABC):
         return dataset
 
     def check(self, dataset: Dataset, text: str) -> None:  # noqa: B027  files are compared one by one
-        """Refuse data that the samples cannot be compared with."""
+        """Refuse data that cannot be compared with the samples."""
 
 
 class EvaluatedModel(Evaluated):
-    """A trained model, which generates the samples."""
+    """A trained model that generates the samples."""
 
     def __init__(self, path: str, device: torch.device):
         directory = model_directory.find_model(Path(path).expanduser())
@@ -105,15 +105,15 @@ class EvaluatedModel(Evaluated):
         facts = {
             "model_sha256": pipeline.sha256,
             "sampler": dict(plan.sampler),
-            "guidance": guidance.scale,
-            "guidance_rule": dict(guidance.rule),
+            "guidance": plan.guidance.scale,
+            "guidance_rule": dict(plan.guidance.rule),
             "seed": seed,
         }
         return Generated(plan), facts
 
 
 class EvaluatedFiles(Evaluated):
-    """A folder of files, described by its ``samples.json``, or with sub-folders as classes."""
+    """A folder of files with a ``samples.json``, or with sub-folders as classes."""
 
     def __init__(self, folder: Path, modality: str | None):
         if not folder.is_dir():

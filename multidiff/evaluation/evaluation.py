@@ -47,7 +47,7 @@ class Evaluation:
     sets: SetScores | None = None
 
     def to_json(self, sweeps: Mapping[str, Any] | None = None) -> str:
-        """Everything, with the scores of sweeps by setting, and nothing that changes from run to run."""
+        """Scores and protocol, the same bytes in every run; ``sweeps`` has quick scores by setting."""
         memory = self.memorisation
         record = {
             "format": FORMAT,
@@ -71,7 +71,7 @@ class Evaluation:
 
 
 def require_enough(count: int) -> None:
-    """Refuse to evaluate so few samples that no distance has an error bar.
+    """Refuse fewer samples than standard errors need.
 
     Raises:
         InputError: there are fewer than `FEWEST`.
@@ -81,9 +81,9 @@ def require_enough(count: int) -> None:
 
 
 class Evaluator:
-    """Features of real data, with which any number of sets of samples can be compared.
+    """Compares any number of sets of samples with the features of real data.
 
-    All processes make one, together, and compare together; process 0 has the answers.
+    Every process creates an evaluator and calls the same methods; process 0 gets the results.
 
     Args:
         reference: the real data.
@@ -135,7 +135,7 @@ class Evaluator:
         """All scores of ``source``, on process 0; ``facts`` about it go into the protocol.
 
         Raises:
-            InputError: there are too few samples for error bars.
+            InputError: there are too few samples for standard errors.
         """
         require_enough(len(source))
         metric = set_metric(self.reference)

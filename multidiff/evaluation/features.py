@@ -20,7 +20,7 @@ class FeatureBatch:
     Attributes:
         features: ``(N, D)``.
         probabilities: of the K classes, ``(N, K)``; None where the network is no classifier.
-        fingerprints: by which copies are found, ``(N, E)``; None where the features serve.
+        fingerprints: by which copies are found, ``(N, E)``; None to find them by the features.
     """
 
     features: Tensor
@@ -34,17 +34,17 @@ class FeatureBatch:
 
     @property
     def comparable(self) -> Tensor:
-        """Fingerprints, or else features."""
+        """Fingerprints if there are any, otherwise features."""
         return self.features if self.fingerprints is None else self.fingerprints
 
     def first(self, count: int) -> "FeatureBatch":
-        """Those of the first ``count`` artifacts."""
+        """The batch of the first ``count`` artifacts."""
         optional = (self.probabilities, self.fingerprints)
         return FeatureBatch(self.features[:count], *(None if part is None else part[:count] for part in optional))
 
     @classmethod
     def joined(cls, parts: Sequence["FeatureBatch"]) -> "FeatureBatch":
-        """One part after another."""
+        """The concatenation of ``parts``."""
         return cls(
             torch.cat([part.features for part in parts]),
             _joined([part.probabilities for part in parts]),
@@ -76,11 +76,11 @@ class Extractor:
 
 
 class Features(ABC):
-    """Where features come from; the options of the group ``features`` are such."""
+    """Base class of the options of the config group ``features``."""
 
     @abstractmethod
     def extractor(self, reference: Reference, device: torch.device) -> Extractor:
-        """The network, ready to use; one that is trained on ``reference`` is trained on its training part alone.
+        """The network, ready to use. A network that is trained on ``reference`` uses its training part only.
 
         Raises:
             InputError: weights are missing; the message says where to put them.
@@ -101,7 +101,7 @@ def extract(
         extractor: the network.
         source: of the artifacts.
         processes: that share the work.
-        batch_size: artifacts held in memory at once, in whole blocks; it changes no digit.
+        batch_size: artifacts in memory at once, in whole blocks; features do not depend on it.
         advance: called with the number of artifacts that all processes together have finished.
     """
     mine: dict[int, FeatureBatch] = {}

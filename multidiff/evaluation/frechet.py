@@ -18,7 +18,7 @@ POINTS = 15
 
 @dataclass(frozen=True)
 class Moments:
-    """What a Gaussian remembers of features.
+    """Mean and covariance of features.
 
     Attributes:
         count: of the samples.
@@ -32,7 +32,7 @@ class Moments:
 
     @classmethod
     def of(cls, batches: Iterable[Tensor]) -> "Moments":
-        """The moments of all rows of ``batches``, each ``(B, D)``, whatever batches they come in.
+        """The moments of all rows of ``batches``, each ``(B, D)``; the sizes of the batches change no digit.
 
         Raises:
             ValueError: there are fewer than two rows.
@@ -40,7 +40,7 @@ class Moments:
         count, shift, total, products = 0, torch.empty(0), torch.empty(0), torch.empty(0)
         for block in blocks(batches):
             if not count:
-                shift = block[0].clone()  # sums about a point of the cloud keep the digits that sums about 0 lose
+                shift = block[0].clone()  # deviations from a sample lose fewer digits than raw values
                 total, products = torch.zeros_like(shift), torch.zeros(len(shift), len(shift), dtype=shift.dtype)
             centred = block - shift
             count += len(block)
@@ -55,7 +55,7 @@ class Moments:
 class FrechetDistance:
     """The Fréchet distance of other moments to those of ``reference``.
 
-    ``|m - m'|^2 + tr(C + C' - 2 (C^1/2 C' C^1/2)^1/2)``, which is symmetric, and 0 for equal moments alone.
+    ``|m - m'|^2 + tr(C + C' - 2 (C^1/2 C' C^1/2)^1/2)``, symmetric, and 0 only for equal moments.
     """
 
     def __init__(self, reference: Moments):
@@ -69,10 +69,11 @@ class FrechetDistance:
         return float(shift + spread - 2 * eigenvalues.clamp(min=0).sqrt().sum())
 
     def extrapolated(self, features: Tensor, seed: int = 0) -> float:
-        """The distance that infinitely many samples like ``features``, ``(N, D)``, would have.
+        """The distance extrapolated to infinitely many samples like ``features``, ``(N, D)``.
 
-        The distance of N samples exceeds it by about a constant over N, since few samples give a rough covariance:
-        a line in 1/N, fitted to seeded subsets of N/10 to N samples, is read off at 0. The reference is left as it is.
+        The distance of N samples exceeds it by about a constant over N, since few samples give a rough covariance.
+        A line in 1/N is fitted to seeded subsets of N/10 to N samples; its value at 0 is the result. The reference is
+        not extrapolated.
         """
         n, dimensions = features.shape
         smallest = max(n // 10, min(2 * dimensions, n // 2), 2)

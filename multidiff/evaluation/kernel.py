@@ -36,7 +36,7 @@ class Gaussian:
 
 
 def median_distance(features: Tensor, seed: int = 0) -> float:
-    """The median distance between two of ``features``, ``(N, D)``: the usual width. Of many, 1024 are taken."""
+    """The median distance between ``features``, ``(N, D)``, the usual width; from at most 1024 of them."""
     chosen = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))[:_ROWS]
     return float(torch.pdist(features[chosen].double()).median())
 

@@ -1,12 +1,26 @@
-"""Weight files of others on this machine. Nothing is ever downloaded: what is missing is named, with its source."""
+"""Pretrained weights on this machine. Nothing is downloaded; a message names a missing file and its source."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from multidiff.data.cache import default_cache
 from multidiff.errors import InputError
+from multidiff.evaluation.features import Features
 
 INSTALL = "pip install 'multidiff-toolkit[features]'"
+
+
+class Pretrained(Features):
+    """Features of a pretrained network.
+
+    Args:
+        weights: file or folder; by default `default` in the folder ``weights`` of the cache.
+    """
+
+    default: ClassVar[str]
+
+    def __init__(self, weights: str | Path | None = None):
+        self.weights = place(weights, self.default)
 
 
 def place(weights: str | Path | None, name: str) -> Path:
@@ -15,25 +29,31 @@ def place(weights: str | Path | None, name: str) -> Path:
 
 
 def require_file(path: Path, what: str, source: str) -> None:
-    """Refuse to go on without the weights of ``what``, which ``source`` has.
+    """Refuse a missing file of weights.
+
+    Args:
+        path: of the file.
+        what: name of the network, for the message.
+        source: address of the file, for the message.
 
     Raises:
-        InputError: they are not there.
+        InputError: there is no such file.
     """
     if not path.is_file():
         raise InputError(f"the weights of {what} are not at {path}: put {source} there, or give weights=PATH")
 
 
 def from_transformers(kind: str, folder: Path, source: str, also: tuple[str, ...] = ()) -> Any:
-    """The network ``kind`` of transformers in a folder as it saves them, frozen and in evaluation mode.
+    """The network ``kind`` from a folder that transformers saved, frozen and in evaluation mode.
 
     Args:
-        kind: name of the class.
-        folder: of ``config.json``, ``model.safetensors``, and the files ``also``.
+        kind: name of the class in transformers.
+        folder: with ``config.json``, ``model.safetensors``, and the files ``also``.
         source: address of such a folder, for messages.
+        also: further files that the folder must have.
 
     Raises:
-        InputError: a file is missing or damaged, weights of the network are, or transformers is not installed.
+        InputError: a file or a weight is missing, a file is damaged, or transformers is not installed.
     """
     names = ("config.json", "model.safetensors", *also)
     files = f"{', '.join(names[:-1])} and {names[-1]} of {source}"
@@ -47,7 +67,7 @@ def from_transformers(kind: str, folder: Path, source: str, also: tuple[str, ...
         network, report = getattr(transformers, kind).from_pretrained(
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
-    except Exception as error:  # transformers raises whatever a damaged file leads it to
+    except Exception as error:  # a damaged file raises any exception
         raise InputError(f"{folder}/ does not hold a {kind}; it needs {files}") from error
     if report["missing_keys"]:
         raise InputError(f"{folder / 'model.safetensors'} lacks weights of a {kind}; it needs {files}")

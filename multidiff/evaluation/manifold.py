@@ -1,4 +1,4 @@
-"""Fidelity and variety apart: how much of one set lies near another, near being within a ball about its samples."""
+"""Fidelity and diversity: precision, recall, density and coverage, from balls around the samples of a set."""
 
 import torch
 from torch import Tensor
@@ -7,10 +7,10 @@ from multidiff.evaluation.neighbours import distances, radii
 
 
 def precision_recall(generated: Tensor, reference: Tensor, k: int = 3) -> tuple[float, float]:
-    """How much of ``generated``, ``(N, D)``, looks real, and how much of ``reference``, ``(M, D)``, can be generated.
+    """The fraction of ``generated``, ``(N, D)``, near ``reference``, ``(M, D)``, and the reverse.
 
-    A sample counts if it lies within the ball about any sample of the other set that reaches its ``k``-th neighbour.
-    Kynkäänniemi et al. (2019), eq. 1 and 2, https://arxiv.org/abs/1904.06991. Both from 0 to 1.
+    A sample counts if it lies in a ball around any sample of the other set. The radius of a ball is the distance to the
+    ``k``-th nearest neighbour. Kynkäänniemi et al. (2019), eq. 1 and 2, https://arxiv.org/abs/1904.06991.
     """
     precision = _holding(generated, reference, radii(reference, k)) > 0
     recall = _holding(reference, generated, radii(generated, k)) > 0
@@ -18,10 +18,10 @@ def precision_recall(generated: Tensor, reference: Tensor, k: int = 3) -> tuple[
 
 
 def density_coverage(generated: Tensor, reference: Tensor, k: int = 5) -> tuple[float, float]:
-    """The same questions without trust in outliers: only the balls about ``reference`` are used.
+    """Precision and recall that outliers affect less, since only balls around ``reference`` are used.
 
-    Density is the mean number of balls that hold a generated sample, over ``k``: about 1 for equal distributions, above
-    1 where samples crowd in the middle. Coverage, from 0 to 1, is the part of the balls that hold any.
+    Density is the mean number of balls that contain a generated sample, divided by ``k``: about 1 for equal
+    distributions, above 1 where samples concentrate. Coverage is the fraction of balls that contain any.
     Naeem et al. (2020), eq. 3 and 4, https://arxiv.org/abs/2002.09797.
     """
     reach = radii(reference, k)
@@ -31,5 +31,5 @@ def density_coverage(generated: Tensor, reference: Tensor, k: int = 5) -> tuple[
 
 
 def _holding(x: Tensor, centres: Tensor, reach: Tensor) -> Tensor:
-    """For each row of ``x``, how many balls about ``centres`` hold it, ``(N,)``."""
+    """For each row of ``x``, the number of balls around ``centres`` that contain it, ``(N,)``."""
     return torch.cat([(block <= reach).sum(dim=1) for block in distances(x, centres)])

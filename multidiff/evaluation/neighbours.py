@@ -1,4 +1,4 @@
-"""Nearest neighbours among features, exactly, a block of rows at a time."""
+"""Exact nearest neighbours among features, computed in blocks of rows."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ def distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:
 def nearest(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """For each row of ``x``, the distance to the nearest row of ``y``, ``(N,)``, and its index, ``(N,)``."""
     index = torch.cat([block.argmin(dim=1) for block in distances(x, y)])
-    exact = (x.double() - y.double()[index]).norm(dim=1)  # a copy is at 0, where products of matrices leave 1e-7
+    exact = (x.double() - y.double()[index]).norm(dim=1)  # exactly 0 for copies, unlike in cdist
     return exact, index
 
 
@@ -28,5 +28,5 @@ def radii(x: Tensor, k: int) -> Tensor:
         ValueError: there are not that many others.
     """
     if len(x) <= k:
-        raise ValueError(f"a neighbour number {k} needs more than {k} samples, got {len(x)}")
+        raise ValueError(f"the distance to neighbour {k} needs more than {k} samples, got {len(x)}")
     return torch.cat([block.kthvalue(k + 1, dim=1).values for block in distances(x, x)])

@@ -1,4 +1,4 @@
-"""How alike two sets are by the distances between their samples alone.
+"""Scores of two sets from the distances between their samples.
 
 Yang et al. (2019), PointFlow, section 5.1, https://arxiv.org/abs/1906.12320; 1-NNA after Lopez-Paz and Oquab (2017),
 https://arxiv.org/abs/1610.06545; coverage and minimum matching distance after Achlioptas et al. (2018),
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """``function`` of each item, on as many threads as torch has, each of which computes alone.
+    """``function`` of each item, on as many threads as torch has; torch uses one thread within each call.
 
     Operations on small tensors gain nothing from more threads within them, and would wait for one another.
     """
@@ -34,7 +34,7 @@ class Pairs:
     """Symmetric distances between n samples, each computed when a nearest neighbour depends on it.
 
     Args:
-        bounds: what no distance is below, ``(n, n)``.
+        bounds: lower bounds of the distances, ``(n, n)``.
         distance: of two samples by their numbers; None if the bounds are the distances.
     """
 
@@ -52,7 +52,7 @@ class Pairs:
         return self.known[pair]
 
     def nearest(self, i: int, among: Sequence[int]) -> tuple[int, float]:
-        """Which of the samples ``among`` is nearest to sample i, itself left out, and at what distance."""
+        """The nearest to sample i of the samples ``among``, except itself, and its distance."""
         others = np.array([j for j in among if j != i])
         found, least = -1, np.inf
         for j in others[np.argsort(self.bounds[i, others], kind="stable")].tolist():
@@ -66,10 +66,10 @@ class Pairs:
 def two_set_scores(pairs: Pairs, samples: Sequence[int], real: Sequence[int]) -> dict[str, float]:
     """1-NNA, coverage and minimum matching distance of ``samples`` against as many ``real`` ones.
 
-    - ``1nna``: how often the nearest of all other samples, of both sets, is of the same set: 0.5 if nothing tells the
-      sets apart, 1 if everything does; below 0.5, samples are copies of real ones.
-    - ``coverage``: the part of the real ones that are the nearest to any sample.
-    - ``mmd``: how far the sample nearest to a real one is, on average.
+    - ``1nna``: the accuracy of the nearest neighbour, of both sets together, as a classifier of the set: 0.5 if the
+      sets are indistinguishable, 1 if they are separate, below 0.5 if samples are copies of real ones.
+    - ``coverage``: the fraction of real samples that are the nearest to any generated one.
+    - ``mmd``: the mean distance from a real sample to the nearest generated one.
     """
     own = [set(samples)] * len(samples) + [set(real)] * len(real)
     both = [*samples, *real]

@@ -1,4 +1,4 @@
-"""Plots as SVG text, the same each time."""
+"""Plots as reproducible SVG text."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ STYLE: Any = {"svg.hashsalt": "multidiff", "font.size": 9, "axes.spines.top": Fa
 
 
 def lines(points: Sequence[float], values: Mapping[str, Sequence[float]], label: str) -> str:
-    """One small plot for each of ``values`` over ``points``, spaced by their ratios, side by side."""
+    """Plots of each of ``values`` over ``points``, side by side, on a logarithmic axis."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(2.8 * len(values), 2.4), layout="constrained")
         for axis, (name, series) in zip(figure.subplots(1, len(values), squeeze=False)[0], values.items(), strict=True):
@@ -25,7 +25,7 @@ def lines(points: Sequence[float], values: Mapping[str, Sequence[float]], label:
 
 
 def histogram(values: Mapping[str, Tensor], label: str) -> str:
-    """The distributions of ``values``, ``(N,)`` each, over one another."""
+    """The distributions of ``values``, ``(N,)`` each, in one plot."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(5.6, 2.4), layout="constrained")
         axis = figure.subplots()

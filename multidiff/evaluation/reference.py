@@ -13,7 +13,7 @@ from multidiff.errors import InputError
 from multidiff.modality import Modality
 
 FEWEST = 20
-"""Samples of a kind below which no distance has an error bar."""
+"""The smallest number of samples of which distances have standard errors."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Reference:
         seed: of the split, as in training.
 
     Raises:
-        InputError: a part is too small to measure with.
+        InputError: a part has fewer samples than `FEWEST`.
     """
 
     modality: Modality[Any]
@@ -52,17 +52,17 @@ class Reference:
 
     @cached_property
     def _places(self) -> dict[int, tuple[list[int], int]]:
-        """Of each sample, its part and its place in it."""
+        """The part of each sample and its position there."""
         return {index: (part, place) for part in self._parts for place, index in enumerate(part)}
 
     @property
     def training(self) -> list[int]:
-        """Indices of the samples that train."""
+        """Indices of the training samples."""
         return self._parts[0]
 
     @property
     def held_out(self) -> list[int]:
-        """Indices of the samples that do not."""
+        """Indices of the held-out samples."""
         return self._parts[1]
 
     def artifact(self, index: int) -> Any:

@@ -1,7 +1,7 @@
-"""An evaluation from its settings, shared by several processes."""
+"""An evaluation by its settings, on one or several processes."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.report import Sweep, page
 from multidiff.evaluation.sources import Generated, Source
 from multidiff.sampling.processes import Processes
+from multidiff.sampling.sampler_config import chosen_sampler
 
-SWEPT: Mapping[str, tuple[float, ...]] = {"steps": (4, 8, 16, 32, 64), "guidance": (1.0, 1.5, 2.0, 3.0, 4.0)}
-"""Values of the settings that a sweep scores."""
+SWEPT_STEPS = (4, 8, 16, 32, 64)
+SWEPT_SCALES = (1.0, 1.5, 2.0, 3.0, 4.0)
+"""Numbers of steps and guidance scales that a sweep evaluates."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,12 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class Result:
-    """An evaluation with what a report shows of it.
+    """An evaluation, with everything that its report shows.
 
     Attributes:
         evaluation: the scores.
         sweeps: quick scores over the values of a setting, by its name.
-        title: of a report.
+        title: of the report.
         evaluator: that computed the scores.
         source: of the samples.
     """
@@ -75,17 +77,17 @@ class Result:
         return self.evaluation.to_json(self.sweeps)
 
     def to_html(self) -> str:
-        """A page with pictures and plots."""
+        """The report: a page with scores, pictures and plots."""
         return page(self.title, self.evaluation, self.evaluator, self.source, self.sweeps)
 
 
 class EvaluationRun:
-    """An evaluation that is ready to be computed, as one of several processes.
+    """An evaluation that is ready to be computed.
 
     Args:
         settings: what to evaluate, and how.
-        processes: that share the work.
-        device: of the networks.
+        processes: that share the work; by default this one alone.
+        device: of the networks; by default the CPU.
 
     Attributes:
         extractor: of the features.
@@ -95,7 +97,10 @@ class EvaluationRun:
         InputError: a setting or a file that cannot be used.
     """
 
-    def __init__(self, settings: EvaluationSettings, processes: Processes, device: torch.device):
+    def __init__(
+        self, settings: EvaluationSettings, processes: Processes | None = None, device: torch.device | None = None
+    ):
+        processes, device = processes or Processes(), device or torch.device("cpu")
         self.settings, self.processes = settings, processes
         self.evaluated = _evaluated(settings, device)
         dataset = self.evaluated.data(settings.data)
@@ -105,10 +110,12 @@ class EvaluationRun:
             self.evaluated.holdout if settings.holdout is None else settings.holdout,
             self.evaluated.split_seed if settings.split_seed is None else settings.split_seed,
         )
-        self.source, self.facts = self._source(settings.changes)
+        self.source, self.facts = self.evaluated.source(
+            self.reference, settings.samples, settings.seed, settings.changes
+        )
         require_enough(len(self.source))
         self.extractor = extractor(settings.features, self.reference, processes, device)
-        self.sweeps = self._swept() if settings.sweep else {}
+        self.sweeps = _sweeps(self.source) if settings.sweep and isinstance(self.source, Generated) else {}
         rounds = 1 + sum(len(points) for points in self.sweeps.values())
         self.total = len(self.source) * rounds + len(self.reference.training) + len(self.reference.held_out)
 
@@ -130,17 +137,6 @@ class EvaluationRun:
             return None
         return Result(evaluation, curves, f"Evaluation of {self.evaluated.name}", evaluator, self.source)
 
-    def _source(self, changes: Mapping[str, Any]) -> tuple[Source, dict[str, Any]]:
-        return self.evaluated.source(self.reference, self.settings.samples, self.settings.seed, changes)
-
-    def _swept(self) -> dict[str, dict[float, Source]]:
-        guided = isinstance(self.source, Generated) and any(self.source.plan.samples)
-        names = [name for name in SWEPT if name != "guidance" or guided]
-        return {
-            name: {value: self._source({**self.settings.changes, name: value})[0] for value in SWEPT[name]}
-            for name in names
-        }
-
 
 def extractor(name: str | None, reference: Reference, processes: Processes, device: torch.device) -> Extractor:
     """The extractor of the features ``NAME KEY=VALUE ...``, or of the modality's own.
@@ -148,16 +144,28 @@ def extractor(name: str | None, reference: Reference, processes: Processes, devi
     Raises:
         InputError: the modality has none, or its weights are missing.
     """
-    asked = name or reference.modality.features
-    if asked is None:
+    text = name or reference.modality.features
+    if text is None:
         raise InputError(f"{reference.modality.name}s have no features of their own: name some with --features")
-    features = instantiate_as(Features, described("features", asked))
+    features = instantiate_as(Features, described("features", text))
     if processes.rank:
         processes.wait()  # process 0 trains and caches what must be trained
         return features.extractor(reference, device)
     found = features.extractor(reference, device)
     processes.wait()
     return found
+
+
+def _sweeps(source: Generated) -> dict[str, dict[float, Source]]:
+    plan, guidance = source.plan, source.plan.guidance
+    samplers = {steps: chosen_sampler(plan.sampler, None, steps) for steps in SWEPT_STEPS}
+    sweeps: dict[str, dict[float, Source]] = {
+        "steps": {steps: Generated(replace(plan, sampler=sampler)) for steps, sampler in samplers.items()}
+    }
+    if guidance.acts_on(plan.samples):
+        guided = {scale: replace(guidance, scale=scale) for scale in SWEPT_SCALES}
+        sweeps["guidance"] = {scale: Generated(replace(plan, guidance=each)) for scale, each in guided.items()}
+    return sweeps
 
 
 def _evaluated(settings: EvaluationSettings, device: torch.device) -> Evaluated:

@@ -13,10 +13,10 @@ from multidiff.evaluation.manifold import density_coverage, precision_recall
 from multidiff.evaluation.memorisation import Memorisation
 
 LOWER_IS_BETTER = frozenset({"frechet_distance", "frechet_distance_infinite", "kernel_distance", "gaussian_distance"})
-"""Of the others, more is better, up to what real data scores."""
+"""Names of such scores. Of all others, higher is better, up to the score of real data."""
 
 QUICK = ("frechet_distance", "kernel_distance", "precision", "recall")
-"""What `Comparison.distances` measures."""
+"""Names of the scores that `Comparison.distances` computes."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Comparison:
         self.width = gaussian_width or median_distance(self.features)
 
     def distances(self, batch: FeatureBatch) -> dict[str, float]:
-        """The quick ones: Fréchet and polynomial kernel distance, precision, recall."""
+        """The scores that are quick to compute, by the names in `QUICK`."""
         features = batch.features.double()
         precision, recall = precision_recall(features, self.features)
         return {
@@ -62,9 +62,9 @@ class Comparison:
         }
 
     def scores(self, batch: FeatureBatch) -> dict[str, float]:
-        """All of them; those that end in ``_error`` are standard errors of those before them.
+        """All scores by name, with standard errors under the name and ``_error``.
 
-        The inception score is among them if the extractor is a classifier.
+        The inception score is computed if the extractor is a classifier.
         """
         features = batch.features.double()
         kernel = kernel_distance(features, self.features, polynomial)
@@ -95,7 +95,7 @@ class Comparison:
         return {name: Score(value[name], floor[name], same[name], count) for name in value}
 
     def memorisation(self, generated: FeatureBatch, held_out: FeatureBatch) -> Memorisation:
-        """How near samples are to the real ones, beside those held out."""
+        """Distances of ``generated`` and ``held_out`` to the real samples."""
         return Memorisation.of(generated.comparable, self.comparable, held_out.comparable)
 
 

@@ -13,8 +13,8 @@ class SetMetric(ABC):
     Attributes:
         best: the best value of each score, by its name: "lower", "higher", or a value such as "0.5".
         by_class: scores that are printed for each class.
-        largest: number of samples above which a set would take too long.
-        protocol: everything that the scores depend on beside the samples; JSON.
+        largest: number of samples in a set, for reasonable time.
+        protocol: everything that the scores depend on apart from the samples; JSON.
     """
 
     best: Mapping[str, str]

@@ -14,7 +14,7 @@ from multidiff.evaluation.sources import Source
 from multidiff.sampling.processes import Processes
 
 FEWEST_OF_CLASS = 10
-"""Samples of a class below which it has no scores of its own."""
+"""The smallest number of samples of which a class is scored separately."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,12 @@ class Recording(Source):
 
 
 def set_scores(metric: SetMetric, forms: Tensor, requested: Sequence[str | None], reference: Reference) -> SetScores:
-    """Scores of samples against held-out real ones; the floor are real training samples.
+    """Scores of samples against held-out real ones; the floor is the score of real training samples.
 
     Args:
         metric: of the modality.
         forms: of the samples, ``(N, ...)``.
-        requested: the class that each was generated for, if any.
+        requested: the class that each sample was generated for, if any.
         reference: the real data.
     """
     rows, counts = matched(requested, reference, metric.largest)
@@ -135,7 +135,7 @@ def set_scores(metric: SetMetric, forms: Tensor, requested: Sequence[str | None]
 def matched(
     requested: Sequence[str | None], reference: Reference, largest: int
 ) -> tuple[list[list[int]], dict[str | None, int]]:
-    """Which samples, held-out and training ones are compared: as many of each class, class after class.
+    """Choose equally many samples, held-out and training data of each class, in the order of the classes.
 
     Unless every sample was requested with a label of the data, all count as one class, None.
 

@@ -1,7 +1,7 @@
 """Where artifacts come from, in blocks of one size.
 
-Networks round differently for batches of different sizes. Everything here goes through the network in full blocks of
-`BLOCK`, so that scores do not depend on batch size, process count, or sample count.
+Networks round differently for batches of different sizes. Artifacts therefore go through networks in full blocks of
+`BLOCK`, and scores do not depend on batch size or process count.
 """
 
 from abc import ABC, abstractmethod
@@ -32,7 +32,7 @@ class Source(ABC):
 
     @property
     def blocks(self) -> range:
-        """The numbers of the blocks; the last may be less than full."""
+        """The numbers of the blocks; the last may have fewer artifacts."""
         return range(-(-len(self) // BLOCK))
 
     def rows(self, block: int) -> range:
@@ -41,7 +41,7 @@ class Source(ABC):
 
     @abstractmethod
     def block(self, number: int) -> list[Any]:
-        """The artifacts of block ``number``, always the same."""
+        """The artifacts of block ``number``; each call returns the same."""
 
     def first(self, count: int) -> list[Any]:
         """The first ``count`` artifacts."""
@@ -77,14 +77,14 @@ class Generated(Source):
 
 
 class Files(Source):
-    """Files, of this package or of another program.
+    """Files by this package or by another program.
 
     Args:
         modality: of the files.
         paths: in order.
         labels: the class that each was generated for, if any.
         shape: ``(C, *size)`` of the data that they are compared with.
-        foreign: whether another program made them.
+        foreign: whether another program wrote them.
     """
 
     def __init__(

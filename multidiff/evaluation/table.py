@@ -8,7 +8,7 @@ NAMES = {
     "frechet_distance_infinite": "Fréchet distance, infinite samples",
     "vendi_score": "Vendi score",
 }
-"""Names of scores that differ from their keys."""
+"""Names of scores for people where they differ from the keys."""
 
 ERROR = "_error"
 """Suffix of the name of a standard error."""

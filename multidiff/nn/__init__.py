@@ -1,1 +1,1 @@
-"""Building blocks that backbones share; each works on samples of one, two or three dimensions."""
+"""Building blocks of backbones, for samples with one, two or three dimensions."""

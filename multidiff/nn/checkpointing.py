@@ -1,4 +1,4 @@
-"""Gradient checkpointing: less memory for more time, at the same gradients."""
+"""Gradient checkpointing: less memory for more computation, with the same gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,12 +7,12 @@ from torch.utils.checkpoint import checkpoint
 
 
 def call(block: Callable[..., Any], *arguments: Any) -> Any:
-    """What ``block`` makes of ``arguments``."""
+    """Call ``block`` without checkpointing."""
     return block(*arguments)
 
 
-def recomputed(block: Callable[..., Any], *arguments: Any) -> Any:
-    """The same, remembering nothing but ``arguments``: the backward pass computes the block again, dropout included.
+def checkpointed(block: Callable[..., Any], *arguments: Any) -> Any:
+    """Call ``block`` and store only its arguments; the backward pass recomputes it with the same dropout.
 
     Chen et al. (2016), https://arxiv.org/abs/1604.06174.
     """

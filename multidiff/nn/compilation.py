@@ -1,4 +1,4 @@
-"""Compilation by torch, which may fail where a compiler is missing, and must not stop what works without it."""
+"""Compilation with torch, with a fallback where it fails, for example because there is no C++ compiler."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,12 +9,12 @@ from torch._dynamo.exc import TorchDynamoException
 def with_fallback(
     compiled: Callable[..., Any], plain: Callable[..., Any], failed: Callable[[str], None]
 ) -> Callable[..., Any]:
-    """``compiled``, which torch compiles at its first call; should that fail, ``plain`` from then on.
+    """Call ``compiled``; if its compilation fails at the first call, call ``plain`` from then on.
 
     Args:
-        compiled: what `torch.compile` returns.
-        plain: does the same, slower.
-        failed: told in a line why compilation failed.
+        compiled: result of `torch.compile`.
+        plain: the function before compilation.
+        failed: called with a one-line reason if compilation fails.
     """
     broken = False
 
@@ -32,6 +32,6 @@ def with_fallback(
 
 
 def _first_line(error: Exception) -> str:
-    """What went wrong, in a line; of what a backend raised, what it says rather than that it was raised."""
+    """The first line of the message; for errors of a backend, that of the inner exception."""
     cause = getattr(error, "inner_exception", error)
     return next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)

@@ -1,4 +1,4 @@
-"""From what a backbone is told (noise level, condition vector) to the one vector that steers all its blocks."""
+"""Embeddings of the noise level and the condition vector."""
 
 import math
 
@@ -7,16 +7,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LOG_SNR_LIMIT = 10.0
-"""Noise levels beyond ``exp(-10)`` and ``exp(10)`` look alike to a network; at the ends of time they are infinite."""
+"""Log SNR is clamped to this magnitude, since it is infinite at the ends of the schedule."""
 
 
 class FourierFeatures(nn.Module):
-    """Cosines and sines of a number at frequencies in geometric progression.
+    """Cosine and sine features of a scalar, with geometrically spaced frequencies.
 
     ``(B,)`` to ``(B, features)``. Tancik et al. (2020), section 6.1, https://arxiv.org/abs/2006.10739.
 
     Args:
-        features: even number of features.
+        features: number of features, even.
         low: lowest angular frequency.
         high: highest angular frequency.
     """
@@ -34,15 +34,15 @@ class FourierFeatures(nn.Module):
 
 
 class Embedding(nn.Module):
-    """Noise level and condition vector as one vector, which is what the adaptive norms of a backbone read.
+    """One embedding of noise level and condition vector, the input of the adaptive norms of a backbone.
 
-    Fourier features of half the log SNR through a perceptron, plus a linear map of the condition without bias: the zero
-    vector, which is the null condition, adds nothing. The noise level as Kingma et al. (2021), section 3,
-    https://arxiv.org/abs/2107.00630, in the width of ADM, https://arxiv.org/abs/2105.05233.
+    An MLP on Fourier features of ``log(alpha / sigma)``, plus a linear map of the condition vector. The map has no
+    bias, so the null condition, a zero vector, adds nothing. Kingma et al. (2021), section 3,
+    https://arxiv.org/abs/2107.00630, with the width of ADM, https://arxiv.org/abs/2105.05233.
 
     Args:
-        width: of the result.
-        vector_dim: width of the condition vector; 0 if there is none.
+        width: width of the embedding.
+        vector_dim: width of the condition vector; 0 for none.
     """
 
     def __init__(self, width: int, vector_dim: int = 0):
@@ -64,7 +64,7 @@ class Embedding(nn.Module):
             ``(B, width)``.
 
         Raises:
-            ValueError: a vector is given to a backbone made without one.
+            ValueError: a condition vector is given although ``vector_dim`` is 0.
         """
         features = self.features(log_snr.clamp(-LOG_SNR_LIMIT, LOG_SNR_LIMIT))
         embedding = self.noise_out(F.silu(self.noise_in(features)))

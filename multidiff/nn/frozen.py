@@ -1,4 +1,4 @@
-"""Modules that are used but never trained, saved or copied."""
+"""Frozen modules: used in the forward pass, but never trained, saved or copied."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,19 +8,19 @@ from torch import nn
 
 
 class Frozen(nn.Module):
-    """A teacher, a pretrained encoder or a codec inside a module that trains.
+    """A frozen module (a teacher, a pretrained encoder, a codec) inside a module that is trained.
 
-    Its parameters and buffers are not those of its owner: they reach no optimiser, no checkpoint and no model file, and
-    a deep copy of the owner, such as a moving average, shares them. Moving the owner to a device or a precision moves
-    them too. It stays in evaluation mode.
+    Its parameters and buffers are not registered with the owner: optimisers, checkpoints and model files do not contain
+    them, and deep copies of the owner, such as its EMA, share them. They follow the owner to another device or dtype.
+    The module stays in evaluation mode.
 
     Args:
-        module: to freeze.
+        module: the module to freeze.
     """
 
     def __init__(self, module: nn.Module):
         super().__init__()
-        self._held = [module.eval().requires_grad_(False)]  # in a list, which torch does not look into
+        self._held = [module.eval().requires_grad_(False)]  # a list, so that torch does not register it
 
     @property
     def module(self) -> nn.Module:

@@ -1,4 +1,4 @@
-"""How layers start."""
+"""Initialisation of layers."""
 
 from typing import TypeVar
 
@@ -7,8 +7,8 @@ from torch import nn
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
-def zero(layer: Layer) -> Layer:
-    """The same layer with all parameters zero, so that a residual branch starts by adding nothing."""
+def zero_init(layer: Layer) -> Layer:
+    """Set all parameters of ``layer`` to zero and return it: a residual branch then starts as the identity."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer

@@ -1,4 +1,4 @@
-"""Changes of resolution, for samples of any number of dimensions."""
+"""Down- and upsampling for samples with any number of dimensions."""
 
 from functools import cache
 
@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _SPAN = 5
-"""Length of the low-pass filter in positions of the coarser resolution; odd."""
+"""Length of the low-pass filter, in positions of the lower resolution; odd."""
 
 
 def downsample(x: Tensor, factor: int = 2) -> Tensor:
-    """Mean over blocks of ``factor`` positions a side: ``(B, C, *size)`` to ``(B, C, *size / factor)``.
+    """Average pooling by ``factor`` along each axis: ``(B, C, *size)`` to ``(B, C, *size / factor)``.
 
     With ``upsample``, the resampling of EDM2: Karras et al. (2024), appendix B, https://arxiv.org/abs/2312.02696.
     """
@@ -20,12 +20,12 @@ def downsample(x: Tensor, factor: int = 2) -> Tensor:
 
 
 def upsample(x: Tensor, factor: int = 2) -> Tensor:
-    """Each position repeated ``factor`` times a side: ``(B, C, *size)`` to ``(B, C, *size * factor)``."""
+    """Nearest-neighbour upsampling by ``factor`` along each axis: ``(B, C, *size)`` to ``(B, C, *size * factor)``."""
     return F.interpolate(x, scale_factor=factor, mode="nearest")
 
 
 def downsample_filtered(x: Tensor, factor: int = 2) -> Tensor:
-    """Like ``downsample``, through a low-pass filter that lets next to nothing alias: for waveforms.
+    """Like ``downsample``, with an anti-aliasing low-pass filter, for waveforms.
 
     With ``upsample_filtered``, the resampling of Karras et al. (2021), section 3.1, https://arxiv.org/abs/2106.12423.
     """
@@ -36,7 +36,7 @@ def downsample_filtered(x: Tensor, factor: int = 2) -> Tensor:
 
 
 def upsample_filtered(x: Tensor, factor: int = 2) -> Tensor:
-    """Like ``upsample``, through the filter of ``downsample_filtered``, which removes the images of the spectrum."""
+    """Like ``upsample``, with the filter of ``downsample_filtered``, which removes spectral images."""
     beyond = (_SPAN - 1) * factor
     for axis in range(2, x.ndim):
         rows = _padded_rows(x, axis, _SPAN // 2)
@@ -48,9 +48,9 @@ def upsample_filtered(x: Tensor, factor: int = 2) -> Tensor:
 
 @cache
 def lowpass(factor: int) -> Tensor:
-    """A sinc with its cutoff at the coarser resolution's Nyquist frequency, in a Kaiser window: ``(5 factor,)``.
+    """Kaiser-windowed sinc with cutoff at the Nyquist frequency of the lower resolution, ``(5 factor,)``.
 
-    Each of its ``factor`` phases sums to ``1 / factor``, so that a constant stays one in both directions.
+    Each of its ``factor`` phases sums to ``1 / factor``, so that constants are preserved in both directions.
     """
     count = _SPAN * factor
     places = (torch.arange(count, dtype=torch.float64) - (count - 1) / 2) / factor
@@ -60,27 +60,27 @@ def lowpass(factor: int) -> Tensor:
 
 
 def _taps(rows: Tensor, factor: int) -> Tensor:
-    """The filter once for each row, as a convolution with a group for each wants it: ``(rows, 1, 5 factor)``."""
+    """The filter repeated for each row, as a grouped convolution needs it: ``(rows, 1, 5 factor)``."""
     return lowpass(factor).to(rows).repeat(rows.shape[1], 1, 1)
 
 
 def _padded_rows(x: Tensor, axis: int, amount: int) -> Tensor:
-    """``x`` as rows along ``axis``, ``(B, rows, length)``, their ends repeated ``amount`` times."""
+    """``x`` as rows along ``axis``, ``(B, rows, length)``, with replicate padding of ``amount`` at both ends."""
     return F.pad(x.movedim(axis, -1).flatten(1, -2), (amount, amount), mode="replicate")
 
 
 def _from_rows(rows: Tensor, like: Tensor, axis: int) -> Tensor:
-    """The inverse of rows along ``axis``, of any length: the other sides are those of ``like``."""
+    """Inverse of the row view for rows of any length; all other axes have the sizes of ``like``."""
     sides = like.movedim(axis, -1).shape[:-1]
     return rows.reshape(*sides, -1).movedim(-1, axis)
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Zeros at the end of each side until ``multiple`` divides it: ``(B, C, *size)``."""
+    """Zero-pad ``(B, C, *size)`` at the end of each axis to a multiple of ``multiple``."""
     missing = [-side % multiple for side in reversed(x.shape[2:])]
     return F.pad(x, [amount for side in missing for amount in (0, side)]) if any(missing) else x
 
 
 def crop(x: Tensor, like: Tensor) -> Tensor:
-    """The start of each side of ``x``, in the size of ``like``: undoes ``pad_to_multiple``."""
+    """Crop ``x`` at the end of each axis to the size of ``like``; inverse of ``pad_to_multiple``."""
     return x[(slice(None), slice(None), *(slice(side) for side in like.shape[2:]))]

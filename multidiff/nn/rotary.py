@@ -1,20 +1,21 @@
-"""Positions as rotations of queries and keys."""
+"""Rotary position embeddings (RoPE)."""
 
 import torch
 from torch import Tensor
 
 
-def rotated(x: Tensor, size: torch.Size, base: float = 10000.0) -> Tensor:
-    """``x`` with each pair of channels turned by an angle proportional to its position along one of the axes.
+def apply_rotary(x: Tensor, size: torch.Size, base: float = 10000.0) -> Tensor:
+    """Rotate each pair of channels of ``x`` by an angle proportional to the position along one axis.
 
-    The product of a query and a key rotated so depends on how far apart they are, never on where: what is learned at
-    one length holds at another. Su et al. (2021), eq. 34, https://arxiv.org/abs/2104.09864; with several axes, each has
-    an equal share of the pairs. Half precision cannot tell the angles of far positions apart; single precision does.
+    Inner products of rotated queries and keys depend on relative positions only, so that attention carries over to
+    other sizes. Su et al. (2021), eq. 34, https://arxiv.org/abs/2104.09864; with several axes, the pairs are divided
+    equally among them. Angles are computed in single precision at least, because half precision cannot resolve distant
+    positions.
 
     Args:
-        x: queries or keys, ``(B, heads, N, D)``, N being the product of ``size``.
-        size: of the field that they are the positions of, one number an axis, last axis fastest.
-        base: of the angular frequencies, which are ``base^(-i / pairs)`` a position.
+        x: queries or keys, ``(B, heads, N, D)``, where N is the product of ``size``.
+        size: size of the sample along each axis; positions are in row-major order.
+        base: angular frequencies are ``base^(-i / pairs)`` per position.
 
     Raises:
         ValueError: D is not a multiple of twice the number of axes.
@@ -26,9 +27,9 @@ def rotated(x: Tensor, size: torch.Size, base: float = 10000.0) -> Tensor:
 
 
 def _angles(x: Tensor, size: torch.Size, base: float) -> Tensor:
-    """``(N, D / 2)``, the pairs of the first axis first."""
+    """Rotation angles, ``(N, D / 2)``, with the pairs of the first axis first."""
     if x.shape[-1] % (2 * len(size)):
-        raise ValueError(f"heads of {x.shape[-1]} channels hold no equal number of pairs for {len(size)} axes")
+        raise ValueError(f"heads of {x.shape[-1]} channels have no equal number of pairs for {len(size)} axes")
     pairs = x.shape[-1] // (2 * len(size))
     frequencies = base ** -(torch.arange(pairs, dtype=x.dtype, device=x.device) / pairs)
     places = torch.cartesian_prod(*(torch.arange(side, device=x.device) for side in size)).reshape(-1, len(size))

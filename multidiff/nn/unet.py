@@ -1,4 +1,4 @@
-"""The U-Net, in one, two or three dimensions."""
+"""The U-Net backbone, in one, two or three dimensions."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.nn.attention import CrossAttention, SelfAttention
-from multidiff.nn.checkpointing import call, recomputed
+from multidiff.nn.checkpointing import call, checkpointed
 from multidiff.nn.embeddings import Embedding
-from multidiff.nn.initialization import zero
+from multidiff.nn.initialization import zero_init
 from multidiff.nn.norm import group_norm
 from multidiff.nn.resample import (
     crop,
@@ -25,32 +25,32 @@ from multidiff.nn.residual import ResidualBlock, convolution
 
 
 class UNet(nn.Module):
-    """The U-Net of ADM, resampling by means and copies as EDM2 does, or through a filter.
+    """The U-Net of ADM, with the resampling of EDM2 (average pooling and nearest neighbour) or with a low-pass filter.
 
-    The encoder hands the output of every block to the decoder, which concatenates it to its own. Samples of any size
-    are padded with zeros until every level divides them, and the output is cropped back. The output is zero at first.
+    Every encoder block has a skip connection to the decoder, by concatenation. Inputs of any size are zero-padded to a
+    multiple of the product of the strides, and the output is cropped back. The output is zero at initialisation.
     Dhariwal and Nichol (2021), section 3, https://arxiv.org/abs/2105.05233.
 
     Args:
-        dims: dimensions of the samples: 1, 2 or 3.
-        channels: of the samples.
+        dims: number of dimensions of the samples: 1, 2 or 3.
+        channels: channels of the samples.
         vector_dim: width of the condition vector; 0 for none.
-        token_dim: width of the condition tokens, which every block that attends reads; 0 for none.
-        widths: channels of each level, finest first.
-        strides: by how much each level is coarser than the one before; the first is 1.
-        blocks: residual blocks of each level on the way down, and again on the way up.
-        attention: for each level, whether its blocks attend. The block in the middle always does.
-        head_size: channels of an attention head. Small heads are slow: 8 takes six times as long as 64.
-        rotary: whether attention knows of positions, and norms its queries and keys.
-        filtered: whether a low-pass filter keeps resampling free of aliases, as waveforms need.
-        gated: whether the input, times a gate for each of its values, is added to the output. What goes from the one to
-            the other need not pass through the network then, which may be narrower than the samples have channels.
-        stem_kernel: odd size of the first convolution; 1 is cheaper where samples have many channels.
-        dropout: probability that a value is dropped within a residual block.
-        gradient_checkpointing: whether blocks are computed again in the backward pass rather than remembered.
+        token_dim: width of the condition tokens, the context of cross-attention; 0 for none.
+        widths: channels of each stage, highest resolution first.
+        strides: downsampling factor of each stage relative to the previous one; the first is 1. By default 2.
+        blocks: residual blocks of each stage, in the encoder and in the decoder.
+        attention: for each stage, whether its blocks have attention. The middle block always has it.
+        head_size: channels of each attention head. Small heads are slow: 8 takes six times as long as 64.
+        rotary: whether self-attention uses rotary position embeddings and query-key norm.
+        filtered: whether to resample with an anti-aliasing low-pass filter, as waveforms need.
+        gated: whether to add the input, multiplied by a predicted elementwise gate, to the output. The network may then
+            be narrower than the number of sample channels.
+        stem_kernel: kernel size of the first convolution, odd; 1 is faster for samples with many channels.
+        dropout: dropout probability in the residual blocks.
+        gradient_checkpointing: whether to recompute blocks in the backward pass to save memory.
 
     Raises:
-        ValueError: the lists speak of different numbers of levels, a level has no block or no stride, or
+        ValueError: the lists differ in length, a stage has no block, a stride is below 1 or the first is not 1, or
             ``stem_kernel`` is even.
     """
 
@@ -90,9 +90,7 @@ class UNet(nn.Module):
                 dropout=dropout,
             )
 
-        levels = list(zip(widths, blocks, attention, strict=True))
-        above = [widths[0], *widths[:-1]]
-        below = [*widths[1:], widths[-1]]
+        stages = list(zip(widths, blocks, attention, strict=True))
         self.token_dim = token_dim
         self.gated = gated
         self.strides = tuple(strides)
@@ -104,7 +102,7 @@ class UNet(nn.Module):
             EncoderStage(
                 (block(before if i == 0 else width, width, attend) for i in range(count)), gradient_checkpointing
             )
-            for before, (width, count, attend) in zip(above, levels, strict=True)
+            for before, (width, count, attend) in zip([widths[0], *widths[:-1]], stages, strict=True)
         )
         self.middle = block(widths[-1], widths[-1], True)
         self.decoder = nn.ModuleList(
@@ -112,13 +110,13 @@ class UNet(nn.Module):
                 (block((before if i == 0 else width) + width, width, attend) for i in range(count)),
                 gradient_checkpointing,
             )
-            for before, (width, count, attend) in reversed(list(zip(below, levels, strict=True)))
+            for before, (width, count, attend) in reversed(list(zip([*widths[1:], widths[-1]], stages, strict=True)))
         )
         self.norm = group_norm(widths[0])
-        self.head = zero(convolution(dims, widths[0], 2 * channels if gated else channels, 3))
+        self.head = zero_init(convolution(dims, widths[0], 2 * channels if gated else channels, 3))
 
     def forward(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None = None) -> Tensor:
-        """Predict.
+        """Compute the network output.
 
         Args:
             x: samples at about unit scale, ``(B, channels, *size)``.
@@ -129,7 +127,7 @@ class UNet(nn.Module):
             A tensor like ``x``.
 
         Raises:
-            ValueError: ``cond`` holds a vector or tokens, and the network was made for none.
+            ValueError: ``cond`` has a vector or tokens for which the network has no width.
         """
         cond = cond or Conditioning()
         if cond.tokens is not None and not self.token_dim:
@@ -137,17 +135,17 @@ class UNet(nn.Module):
         embedding = self.embedding(log_snr, cond.vector)
         h = self.stem(pad_to_multiple(x, math.prod(self.strides)))
         skips: list[Tensor] = []
-        for stride, level in zip(self.strides, self.encoder, strict=True):
-            skips += level(self.downsample(h, stride) if stride > 1 else h, embedding, cond)
+        for stride, stage in zip(self.strides, self.encoder, strict=True):
+            skips += stage(self.downsample(h, stride) if stride > 1 else h, embedding, cond)
             h = skips[-1]
         h = self.middle(h, embedding, cond)
-        for stride, level in zip((*self.strides[1:], 1)[::-1], self.decoder, strict=True):
-            h = level(self.upsample(h, stride) if stride > 1 else h, skips, embedding, cond)
+        for stride, stage in zip((*self.strides[1:], 1)[::-1], self.decoder, strict=True):
+            h = stage(self.upsample(h, stride) if stride > 1 else h, skips, embedding, cond)
         output = crop(self.head(F.silu(self.norm(h))), x)
         if not self.gated:
             return output
-        made, gate = output.chunk(2, dim=1)
-        return torch.addcmul(made, gate, x)
+        residual, gate = output.chunk(2, dim=1)
+        return torch.addcmul(residual, gate, x)
 
 
 def _check(
@@ -155,28 +153,28 @@ def _check(
 ) -> None:
     if not len(widths) == len(strides) == len(blocks) == len(attention) > 0 or min(blocks) < 1:
         raise ValueError(
-            f"need one entry a level and 1 block or more, got {widths=}, {strides=}, {blocks=}, {attention=}"
+            f"need one entry per stage and at least 1 block in each, got {widths=}, {strides=}, {blocks=}, {attention=}"
         )
     if strides[0] != 1 or min(strides) < 1:
-        raise ValueError(f"the first level has stride 1 and the others at least that, got {strides=}")
+        raise ValueError(f"strides must be at least 1, and the first must be 1, got {strides=}")
     if stem_kernel < 1 or stem_kernel % 2 == 0:
-        raise ValueError(f"a convolution that keeps the size is odd, got {stem_kernel=}")
+        raise ValueError(f"stem_kernel must be odd, got {stem_kernel}")
 
 
 class Block(nn.Module):
-    """A residual block, then attention of the positions to one another and to the tokens of the condition.
+    """A residual block, then optional self-attention and cross-attention to the condition tokens.
 
     ``(B, in_channels, *size)`` to ``(B, out_channels, *size)``.
 
     Args:
-        in_channels: of the input, with those of what is concatenated to it.
-        out_channels: of the output.
+        in_channels: channels of the input, including those of the skip connection.
+        out_channels: channels of the output.
         embedding_dim: width of the embedding.
-        dims: dimensions of ``size``.
-        head_size: channels of an attention head; 0 for no attention of either kind.
-        token_dim: width of the condition tokens; 0 for no attention to them.
-        rotary: whether attention to one another knows of positions, and norms its queries and keys.
-        dropout: probability that a value is dropped within the residual block.
+        dims: number of dimensions of ``size``.
+        head_size: channels of each attention head; 0 for no attention.
+        token_dim: width of the condition tokens; 0 for no cross-attention.
+        rotary: whether self-attention uses rotary position embeddings and query-key norm.
+        dropout: dropout probability in the residual block.
     """
 
     def __init__(
@@ -193,11 +191,11 @@ class Block(nn.Module):
     ):
         super().__init__()
         self.residual = ResidualBlock(in_channels, out_channels, embedding_dim, dims=dims, dropout=dropout)
-        attends, reads = head_size > 0, head_size > 0 and token_dim > 0
+        has_self, has_cross = head_size > 0, head_size > 0 and token_dim > 0
         self.self_attention = (
-            SelfAttention(out_channels, head_size=head_size, rotary=rotary, query_key_norm=rotary) if attends else None
+            SelfAttention(out_channels, head_size=head_size, rotary=rotary, query_key_norm=rotary) if has_self else None
         )
-        self.cross_attention = CrossAttention(out_channels, token_dim, head_size=head_size) if reads else None
+        self.cross_attention = CrossAttention(out_channels, token_dim, head_size=head_size) if has_cross else None
 
     def forward(self, x: Tensor, embedding: Tensor, cond: Conditioning, skip: Tensor | None = None) -> Tensor:
         x = self.residual(x if skip is None else torch.cat([x, skip], dim=1), embedding)
@@ -209,20 +207,20 @@ class Block(nn.Module):
 
 
 class Stage(nn.ModuleList):
-    """Blocks of one resolution.
+    """The blocks of one resolution.
 
     Args:
-        blocks: in order.
-        recompute: whether what happens within a block is computed again in the backward pass.
+        blocks: blocks in order.
+        recompute: whether to use gradient checkpointing.
     """
 
     def __init__(self, blocks: Iterable[Block], recompute: bool):
         super().__init__(blocks)
-        self.run = recomputed if recompute else call
+        self.run = checkpointed if recompute else call
 
 
 class EncoderStage(Stage):
-    """Blocks of one resolution; returns what each of them made, for the decoder to use again."""
+    """Encoder blocks of one resolution; returns the output of each, for the skip connections."""
 
     def forward(self, x: Tensor, embedding: Tensor, cond: Conditioning) -> list[Tensor]:
         outputs = []
@@ -233,7 +231,7 @@ class EncoderStage(Stage):
 
 
 class DecoderStage(Stage):
-    """Blocks of one resolution, each of which takes the newest of the encoder's outputs off the stack."""
+    """Decoder blocks of one resolution; each pops the latest encoder output from ``skips``."""
 
     def forward(self, x: Tensor, skips: list[Tensor], embedding: Tensor, cond: Conditioning) -> Tensor:
         for block in self:

@@ -24,7 +24,7 @@ from multidiff.training.run import Run
 log = logging.getLogger(__name__)
 
 BEST = "best"
-"""The folder of the best model, in that of the run."""
+"""Folder of the best model in the run directory."""
 
 
 class Evaluate(RunCallback):
@@ -63,7 +63,7 @@ class Evaluate(RunCallback):
         self.evaluator: Evaluator | None = None
 
     def attach(self, run: Run) -> None:
-        """Prepare features and samples, so that what is missing is known before training."""
+        """Prepare features and samples, so that missing weights are reported before training."""
         pipeline = run.pipeline
         self.run = run
         self.reference = Reference(pipeline.modality, run.dataset, run.holdout, run.seed)
@@ -91,7 +91,7 @@ class Evaluate(RunCallback):
             self.evaluate(trainer, pl_module.device)
 
     def evaluate(self, trainer: L.Trainer, device: torch.device) -> None:
-        """Score the present average, unless it is scored already, and keep it if it is the best so far."""
+        """Score the averaged model, once a step, and save it if it is the best so far."""
         if self.done == trainer.global_step or not trainer.is_global_zero or self.run is None:
             return
         self.done = trainer.global_step

@@ -118,7 +118,7 @@ def test_sample_starts_from_a_file(run_dir, tmp_path):
         (["--strength", 0.5], "--init FILE needs one of"),
         (["--init", "gray.png", "--strength", 0.5, "--extend", 3], "--init FILE needs one of"),
         (["--init", "none.png", "--strength", 0.5], "none.png"),
-        (["--init", "gray.png", "--strength", 2], "strength is above 0"),
+        (["--init", "gray.png", "--strength", 2], "strength must be above 0"),
         (["--init", "gray.png", "--mask", "none.png"], "none.png"),
         (["--init", "gray.png", "--extend", 0], "takes an amount above 0"),
     ],

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from modalities.image.data import Digits
 from modalities.image.modality import ImageModality
 from multidiff.data.files import sha256
-from multidiff.evaluation import Reference
+from multidiff.evaluation import EvaluationRun, EvaluationSettings, Reference
 from multidiff.sampling.model_directory import load
 from tests.cli.test_cli import multidiff, refused
 from tests.tiny import tiny_train
@@ -93,10 +93,12 @@ def test_real_data_scores_better_than_an_untrained_model(record):
         assert scores[name]["floor"] > scores[name]["value"]
 
 
-def test_the_split_is_that_of_the_models_training(tmp_path, work):
+def test_the_split_is_that_of_the_models_training(tmp_path):
     tiny_train(tmp_path / "run", "trainer.max_steps=1", "seed=7", "loader.holdout=0.2")
-    protocol = json.loads(evaluated(work, "split", tmp_path / "run", "--data", "digits", *QUICK))["protocol"]
-    assert (protocol["reference"]["holdout"], protocol["reference"]["seed"]) == (0.2, 7)
+    features = f"encoder steps=1 cache={tmp_path}"
+    settings = EvaluationSettings("digits", model=str(tmp_path / "run"), features=features, samples=20)
+    reference = EvaluationRun(settings).reference
+    assert (reference.holdout, reference.seed) == (0.2, 7)
 
 
 def test_files_of_the_model_score_as_the_model_does(run_dir, work, record):
@@ -104,10 +106,12 @@ def test_files_of_the_model_score_as_the_model_does(run_dir, work, record):
     reference = Reference(ImageModality(1), Digits(ImageModality(1)), 0.1, 0)
     fields = reference.conditions(70, load(run_dir).model.conditioner)
     labels = [word for each in fields for word in ("--label", each["label"])]
-    done = multidiff("sample", run_dir, "-n", 70, "--steps", 2, *labels, "--batch-size", 32, "--out", "made", cwd=work)
+    done = multidiff(
+        "sample", run_dir, "-n", 70, "--steps", 2, *labels, "--batch-size", 32, "--out", "samples", cwd=work
+    )
     assert done.returncode == 0, done.stderr
     quick = ("--features", "encoder steps=10", "--modality", "image channels=1")
-    scores = json.loads(evaluated(work, "files", "--generated", "made", "--data", "digits", *quick))
+    scores = json.loads(evaluated(work, "files", "--generated", "samples", "--data", "digits", *quick))
     expected = json.loads(record)
     for name, score in expected["scores"].items():
         assert scores["scores"][name]["value"] == pytest.approx(score["value"], rel=0.05, abs=1e-3)
@@ -117,22 +121,26 @@ def test_files_of_the_model_score_as_the_model_does(run_dir, work, record):
 def test_a_planted_training_image_is_the_closest_pair(work, tmp_path):
     modality = ImageModality(1)
     reference = Reference(modality, Digits(modality), 0.1, 0)
-    made = work / "planted"
+    folder = work / "planted"
     for i, index in enumerate(reference.held_out[:30]):
-        modality.write(reference.artifact(index), made / f"{i:02d}.png", {})
-    modality.write(reference.artifact(reference.training[99]), made / "17.png", {})
+        modality.write(reference.artifact(index), folder / f"{i:02d}.png", {})
+    modality.write(reference.artifact(reference.training[99]), folder / "17.png", {})
     quick = ("--features", "encoder steps=10", "--modality", "image channels=1", "--report", tmp_path / "report.html")
-    memory = json.loads(evaluated(work, "planted", "--generated", made, "--data", "digits", *quick))["memorisation"]
+    memory = json.loads(evaluated(work, "planted", "--generated", folder, "--data", "digits", *quick))["memorisation"]
     assert memory["closest"][0] == {"sample": 17, "training_sample": 99, "distance": 0}
     assert f"sample 17, training sample {reference.training[99]}: 0 apart" in (tmp_path / "report.html").read_text()
 
 
-def test_the_report_is_one_file_that_needs_no_network(run_dir, work, tmp_path):
+def test_the_report_is_one_file_that_needs_no_network(run_dir, work, tmp_path, monkeypatch):
+    monkeypatch.setattr("multidiff.evaluation.run.SWEPT_STEPS", (1, 2))
+    monkeypatch.setattr("multidiff.evaluation.run.SWEPT_SCALES", (1.0, 2.0))
     path = tmp_path / "report.html"
-    text = evaluated(work, "swept", run_dir, "--data", "digits", *QUICK, "--samples", 20, "--sweep", "--report", path)
-    assert set(json.loads(text)["sweeps"]) == {"steps", "guidance"}
+    swept = ("--sweep", "--guidance-rule", "cfg_rescaled")
+    text = evaluated(work, "swept", run_dir, "--data", "digits", *QUICK, "--samples", 20, *swept, "--report", path)
+    sweeps = {setting: list(points) for setting, points in json.loads(text)["sweeps"].items()}
+    assert sweeps == {"steps": ["1", "2"], "guidance": ["1.0", "2.0"]}
     page = path.read_text()
-    for words in (
+    for heading in (
         "Scores",
         "Quality against steps",
         "Quality against guidance",
@@ -140,7 +148,7 @@ def test_the_report_is_one_file_that_needs_no_network(run_dir, work, tmp_path):
         "Classes",
         "Protocol",
     ):
-        assert words in page
+        assert heading in page
     assert len(re.findall(r'<img src="data:image/png;base64,', page)) == page.count("<img") > 12
     assert page.count("<svg") == 3
     assert not re.findall(r"""(?:src|href)=["']?(?!["']?(?:data:|#))|url\((?!#)|@import""", page)
@@ -192,7 +200,7 @@ def test_mistakes_are_one_line(run_dir, tmp_path, arguments, saying):
 
 
 def test_a_damaged_model_is_not_scored(run_dir, work, tmp_path):
-    """A picture of numbers that are none would be black, and score."""
+    """Pictures of NaN would be black, and have scores."""
     shutil.copytree(run_dir / "model", tmp_path / "model")
     weights = load_file(tmp_path / "model" / "model.safetensors")
     save_file({name: x * math.nan for name, x in weights.items()}, tmp_path / "model" / "model.safetensors")

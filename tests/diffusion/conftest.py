@@ -1,4 +1,4 @@
-"""A mixture of Gaussians, and every schedule to see it through."""
+"""Fixtures: every schedule, and a Gaussian mixture under it."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def schedule(request: pytest.FixtureRequest) -> Schedule:
 
 
 def mixture_of(schedule: Schedule) -> GaussianMixture:
-    """Three components in the plane, ``(B, 2)``, at about unit scale."""
+    """Three components in 2 dimensions, ``(B, 2)``, at about unit scale."""
     means = torch.tensor([[1.0, 0.5], [-0.8, 0.9], [0.1, -1.2]], dtype=torch.float64)
     return GaussianMixture(
         schedule, means, torch.tensor([0.3, 0.4, 0.5]).double(), torch.tensor([0.5, 0.3, 0.2]).double()

@@ -1,4 +1,4 @@
-"""Every sampler, and what the proofs of all of them share."""
+"""Every sampler with its order, and the error measurement that the sampler tests share."""
 
 import math
 from collections import deque
@@ -40,9 +40,9 @@ ORDERS = {
     "sa_solver ode 2": (3, partial(SASolver, predictor_order=2, eta=0.0)),
     **{f"lms {k}": (k, partial(LMS, order=k)) for k in (2, 3, 4)},
     **{f"deis {k}": (k, partial(DEIS, order=k)) for k in (2, 3, 4)},
-    **{f"dpm_{k}s": (k, partial(DPMSolverSinglestep, order=k, form="noise")) for k in (2, 3)},
+    **{f"dpm_solver_{k}s": (k, partial(DPMSolverSinglestep, order=k, form="noise")) for k in (2, 3)},
     **{f"dpmpp_{k}s": (k, partial(DPMSolverSinglestep, order=k)) for k in (2, 3)},
-    **{f"dpm_{k}m": (k, partial(DPMSolverMultistep, order=k, form="noise")) for k in (2, 3)},
+    **{f"dpm_solver_{k}m": (k, partial(DPMSolverMultistep, order=k, form="noise")) for k in (2, 3)},
     **{f"dpmpp_{k}m": (k, partial(DPMSolverMultistep, order=k)) for k in (2, 3, 4)},
     **{
         f"unip_{p} {b}": (p, partial(UniPC, predictor_order=p, corrector=False, b=b))
@@ -54,13 +54,13 @@ ORDERS = {
     },
     "unipc_3 noise": (4, partial(UniPC, predictor_order=3, form="noise")),
 }
-"""Deterministic samplers of fixed steps: their order, and how to make them from a schedule."""
+"""Deterministic samplers with fixed steps: order and constructor."""
 
 FIRST_ORDER = {
     "ddim": DDIM,
-    "dpm_1": partial(DPMSolverSinglestep, order=1, form="noise"),
+    "dpm_solver_1": partial(DPMSolverSinglestep, order=1, form="noise"),
     "dpmpp_1": partial(DPMSolverSinglestep, order=1),
-    "dpm_1m": partial(DPMSolverMultistep, order=1, form="noise"),
+    "dpm_solver_1m": partial(DPMSolverMultistep, order=1, form="noise"),
     "dpmpp_1m": partial(DPMSolverMultistep, order=1),
     "unip_1": partial(UniPC, predictor_order=1, corrector=False),
     "lms 1": partial(LMS, order=1),
@@ -68,18 +68,18 @@ FIRST_ORDER = {
     "ipndm 1": partial(IPNDM, estimates=1),
     "ancestral without noise": partial(Ancestral, method=Euler, eta=0.0),
 }
-"""Other names of Euler's method."""
+"""Samplers that are equal to Euler's method."""
 
 DETERMINISTIC = {**{name: make for name, (_, make) in ORDERS.items()}, **FIRST_ORDER, "adaptive": Adaptive}
 
 REVERSE_SDE = {
     "dpmpp_sde": partial(DPMSolverSinglestep, eta=1.0),
     "dpmpp_3s_sde": partial(DPMSolverSinglestep, order=3, eta=1.0),
-    "dpm_sde": partial(DPMSolverSinglestep, form="noise", eta=1.0),
+    "dpm_solver_sde": partial(DPMSolverSinglestep, form="noise", eta=1.0),
     "dpmpp_1m_sde": partial(DPMSolverMultistep, order=1, eta=1.0),
     "dpmpp_2m_sde": partial(DPMSolverMultistep, eta=1.0),
     "dpmpp_2m_sde eta 0.5": partial(DPMSolverMultistep, eta=0.5),
-    "dpm_2m_sde": partial(DPMSolverMultistep, form="noise", eta=1.0),
+    "dpm_solver_2m_sde": partial(DPMSolverMultistep, form="noise", eta=1.0),
     "dpmpp_3m_sde": partial(DPMSolverMultistep, order=3, eta=1.0),
     "sa_solver 1": partial(SASolver, predictor_order=1),
     "sa_solver 2": SASolver,
@@ -102,37 +102,37 @@ STOCHASTIC = {
 STEPS = dict.fromkeys(ORDERS, 16) | {
     **{"ipndm": 40, "lms 2": 40, "lms 3": 80, "lms 4": 160, "deis 2": 40, "deis 3": 160, "deis 4": 240},
     **{
-        "dpm_2m": 40,
-        "dpm_3m": 24,
+        "dpm_solver_2m": 40,
+        "dpm_solver_3m": 24,
         "dpmpp_2s": 24,
         "dpmpp_4m": 80,
         "unipc_3 bh2": 160,
         "unipc_3 noise": 160,
     },
 }
-"""From how many steps on the error falls as the order says."""
+"""Number of steps from which the error is in the asymptotic regime."""
 
 FEW_STEP = {"consistency": Consistency, "lcm": LCM}
 
 SAMPLERS = {**DETERMINISTIC, **STOCHASTIC, **FEW_STEP}
 
 FIRST, LAST = -2.0, 3.0
-"""Log SNR between which orders are measured: there is nothing to interpolate from beyond either end of the schedule."""
+"""Range of log SNR in which orders are measured: log SNR is infinite at the ends of the schedule."""
 
 
-class Remembered(Schedule):
-    """A schedule that computes each value once: the proofs ask for the same few thousand again and again."""
+class Cached(Schedule):
+    """A schedule that computes each value once: the tests evaluate the same few thousand times repeatedly."""
 
     def __init__(self, schedule):
-        self.alpha, self.sigma, self.time = (remember(f) for f in (schedule.alpha, schedule.sigma, schedule.time))
+        self.alpha, self.sigma, self.time = (cached(f) for f in (schedule.alpha, schedule.sigma, schedule.time))
 
     alpha = sigma = time = None  # set for each instance
 
 
-def remember(function):
+def cached(function):
     known = {}
 
-    def remembered(value):
+    def lookup(value):
         if value.ndim:
             return function(value)
         key = float(value)
@@ -140,10 +140,10 @@ def remember(function):
             known[key] = function(value)
         return known[key]
 
-    return remembered
+    return lookup
 
 
-REMEMBERED = {name: Remembered(schedule) for name, schedule in SCHEDULES.items()}
+CACHED = {name: Cached(schedule) for name, schedule in SCHEDULES.items()}
 
 
 def double_noise(count, size=(2,), seed=0):
@@ -160,11 +160,11 @@ def log_snr_grid(spacing, steps):
 
 @cache
 def exact_path():
-    """``x / alpha`` of 8 samples of the mixture's ODE at any log SNR, which no schedule changes."""
-    mixture = mixture_of(REMEMBERED["cosine"])
+    """``x / alpha`` of 8 solutions of the mixture's ODE as a function of log SNR, the same for every schedule."""
+    mixture = mixture_of(CACHED["cosine"])
 
-    def slope(level, z):
-        t = mixture.schedule.time(torch.tensor(-level, dtype=torch.float64))
+    def slope(log_ratio, z):
+        t = mixture.schedule.time(torch.tensor(-log_ratio, dtype=torch.float64))
         z = torch.from_numpy(z).reshape(8, 2)
         return (z - mixture(mixture.schedule.alpha(t) * z, t)).flatten().numpy()
 
@@ -175,7 +175,7 @@ def exact_path():
 
 
 def path_error(mixture, sampler, log_snr, exact_start=0):
-    """How far from the exact path the sampler ends, after ``exact_start`` steps whose results are put right."""
+    """Distance from the exact path at the end, with exact results of the first ``exact_start`` steps."""
     schedule, history, noise = mixture.schedule, deque(), double_noise(8)
     times = schedule.time(log_snr)
     x = schedule.alpha(times[0]) * exact_path()(log_snr[0])
@@ -188,6 +188,6 @@ def path_error(mixture, sampler, log_snr, exact_start=0):
 
 
 def measured_order(mixture, sampler, spacing, steps, exact_start=0):
-    """The slope of the error over two octaves of steps."""
+    """Slope of the error from ``steps`` to 4 times as many."""
     errors = [path_error(mixture, sampler, log_snr_grid(spacing, n), exact_start) for n in (steps, 4 * steps)]
     return math.log2(errors[0] / errors[1]) / 2

@@ -1,4 +1,4 @@
-"""A Gaussian denoiser whose mean is its condition, and which counts what it is asked."""
+"""A Gaussian denoiser whose mean is its condition, and which records its batch sizes."""
 
 import torch
 
@@ -11,7 +11,7 @@ STD = 0.5
 
 
 class Gaussian(Denoiser):
-    """The exact denoiser of ``N(cond.vector, STD^2)``, samples ``(B, D)``; no condition is the mean 0."""
+    """The exact denoiser of ``N(cond.vector, STD^2)``, samples ``(B, D)``; without a condition the mean is 0."""
 
     def __init__(self, schedule: Schedule | None = None, std: float = STD):
         super().__init__()
@@ -27,7 +27,7 @@ class Gaussian(Denoiser):
 
 
 def means(*rows):
-    """The condition that asks for these means."""
+    """The condition with these means."""
     return Conditioning(torch.tensor(rows, dtype=torch.float64))
 
 

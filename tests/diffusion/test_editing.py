@@ -1,4 +1,4 @@
-"""Starting from a given sample, from a part of one, or from mixed seeds."""
+"""Image to image, inpainting, and interpolation between seeds."""
 
 import math
 
@@ -32,7 +32,7 @@ def test_strength_near_0_returns_the_sample(schedule):
     assert (edited - X0).abs().max() < 6 * noisiest
 
 
-def test_strength_says_how_much_of_the_grid_is_left():
+def test_strength_is_the_remaining_fraction_of_the_grid():
     denoiser = Gaussian()
     grid = Uniform()(Cosine(), 10)
     for strength, evaluations in ((1.0, 10), (0.6, 6), (0.55, 6), (0.1, 1), (0.05, 1)):
@@ -54,8 +54,8 @@ class Correlated(Denoiser):
         return self.mean + (x_t - a * self.mean) @ torch.linalg.solve(spread, a * self.covariance)
 
 
-class Silence(NoiseSource):
-    """Noise at its mean: what is affine in its noise then returns its mean."""
+class ZeroNoise(NoiseSource):
+    """Zero noise: a sampler that is affine in its noise then returns its mean."""
 
     def start(self):
         return torch.zeros(len(self.keys), *self.size, dtype=self.dtype)
@@ -73,20 +73,20 @@ MASK = torch.tensor([False, True, True])
 @pytest.mark.parametrize("method", [Euler, DPMSolverMultistep, DDPM, UniPC, SASolver])
 @pytest.mark.parametrize("schedule", [Cosine(), Karras()], ids=lambda s: type(s).__name__)
 def test_inpainting_a_gaussian_comes_to_the_conditional_mean(schedule, method):
-    """What is missing from the equilibrium of each level falls as 1 / repeats, so two of them tell the limit.
+    """The distance from the equilibrium at each noise level falls as 1 / repeats, so two values give the limit.
 
-    The next term is of second order in 1 / repeats, and the first is below 1 / repeats.
+    The first term is below 1 / repeats, and the next is of second order in 1 / repeats.
     """
-    denoiser, silence = Correlated(schedule, MEAN, COVARIANCE), Silence([0], (3,), torch.float64)
+    denoiser, zero_noise = Correlated(schedule, MEAN, COVARIANCE), ZeroNoise([0], (3,), torch.float64)
     grid = KarrasRho()(schedule, 20)
-    few, many = (Inpaint(KNOWN, MASK, r)(denoiser, silence, method(schedule), grid) for r in (20, 80))
+    few, many = (Inpaint(KNOWN, MASK, r)(denoiser, zero_noise, method(schedule), grid) for r in (20, 80))
     expected = MEAN[1:] + COVARIANCE[1:, 0] / COVARIANCE[0, 0] * (KNOWN[0] - MEAN[0])
     assert (many[0, 1:] - expected).abs().max() < 1 / 80
     assert ((80 * many - 20 * few)[0, 1:] / 60 - expected).abs().max() < 1 / 20**2
 
 
 @pytest.mark.parametrize("method", [Euler, DPMSolverMultistep, DDPM, UniPC, SASolver])
-def test_inpainting_keeps_the_known_part_exactly_and_does_not_see_the_rest(schedule, method):
+def test_inpainting_keeps_the_known_part_exactly_and_ignores_the_rest(schedule, method):
     denoiser = Correlated(schedule, MEAN, COVARIANCE)
     grid = KarrasRho()(schedule, 5)
     made = Inpaint(KNOWN, MASK, 3)(denoiser, noise(4, 3), method(schedule), grid)
@@ -101,25 +101,25 @@ def test_a_mask_of_everything_without_resampling_is_sampling():
     assert torch.equal(Inpaint(X0, torch.tensor(True), 1)(*setting), sample(*setting))
 
 
-def test_resampling_costs_what_it_says():
+def test_resampling_takes_the_declared_evaluations():
     denoiser, sampler = Gaussian(), Resampled(Euler(Cosine()), 4)
     sample(denoiser, noise(2, 3), sampler, Uniform()(Cosine(), 6))
     assert len(denoiser.rows) == 5 * sampler.evaluations + 1
 
 
 def test_resampling_a_gaussian_keeps_its_variance():
-    """Where the reverse step is exact, up and down again leaves the law as it is; DDPM's is, in the limit of steps."""
+    """With an exact reverse step, resampling preserves the distribution; DDPM's is exact in the limit of many steps."""
     x = sample(Gaussian(), noise(4_000, 1), Resampled(DDPM(Cosine()), 2), Uniform()(Cosine(), 30))
     plain = sample(Gaussian(), noise(4_000, 1), DDPM(Cosine()), Uniform()(Cosine(), 30))
     assert abs(x.std() / plain.std() - 1) < 4 / math.sqrt(2 * 4_000) + 1 / 30
 
 
-def test_resampling_leaves_the_order_of_samplers_that_remember_nothing():
+def test_resampling_keeps_the_order_of_samplers_without_history():
     orders = [Resampled(method(Cosine()), n).order for method in (DPMSolverMultistep, Heun) for n in (1, 2)]
     assert orders == [2, 1, 2, 2]
 
 
-def test_mixed_noise_hits_its_ends_and_keeps_its_law():
+def test_mixed_noise_is_exact_at_its_ends_and_standard_normal():
     count = 40_000
     part = torch.linspace(0, 1, 5, dtype=torch.float64)
     a, b = noise(5, count), noise(5, count, seed=5)
@@ -127,8 +127,8 @@ def test_mixed_noise_hits_its_ends_and_keeps_its_law():
     assert torch.equal(mixed.start()[0], a.start()[0])
     torch.testing.assert_close(mixed.start()[4], b.start()[4], rtol=0, atol=1e-15)
     t, s = torch.tensor([0.6, 0.4], dtype=torch.float64)
-    for drawn in (mixed.start(), mixed.between(t, s), mixed.branch(1).start()):
-        assert ((drawn.square().mean(1) - 1).abs() < 4 * math.sqrt(2 / count)).all()
+    for values in (mixed.start(), mixed.between(t, s), mixed.branch(1).start()):
+        assert ((values.square().mean(1) - 1).abs() < 4 * math.sqrt(2 / count)).all()
     correlation = (mixed.start() * a.start()).mean(1)
     assert ((correlation - torch.cos(part * math.pi / 2)).abs() < 4 * math.sqrt(2 / count)).all()
 
@@ -138,8 +138,8 @@ def test_mixed_noise_hits_its_ends_and_keeps_its_law():
     [
         (lambda: Edit(X0, 0.0), "strength"),
         (lambda: Edit(X0, 1.1), "strength"),
-        (lambda: Inpaint(X0, torch.tensor(True), 0), "at least once"),
-        (lambda: MixedNoise(noise(1, 2), noise(1, 2, seed=1), [1.5]), "parts from 0 to 1"),
+        (lambda: Inpaint(X0, torch.tensor(True), 0), "at least 1"),
+        (lambda: MixedNoise(noise(1, 2), noise(1, 2, seed=1), [1.5]), "in \\[0, 1\\]"),
     ],
 )
 def test_impossible_settings_are_refused(make, message):

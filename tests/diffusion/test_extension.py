@@ -1,4 +1,4 @@
-"""A stationary process, continued through its exact denoiser, stays the process it is."""
+"""A stationary process, extended with its exact denoiser, stays stationary."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def noise(batch=BATCH):
 
 
 def processes(count, length, seed=0):
-    """Draws of the process by its own recursion's covariance, ``(count, length)``."""
+    """Samples of the process, ``(count, length)``."""
     lag = torch.arange(length, dtype=torch.float64)
     distance = (lag[:, None] - lag).abs()
     root = torch.linalg.cholesky(0.9**distance * torch.cos(distance / 2))
@@ -50,57 +50,57 @@ def starts():
     return processes(BATCH, WINDOW)
 
 
-def go_on(starts, repeats):
-    """The beginnings, each gone on from to 5 times its length."""
-    draw = Extend(starts[:, None], 5 * WINDOW, OVERLAP, repeats)
-    return draw(Process(), noise(), DPMSolverMultistep(SCHEDULE), Uniform()(SCHEDULE, 20))[:, 0]
+def extended_from(starts, repeats):
+    """``starts``, each extended to 5 times its length."""
+    method = Extend(starts[:, None], 5 * WINDOW, OVERLAP, repeats)
+    return method(Process(), noise(), DPMSolverMultistep(SCHEDULE), Uniform()(SCHEDULE, 20))[:, 0]
 
 
 @pytest.fixture(scope="module")
-def continued(starts):
-    return go_on(starts, repeats=5)
+def extended(starts):
+    return extended_from(starts, repeats=5)
 
 
 def centroid(x):
-    """Mean frequency of the power spectrum of each stretch of ``WINDOW``, in cycles a position, ``(stretches,)``."""
+    """Spectral centroid of each segment of ``WINDOW`` positions, in cycles per position, ``(segments,)``."""
     power = torch.fft.rfft(x.unflatten(-1, (-1, WINDOW))).abs().square().mean(dim=0)
     return (power * torch.fft.rfftfreq(WINDOW, dtype=x.dtype)).sum(dim=-1) / power.sum(dim=-1)
 
 
-def test_the_beginning_is_kept(starts, continued):
-    assert continued.shape == (BATCH, 5 * WINDOW)
-    assert torch.equal(continued[:, :WINDOW], starts)
+def test_the_beginning_is_kept(starts, extended):
+    assert extended.shape == (BATCH, 5 * WINDOW)
+    assert torch.equal(extended[:, :WINDOW], starts)
 
 
-def test_level_and_spectrum_do_not_drift(continued):
-    """Over four times the length. What a short grid takes from the level, it takes once, not with every window."""
-    level = continued.unflatten(-1, (5, WINDOW)).square().mean(dim=(0, 2)).sqrt()
-    assert ((level - 1).abs() < 0.12).all()
-    assert ((level[1:] - level[1:].mean()).abs() < 0.03).all()
+def test_scale_and_spectrum_do_not_drift(extended):
+    """Over four times the length. A short grid lowers the scale once, not with every window."""
+    scale = extended.unflatten(-1, (5, WINDOW)).square().mean(dim=(0, 2)).sqrt()
+    assert ((scale - 1).abs() < 0.12).all()
+    assert ((scale[1:] - scale[1:].mean()).abs() < 0.03).all()
     real = centroid(processes(BATCH, 5 * WINDOW, seed=1))
-    assert ((centroid(continued) - real).abs() < 0.15 * real.mean()).all()
+    assert ((centroid(extended) - real).abs() < 0.15 * real.mean()).all()
 
 
-def test_neighbours_across_a_seam_agree_better_the_more_often_steps_are_repeated(starts):
+def test_resampling_improves_the_correlation_across_seams(starts):
     seams = torch.arange(WINDOW, 5 * WINDOW, WINDOW - OVERLAP)
 
     def correlation(x):
         return (x[:, seams] * x[:, seams - 1]).mean() / x.square().mean()
 
-    missing = [Process().correlation[1] - correlation(go_on(starts, repeats)) for repeats in (1, 3, 9)]
+    missing = [Process().correlation[1] - correlation(extended_from(starts, repeats)) for repeats in (1, 3, 9)]
     assert missing[0] > 1.3 * missing[1] > 1.3**2 * missing[2]
     assert missing[2] < 0.15
 
 
-def test_a_sample_does_not_see_its_batch_and_the_length_is_exact(starts):
-    def draw(rows, length):
+def test_a_sample_does_not_depend_on_its_batch_and_the_length_is_exact(starts):
+    def extend(rows, length):
         method = Extend(starts[0, None], length, OVERLAP, repeats=2)
         return method(Process(), noise(rows), DDPM(SCHEDULE), Uniform()(SCHEDULE, 5))
 
     for length in (WINDOW + 1, 2 * WINDOW, 2 * WINDOW + 5):
-        together = draw(3, length)
+        together = extend(3, length)
         assert together.shape == (3, 1, length)
-        torch.testing.assert_close(draw(1, length), together[:1])
+        torch.testing.assert_close(extend(1, length), together[:1])
         assert not torch.allclose(together[0], together[1])
 
 
@@ -111,7 +111,7 @@ def test_a_beginning_may_be_shorter_than_the_overlap(starts):
     assert torch.equal(whole[:, :, :3], short.expand(2, 1, 3))
 
 
-def test_any_number_of_axes_grows_along_the_last():
+def test_samples_of_any_dimension_grow_along_the_last_axis():
     class Zero(Denoiser):
         schedule = SCHEDULE
 
@@ -125,8 +125,8 @@ def test_any_number_of_axes_grows_along_the_last():
     assert not whole[..., 6:].any()
 
 
-def test_the_ends_of_a_window_do_not_end_up_inside():
-    """Samples that are 1 inside and 9 in two places at either end, as a spectrogram's ends see silence beyond."""
+def test_window_boundaries_are_discarded():
+    """Samples that are 9 at two positions at either end and 1 elsewhere, like spectrograms with padded windows."""
 
     class Edged(Denoiser):
         schedule = SCHEDULE
@@ -135,40 +135,40 @@ def test_the_ends_of_a_window_do_not_end_up_inside():
             place = torch.arange(WINDOW)
             return torch.where((place < 2) | (place >= WINDOW - 2), 9.0, 1.0).expand_as(x_t).to(x_t.dtype)
 
-    def draw(start, edge):
+    def extend(start, edge):
         method = Extend(torch.ones(1, start, dtype=torch.float64), 3 * WINDOW, 10, edge=edge)
         return method(Edged(), noise(1), DDPM(SCHEDULE), Uniform()(SCHEDULE, 3))[0, 0, start:]
 
     for start in (4, 10, WINDOW):  # shorter than the overlap, as long, and longer
-        assert torch.equal(draw(start, edge=2), torch.ones(3 * WINDOW - start, dtype=torch.float64))
-        assert (draw(start, edge=0) == 9).any()
+        assert torch.equal(extend(start, edge=2), torch.ones(3 * WINDOW - start, dtype=torch.float64))
+        assert (extend(start, edge=0) == 9).any()
 
 
-def test_what_repeats_within_a_sample_goes_on_in_step():
+def test_windows_are_aligned_with_the_period():
     class Periodic(Denoiser):
         schedule = SCHEDULE
 
         def forward(self, x_t, t, cond=None):
             return (torch.arange(WINDOW) % 4).expand_as(x_t).to(x_t.dtype)
 
-    def draw(start, period):
+    def extend(start, period):
         method = Extend(torch.zeros(1, start, dtype=torch.float64), 3 * WINDOW, 11, period=period)
         return method(Periodic(), noise(1), DDPM(SCHEDULE), Uniform()(SCHEDULE, 3))[0, 0, start:]
 
     for start in (3, 11, WINDOW + 1):
         expected = (torch.arange(start, 3 * WINDOW) % 4).double()
-        assert torch.equal(draw(start, period=4), expected)
-        assert not torch.equal(draw(start, period=1), expected)
+        assert torch.equal(extend(start, period=4), expected)
+        assert not torch.equal(extend(start, period=1), expected)
 
 
 @pytest.mark.parametrize(
     ("length", "overlap", "message"),
     [
-        (WINDOW, 4, "longer than its beginning"),
-        (2 * WINDOW, 0, "goes on from something"),
-        (2 * WINDOW, WINDOW, "shorter"),
+        (WINDOW, 4, "above that of x0"),
+        (2 * WINDOW, 0, "at least 1 position"),
+        (2 * WINDOW, WINDOW, "leaves none to generate"),
     ],
 )
-def test_lengths_that_make_no_sense(starts, length, overlap, message):
+def test_impossible_lengths_are_refused(starts, length, overlap, message):
     with pytest.raises(ValueError, match=message):
         Extend(starts[0, None], length, overlap)(Process(), noise(1), DDPM(SCHEDULE), Uniform()(SCHEDULE, 2))

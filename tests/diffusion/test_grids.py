@@ -1,4 +1,4 @@
-"""Grids visit the levels that their papers name."""
+"""Grids visit the noise levels of their papers."""
 
 import pytest
 import torch
@@ -22,8 +22,8 @@ def test_decreases_from_noise_to_exactly_zero(schedule, grid, steps):
     assert (times.diff() < 0).all()
 
 
-def test_karras_levels_are_edms():
-    """Equation 5 of EDM, written out: i from 0 to n - 1 between sigma_max and sigma_min."""
+def test_karras_levels_are_those_of_edm():
+    """Equation 5 of EDM: i from 0 to n - 1 between sigma_max and sigma_min."""
     i, n = torch.arange(10, dtype=torch.float64), 10
     expected = (80 ** (1 / 7) + i / (n - 1) * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
     times = KarrasRho()(Karras(), n)
@@ -36,7 +36,7 @@ def test_uniform_log_snr_takes_equal_steps_of_log_snr():
     torch.testing.assert_close(steps, steps.mean().expand(8))
 
 
-def test_levels_beyond_the_schedule_are_cut():
+def test_levels_beyond_the_schedule_are_clipped():
     schedule = LinearVP(beta_min=0.1, beta_max=4.0)
     assert schedule.log_snr(torch.ones(1)) > -torch.log(torch.tensor(80.0))
     assert KarrasRho()(schedule, 10)[0] == pytest.approx(1)
@@ -51,5 +51,5 @@ def test_trailing_visits_the_discrete_times_of_diffusers():
 def test_too_many_or_too_few_steps_are_refused():
     with pytest.raises(ValueError, match="at least 1 step, got 0"):
         Uniform()(Cosine(), 0)
-    with pytest.raises(ValueError, match="10 discrete times cannot take 11"):
+    with pytest.raises(ValueError, match="at most train_steps, 10, got 11"):
         Trailing(10)(Cosine(), 11)

@@ -1,4 +1,4 @@
-"""Conditions, the null condition, and guidance as a combination of both."""
+"""Conditions, the null condition, and classifier-free guidance."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def test_extrapolates_from_the_null_condition_in_one_batch(t):
 
 
 @pytest.mark.parametrize(("scale", "cond"), [(1.0, COND), (3.0, None)])
-def test_costs_nothing_when_it_does_nothing(scale, cond):
+def test_scale_one_costs_no_extra_evaluations(scale, cond):
     echo = Echo()
     guided = ClassifierFreeGuidance(echo, scale)(X, torch.tensor(0.5), cond)
     assert torch.equal(guided, Echo()(X, torch.tensor(0.5), cond))
@@ -52,7 +52,7 @@ def test_an_impossible_scale_is_refused(scale):
         ClassifierFreeGuidance(Echo(), scale)
 
 
-def test_where_keeps_some_and_nulls_the_others():
+def test_where_replaces_dropped_conditions_by_the_null_condition():
     kept = COND.where(torch.tensor([True, False]))
     assert kept.vector.flatten().tolist() == [1, 0]
     assert kept.mask.sum(1).tolist() == [3, 0]
@@ -66,5 +66,5 @@ def test_repeat_and_concatenate_follow_the_batch():
 
 
 def test_tokens_need_a_mask():
-    with pytest.raises(ValueError, match="come together"):
+    with pytest.raises(ValueError, match="given together"):
         Conditioning(tokens=torch.ones(1, 2, 3))

@@ -1,4 +1,4 @@
-"""Every guidance has a closed form on Gaussians, a neutral setting, and a price that is counted."""
+"""Every guidance rule has a closed form on Gaussians, a neutral setting, and a known number of evaluations."""
 
 import math
 from collections import deque
@@ -51,7 +51,7 @@ TIMES = Cosine().time(torch.tensor([-2.0, 0.0, 2.0], dtype=torch.float64))
 
 
 def guided_mean(denoiser, cond=COND):
-    """The m for which the estimate is that of ``N(m, STD^2)``: a Gaussian guided by means is a Gaussian again."""
+    """The m for which the estimate is that of ``N(m, STD^2)``: a guided Gaussian is a Gaussian."""
     a, s = coefficients(Cosine(), T, X)
     gain = a * STD**2 / ((a * STD) ** 2 + s**2)
     return (denoiser(X, T, cond) - gain * X) / (1 - gain * a)
@@ -87,7 +87,7 @@ def test_samples_of_a_guided_gaussian_are_those_of_the_moved_gaussian():
         lambda d: ComposedGuidance(d, 9.0, [OTHER], [1.0], interval=(5.0, 6.0)),
     ],
 )
-def test_off_is_the_conditional_estimate_at_its_price(make):
+def test_off_is_the_conditional_estimate_without_extra_evaluations(make):
     inner = Gaussian()
     assert torch.equal(make(inner)(X, T, COND), Gaussian()(X, T, COND))
     assert inner.rows == [3]
@@ -104,7 +104,7 @@ def test_all_conditions_share_one_batch(t):
         assert inner.rows == [rows]
 
 
-def test_only_the_samples_inside_the_interval_pay():
+def test_only_samples_inside_the_interval_are_evaluated_twice():
     inner, weak = Gaussian(), Gaussian(std=1.0)
     guided = ClassifierFreeGuidance(inner, 3.0, interval=(-1.0, 1.0))(X, TIMES, COND)
     assert inner.rows == [4]
@@ -153,7 +153,7 @@ def test_projected_guidance_is_perpendicular_to_the_estimate_and_limited():
     same(limited.norm(dim=1), torch.full((3,), 0.3, dtype=torch.float64))
 
 
-def test_a_parallel_negative_does_nothing_and_a_perpendicular_one_all():
+def test_a_parallel_negative_has_no_effect_and_a_perpendicular_one_its_full_effect():
     cond = means([2.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 0, 3.0])
     parallel = PerpendicularNegativeGuidance(Gaussian(), 2.0, [Conditioning(-3 * cond.vector)], [1.0])
     same(guided_mean(parallel, cond), 2 * cond.vector)
@@ -171,14 +171,14 @@ def test_autoguidance_extrapolates_from_the_weak_model_with_or_without_a_conditi
 
 
 def test_autoguidance_refuses_a_model_of_other_noise_levels():
-    with pytest.raises(ValueError, match="schedules differ"):
+    with pytest.raises(ValueError, match="schedules of the weak and the strong model differ"):
         Autoguidance(Gaussian(), Gaussian(LinearVP()), 2.0)
 
 
 @pytest.mark.parametrize("schedule", [Cosine(), LinearVP(), RectifiedFlow()], ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])
 def test_cfg_plus_plus_renoises_with_the_unconditional_noise(schedule, strength):
-    """Algorithm 2 of the paper written out, against Euler under the scale that stands for it."""
+    """Algorithm 2 of the paper equals Euler with the equivalent guidance scale."""
     denoiser, grid = Gaussian(schedule), Uniform()(schedule, 6)
     x = noise(3, 4).start() * schedule.sigma(grid[0])
     for t, s in pairwise(grid):
@@ -191,38 +191,38 @@ def test_cfg_plus_plus_renoises_with_the_unconditional_noise(schedule, strength)
 
 @pytest.mark.parametrize("make", ONE_ESTIMATE, ids=repr)
 def test_cfg_plus_plus_adds_to_the_unconditional_step_of_any_sampler_of_one_estimate(make):
-    """Ancestral ones too, whose noise and whose way down do not know of guidance."""
+    """Also of ancestral samplers, whose noise does not depend on guidance."""
     schedule, denoiser = LinearVP(), Gaussian(LinearVP())
-    sampler, grid, drawn = make(schedule), KarrasRho()(schedule, 6), noise(3, 4)
-    x = drawn.start() * schedule.sigma(grid[0])
+    sampler, grid, source = make(schedule), KarrasRho()(schedule, 6), noise(3, 4)
+    x = source.start() * schedule.sigma(grid[0])
     for t, s in pairwise(grid):
         direction = denoiser(x, t, COND) - denoiser(x, t)
-        x = sampler.step(denoiser, x, t, s, deque(), drawn) + 0.4 * schedule.alpha(s) * direction
+        x = sampler.step(denoiser, x, t, s, deque(), source) + 0.4 * schedule.alpha(s) * direction
     scaled = ClassifierFreeGuidance(denoiser, CFGPlusPlus(sampler, grid, 0.4))
-    same(sample(scaled, drawn, sampler, grid, COND), x)
+    same(sample(scaled, source, sampler, grid, COND), x)
 
 
 @pytest.mark.parametrize(
     "make", [Heun, Midpoint, Adaptive, Restart, LMS, DPMSolverSinglestep, DPMSolverMultistep, UniPC, SASolver]
 )
 def test_cfg_plus_plus_refuses_samplers_of_several_estimates(make):
-    with pytest.raises(ValueError, match=f"one estimate a step and no history .* {make.__name__} has more"):
+    with pytest.raises(ValueError, match=f"one estimate per step and no history .* got {make.__name__}"):
         CFGPlusPlus(make(Cosine()), Uniform()(Cosine(), 6), 0.5)
 
 
 def test_cfg_plus_plus_has_no_scale_off_its_grid():
     scale = CFGPlusPlus(Euler(Cosine()), Uniform()(Cosine(), 6), 0.5)
-    with pytest.raises(ValueError, match="not on the grid"):
+    with pytest.raises(ValueError, match="not on its grid"):
         sample(ClassifierFreeGuidance(Gaussian(), scale), noise(3, 4), Midpoint(Cosine()), scale.grid, COND)
 
 
-def test_static_thresholding_cuts():
+def test_static_thresholding_clips():
     estimate = Gaussian()(X, T, COND)
     cut = StaticThresholding(Gaussian(), 0.5)(X, T, COND)
     assert torch.equal(cut, estimate.clamp(-0.5, 0.5))
 
 
-def test_dynamic_thresholding_keeps_what_is_within_and_shrinks_what_is_not():
+def test_dynamic_thresholding_rescales_only_estimates_beyond_the_limit():
     estimate = Gaussian()(X, T, COND)
     largest = estimate.abs().amax(1, keepdim=True)
     assert torch.equal(DynamicThresholding(Gaussian(), limit=largest.max().item())(X, T, COND), estimate)

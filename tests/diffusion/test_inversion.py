@@ -1,4 +1,4 @@
-"""Samples go back to the noise they came from, at the sampler's own order, and have the likelihood that they have."""
+"""Inversion converges at the order of the sampler, and likelihoods agree with their closed form."""
 
 import math
 
@@ -11,43 +11,43 @@ from multidiff.diffusion.likelihood import log_likelihood, trace
 from multidiff.diffusion.samplers import DDPM, Adaptive, DPMSolverSinglestep, Heun, UniPC, integrate, invert, sample
 
 from .conftest import SCHEDULES, mixture_of
-from .family import DETERMINISTIC, FIRST, ORDERS, REMEMBERED, double_noise, exact_path, log_snr_grid
+from .family import CACHED, DETERMINISTIC, FIRST, ORDERS, double_noise, exact_path, log_snr_grid
 
 
-def test_no_sample_lies_where_the_noise_is_unknown(mixture):
-    """Inversion is finite from x0 itself to no signal at all."""
+def test_inversion_is_finite(mixture):
+    """From x0 to zero signal."""
     x0 = mixture.means + 0.1
     for make in (Heun, UniPC, DPMSolverSinglestep):
         assert invert(mixture, x0, make(mixture.schedule), Uniform()(mixture.schedule, 10)).isfinite().all()
 
 
 def round_trip_error(mixture, sampler, steps):
-    """From the first log SNR to x0 and back."""
+    """Error of sampling from log SNR ``FIRST`` to x0, followed by inversion."""
     times = torch.cat([mixture.schedule.time(log_snr_grid("karras", steps)), torch.zeros(1, dtype=torch.float64)])
     start = mixture.schedule.alpha(times[0]) * exact_path()(FIRST)
     x0 = integrate(mixture, start, double_noise(8), sampler, times)
     return (invert(mixture, x0, sampler, times, rounds=8) - start).norm().item()
 
 
-THERE_AND_BACK = ["euler", "midpoint", "heun", "dpmpp_2s", "dpmpp_3s", "dpm_3s", "dpmpp_2m", "unipc_2 bh2"]
+ROUND_TRIP = ["euler", "midpoint", "heun", "dpmpp_2s", "dpmpp_3s", "dpm_solver_3s", "dpmpp_2m", "unipc_2 bh2"]
 
 
-@pytest.mark.parametrize("name", THERE_AND_BACK)
+@pytest.mark.parametrize("name", ROUND_TRIP)
 @pytest.mark.parametrize("schedule_name", SCHEDULES)
-def test_there_and_back_returns_at_the_order_of_the_sampler(schedule_name, name):
-    (order, make), mixture = ORDERS[name], mixture_of(REMEMBERED[schedule_name])
+def test_a_round_trip_converges_at_the_order_of_the_sampler(schedule_name, name):
+    (order, make), mixture = ORDERS[name], mixture_of(CACHED[schedule_name])
     errors = [round_trip_error(mixture, make(mixture.schedule), steps) for steps in (24, 96)]
     assert math.log2(errors[0] / errors[1]) / 2 > order - 0.1
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
-def test_every_deterministic_sampler_runs_up_in_time(name):
+def test_every_deterministic_sampler_can_be_inverted(name):
     mixture = mixture_of(SCHEDULES["flow"])
     assert round_trip_error(mixture, DETERMINISTIC[name](mixture.schedule), 80) < 1
 
 
-def test_the_first_step_up_undoes_the_last_step_down(mixture):
-    """The noise at the lowest level is found again to rounding, though x0 alone seems to hold none of it."""
+def test_the_first_inversion_step_inverts_the_last_sampling_step(mixture):
+    """The noise at the lowest noise level is recovered to rounding error."""
     times = torch.tensor([0.01, 0.0], dtype=torch.float64)
     x = mixture.schedule.alpha(times[0]) * mixture.means + mixture.schedule.sigma(times[0]) * double_noise(3).start()
     x0 = mixture(x, times[0])
@@ -55,9 +55,9 @@ def test_the_first_step_up_undoes_the_last_step_down(mixture):
 
 
 @pytest.mark.parametrize("function", [invert, log_likelihood])
-def test_samplers_that_draw_noise_are_refused(function):
+def test_stochastic_samplers_are_refused(function):
     mixture = mixture_of(SCHEDULES["flow"])
-    with pytest.raises(ValueError, match="DDPM draws noise"):
+    with pytest.raises(ValueError, match="DDPM is stochastic"):
         function(mixture, mixture.means, DDPM(mixture.schedule), Uniform()(mixture.schedule, 4))
 
 
@@ -72,7 +72,7 @@ X0 = torch.tensor([[1.0, 0.4], [0.0, 0.0], [-0.5, 1.2], [2.0, -1.0]], dtype=torc
 @pytest.mark.parametrize(("make", "order"), [(Heun, 2), (DPMSolverSinglestep, 2), (UniPC, 3)])
 @pytest.mark.parametrize("name", ["cosine", "flow", "zero terminal"])
 def test_the_likelihood_is_the_closed_form_at_the_samplers_order(name, make, order):
-    """From where so little signal is left that x_T is standard normal to 1e-6."""
+    """The grid starts where x_T is standard normal to 1e-6."""
     mixture = mixture_of(SCHEDULES[name])
     errors = []
     for steps in (60, 240):
@@ -84,14 +84,14 @@ def test_the_likelihood_is_the_closed_form_at_the_samplers_order(name, make, ord
 
 
 def test_the_likelihood_under_every_schedule(mixture):
-    """Within what taking x_T for standard normal costs: its mean is off by up to 1.3 alpha / sigma."""
+    """Up to the error of a standard normal x_T, whose mean is off by at most 1.3 alpha / sigma."""
     grid = KarrasRho(sigma_max=80)(mixture.schedule, 2)
     level = torch.exp(mixture.schedule.log_snr(grid[0]))
     found = log_likelihood(mixture, X0, Adaptive(mixture.schedule, rtol=1e-5, atol=1e-5), grid)
     assert (found - log_density(mixture, X0)).abs().max() < 5 * level + 1e-3
 
 
-def test_the_likelihood_of_samples_is_that_of_the_model():
+def test_the_mean_likelihood_of_samples_is_that_of_the_model():
     """In any shape, and by Hutchinson's estimate within 4 standard errors."""
     mixture = mixture_of(SCHEDULES["cosine"])
     mixture.means = mixture.means.reshape(3, 1, 2)

@@ -1,4 +1,4 @@
-"""Noise is standard normal, and belongs to (seed, step, position) alone."""
+"""Noise is standard normal, and a function of (seed, step, position) only."""
 
 from itertools import pairwise
 
@@ -7,21 +7,21 @@ import pytest
 import torch
 from scipy import stats
 
-from multidiff.diffusion.noise import BrownianPath, NoiseSource, quick_normal, sample_seeds
+from multidiff.diffusion.noise import BrownianPath, NoiseSource, fast_normal, sample_seeds
 
 T, S = torch.tensor(0.5, dtype=torch.float64), torch.tensor(0.25, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("draw", [NoiseSource.start, lambda source: source.between(T, S)])
-def test_a_sample_keeps_its_noise_in_any_batch(draw):
-    many = draw(NoiseSource(sample_seeds(7, 0, 64), (3, 5, 5)))
-    shuffled = draw(NoiseSource(list(reversed(sample_seeds(7, 0, 64))), (3, 5, 5)))
-    alone = draw(NoiseSource(sample_seeds(7, 9, 10), (3, 5, 5)))
+@pytest.mark.parametrize("noise_of", [NoiseSource.start, lambda source: source.between(T, S)])
+def test_a_sample_keeps_its_noise_in_any_batch(noise_of):
+    many = noise_of(NoiseSource(sample_seeds(7, 0, 64), (3, 5, 5)))
+    shuffled = noise_of(NoiseSource(list(reversed(sample_seeds(7, 0, 64))), (3, 5, 5)))
+    alone = noise_of(NoiseSource(sample_seeds(7, 9, 10), (3, 5, 5)))
     assert torch.equal(many.flip(0), shuffled)
     assert torch.equal(many[9], alone[0])
 
 
-def test_sample_seeds_extend_one_another_and_differ():
+def test_sample_seeds_depend_on_the_index_only_and_differ():
     seeds = sample_seeds(0, 0, 10000)
     assert sample_seeds(0, 4, 8) == seeds[4:8]
     assert len(set(seeds)) == 10000
@@ -52,8 +52,8 @@ def test_neighbours_seeds_and_steps_are_independent():
         assert abs(np.corrcoef(one, other)[0, 1]) < 4 / np.sqrt(len(one))
 
 
-def test_large_and_negative_seeds_are_all_told_apart():
-    """torch's own generators keep 32 bits of a seed; these are told apart by the others."""
+def test_large_and_negative_seeds_give_different_noise():
+    """These seeds differ only in the bits that torch's own generators discard."""
     noise = NoiseSource([1, 1 + 2**32, 1 - 2**62, -1], (4,)).start()
     assert len(noise[:, 0].unique()) == 4
 
@@ -74,7 +74,7 @@ def test_steps_of_any_length_follow_one_path():
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
 
 
-def test_the_path_does_not_depend_on_what_was_asked_before():
+def test_the_path_does_not_depend_on_earlier_calls():
     fresh = [NoiseSource([1], (7,)).between(t, s) for t, s in pairwise(TIMES)]
     source = NoiseSource([1], (7,))
     source.between(TIMES[-1], TIMES[0])
@@ -93,7 +93,7 @@ def test_steps_are_independent_and_standard_normal(times):
     assert (error - error.diagonal().diag() < 5 / 100_000**0.5).all()
 
 
-def test_steps_too_close_to_tell_apart_are_standard_normal_still():
+def test_very_short_steps_are_standard_normal():
     source = NoiseSource([5], (100_000,), torch.float64)
     step = source.between(torch.tensor(0.70001, dtype=torch.float64), torch.tensor(0.70000, dtype=torch.float64))
     assert abs(step.var() - 1) < 5 * (2 / 100_000) ** 0.5
@@ -101,24 +101,24 @@ def test_steps_too_close_to_tell_apart_are_standard_normal_still():
 
 def test_branches_are_independent():
     source = NoiseSource([5], (200_000,), torch.float64)
-    draws = [source, source.branch(0.5), source.branch(0.5, 1), source.branch(1, 0.5), source.branch(0.5).branch(2)]
-    noise = torch.cat([draw.between(T, S) for draw in draws])
-    correlation = np.corrcoef(noise) - np.eye(len(draws))
+    sources = [source, source.branch(0.5), source.branch(0.5, 1), source.branch(1, 0.5), source.branch(0.5).branch(2)]
+    noise = torch.cat([source.between(T, S) for source in sources])
+    correlation = np.corrcoef(noise) - np.eye(len(sources))
     assert abs(correlation).max() < 4 / np.sqrt(200_000)
     assert torch.equal(source.branch(0.5).between(T, S), noise[1:2])
 
 
-def test_quick_normals_are_normal_and_independent_of_key_and_place():
-    """Of 20 neighbouring keys at 100,000 places and of 20 places for 100,000 keys: the law, and all correlations.
+def test_fast_normals_are_normal_and_independent_across_keys_and_places():
+    """Distribution and correlations for 20 neighbouring keys at 100,000 places, and for 20 places with 100,000 keys.
 
-    Each of the numbers and of their squares within 5 standard errors.
+    All statistics of the values and of their squares are within 5 standard errors.
     """
     keys = torch.arange(100_000)
     places = BrownianPath(keys[:1], 100_000, torch.float32).places
-    for normal in (quick_normal(keys[:20], places), quick_normal(keys, places[:20]).T.contiguous()):
+    for normal in (fast_normal(keys[:20], places), fast_normal(keys, places[:20]).T.contiguous()):
         assert stats.kstest(normal[0].numpy(), "norm").pvalue > 1e-3
         for value in (normal, (normal**2 - 1) / 2**0.5):
             correlation = value @ value.T / 100_000 - torch.eye(20)
-            variance = 2 if value is normal else 14  # of a normal number's square, and of that of the second
+            variance = 2 if value is normal else 14  # of the square of a normal value, and of that of its square
             assert (correlation.diagonal().abs() < 5 * (variance / 100_000) ** 0.5).all()
             assert (correlation - correlation.diagonal().diag()).abs().max() < 5 / 100_000**0.5

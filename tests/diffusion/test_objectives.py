@@ -1,4 +1,4 @@
-"""Times follow their laws, weightings are the published ones, and the exact denoiser minimises the objectives."""
+"""Times follow their distributions, weightings are as published, and the exact denoiser minimises the objectives."""
 
 import math
 
@@ -48,7 +48,7 @@ def generator():
     ],
     ids=["uniform", "stratified", "logit-normal", "log-normal sigma"],
 )
-def test_times_follow_their_law(distribution, to_normal):
+def test_times_follow_their_distribution(distribution, to_normal):
     t = distribution.sample(Karras(), 20_000, generator()).double()
     assert stats.kstest(to_normal(t).numpy(), "norm").pvalue > 1e-3
 
@@ -60,7 +60,7 @@ def test_stratified_puts_one_time_in_each_stratum():
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=name)
-def test_times_stay_inside_and_repeat_with_the_generator(schedule, distribution):
+def test_times_are_inside_the_interval_and_reproducible(schedule, distribution):
     t = distribution.sample(schedule, 5000, generator())
     assert t.dtype == torch.float32
     assert ((t > 0) & (t < 1)).all()
@@ -78,7 +78,7 @@ def test_times_stay_inside_and_repeat_with_the_generator(schedule, distribution)
     ids=["min-SNR", "EDM", "sigmoid"],
 )
 def test_a_weighting_is_the_same_for_every_prediction(schedule, prediction, weighting, on_x0):
-    """The loss of any wrong output is the published weight times the squared error of the x0 that it stands for."""
+    """The loss of any output is the published weight times the squared error of the corresponding x0."""
     x0, noise, wrong = torch.randn(3, 19, 4, generator=generator(), dtype=torch.float64)
     t = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
     a, s = coefficients(schedule, t, x0)
@@ -116,8 +116,10 @@ def test_unit_weight_of_edm_is_uniform():
 
 @pytest.mark.parametrize("prediction", PREDICTIONS, ids=name)
 def test_the_posterior_mean_minimises_the_loss(prediction):
-    """On the mixture, the exact denoiser's loss rises when it is moved either way: by 1% of a standard deviation, same
-    noise, 20,000 samples, so that the second-order rise of 1e-4 is the whole difference up to 4 standard errors."""
+    """A shift of the exact output by 0.01 in either direction raises the loss by the second-order term 1e-4 only.
+
+    With the same noise, 20,000 samples, and within 4 standard errors.
+    """
     schedule, count = Cosine(), 20_000
     mixture = mixture_of(schedule)
     random = generator()
@@ -143,8 +145,8 @@ def test_the_posterior_mean_minimises_the_loss(prediction):
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS, ids=name)
-def test_a_student_equal_to_its_teacher_has_no_loss_at_any_time(schedule, prediction):
-    """Whatever the samples are, not in expectation: the target has no variance of its own."""
+def test_a_student_equal_to_its_teacher_has_zero_loss_at_every_time(schedule, prediction):
+    """For every sample, not only in expectation."""
     mixture, (x0, noise) = mixture_of(schedule), torch.randn(2, 19, 2, generator=generator(), dtype=torch.float64)
     t = torch.linspace(1e-5, 1 - 1e-5, 19, dtype=torch.float64)
     a, s = coefficients(schedule, t, x0)
@@ -169,7 +171,7 @@ class Perceptron(torch.nn.Module):
 
 
 def test_a_network_converges_to_its_teacher():
-    """The error of x0 falls to a tenth within 300 steps of distillation from the exact denoiser."""
+    """The loss of distillation from the exact denoiser falls to a tenth within 300 steps."""
     torch.manual_seed(0)
     mixture, random = mixture_of(Cosine()), generator()
     mixture.means, mixture.stds, mixture.weights = (x.float() for x in (mixture.means, mixture.stds, mixture.weights))

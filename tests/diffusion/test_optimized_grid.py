@@ -1,4 +1,4 @@
-"""A grid that is fitted to a model beats those that are not, at the few steps that it is for."""
+"""A fitted grid has a lower error than standard grids at few steps."""
 
 from collections import deque
 from itertools import combinations, pairwise
@@ -18,7 +18,7 @@ from .gaussian import Gaussian, noise
 @pytest.mark.parametrize("schedule", [Cosine(), LinearVP(), Karras()], ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("steps", [6, 8, 10])
 def test_a_fitted_grid_beats_the_others(schedule, steps):
-    """Measured on other samples than it was fitted to, each grid against the exact solution from its own start."""
+    """Measured on other samples than the grid was fitted to, against the exact solution from the start of each grid."""
     mixture, method = mixture_of(schedule), DPMSolverMultistep(schedule, 2)
     fitted = optimized_grid(mixture, noise(64, 2), steps)
 
@@ -33,7 +33,7 @@ def test_a_fitted_grid_beats_the_others(schedule, steps):
     assert error(fitted) < min(error(grid) for grid in (Uniform(), KarrasRho(), UniformLogSNR()))
 
 
-def test_it_costs_one_fine_sampling():
+def test_it_takes_one_sampling_run_on_a_fine_grid():
     denoiser = Gaussian()
     assert len(optimized_grid(denoiser, noise(4, 2), 5).log_snr) == 5
     assert denoiser.rows == [4] * 64
@@ -57,7 +57,7 @@ def test_the_path_is_the_shortest_of_all():
 
 
 def test_step_errors_are_those_of_the_sampler():
-    """From the exact state and history, one step of the multistep sampler misses by the error that is told."""
+    """From the exact state and history, one step of the multistep sampler has the computed error."""
     schedule = Cosine()
     log_snr = torch.tensor([-1.0, -0.4, 0.3, 1.1], dtype=torch.float64)
     times, method = schedule.time(log_snr), DPMSolverMultistep(schedule, 2)
@@ -80,20 +80,20 @@ def test_step_errors_are_those_of_the_sampler():
     assert later[1, 1, 2].isinf()
 
 
-def test_levels_in_between_are_interpolated_and_the_ends_kept():
+def test_levels_are_interpolated_and_the_ends_kept():
     schedule, grid = Cosine(), Interpolated([-3.0, -1.0, 0.0, 4.0])
     for steps, levels in ((4, [-3, -1, 0, 4]), (7, [-3, -2, -1, -0.5, 0, 2, 4]), (1, [-3]), (2, [-3, 4])):
         found = schedule.log_snr(grid(schedule, steps)[:-1])
         torch.testing.assert_close(found, torch.tensor(levels, dtype=torch.float64))
 
 
-def test_levels_beyond_the_schedule_are_cut():
+def test_levels_beyond_the_schedule_are_clipped():
     torch.testing.assert_close(Interpolated([-50.0, 0.0])(LinearVP(), 2)[0].item(), 1.0)
 
 
 @pytest.mark.parametrize("levels", [[], [1.0, 0.0]])
 def test_levels_increase(levels):
-    with pytest.raises(ValueError, match="increase"):
+    with pytest.raises(ValueError, match="increasing"):
         Interpolated(levels)
 
 

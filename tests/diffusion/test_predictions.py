@@ -1,4 +1,4 @@
-"""Every prediction is an exact change of variables, under every schedule and at its ends."""
+"""Every prediction is an exact change of variables for every schedule, also at zero noise and zero signal."""
 
 import pytest
 import torch
@@ -26,7 +26,9 @@ def test_target_and_estimate_are_inverse(schedule, prediction):
 
 @pytest.mark.parametrize("prediction", PREDICTIONS, ids=names)
 def test_gain_is_the_derivative_of_the_estimate(schedule, prediction):
-    a, s = (level(torch.linspace(0.01, 0.99, 99, dtype=torch.float64)) for level in (schedule.alpha, schedule.sigma))
+    a, s = (
+        function(torch.linspace(0.01, 0.99, 99, dtype=torch.float64)) for function in (schedule.alpha, schedule.sigma)
+    )
     x_t = torch.ones_like(a)
     unit = prediction.to_x0(torch.ones_like(a), x_t, a, s) - prediction.to_x0(torch.zeros_like(a), x_t, a, s)
     torch.testing.assert_close(unit.abs(), prediction.gain(a, s))
@@ -45,9 +47,10 @@ def test_finite_at_both_ends_and_exact_without_noise(schedule, prediction):
 
 
 def test_edm_has_unit_input_and_unit_target(schedule):
-    """With data of deviation sigma_data, the network's input and its target have variance 1 at all times."""
+    """For data with standard deviation sigma_data, input and target of the network have variance 1 at all times."""
     prediction = EDM(sigma_data=0.7)
-    a, s = (level(torch.linspace(0, 1, 11, dtype=torch.float64)) for level in (schedule.alpha, schedule.sigma))
+    t = torch.linspace(0, 1, 11, dtype=torch.float64)
+    a, s = schedule.alpha(t), schedule.sigma(t)
     one, zero = torch.ones_like(a), torch.zeros_like(a)
     for function in (
         lambda x0, noise: prediction.scale_input(a * x0 + s * noise, a, s),
@@ -59,7 +62,7 @@ def test_edm_has_unit_input_and_unit_target(schedule):
 
 @pytest.mark.parametrize("prediction", PREDICTIONS, ids=names)
 def test_all_predictions_of_one_model_give_one_x0(schedule, prediction):
-    """A network that is exact in its own terms makes the mixture's own denoiser, whatever those terms are."""
+    """A network that outputs the exact target gives the exact denoiser of the mixture, for every prediction."""
     mixture = mixture_of(schedule)
 
     class Exact(torch.nn.Module):

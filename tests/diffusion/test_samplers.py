@@ -1,4 +1,4 @@
-"""Samplers converge at their order, agree where theory says that they must, and stay finite at the ends."""
+"""Samplers agree where theory says so, stay finite at both ends, and do not depend on the batch."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -43,14 +43,14 @@ GRIDS = [Uniform(), KarrasRho()]
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: type(grid).__name__)
 def test_finite_from_pure_noise_to_no_noise(mixture, name, grid):
-    """Also at zero terminal SNR. That samples lie within the data's reach is tested with the shipped settings."""
+    """Also at zero terminal SNR."""
     x0 = sample(mixture, double_noise(16), SAMPLERS[name](mixture.schedule), grid(mixture.schedule, 5))
     assert x0.isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["euler", "heun", "dpmpp_2m", "ddim", "unipc_2 bh2", "dpmpp_3s", "deis 3"])
-def test_start_at_no_signal_converges_too(name):
-    """From t = 1 of a schedule without terminal signal, twice the steps halve the error at least."""
+def test_a_start_at_zero_signal_converges(name):
+    """From t = 1 of a schedule with zero terminal SNR, doubling the steps at least halves the error."""
     mixture = mixture_of(SCHEDULES["cosine"])
     sampler, noise = SAMPLERS[name](mixture.schedule), double_noise(16)
     fine = sample(mixture, noise, DPMSolverMultistep(mixture.schedule), Uniform()(mixture.schedule, 1000))
@@ -82,7 +82,7 @@ def test_ancestral_euler_is_ddim_with_eta(mixture):
 
 
 def test_sde_solvers_of_first_order_are_ddpm(mixture):
-    """Where there is signal: from none they start with a step of the ODE."""
+    """Where there is signal: at zero signal they start with a step of the ODE."""
     times = torch.linspace(0.9, 0, 20, dtype=torch.float64)
     x, noise = double_noise(16).start(), double_noise(16)
     makes = DDPM, partial(DPMSolverMultistep, order=1, eta=1.0), partial(DPMSolverSinglestep, order=1, eta=1.0)
@@ -91,7 +91,7 @@ def test_sde_solvers_of_first_order_are_ddpm(mixture):
     torch.testing.assert_close(results[0], results[2], rtol=0, atol=1e-9)
 
 
-def test_three_estimates_leave_unipc_no_choice(mixture):
+def test_unip_with_three_estimates_is_dpm_solver(mixture):
     third = partial(UniPC, predictor_order=3, corrector=False)
     assert path_error(mixture, third(mixture.schedule), log_snr_grid("uniform", 10), exact_start=3) == pytest.approx(
         path_error(mixture, DPMSolverMultistep(mixture.schedule, 3), log_snr_grid("uniform", 10), exact_start=3)
@@ -100,7 +100,7 @@ def test_three_estimates_leave_unipc_no_choice(mixture):
 
 @pytest.mark.parametrize("name", [name for name in DETERMINISTIC if not name.startswith(("deis", "adaptive"))])
 def test_x0_depends_on_the_log_snr_grid_alone(name):
-    """Variance-preserving, exploding or flow: DEIS interpolates in time, which differs, as do tolerances of x."""
+    """Variance-preserving, exploding or flow. DEIS interpolates in time, and the adaptive tolerance depends on x."""
     results = []
     for schedule_name in ("linear", "cosine", "karras", "flow"):
         mixture = mixture_of(SCHEDULES[schedule_name])
@@ -119,19 +119,19 @@ def evaluations(sampler, times):
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLERS if name not in {"adaptive", "restart", "restart twice"}])
-def test_costs_what_it_declares(name):
+def test_takes_the_declared_evaluations(name):
     sampler = SAMPLERS[name](SCHEDULES["flow"])
     assert evaluations(sampler, torch.linspace(0.9, 0.1, 9, dtype=torch.float64)) == 8 * sampler.evaluations
 
 
-def test_a_restart_costs_its_ways_down_once():
+def test_a_restart_takes_its_steps_once():
     schedule, times = SCHEDULES["flow"], torch.linspace(0.9, 0.1, 9, dtype=torch.float64)
     assert evaluations(Restart(schedule, Heun, low=0.5, high=2.0, repeats=3, steps=5), times) == 2 * (8 + 3 * 5)
-    assert evaluations(Restart(schedule, Heun, low=0.01), times) == 2 * 8  # which is not reached
+    assert evaluations(Restart(schedule, Heun, low=0.01), times) == 2 * 8  # below the grid
 
 
-def test_every_sample_of_the_adaptive_solver_pays_for_its_own_steps():
-    """A looser tolerance costs less, and each attempt costs three evaluations."""
+def test_the_adaptive_solver_takes_three_evaluations_per_attempt():
+    """And fewer attempts at a higher tolerance."""
     schedule, times = SCHEDULES["flow"], torch.tensor([0.9, 0.1], dtype=torch.float64)
     counts = [evaluations(DETERMINISTIC["adaptive"](schedule, rtol=rtol, atol=rtol), times) for rtol in (1e-2, 1e-4)]
     assert counts[0] < counts[1]
@@ -139,10 +139,10 @@ def test_every_sample_of_the_adaptive_solver_pays_for_its_own_steps():
 
 
 @pytest.mark.parametrize("name", [name for name in STOCHASTIC if name != "edm_churn" and "restart" not in name])
-def test_twice_the_steps_follow_the_same_path(name):
-    """With the same seed a finer grid refines the sample: its distance to the finest falls with the steps.
+def test_more_steps_follow_the_same_path(name):
+    """With the same seed, a finer grid refines the sample: the distance to the finest falls with the number of steps.
 
-    Churn is set for each step, so that more steps churn more; a restart makes its own noise.
+    Not with churn, which is set per step, nor with restarts, which use separate noise.
     """
     mixture = mixture_of(SCHEDULES["karras"])
     sampler, noise = STOCHASTIC[name](mixture.schedule), double_noise(32)
@@ -164,8 +164,8 @@ def test_a_sample_does_not_depend_on_its_batch(name):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_calls_with_other_shapes_do_not_touch_each_other(name):
-    """Images, sounds and clouds, of changing sizes and batches, in turn through one sampler object."""
+def test_calls_with_different_shapes_are_independent(name):
+    """Images, sounds and point clouds of different sizes and batches, in turn with one sampler object."""
     schedule = SCHEDULES["cosine"]
     sampler, grid = SAMPLERS[name](schedule), Uniform()(schedule, 4)
     results = []
@@ -177,15 +177,17 @@ def test_calls_with_other_shapes_do_not_touch_each_other(name):
     torch.testing.assert_close(results[0], results[-1], rtol=0, atol=0)
 
 
-def test_on_step_sees_every_step():
-    mixture, seen = mixture_of(SCHEDULES["flow"]), []
+def test_on_step_is_called_after_every_step():
+    mixture, calls = mixture_of(SCHEDULES["flow"]), []
     grid = Uniform()(mixture.schedule, 5)
-    x0 = sample(mixture, double_noise(2), Euler(mixture.schedule), grid, on_step=lambda done, x: seen.append((done, x)))
-    assert [done for done, _ in seen] == [1, 2, 3, 4, 5]
-    assert torch.equal(seen[-1][1], x0)
+    x0 = sample(
+        mixture, double_noise(2), Euler(mixture.schedule), grid, on_step=lambda done, x: calls.append((done, x))
+    )
+    assert [done for done, _ in calls] == [1, 2, 3, 4, 5]
+    assert torch.equal(calls[-1][1], x0)
 
 
-def test_samples_have_the_mixtures_law():
+def test_samples_have_the_distribution_of_the_mixture():
     """2000 samples: the mean is within 4 standard errors of the truth (chance of a false alarm below 2e-4)."""
     mixture = mixture_of(SCHEDULES["cosine"])
     x0 = sample(mixture, double_noise(2000), DPMSolverMultistep(mixture.schedule), Uniform()(mixture.schedule, 50))
@@ -194,9 +196,9 @@ def test_samples_have_the_mixtures_law():
 
 
 @pytest.mark.parametrize("times", [[1.0, 0.5], [0.5, 0.5, 0.0], [0.2, 0.5, 0.0], [1.5, 0.0], [0.0]])
-def test_a_grid_that_is_none_is_refused(times):
+def test_an_invalid_grid_is_refused(times):
     mixture = mixture_of(SCHEDULES["flow"])
-    with pytest.raises(ValueError, match="decreases strictly"):
+    with pytest.raises(ValueError, match="must decrease strictly"):
         sample(mixture, double_noise(1), Euler(mixture.schedule), torch.tensor(times))
 
 
@@ -207,6 +209,6 @@ def test_a_schedule_need_not_be_hashable():
 
     with pytest.raises(TypeError, match="unhashable"):
         hash(Plain())
-    plain, usual = (mixture_of(schedule) for schedule in (Plain(), Cosine()))
-    x0, same = (sample(m, double_noise(4), Heun(m.schedule), KarrasRho()(m.schedule, 5)) for m in (plain, usual))
+    plain, hashable = (mixture_of(schedule) for schedule in (Plain(), Cosine()))
+    x0, same = (sample(m, double_noise(4), Heun(m.schedule), KarrasRho()(m.schedule, 5)) for m in (plain, hashable))
     torch.testing.assert_close(x0, same, rtol=0, atol=0)

@@ -1,7 +1,7 @@
-"""Stochastic samplers have the law that they should, read off without Monte Carlo.
+"""The mean and the variance of stochastic samplers converge to those of the data, without Monte Carlo error.
 
-For Gaussian data the denoiser is affine, and so is a sampler in its start and in its noise. A batch in which each row
-switches on one source alone gives the mean and the variance of what it draws to machine precision.
+For Gaussian data the denoiser is affine, so a sampler is affine in its start and its noise. A batch in which each row
+has a single source of noise switched on gives the mean and the variance of the samples to machine precision.
 """
 
 import math
@@ -22,32 +22,32 @@ from multidiff.diffusion.samplers import (
     integrate,
 )
 
-from .family import FIRST, LAST, REMEMBERED, REVERSE_SDE, STOCHASTIC, log_snr_grid
+from .family import CACHED, FIRST, LAST, REVERSE_SDE, STOCHASTIC, log_snr_grid
 
 MEAN, STD = 0.7, 0.4
 
 
-@pytest.fixture(params=REMEMBERED)
+@pytest.fixture(params=CACHED)
 def schedule(request):
-    return REMEMBERED[request.param]
+    return CACHED[request.param]
 
 
 class Sources(NoiseSource):
-    """Noise of one source a row: row 0 has none, row 1 is the start's, and each further one is an increment of time.
+    """One noise source per row: none in row 0, the initial noise in row 1, and one increment of time in each other row.
 
-    Without ``times`` it is silent and records which times are asked for, on each branch and in each direction.
+    Without ``times`` all noise is zero, and the requested times are recorded for each branch and direction.
     """
 
     def __init__(self, times=None):
         super().__init__([0], (), torch.float64)
-        self.place, self.asked, self.ends, self.count = (), {}, {}, 2
+        self.place, self.requested, self.ends, self.count = (), {}, {}, 2
         for path, visited in (times or {}).items():
             self.ends[path] = self.count, {time: k for k, time in enumerate(sorted(visited))}
             self.count += len(visited) - 1
 
     def between(self, t, s):
         path, (low, high) = (self.place, bool(t < s)), sorted((float(t), float(s)))
-        self.asked.setdefault(path, set()).update((low, high))
+        self.requested.setdefault(path, set()).update((low, high))
         noise = torch.zeros(self.count, dtype=torch.float64)
         if self.ends:
             first, index = self.ends[path]
@@ -75,10 +75,10 @@ def marginal(schedule, t):
 
 
 def sampled_law(denoise, sampler, times, mean, variance):
-    """Mean and variance of what the sampler makes of a normal start."""
+    """Mean and variance of the result for a normal start."""
     recorder = Sources()
     integrate(denoise, torch.zeros(2, dtype=torch.float64), recorder, sampler, times)
-    sources = Sources(recorder.asked)
+    sources = Sources(recorder.requested)
     x = torch.full((sources.count,), float(mean), dtype=torch.float64)
     x[1] += variance**0.5
     x = integrate(denoise, x, sources, sampler, times)
@@ -86,7 +86,7 @@ def sampled_law(denoise, sampler, times, mean, variance):
 
 
 def law_error(schedule, sampler, times):
-    """The larger of the errors of mean and variance, from the right law at the start to the end of ``times``."""
+    """The larger of the errors of mean and variance at the end of ``times``, from an exact start."""
     law = sampled_law(gaussian_denoiser(schedule), sampler, times, *marginal(schedule, times[0]))
     return max(abs(one - other).item() for one, other in zip(law, marginal(schedule, times[-1]), strict=True))
 
@@ -94,14 +94,14 @@ def law_error(schedule, sampler, times):
 def shifted_mean(schedule, start, t, eta):
     """The mean at ``t`` of the reverse SDE from a law whose mean at ``start`` is off by 1.
 
-    It shrinks a shift as ``(v_s / v_t)^((1 + eta) / 2) (alpha_t / alpha_s)^eta``, v being the variance.
+    A shift shrinks as ``(v_s / v_t)^((1 + eta) / 2) (alpha_t / alpha_s)^eta``, where v is the variance.
     """
     (_, variance), (mean, rest) = marginal(schedule, start), marginal(schedule, t)
     return mean + (rest / variance) ** ((1 + eta) / 2) * (schedule.alpha(start) / schedule.alpha(t)) ** eta
 
 
 def mean_error(schedule, sampler, times, eta):
-    """The error of the mean from a start that is off it by 1."""
+    """The error of the mean for a start whose mean is off by 1."""
     mean, variance = marginal(schedule, times[0])
     made = sampled_law(gaussian_denoiser(schedule), sampler, times, mean + 1, variance)[0]
     return abs(made - shifted_mean(schedule, times[0], times[-1], eta)).item()
@@ -113,12 +113,12 @@ def slope(error, schedule, spacing, steps):
 
 
 STEADY = [name for name in STOCHASTIC if name not in {"edm_churn", "restart", "restart twice"}]
-"""Those that have the law of the SDE whatever their settings; churn and restarts are tested by themselves."""
+"""Samplers that converge at fixed settings; churn and restarts are tested separately."""
 
 
 def certify_law(schedule, name, spacing):
     sampler = STOCHASTIC[name](schedule)
-    steps = {"dpmpp_sde": 120, "dpmpp_3s_sde": 40}.get(name, 30)  # the slope of a small error shows late
+    steps = {"dpmpp_sde": 120, "dpmpp_3s_sde": 40}.get(name, 30)  # small errors reach the asymptotic regime later
 
     def error(schedule, times):
         return law_error(schedule, sampler, times)
@@ -127,18 +127,18 @@ def certify_law(schedule, name, spacing):
 
 
 @pytest.mark.parametrize("name", STEADY)
-def test_the_law_converges_at_the_weak_order(schedule, name):
+def test_mean_and_variance_converge_at_the_weak_order(schedule, name):
     certify_law(schedule, name, "uniform")
 
 
 @pytest.mark.parametrize("name", STEADY)
-def test_the_law_converges_on_another_grid_too(name):
-    certify_law(REMEMBERED["cosine"], name, "karras")
+def test_mean_and_variance_converge_on_another_grid(name):
+    certify_law(CACHED["cosine"], name, "karras")
 
 
 @pytest.mark.parametrize("method", [Heun, DPMSolverSinglestep])
-def test_the_law_of_a_restart_converges_at_the_inner_order(schedule, method):
-    """With as many times more steps on the way down as on the whole way."""
+def test_mean_and_variance_of_a_restart_converge_at_the_inner_order(schedule, method):
+    """The steps of a restart grow in proportion to those of the grid."""
 
     def error(schedule, times):
         return law_error(schedule, Restart(schedule, method, low=0.2, high=1.0, steps=len(times) // 4), times)
@@ -146,8 +146,8 @@ def test_the_law_of_a_restart_converges_at_the_inner_order(schedule, method):
     assert slope(error, schedule, "karras", 40) > 2 - 0.1
 
 
-def test_the_law_with_churn_converges_at_second_order(schedule):
-    """With a total of churn that does not depend on the steps, as in the paper."""
+def test_mean_and_variance_with_churn_converge_at_second_order(schedule):
+    """With a total churn that does not depend on the number of steps, as in the paper."""
 
     def error(schedule, times):
         return law_error(schedule, Heun(schedule, churn=8 / len(times)), times)
@@ -156,10 +156,10 @@ def test_the_law_with_churn_converges_at_second_order(schedule):
 
 
 @pytest.mark.parametrize("name", REVERSE_SDE)
-def test_the_mean_forgets_its_start_as_the_sde_says(schedule, name):
-    """At eta = 0.5: at 1 the estimate of Gaussian x0 has a constant mean, and the data form leaves no error to see."""
+def test_the_mean_follows_the_sde_from_a_shifted_start(schedule, name):
+    """At eta = 0.5: at 1 the x0 estimate of a Gaussian has a constant mean, for which the data form is exact."""
     sampler = replace(REVERSE_SDE[name](schedule), eta=0.5)
-    order = min(sampler.order, 2)  # a start without history costs the rest
+    order = min(sampler.order, 2)  # the first steps have no history
 
     def error(schedule, times):
         return mean_error(schedule, sampler, times, sampler.eta)
@@ -168,28 +168,28 @@ def test_the_mean_forgets_its_start_as_the_sde_says(schedule, name):
 
 
 def third_order_mean_error(sampler):
-    """Like `mean_error` as a function of schedule and times, after three steps whose results are put right."""
+    """`mean_error` as a function of schedule and times, with exact results of the first three steps."""
 
     def error(schedule, times):
-        denoise, history, silence = gaussian_denoiser(schedule), deque(), Sources()
-        x = shifted_mean(schedule, times[0], times[0], sampler.eta).expand(silence.count)
+        denoise, history, sources = gaussian_denoiser(schedule), deque(), Sources()
+        x = shifted_mean(schedule, times[0], times[0], sampler.eta).expand(sources.count)
         for k, (t, s) in enumerate(pairwise(times)):
-            x = sampler.step(denoise, x, t, s, history, silence)
+            x = sampler.step(denoise, x, t, s, history, sources)
             if k < 3:
-                x = shifted_mean(schedule, times[0], s, sampler.eta).expand(silence.count)
+                x = shifted_mean(schedule, times[0], s, sampler.eta).expand(sources.count)
         return (x[0] - shifted_mean(schedule, times[0], times[-1], sampler.eta)).abs().item()
 
     return error
 
 
 def test_the_mean_of_the_third_order_sde_solver_converges_at_third_order(schedule):
-    """With exact history; at half of the second difference the slope is 2, as the test of mutations shows."""
+    """With exact history. With half of the second difference the slope is 2, see test_samplers_mutations.py."""
     error = third_order_mean_error(DPMSolverMultistep(schedule, 3, eta=0.5))
     assert slope(error, schedule, "uniform", 120) > 3 - 0.1
 
 
 def certify_step(sampler):
-    """Given x0, a step in the data form takes q(x_t | x0) to q(x_s | x0), whatever its length."""
+    """Given x0, a step in the data form takes q(x_t | x0) to q(x_s | x0), for any step size."""
     times = torch.tensor([0.7, 0.4], dtype=torch.float64)
     (a_t, s_t), (a_s, s_s) = ((sampler.schedule.alpha(t), sampler.schedule.sigma(t)) for t in times)
     law = sampled_law(lambda x, t: torch.full_like(x, MEAN), sampler, times, a_t * MEAN, s_t**2)
@@ -197,13 +197,13 @@ def certify_step(sampler):
 
 
 @pytest.mark.parametrize("name", [name for name in STEADY if not name.startswith("dpm_")])
-def test_with_the_true_x0_a_step_keeps_the_law_exactly(schedule, name):
+def test_a_step_with_the_true_x0_is_exact(schedule, name):
     certify_step(STOCHASTIC[name](schedule))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_consistency_sampling_is_exact_for_the_map_of_the_ode(schedule, steps):
-    """In one step and in several, from any level with signal."""
+    """In one step and in several, from any noise level with signal."""
 
     def jump(x_t, t):
         mean, variance = marginal(schedule, t)
@@ -214,9 +214,9 @@ def test_consistency_sampling_is_exact_for_the_map_of_the_ode(schedule, steps):
     torch.testing.assert_close(torch.stack(law), torch.tensor([MEAN, STD**2], dtype=torch.float64))
 
 
-def test_the_range_has_signal_and_noise():
-    """What the slopes are measured over: most of the way from noise to data."""
-    schedule = REMEMBERED["cosine"]
+def test_the_measured_range_covers_signal_and_noise():
+    """Slopes are measured over most of the way from noise to data."""
+    schedule = CACHED["cosine"]
     shares = [schedule.alpha(schedule.time(torch.tensor(end).double())) ** 2 for end in (FIRST, LAST)]
     assert shares[0] < 0.02
     assert shares[1] > 0.99

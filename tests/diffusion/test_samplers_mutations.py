@@ -1,6 +1,6 @@
-"""The proofs can fail: known mistakes of the field, planted one by one, are each caught.
+"""Mutation tests: the sampler tests catch known mistakes, introduced one at a time.
 
-Each is a sampler as others ship it or nearly did. What is right passes the same check in the tests of order and law.
+Each mutation is a sampler as another library ships or nearly shipped it. The correct samplers pass the same checks.
 """
 
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from multidiff.diffusion.samplers import DDPM, Ancestral, DPMSolverMultistep, DP
 from multidiff.diffusion.samplers.exponential import DataEquation, exponential_weights
 from multidiff.diffusion.samplers.noise_level import NoiseLevel, euler_step, noise_estimate
 
-from .family import REMEMBERED
+from .family import CACHED
 from .test_samplers_law import certify_step, law_error, slope, third_order_mean_error
 from .test_samplers_order import certify_order, certify_polynomials
 
-SCHEDULE = REMEMBERED["cosine"]
+SCHEDULE = CACHED["cosine"]
 
 
 @dataclass(frozen=True)
 class PhiForm(DPMSolverMultistep):
-    """The third-order multistep written with phi functions and differences, as k-diffusion and diffusers write it.
+    """The third-order multistep written with phi functions and differences, as in k-diffusion and diffusers.
 
     ``x_s = e^-H x + (1 - e^-H) D + phi_2 D1 - second phi_3 D2`` with ``phi_3 = phi_2 / H - half`` and H for the rate
     times the step. D2 is a divided difference, half of the second derivative, so it counts twice.
@@ -45,7 +45,7 @@ class PhiForm(DPMSolverMultistep):
         return self.equation.gain(s) * (-torch.expm1(-rate) * estimates[0] + phi_2 * d1 - self.second * phi_3 * d2)
 
 
-def test_the_phi_form_without_a_mistake_is_ours():
+def test_the_phi_form_without_a_mistake_is_dpm_solver():
     for eta in (0.0, 1.0):
         times = SCHEDULE.time(torch.tensor([-1.0, -0.7, 0.1, 0.6], dtype=torch.float64))
         nodes = [NoiseLevel.at(SCHEDULE, t) for t in times]
@@ -58,7 +58,7 @@ def test_the_phi_form_without_a_mistake_is_ours():
 @pytest.mark.parametrize("mistake", [{"second": 1.0}, {"half": -0.5}], ids=["half a difference", "sign of 0.5"])
 def test_mistakes_in_the_third_order_are_caught(mistake, eta):
     mistaken = PhiForm(SCHEDULE, eta=eta, **mistake)
-    certify_polynomials(mistaken, 1)  # which a test of lower degree does not see
+    certify_polynomials(mistaken, 1)  # polynomials of lower degree do not reveal it
     with pytest.raises(AssertionError):
         certify_polynomials(mistaken, 2)
     if eta == 0:
@@ -75,7 +75,7 @@ def test_mistakes_in_the_third_order_sde_show_in_its_mean(mistake):
 
 
 class StaleNode(DPMSolverMultistep):
-    """The previous estimate is placed one step too late, at the present log SNR of the step before."""
+    """Past estimates are placed as if all steps had the length of the current one."""
 
     def weights(self, nodes, t, s):
         places = torch.stack([t.log_snr - k * (s.log_snr - t.log_snr) for k in range(len(nodes))])
@@ -89,13 +89,13 @@ def test_nodes_that_ignore_unequal_steps_are_caught():
 
 
 class ForgetfulCorrector(UniPC):
-    """The corrector integrates from the new level instead of from the one before."""
+    """The corrector integrates from the new noise level instead of the previous one."""
 
     def weights(self, nodes, t, s):
         return super().weights(nodes, s if nodes[0] is s else t, s)
 
 
-class WholeTrapezoid(Heun):
+class UnhalvedCorrection(Heun):
     """The correction is not halved."""
 
     def step(self, denoise, x_t, t, s, history, noise):
@@ -103,14 +103,14 @@ class WholeTrapezoid(Heun):
         return 2 * super().step(denoise, x_t, t, s, history, noise) - euler
 
 
-class EndForMiddle(DPMSolverSinglestep):
-    """The stage in the middle of the step is evaluated at the time of its end."""
+class StageAtEnd(DPMSolverSinglestep):
+    """The intermediate stage is evaluated at the time of the end of the step."""
 
     def step(self, denoise, x_t, t, s, history, noise):
         return super().step(lambda x, u: denoise(x, t if u == t else s), x_t, t, s, history, noise)
 
 
-@pytest.mark.parametrize("make", [ForgetfulCorrector, WholeTrapezoid, EndForMiddle])
+@pytest.mark.parametrize("make", [ForgetfulCorrector, UnhalvedCorrection, StageAtEnd])
 def test_mistakes_in_other_steps_are_caught(make):
     right = make.__bases__[0]
     certify_order(right(SCHEDULE))
@@ -125,17 +125,17 @@ def certify_law(sampler, steps):
     assert slope(error, SCHEDULE, "uniform", steps) > sampler.weak_order - 0.1
 
 
-class WrongEndUnderTheRoot(DataEquation):
-    """The noise of a step has the sigma of its start."""
+class WrongSigmaEquation(DataEquation):
+    """The noise of a step is scaled by sigma at the start of the step."""
 
-    def spread(self, t, s):
+    def noise_std(self, t, s):
         return t.sigma * torch.sqrt(-torch.expm1(2 * self.eta * (t.log_snr - s.log_snr)))
 
 
-class WrongSpread(DPMSolverMultistep):
+class WrongSigma(DPMSolverMultistep):
     @property
     def equation(self):
-        return WrongEndUnderTheRoot(self.eta)
+        return WrongSigmaEquation(self.eta)
 
 
 class WrongAncestral(Ancestral):
@@ -151,7 +151,7 @@ class WrongAncestral(Ancestral):
 
 
 class UnrelatedNoise(DPMSolverSinglestep):
-    """The stage has noise of its own, not the first part of the step's."""
+    """The stage uses independent noise instead of the first part of the step's noise."""
 
     def step(self, denoise, x_t, t, s, history, noise):
         class Unrelated:
@@ -162,7 +162,7 @@ class UnrelatedNoise(DPMSolverSinglestep):
 
 
 class TwiceTheNoise(DDPM):
-    """The posterior variance is left out: all that is lost is added again."""
+    """The noise has the variance of x_t given x_s instead of the posterior variance."""
 
     def step(self, denoise, x_t, t, s, history, noise):
         here, there = NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s)
@@ -173,7 +173,7 @@ class TwiceTheNoise(DDPM):
 @pytest.mark.parametrize(
     ("mistaken", "right", "steps"),
     [
-        (WrongSpread(SCHEDULE, 2, eta=1.0), DPMSolverMultistep(SCHEDULE, 2, eta=1.0), 40),
+        (WrongSigma(SCHEDULE, 2, eta=1.0), DPMSolverMultistep(SCHEDULE, 2, eta=1.0), 40),
         (UnrelatedNoise(SCHEDULE, 2, eta=1.0), DPMSolverSinglestep(SCHEDULE, 2, eta=1.0), 120),
         (TwiceTheNoise(SCHEDULE), DDPM(SCHEDULE), 40),
     ],
@@ -185,8 +185,8 @@ def test_mistakes_in_the_noise_are_caught(mistaken, right, steps):
         certify_law(mistaken, steps)
 
 
-@pytest.mark.parametrize("mistaken", [WrongSpread(SCHEDULE, eta=1.0), WrongAncestral(SCHEDULE, Euler)])
-def test_one_step_shows_a_sigma_of_the_wrong_end(mistaken):
-    """A first-order method hides it in the limit, but not in the law of a step."""
+@pytest.mark.parametrize("mistaken", [WrongSigma(SCHEDULE, eta=1.0), WrongAncestral(SCHEDULE, Euler)])
+def test_one_step_reveals_a_sigma_of_the_wrong_end(mistaken):
+    """A first-order method hides the mistake in the limit, but not in the variance of one step."""
     with pytest.raises(AssertionError):
         certify_step(mistaken)

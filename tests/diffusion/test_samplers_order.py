@@ -1,4 +1,4 @@
-"""Every deterministic sampler converges at its order, and interpolating ones are exact on polynomials."""
+"""Every deterministic sampler converges at its order, and interpolating samplers are exact for polynomials."""
 
 import math
 from collections import deque
@@ -22,15 +22,15 @@ from multidiff.diffusion.samplers import (
 from multidiff.diffusion.samplers.multistep import Multistep
 
 from .conftest import SCHEDULES, mixture_of
-from .family import FIRST, LAST, ORDERS, REMEMBERED, STEPS, double_noise, exact_path, measured_order, path_error
+from .family import CACHED, FIRST, LAST, ORDERS, STEPS, double_noise, exact_path, measured_order, path_error
 
 PROOFS = list(product(SCHEDULES, ORDERS, ("uniform", "karras")))
 
 
 @pytest.mark.parametrize(("schedule_name", "name", "spacing"), PROOFS)
 def test_converges_at_its_order(schedule_name, name, spacing):
-    """Over two octaves of steps; multistep methods of third order and more start with exact history."""
-    (order, make), mixture = ORDERS[name], mixture_of(REMEMBERED[schedule_name])
+    """From n to 4 n steps. Multistep methods of order 3 and above start with exact history."""
+    (order, make), mixture = ORDERS[name], mixture_of(CACHED[schedule_name])
     sampler = make(mixture.schedule)
     assert sampler.order == order
     exact_start = order if order > 2 and isinstance(sampler, Multistep) else 0
@@ -38,16 +38,16 @@ def test_converges_at_its_order(schedule_name, name, spacing):
 
 
 @pytest.mark.parametrize("name", [name for name, (order, _) in ORDERS.items() if order > 2])
-def test_own_start_keeps_second_order_and_a_corrector_third(name):
-    """A first step by Euler's method costs what lies above second order; the corrector mends that step."""
-    mixture = mixture_of(REMEMBERED["flow"])
+def test_without_exact_history_the_order_is_two_or_three_with_a_corrector(name):
+    """The first Euler step limits the order to 2; a corrector raises the order of that step."""
+    mixture = mixture_of(CACHED["flow"])
     sampler = ORDERS[name][1](mixture.schedule)
     kept = 3 if getattr(sampler, "corrector", False) or not isinstance(sampler, Multistep) else 2
     assert measured_order(mixture, sampler, "uniform", 80) > kept - 0.1
 
 
 def test_ipndm_has_the_order_of_its_estimates_on_equal_steps_of_sigma():
-    mixture = mixture_of(REMEMBERED["karras"])
+    mixture = mixture_of(CACHED["karras"])
     errors = []
     for steps in (200, 800):
         ratio = torch.linspace(math.exp(-FIRST), math.exp(-LAST), steps + 1, dtype=torch.float64)
@@ -57,7 +57,7 @@ def test_ipndm_has_the_order_of_its_estimates_on_equal_steps_of_sigma():
 
 @pytest.mark.parametrize("rtol", [1e-3, 1e-5])
 def test_the_adaptive_solver_keeps_its_tolerance(mixture, rtol):
-    """The error of the whole way is within ten times what each step may have, and costs what third order costs."""
+    """The global error is at most ten times the tolerance of a step, and the cost scales as for order 3."""
     calls = []
 
     def counted(x_t, t):
@@ -79,11 +79,11 @@ def certify_order(sampler):
 
 
 LOG_SNR = torch.tensor([-1.0, -0.7, -0.2, 0.1, 0.7, 1.0, 1.6], dtype=torch.float64)
-"""A grid with no pattern to it."""
+"""An irregular grid."""
 
 
 def certify_polynomials(sampler, degree, form="data", variable=lambda log_snr, schedule: log_snr):
-    """Once there is history, each step is exact where what is interpolated is a polynomial of ``variable``.
+    """With full history, each step is exact if the interpolated estimate is a polynomial in ``variable``.
 
     In the data form the estimate x0 is one, in the noise form the noise. The truth is the integral of the equation,
     ``(1 + eta) exp((1 + eta) l) x0 dl`` or ``-(1 + eta) exp(-l) noise dl``, by Gauss and Legendre's rule.
@@ -114,7 +114,7 @@ def certify_polynomials(sampler, degree, form="data", variable=lambda log_snr, s
     history, started = deque(), min(degree + 1, len(times) - 3)
     exact = x
     for k, (t, s) in enumerate(pairwise(times)):
-        x, exact = sampler.step(denoise, x, t, s, history, Silence([0], (2,), torch.float64)), exact_step(exact, k)
+        x, exact = sampler.step(denoise, x, t, s, history, ZeroNoise([0], (2,), torch.float64)), exact_step(exact, k)
         if k < started:
             x = exact
             if history:
@@ -122,7 +122,7 @@ def certify_polynomials(sampler, degree, form="data", variable=lambda log_snr, s
     torch.testing.assert_close(x, exact, rtol=0, atol=1e-11)
 
 
-class Silence(NoiseSource):
+class ZeroNoise(NoiseSource):
     def between(self, t, s):
         return torch.zeros(1, 2, dtype=torch.float64)
 
@@ -159,9 +159,9 @@ def test_deis_is_exact_on_polynomials_in_time(schedule, order):
     )
 
 
-def test_a_much_longer_step_than_the_last_goes_by_a_line():
-    """With ``stretch``, the step after it uses two estimates whatever the order; steps that are alike use all."""
-    schedule = REMEMBERED["cosine"]
+def test_a_step_that_exceeds_stretch_uses_two_estimates():
+    """For any order; steps of similar length use all estimates."""
+    schedule = CACHED["cosine"]
     for log_snr, same in (([-2.0, -1.5, -1.0, 0.0], 2), ([-2.0, -1.5, -1.0, -0.5], 3)):
         times = schedule.time(torch.tensor(log_snr, dtype=torch.float64))
         ends = []

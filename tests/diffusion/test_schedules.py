@@ -1,4 +1,4 @@
-"""Schedules are what their formulas say, invert exactly, and lose no precision at the ends."""
+"""Schedules satisfy their formulas, invert exactly, and keep their precision at both ends."""
 
 import math
 
@@ -58,7 +58,7 @@ def test_linear_vp_solves_its_stochastic_differential_equation():
     torch.testing.assert_close(variance_rate, beta * schedule.alpha(TIMES) ** 2)
 
 
-def test_cosine_turns_at_a_constant_rate():
+def test_cosine_rotates_at_a_constant_rate():
     schedule = Cosine()
     torch.testing.assert_close(derivatives(schedule.alpha), -math.pi / 2 * schedule.sigma(TIMES))
     torch.testing.assert_close(derivatives(schedule.sigma), math.pi / 2 * schedule.alpha(TIMES))
@@ -82,7 +82,7 @@ def test_sigmoid_power_follows_the_logistic_curve():
     torch.testing.assert_close(power_rate, -6 * g * (1 - g) / (edges[1] - edges[0]))
 
 
-def test_karras_spaces_its_levels_as_edm_does():
+def test_karras_spaces_noise_levels_like_edm():
     """Uniform times give equal steps in the rho-th root of ``sigma + sigma_min``, from 80 to 0."""
     schedule = Karras(sigma_min=0.002, sigma_max=80.0, rho=7.0)
     roots = (schedule.sigma(TIMES) + 0.002) ** (1 / 7)
@@ -101,12 +101,12 @@ def test_zero_terminal_refuses_a_schedule_that_explodes_variance():
         ZeroTerminalSNR(Karras())
 
 
-def test_single_precision_is_as_exact_as_it_can_be(schedule):
-    """Near t = 0 sigma is small; computed as ``sqrt(1 - alpha^2)`` it would lose all its digits."""
+def test_single_precision_has_no_cancellation(schedule):
+    """Near t = 0 sigma is small; computed as ``sqrt(1 - alpha^2)`` it would lose all digits."""
     t = torch.logspace(-4, 0, 50, dtype=torch.float64)
-    for level in (schedule.alpha, schedule.sigma):
-        error = (level(t.float()).double() - level(t.float().double())).abs()
-        assert (error <= 2e-6 * level(t.float().double()) + 1e-7 * (t > 0.5)).all()
+    for function in (schedule.alpha, schedule.sigma):
+        error = (function(t.float()).double() - function(t.float().double())).abs()
+        assert (error <= 2e-6 * function(t.float().double()) + 1e-7 * (t > 0.5)).all()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Features are the same each time, in any batches; what papers use loads from local files, and from nowhere else."""
+"""Features are reproducible in batches of any size; pretrained networks load from local files only."""
 
 from dataclasses import replace
 
@@ -57,14 +57,14 @@ class TestEncoder:
         assert encoder.facts["accuracy on held-out data"] > 0.7
         assert encoder.class_names == tuple("0123456789")
 
-    def test_it_is_trained_once(self, digits, cache, encoder, monkeypatch):
+    def test_it_is_trained_only_once(self, digits, cache, encoder, monkeypatch):
         monkeypatch.setattr("multidiff.evaluation.encoder._train", None)
         assert Encoder(steps=60, cache=cache).extractor(digits, CPU).sha256 == encoder.sha256
 
     def test_training_it_again_gives_the_same_weights(self, digits, tmp_path):
         hashes = set()
         for run in ("a", "b"):
-            torch.manual_seed(len(hashes))  # what was drawn before does not matter
+            torch.manual_seed(len(hashes))  # earlier random numbers do not matter
             hashes.add(Encoder(steps=3, cache=tmp_path / run).extractor(digits, CPU).sha256)
         assert len(hashes) == 1
 
@@ -74,13 +74,13 @@ class TestEncoder:
         assert torch.equal(before, torch.get_rng_state())
 
     def test_held_out_data_are_never_used(self, digits, tmp_path, monkeypatch):
-        asked = []
+        used = []
         original = Reference.artifact
         monkeypatch.setattr("multidiff.evaluation.encoder.accuracy", lambda *_: 0.5)
-        monkeypatch.setattr(Reference, "artifact", lambda self, i: asked.append(i) or original(self, i))
+        monkeypatch.setattr(Reference, "artifact", lambda self, i: used.append(i) or original(self, i))
         Encoder(steps=40, cache=tmp_path).extractor(digits, CPU)
-        assert len(set(asked)) > len(digits.training) / 2
-        assert not set(asked) & set(digits.held_out)
+        assert len(set(used)) > len(digits.training) / 2
+        assert not set(used) & set(digits.held_out)
 
     def test_without_classes_it_learns_from_rotations(self, digits, tmp_path):
         extractor = Encoder(steps=60, cache=tmp_path).extractor(unlabelled(digits), CPU)
@@ -96,7 +96,7 @@ class TestEncoder:
             keys = {path.name for path in (tmp_path / "encoders").iterdir()}
         assert len(keys) == 3
 
-    def test_no_step_is_no_encoder(self):
+    def test_it_needs_at_least_one_step(self):
         with pytest.raises(InputError, match="at least 1 step"):
             Encoder(steps=0)
 
@@ -110,7 +110,7 @@ def test_batch_size_changes_no_bit(digits, encoder, batch_size):
     assert torch.equal(features.classes, expected.classes)
 
 
-def test_what_follows_changes_no_bit(digits, encoder):
+def test_later_samples_change_no_bit(digits, encoder):
     """40 of 180: the last block is not full."""
     few = extract(encoder, Real(digits, digits.held_out[:40]), Processes())
     many = extract(encoder, Real(digits, digits.held_out), Processes())
@@ -141,7 +141,7 @@ class TestInception:
         assert torch.equal(features, theirs(rgb_levels(images(digits)))[0])
         assert len(extractor.sha256) == 64
 
-    def test_a_missing_file_says_where_it_belongs(self, digits, tmp_path, monkeypatch):
+    def test_a_missing_file_is_named_with_its_source(self, digits, tmp_path, monkeypatch):
         monkeypatch.setenv("MULTIDIFF_CACHE", str(tmp_path))
         with pytest.raises(InputError, match=rf"not at {tmp_path}/weights/{INCEPTION}: put https://.*there, or give"):
             Inception().extractor(digits, CPU)
@@ -157,13 +157,13 @@ class TestInception:
             Inception(tmp_path / "w.pth").extractor(digits, CPU)
 
 
-def shown(processor, pictures):
-    """What one of transformers' own processors makes of them."""
+def processed(processor, pictures):
+    """The inputs by a processor of transformers."""
     return processor([picture.convert("RGB") for picture in pictures], return_tensors="pt")["pixel_values"]
 
 
 def assert_alike(ours, theirs):
-    """Nearer by far than another image's: their resize rounds to 8 bits by another library."""
+    """Much closer than features of different images; their resize, of another library, rounds to 8 bits."""
     assert (ours - theirs).norm(dim=1).max() < 0.05 * torch.pdist(theirs).min()
 
 
@@ -171,18 +171,18 @@ SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
 class TestTransformers:
-    def test_dinov2_is_the_class_token_of_what_its_processor_shows(self, digits, tmp_path):
+    def test_dinov2_is_the_class_token_for_inputs_of_its_processor(self, digits, tmp_path):
         torch.manual_seed(0)
         network = Dinov2Model(Dinov2Config(**SMALL, image_size=28, patch_size=14)).eval()
         network.save_pretrained(tmp_path)
         extractor = DINOv2(tmp_path).extractor(digits, CPU)
         processor = BitImageProcessor(size={"shortest_edge": 224}, image_mean=IMAGENET[0], image_std=IMAGENET[1])
         with torch.no_grad():
-            expected = network(shown(processor, images(digits))).last_hidden_state[:, 0]
+            expected = network(processed(processor, images(digits))).last_hidden_state[:, 0]
         assert_alike(extractor.extract(images(digits)).features, expected)
         assert "224" in extractor.preprocessing
 
-    def test_clip_embeds_what_its_processor_shows_at_unit_length_with_the_kernel_of_cmmd(self, digits, tmp_path):
+    def test_clip_is_the_unit_embedding_for_inputs_of_its_processor_with_the_kernel_of_cmmd(self, digits, tmp_path):
         torch.manual_seed(0)
         config = CLIPVisionConfig(**SMALL, intermediate_size=32, image_size=28, patch_size=14, projection_dim=8)
         network = CLIPVisionModelWithProjection(config).eval()
@@ -190,14 +190,14 @@ class TestTransformers:
         extractor = CLIP(tmp_path).extractor(digits, CPU)
         with torch.no_grad():
             processor = CLIPImageProcessor(size={"shortest_edge": 28}, crop_size=28)
-            expected = F.normalize(network(shown(processor, images(digits))).image_embeds, dim=1)
+            expected = F.normalize(network(processed(processor, images(digits))).image_embeds, dim=1)
         features = extractor.extract(images(digits)).features
         assert_alike(features, expected)
         assert torch.allclose(features.norm(dim=1), torch.ones(3))
         assert extractor.gaussian_width == 10
 
     @pytest.mark.parametrize("kind", [DINOv2, CLIP])
-    def test_a_missing_folder_says_what_belongs_there(self, kind, digits, tmp_path, monkeypatch):
+    def test_a_missing_folder_is_named_with_its_files(self, kind, digits, tmp_path, monkeypatch):
         monkeypatch.setenv("MULTIDIFF_CACHE", str(tmp_path))
         with pytest.raises(
             InputError, match=rf"not at {tmp_path}/weights/\w+/: put config\.json and model.safetensors of"

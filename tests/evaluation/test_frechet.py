@@ -1,4 +1,4 @@
-"""The Fréchet distance is that of Gaussians, in any batches; its extrapolation takes away what few samples add."""
+"""The Fréchet distance equals that of Gaussians, in batches of any size; its extrapolation removes the bias."""
 
 import pytest
 import torch
@@ -33,14 +33,14 @@ def test_it_is_the_closed_form_for_gaussians_with_common_axes(dimensions):
     assert FrechetDistance(a)(b) == pytest.approx(float(expected))
 
 
-def test_it_is_symmetric_and_zero_only_at_home():
+def test_it_is_symmetric_and_zero_only_for_equal_moments():
     a, b = (Moments.of([normal(50, 8, seed=seed) * (1 + seed)]) for seed in (0, 1))
     assert FrechetDistance(a)(b) == pytest.approx(FrechetDistance(b)(a))
     assert FrechetDistance(a)(a) == pytest.approx(0, abs=1e-10)
     assert FrechetDistance(a)(b) > 1
 
 
-def test_it_survives_covariances_without_full_rank():
+def test_covariances_may_be_singular():
     x, y = normal(5, 32), normal(6, 32, seed=1)
     assert distance(x, y) > 1
     assert distance(x, x) == pytest.approx(0, abs=1e-5)
@@ -54,7 +54,7 @@ def test_it_is_torch_fidelitys_on_the_same_features(dimensions):
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64, 256, 300, 1000])
-def test_streaming_equals_all_at_once_to_the_digit(batch):
+def test_batches_change_no_digit(batch):
     features = 1000 + normal(1000, 8).float()
     whole, streamed = Moments.of([features]), Moments.of(features.split(batch))
     assert whole.count == streamed.count == 1000
@@ -74,7 +74,7 @@ def test_one_sample_has_no_covariance():
         Moments.of([normal(1, 4)])
 
 
-def test_the_extrapolation_takes_away_the_bias_of_few_samples():
+def test_the_extrapolation_removes_the_bias_of_few_samples():
     """Samples of the reference's own distribution: the true distance is 0."""
     reference = FrechetDistance(gaussian(torch.zeros(16).double(), torch.ones(16).double(), rotation(16)))
     plain, extrapolated = [], []
@@ -87,7 +87,7 @@ def test_the_extrapolation_takes_away_the_bias_of_few_samples():
     assert rest < bias / 5
 
 
-def test_the_extrapolation_keeps_a_true_distance_and_its_seed():
+def test_the_extrapolation_keeps_a_true_distance_and_is_reproducible():
     reference = FrechetDistance(gaussian(torch.zeros(4).double(), torch.ones(4).double(), rotation(4)))
     features = normal(2000, 4) + 1
     assert reference.extrapolated(features) == pytest.approx(4, rel=0.1)

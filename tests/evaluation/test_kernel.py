@@ -1,4 +1,4 @@
-"""The kernel distance is unbiased, its error bar is honest, and it is the one that KID is made of."""
+"""The kernel distance is unbiased, its error is no underestimate, and it equals that of KID."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_the_error_is_no_smaller_than_the_spread_over_draws(kernel):
 
 
 def test_it_is_that_of_torch_fidelity():
-    """Their subsets' own arithmetic, on one subset of everything."""
+    """Their distance of a subset, for one subset of all samples."""
     x, y = normal(120, 8), normal(120, 8, seed=1) + 0.2
     for ours, theirs in (
         (polynomial, {"kid_kernel": "poly", "kid_kernel_poly_degree": 3, "kid_kernel_poly_gamma": None}),

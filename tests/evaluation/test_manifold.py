@@ -1,4 +1,4 @@
-"""Precision, recall, density, coverage and diversity on sets whose answer is known."""
+"""Precision, recall, density, coverage and diversity on sets with known scores."""
 
 import pytest
 import torch
@@ -30,8 +30,8 @@ def test_sets_far_apart_share_nothing():
     assert density_coverage(x, y) == (0, 0)
 
 
-def test_a_lost_mode_costs_variety_alone():
-    """Samples of one of two modes: all look real, and half of the real ones cannot be generated."""
+def test_a_missing_mode_lowers_recall_alone():
+    """Samples of one of two modes: all are realistic, and half of the real ones are missed."""
     real, generated = two_modes(200), normal(200, 3, seed=2)
     precision, recall = precision_recall(generated, real)
     density, coverage = density_coverage(generated, real)
@@ -41,7 +41,7 @@ def test_a_lost_mode_costs_variety_alone():
     assert 0.4 < coverage <= 0.5
 
 
-def test_an_invented_mode_costs_fidelity_alone():
+def test_a_spurious_mode_lowers_precision_alone():
     real, generated = normal(200, 3, seed=2), two_modes(200)
     precision, recall = precision_recall(generated, real)
     density, coverage = density_coverage(generated, real)
@@ -51,8 +51,8 @@ def test_an_invented_mode_costs_fidelity_alone():
     assert coverage > 0.9
 
 
-def test_an_outlier_fools_precision_but_not_density():
-    """One real outlier's ball holds everything, which is why density and coverage were made."""
+def test_an_outlier_changes_precision_but_not_density():
+    """The ball of one real outlier contains everything; density and coverage are designed for this case."""
     real = torch.cat([normal(100, 2), torch.full((1, 2), 100.0, dtype=torch.float64)])
     generated = 50 + normal(100, 2, seed=1)
     assert precision_recall(generated, real)[0] == 1

@@ -1,4 +1,4 @@
-"""Copies of training samples are found, and honest samples are not accused."""
+"""Copies of training samples are detected, and independent samples are not."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def normal(*shape, seed=0):
 TRAINING, HELD_OUT = normal(400, 6), normal(300, 6, seed=1)
 
 
-def test_honest_samples_are_as_near_as_held_out_ones():
+def test_independent_samples_are_as_near_as_held_out_ones():
     memory = Memorisation.of(normal(400, 6, seed=2), TRAINING, HELD_OUT)
     assert memory.nearer == pytest.approx(0.5, abs=0.05)
     assert memory.suspicious < 0.03
@@ -32,7 +32,7 @@ def test_a_planted_training_sample_is_the_closest_pair():
     assert memory.suspicious >= 1 / 400
 
 
-def test_a_model_that_copies_is_found_out():
+def test_copies_are_detected():
     generated = TRAINING[:200] + 0.01 * normal(200, 6, seed=3)
     memory = Memorisation.of(generated, TRAINING, HELD_OUT)
     assert memory.nearer > 0.99
@@ -45,31 +45,29 @@ def test_ties_count_for_half():
     assert memory.nearer == pytest.approx(0.5)
 
 
-def test_accuracy_and_confusion_count_what_was_asked_and_read():
-    asked, read = torch.tensor([0, 0, 1, 2, 2, 2]), torch.tensor([0, 1, 1, 2, 0, 2])
-    assert accuracy(read, asked) == pytest.approx(4 / 6)
-    assert confusion(read, asked, 3).tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 2]]
+def test_accuracy_and_confusion_count_requested_and_predicted_classes():
+    requested, predicted = torch.tensor([0, 0, 1, 2, 2, 2]), torch.tensor([0, 1, 1, 2, 0, 2])
+    assert accuracy(predicted, requested) == pytest.approx(4 / 6)
+    assert confusion(predicted, requested, 3).tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 2]]
 
 
-def test_copies_are_sought_by_looks_where_there_are_any():
-    """Features alike and looks apart: a copy is what looks the same, not what is taken for the same."""
-    looks = normal(40, 3, seed=4)
-    comparison = Comparison(FeatureBatch(TRAINING[:40], fingerprints=TRAINING[:40, :3]), None)
-    generated, held_out = (
-        FeatureBatch(TRAINING[:40], fingerprints=looks),
-        FeatureBatch(TRAINING[:40], fingerprints=HELD_OUT[:40, :3]),
-    )
-    assert comparison.memorisation(generated, held_out).distances.min() > 0
-    assert not comparison.memorisation(
-        FeatureBatch(TRAINING[:40], fingerprints=TRAINING[:40, :3]), held_out
-    ).distances.any()
+def test_copies_are_found_by_fingerprints_where_there_are_any():
+    """All have the same features; only equal fingerprints make a copy."""
+
+    def batch(fingerprints):
+        return FeatureBatch(TRAINING[:40], fingerprints=fingerprints)
+
+    training, held_out, other = TRAINING[:40, :3], HELD_OUT[:40, :3], normal(40, 3, seed=4)
+    comparison = Comparison(batch(training), None)
+    assert comparison.memorisation(batch(other), batch(held_out)).distances.min() > 0
+    assert not comparison.memorisation(batch(training), batch(held_out)).distances.any()
 
 
 @pytest.mark.parametrize("kinds", [1, 3, 5])
-def test_the_inception_score_counts_the_classes_that_are_surely_read(kinds):
+def test_the_inception_score_of_certain_predictions_is_the_number_of_classes(kinds):
     probabilities = torch.eye(5)[:kinds].repeat(20, 1)
     assert inception_score(probabilities) == pytest.approx(kinds)
-    assert inception_score(torch.full((20, 5), 0.2)) == pytest.approx(1)  # anything might be anything
+    assert inception_score(torch.full((20, 5), 0.2)) == pytest.approx(1)  # uniform predictions
 
 
 def test_the_inception_score_is_that_of_torch_fidelity():

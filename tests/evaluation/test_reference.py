@@ -19,7 +19,7 @@ class Damaged(Digits):
         return super().data(index, random)
 
 
-def test_what_cannot_be_read_gives_way_to_the_next_of_its_part():
+def test_the_next_sample_of_its_part_replaces_an_unreadable_one():
     whole, damaged = (Reference(GRAY, kind(GRAY), holdout=0.1, seed=0) for kind in (Digits, Damaged))
     for part in (damaged.training, damaged.held_out):
         readable = [index for index in part if index % 4]
@@ -31,8 +31,8 @@ def test_what_cannot_be_read_gives_way_to_the_next_of_its_part():
 def test_fields_are_distributed_as_in_the_training_data():
     reference = Reference(GRAY, Digits(GRAY), holdout=0.1, seed=0)
     conditioner = Conditioner({"label": LabelConditioner("label", list("0123456789"), dim=2)})
-    asked = [fields["label"] for fields in reference.conditions(len(reference.training), conditioner)]
-    assert sorted(asked) == sorted(reference.label(i) for i in reference.training)
+    requested = [fields["label"] for fields in reference.conditions(len(reference.training), conditioner)]
+    assert sorted(requested) == sorted(reference.label(i) for i in reference.training)
 
 
 @pytest.mark.parametrize("n", [1, 7])
@@ -40,5 +40,5 @@ def test_labels_that_the_data_lack_are_taken_in_turn_and_other_fields_are_left_o
     dataset = Digits(GRAY)
     dataset.fields = {}
     parts = {"label": LabelConditioner("label", ["a", "b"], dim=2), "seconds": NumberConditioner("seconds", 0, 1)}
-    asked = Reference(GRAY, dataset, holdout=0.1, seed=0).conditions(n, Conditioner(parts))
-    assert asked == [{"label": "ab"[i % 2]} for i in range(n)]
+    requested = Reference(GRAY, dataset, holdout=0.1, seed=0).conditions(n, Conditioner(parts))
+    assert requested == [{"label": "ab"[i % 2]} for i in range(n)]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from multidiff.nn import attention
-from multidiff.nn.attention import CrossAttention, SelfAttention, attended
+from multidiff.nn.attention import CrossAttention, SelfAttention, dot_product_attention
 from multidiff.nn.embeddings import LOG_SNR_LIMIT, Embedding
 from multidiff.nn.norm import AdaptiveGroupNorm, RootMeanSquareNorm, group_norm
 from multidiff.nn.resample import crop, downsample, pad_to_multiple, upsample
@@ -36,7 +36,7 @@ def test_blocks_start_as_the_identity(dims):
 
 
 @pytest.mark.parametrize("dims", DIMENSIONS)
-def test_residual_block_changes_width_and_heeds_the_embedding(dims):
+def test_residual_block_changes_width_and_depends_on_the_embedding(dims):
     x, block = field(dims), disturb(ResidualBlock(8, 12, 5, dims=dims))
     one, other = block(x, torch.zeros(2, 5)), block(x, torch.ones(2, 5))
     assert one.shape == (2, 12, *x.shape[2:])
@@ -62,7 +62,7 @@ def test_cross_attention_without_a_visible_token_is_the_null_condition(dims):
     assert not torch.allclose(block(x, tokens, ~nothing), block(x, None, None))
 
 
-def test_cross_attention_does_not_mind_the_order_of_tokens():
+def test_cross_attention_ignores_the_order_of_tokens():
     x, block = field(2), disturb(CrossAttention(8, 6, head_size=4))
     tokens, mask = torch.randn(2, 3, 6), torch.tensor([[True, True, False], [True, False, True]])
     torch.testing.assert_close(block(x, tokens.flip(1), mask.flip(1)), block(x, tokens, mask))
@@ -70,25 +70,22 @@ def test_cross_attention_does_not_mind_the_order_of_tokens():
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_attention_in_bfloat16_is_that_of_double_precision_rounded(masked):
-    """Queries and scores are rounded by 2^-8, so a score is off by twice that of its terms, a weight by twice as much.
-
-    Weights, and what they make of the values, are rounded by 2^-8 again, the values themselves not at all.
-    """
+    """Bound on the rounding error: queries, scores, weights and results are each rounded to a relative 2^-8."""
     q, k, v = torch.randn(3, 2, 3, 40, 8, dtype=torch.bfloat16)
     visible = torch.rand(2, 1, 1, 40) < 0.5 if masked else None
     exact = F.scaled_dot_product_attention(q.double(), k.double(), v.double(), attn_mask=visible)
     terms = (q.double().abs() @ k.double().abs().mT / 8**0.5).amax(dim=-1, keepdim=True)
     sizes = F.scaled_dot_product_attention(q.double(), k.double(), v.double().abs(), attn_mask=visible)
-    assert ((attended(q, k, v, visible).double() - exact).abs() <= 2**-8 * (4 * terms + 3) * sizes).all()
+    assert ((dot_product_attention(q, k, v, visible).double() - exact).abs() <= 2**-8 * (4 * terms + 3) * sizes).all()
 
 
-def test_long_attention_in_bfloat16_holds_no_table_of_weights(monkeypatch):
-    monkeypatch.setattr(attention, "WRITTEN_OUT", 1600)
+def test_long_attention_in_bfloat16_uses_the_fused_kernel(monkeypatch):
+    monkeypatch.setattr(attention, "EXPLICIT_LIMIT", 1600)
     fused = mock.Mock(wraps=F.scaled_dot_product_attention)
     monkeypatch.setattr(F, "scaled_dot_product_attention", fused)
     for count, calls in ((40, 0), (41, 1)):
         q, k, v = torch.randn(3, 1, 2, count, 8, dtype=torch.bfloat16)
-        attended(q, k, v)
+        dot_product_attention(q, k, v)
         assert fused.call_count == calls
 
 
@@ -104,7 +101,7 @@ def test_adaptive_norm_scales_and_shifts_a_normalised_input():
 @pytest.mark.parametrize("autocast", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_adaptive_norm_is_its_formula_in_any_layout_and_precision(dtype, autocast):
-    """Channels-last stays channels-last. bfloat16 rounds four times, by 2^-8 of what is largest."""
+    """Channels-last is preserved. In bfloat16 there are four roundings, each by 2^-8 of the largest value."""
     norm, x, embedding = AdaptiveGroupNorm(16, 5), torch.randn(3, 16, 6, 6, dtype=dtype), torch.randn(3, 5)
     scale, shift = norm.modulation(embedding)[:, :, None, None].double().chunk(2, dim=1)
     exact = (1 + scale) * F.group_norm(x.double(), norm.groups) + shift
@@ -127,10 +124,10 @@ def test_adaptive_norm_is_compiled_once_for_all_batch_sizes():
     compiled = torch.compile(AdaptiveGroupNorm(8, 5), backend=count)
     for batch in (2, 3, 4, 5):
         compiled(torch.randn(batch, 8, 4), torch.randn(batch, 5))
-    assert len(made) == 2  # for the first, and for any
+    assert len(made) == 2  # for the first batch size, and for dynamic ones
 
 
-@pytest.mark.filterwarnings("error")  # torch warns where it cannot fuse
+@pytest.mark.filterwarnings("error")  # torch warns if it falls back to an unfused norm
 def test_root_mean_square_norm_computes_in_the_precision_of_its_weights():
     norm, x = RootMeanSquareNorm(16), torch.randn(5, 16, dtype=torch.bfloat16)
     exact = x.double() / x.double().square().mean(-1, keepdim=True).sqrt()
@@ -139,7 +136,7 @@ def test_root_mean_square_norm_computes_in_the_precision_of_its_weights():
 
 
 @pytest.mark.parametrize("channels", [4, 8, 48, 100, 128, 192])
-def test_groups_hold_at_least_four_channels_and_number_at_most_32(channels):
+def test_there_are_at_most_32_groups_of_at_least_4_channels(channels):
     groups = group_norm(channels).num_groups
     assert groups <= 32
     assert channels % groups == 0

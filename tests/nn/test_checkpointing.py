@@ -1,4 +1,4 @@
-"""Gradient checkpointing changes memory, and nothing else."""
+"""Gradient checkpointing reduces memory and leaves gradients unchanged."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def network(preset, spare):
 
 
 def backward(net, preset):
-    """Gradients, dropout included, after one pass."""
+    """Gradients after one pass with dropout."""
     x, t = torch.randn(BATCH, *SHAPES[preset], generator=torch.Generator().manual_seed(1)), torch.linspace(-1, 1, BATCH)
     torch.manual_seed(2)
     net(x, t).square().mean().backward()
@@ -43,7 +43,7 @@ def test_gradients_are_the_same(preset):
 
 
 def peak(net, preset):
-    """The most bytes that a pass held beyond what there was before it."""
+    """Peak memory of a pass in bytes, relative to its start."""
     backward(net, preset)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
         backward(net, preset)

@@ -19,7 +19,7 @@ class Owner(nn.Module):
         return self.frozen(self.own(x))
 
 
-def test_neither_optimizers_nor_files_see_it():
+def test_it_is_not_registered_with_its_owner():
     owner = Owner()
     assert set(owner.state_dict()) == {"own.weight", "own.bias"}
     assert len(list(owner.parameters())) == 2

@@ -1,4 +1,4 @@
-"""Filtered resampling: no aliases, no images, nothing moved."""
+"""Filtered resampling: no aliasing, no spectral images, no shift."""
 
 import pytest
 import torch
@@ -9,11 +9,11 @@ FACTORS = [2, 3, 4]
 
 
 def tone(cycles, length=720):
-    """A cosine of ``cycles`` a position at the middles of positions, ``(1, 1, length)``."""
+    """A cosine of ``cycles`` per position, sampled at the centres of positions, ``(1, 1, length)``."""
     return torch.cos(2 * torch.pi * cycles * (torch.arange(length, dtype=torch.float64) + 0.5))[None, None]
 
 
-def level(x):
+def rms(x):
     return x[..., 40:-40].square().mean().sqrt()
 
 
@@ -28,11 +28,11 @@ def test_constants_and_sizes(factor, dims):
 @pytest.mark.parametrize("factor", FACTORS)
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_each_axis_is_filtered_by_the_taps_alone(factor, dims):
-    """Filters are matrices along an axis, made here from what they do to each position of it."""
+    """The filter along an axis is a matrix, computed here from its taps."""
     taps, count = lowpass(factor), 6
     coarse_of, fine_of = torch.zeros(2, count * factor, count, dtype=torch.float64)
     for j in range(-2 * factor, (count + 2) * factor):
-        near = min(max(j, 0), count * factor - 1)  # ends are repeated
+        near = min(max(j, 0), count * factor - 1)  # replicate padding
         for i in range(count):
             place = j - i * factor + 2 * factor
             coarse_of[near, i] += taps[place] if 0 <= place < len(taps) else 0
@@ -52,8 +52,8 @@ def test_each_axis_is_filtered_by_the_taps_alone(factor, dims):
 
 
 @pytest.mark.parametrize("factor", FACTORS)
-def test_slow_changes_pass_in_place(factor):
-    """A tone of few cycles keeps its phase: position i of the coarse one is the middle of its block."""
+def test_low_frequencies_pass_without_shift(factor):
+    """A low-frequency tone keeps its phase: position i of the lower resolution is the centre of its block."""
     slow = 0.02
     fine, coarse = tone(slow / factor), tone(slow, 720 // factor)
     inside = (..., slice(40, -40))
@@ -62,21 +62,21 @@ def test_slow_changes_pass_in_place(factor):
 
 
 @pytest.mark.parametrize("factor", FACTORS)
-def test_what_the_coarse_cannot_hold_does_not_alias(factor):
-    """At 1.6 times the coarse Nyquist frequency, a mean lets tenfold more through."""
+def test_frequencies_above_nyquist_do_not_alias(factor):
+    """At 1.6 times the Nyquist frequency of the lower resolution; average pooling passes ten times as much."""
     high = tone(0.8 / factor)
-    assert level(downsample_filtered(high, factor)) < 0.03 * level(high)
-    assert level(downsample_filtered(high, factor)) < 0.2 * level(downsample(high, factor))
+    assert rms(downsample_filtered(high, factor)) < 0.03 * rms(high)
+    assert rms(downsample_filtered(high, factor)) < 0.2 * rms(downsample(high, factor))
 
 
 @pytest.mark.parametrize("factor", FACTORS)
-def test_upsampling_makes_no_images(factor):
-    """What is not the tone itself, 0.2 cycles a coarse position, is little; copies make much more."""
+def test_upsampling_has_no_spectral_images(factor):
+    """Of a tone of 0.2 cycles per position of the lower resolution; nearest neighbour has much stronger images."""
     coarse, fine = tone(0.2, 240), tone(0.2 / factor, 240 * factor)
 
     def rest(x):
         gain = (x * fine).sum() / fine.square().sum()
-        return level(x - gain * fine)
+        return rms(x - gain * fine)
 
     assert rest(upsample_filtered(coarse, factor)) < 0.05
     assert rest(upsample_filtered(coarse, factor)) < 0.25 * rest(upsample(coarse, factor))

@@ -9,7 +9,7 @@ BATCH, CHANNELS, VECTOR, TOKEN = 3, 3, 5, 6
 
 
 def make_network(*, vector_dim: int = VECTOR, token_dim: int = TOKEN) -> UNet:
-    """A small network whose zero layers are disturbed, so that every path shows in the output."""
+    """A small network with random weights in its zero-initialised layers, so that every path contributes."""
     torch.manual_seed(0)
     settings = {"widths": [8, 16], "blocks": [1, 2], "attention": [False, True], "head_size": 8}
     network = UNet(dims=2, channels=CHANNELS, vector_dim=vector_dim, token_dim=token_dim, **settings)
@@ -69,14 +69,14 @@ def test_masked_tokens_change_nothing(network, x, log_snr, cond):
 
 
 @pytest.mark.parametrize("changed", ["vector", "tokens", "mask", "log_snr", "x"])
-def test_whatever_is_told_matters(network, x, log_snr, cond, changed):
-    told = {"vector": cond.vector, "tokens": cond.tokens, "mask": cond.mask, "log_snr": log_snr, "x": x}
+def test_output_depends_on_every_input(network, x, log_snr, cond, changed):
+    inputs = {"vector": cond.vector, "tokens": cond.tokens, "mask": cond.mask, "log_snr": log_snr, "x": x}
 
-    def output(told: dict[str, Tensor]) -> Tensor:
-        return network(told["x"], told["log_snr"], Conditioning(told["vector"], told["tokens"], told["mask"]))
+    def output(inputs: dict[str, Tensor]) -> Tensor:
+        return network(inputs["x"], inputs["log_snr"], Conditioning(inputs["vector"], inputs["tokens"], inputs["mask"]))
 
-    other = ~cond.mask if changed == "mask" else told[changed] + 1
-    difference = (output(told | {changed: other}) - output(told)).abs().amax(dim=(1, 2, 3))
+    other = ~cond.mask if changed == "mask" else inputs[changed] + 1
+    difference = (output(inputs | {changed: other}) - output(inputs)).abs().amax(dim=(1, 2, 3))
     assert (difference > 1e-3).all()
 
 
@@ -85,7 +85,7 @@ def test_finite_at_the_ends_of_time(network, x, cond):
     assert network(x, ends, cond).isfinite().all()
 
 
-def test_a_sample_does_not_see_its_batch(network, x, log_snr, cond):
+def test_a_sample_does_not_depend_on_its_batch(network, x, log_snr, cond):
     together = network(x, log_snr, cond)
     for i in range(BATCH):
         alone = Conditioning(*(field[i : i + 1] for field in (cond.vector, cond.tokens, cond.mask)))
@@ -93,7 +93,7 @@ def test_a_sample_does_not_see_its_batch(network, x, log_snr, cond):
 
 
 @pytest.mark.parametrize(("vector_dim", "token_dim"), [(0, 0), (0, TOKEN), (VECTOR, 0)])
-def test_a_condition_that_the_network_has_no_place_for_is_an_error(x, log_snr, cond, vector_dim, token_dim):
+def test_a_condition_without_a_width_in_the_network_is_an_error(x, log_snr, cond, vector_dim, token_dim):
     network = make_network(vector_dim=vector_dim, token_dim=token_dim)
     for kind, dim in (
         (Conditioning(vector=cond.vector), vector_dim),
@@ -107,6 +107,6 @@ def test_a_condition_that_the_network_has_no_place_for_is_an_error(x, log_snr, c
 
 
 @pytest.mark.parametrize("blocks", [[1], [1, 0], [1, 1, 1]])
-def test_levels_must_agree(blocks):
+def test_stages_must_agree(blocks):
     with pytest.raises(ValueError, match="blocks"):
         UNet(dims=2, channels=3, widths=[8, 16], blocks=blocks, attention=[False, True], head_size=8)

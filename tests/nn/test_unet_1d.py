@@ -20,7 +20,7 @@ SETTINGS = {
 
 
 def make_network(gated: bool = False) -> UNet:
-    """A small network whose zero layers are disturbed, so that every path shows in the output."""
+    """A small network with random weights in its zero-initialised layers, so that every path contributes."""
     torch.manual_seed(0)
     network = UNet(channels=CHANNELS, vector_dim=VECTOR, token_dim=TOKEN, gated=gated, **SETTINGS)
     for parameter in network.parameters():
@@ -47,7 +47,7 @@ def test_every_parameter_has_a_gradient(cond, gated):
     assert not [name for name, value in network.named_parameters() if value.grad is None or not value.grad.any()]
 
 
-def test_a_gate_passes_more_channels_than_the_network_has():
+def test_a_gated_network_may_be_narrower_than_its_samples():
     channels = 2 * SETTINGS["widths"][0]
     network = UNet(channels=channels, gated=True, **SETTINGS)
     x = torch.randn(BATCH, channels, 30)
@@ -65,12 +65,12 @@ def test_vector_and_tokens_matter(cond, changed):
     assert (difference.abs().amax(dim=(1, 2)) > 1e-3).all()
 
 
-def test_sounds_that_start_later_give_outputs_that_start_later(cond):
-    """By a multiple of the stride, and away from the ends: positions are relative."""
+def test_output_shifts_with_the_input(cond):
+    """By multiples of the total stride, away from the ends."""
     network, log_snr, length, shift = make_network(), torch.zeros(BATCH), 400, 40
     for block in network.modules():
         if hasattr(block, "out"):
-            nn.init.zeros_(block.out.weight)  # attention over all of time sees the ends
+            nn.init.zeros_(block.out.weight)  # global attention depends on the ends
             nn.init.zeros_(block.out.bias)
     x = torch.zeros(BATCH, CHANNELS, length)
     x[..., 150:200] = torch.randn(BATCH, CHANNELS, 50)
@@ -85,18 +85,18 @@ def test_strides_must_fit(strides):
 
 
 @pytest.mark.parametrize("stem_kernel", [0, 2])
-def test_a_kernel_has_a_middle(stem_kernel):
+def test_the_stem_kernel_must_be_odd(stem_kernel):
     with pytest.raises(ValueError, match="stem_kernel"):
         UNet(channels=1, stem_kernel=stem_kernel, **SETTINGS)
 
 
-@pytest.mark.parametrize(("stem_kernel", "seen"), [(1, 1), (3, 3)])
-def test_the_first_convolution_sees_as_many_frames_as_it_is_told(stem_kernel, seen):
+@pytest.mark.parametrize(("stem_kernel", "frames"), [(1, 1), (3, 3)])
+def test_the_stem_has_the_requested_receptive_field(stem_kernel, frames):
     torch.manual_seed(0)
     stem = UNet(channels=CHANNELS, stem_kernel=stem_kernel, **SETTINGS).stem
     x = torch.zeros(1, CHANNELS, 9)
     x[..., 4] = 1
-    assert (stem(x) != stem(torch.zeros_like(x))).any(dim=1).sum() == seen
+    assert (stem(x) != stem(torch.zeros_like(x))).any(dim=1).sum() == frames
 
 
 @pytest.mark.parametrize("name", ["unet1d", "unet1d_small"])

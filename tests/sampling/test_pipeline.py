@@ -136,8 +136,8 @@ GRIDS, SAMPLERS = "multidiff.diffusion.grids", "multidiff.diffusion.samplers"
         ({"grid": {"_target_": f"{GRIDS}.UniformLogSNR", "sigma_min": 90}}, "0 < sigma_min < sigma_max, got 90"),
         ({"grid": {"_target_": f"{GRIDS}.KarrasRho", "rho": 0}}, "rho must be above 0, got 0"),
         ({"grid": {"_target_": f"{GRIDS}.Trailing", "train_steps": 9.5}}, "train_steps must be of type int, got 9.5"),
-        ({"grid": {"_target_": f"{GRIDS}.Interpolated", "log_snr": ["a", "b", "c"]}}, "numbers that increase"),
-        ({"grid": {"_target_": f"{GRIDS}.Interpolated", "log_snr": [float("nan")]}}, "numbers that increase"),
+        ({"grid": {"_target_": f"{GRIDS}.Interpolated", "log_snr": ["a", "b", "c"]}}, "increasing numbers"),
+        ({"grid": {"_target_": f"{GRIDS}.Interpolated", "log_snr": [float("nan")]}}, "increasing numbers"),
     ],
 )
 def test_a_sampler_that_cannot_be_is_explained(pipeline, tmp_path, wrong, message):
@@ -219,8 +219,8 @@ def test_the_dtype_of_the_weights_is_the_dtype_of_the_samples(pipeline):
         ({"guidance_field": "caption", "guidance": 2.0, "label": 3}, "'caption': this model reads label"),
         ({"fields": {"seconds": 3}}, "seconds: not a field of this model, and images have no setting for it"),
         ({"batch_size": 0}, "batch size"),
-        ({"init": Image.new("L", (8, 8)), "strength": 0.0}, "strength is above 0"),
-        ({"init": Image.new("L", (8, 8)), "strength": 1.1}, "strength is above 0"),
+        ({"init": Image.new("L", (8, 8)), "strength": 0.0}, "strength must be above 0"),
+        ({"init": Image.new("L", (8, 8)), "strength": 1.1}, "strength must be above 0"),
         ({"init": Image.new("L", (9, 8)), "strength": 0.5}, r"shape \(1, 8, 8\), and the one given is \(1, 8, 9\)"),
         ({"init": Image.new("L", (8, 8))}, "come together"),
         ({"strength": 0.5}, "come together"),

@@ -299,7 +299,7 @@ def test_a_run_is_not_overwritten_and_nothing_is_resumed_from_nowhere(tmp_path):
         ("objective=distillation", "this objective learns from a trained model: give teacher=MODEL_DIR"),
         ("teacher=nowhere", "this objective takes no teacher"),
         ("objective=distillation teacher=nowhere", "there is no model at nowhere"),
-        ("backbone.widths=[8]", "UNet: need one entry a level"),
+        ("backbone.widths=[8]", "UNet: need one entry per stage"),
     ],
 )
 def test_bad_settings_leave_nothing_behind(tmp_path, override, message):

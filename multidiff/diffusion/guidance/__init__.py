@@ -1,7 +1,7 @@
-"""Guidance: denoisers made from denoisers, one idea a file; they nest.
+"""Guidance: denoisers that modify the estimate of another denoiser, one method per file. They can be nested.
 
-All formulas are in terms of the x0 estimate. Those that only mix estimates with weights that add up to 1 read the same
-in terms of the noise, in which most papers write them.
+All formulas are in terms of the x0 estimate. Most papers write them in terms of the noise; where the weights of the
+estimates sum to 1, both forms are the same.
 """
 
 from multidiff.diffusion.guidance.autoguidance import Autoguidance

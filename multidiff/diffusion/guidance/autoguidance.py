@@ -1,4 +1,4 @@
-"""Guidance by a worse version of the model itself."""
+"""Guidance with a weaker version of the model."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from multidiff.diffusion.guidance.base import EVERYWHERE, Guidance, Scale
 
 
 class Autoguidance(Guidance):
-    """``weak + scale (strong - weak)``: away from the errors that a smaller or less trained network makes more of.
+    """Autoguidance: ``weak + scale (strong - weak)``, away from the larger errors of a smaller or less trained network.
 
-    It needs no condition, and adds to guidance that does. Karras et al. (2024),
+    It needs no condition and can be combined with guidance by conditions. Karras et al. (2024),
     https://arxiv.org/abs/2406.02507.
 
     Args:
         denoiser: the strong model.
-        weak: the weaker one, of the same schedule.
+        weak: the weak model, with the same schedule.
         scale: finite and at least 0, or a function of log SNR; 1 is off.
         interval: of log SNR, see `Guidance`.
     """
@@ -27,7 +27,7 @@ class Autoguidance(Guidance):
         super().__init__(denoiser, scale, interval=interval)
         t = torch.linspace(0.1, 1, 10, dtype=torch.float64)
         if not torch.allclose(weak.schedule.log_snr(t), denoiser.schedule.log_snr(t)):
-            raise ValueError("the weak model sees other noise levels than the strong one: their schedules differ")
+            raise ValueError("the schedules of the weak and the strong model differ")
         self.weak = weak
 
     def estimates(self, x_t: Tensor, times: Tensor, cond: Conditioning | None, rows: Tensor) -> Sequence[Tensor]:

@@ -1,4 +1,4 @@
-"""What every guidance shares: where it acts, how strongly, and one batch for all that the network is asked."""
+"""Base classes of guidance: its interval and scale, and the batching of network evaluations."""
 
 import math
 from abc import abstractmethod
@@ -17,15 +17,15 @@ EVERYWHERE = (-math.inf, math.inf)
 
 
 class Guidance(Denoiser):
-    """A denoiser corrected by other estimates, for those samples alone whose noise level lies in an interval.
+    """A denoiser whose estimate is modified by other estimates, within an interval of noise levels.
 
-    Outside the interval the denoiser is called as if there were no guidance, at no further cost. Kynkaanniemi et al.
-    (2024), https://arxiv.org/abs/2404.07724, whose sigma is ``exp(-log_snr)``.
+    Samples outside the interval are not guided and cost no extra evaluations. Kynkaanniemi et al. (2024),
+    https://arxiv.org/abs/2404.07724, whose sigma is ``exp(-log_snr)``.
 
     Args:
-        denoiser: what is guided.
+        denoiser: the denoiser to guide.
         scale: finite and at least 0, or a function of log SNR.
-        interval: the log SNR, from the lower included to the upper excluded, at which guidance acts.
+        interval: half-open interval ``[low, high)`` of log SNR in which guidance is active.
     """
 
     def __init__(self, denoiser: Denoiser, scale: Scale, *, interval: tuple[float, float] = EVERYWHERE):
@@ -33,7 +33,7 @@ class Guidance(Denoiser):
         if not callable(scale) and not 0 <= scale < math.inf:
             raise ValueError(f"guidance scale must be finite and at least 0 (1 is off), got {scale}")
         if not interval[0] < interval[1]:
-            raise ValueError(f"the interval of guidance goes from a lower to a higher log SNR, got {interval}")
+            raise ValueError(f"interval must go from a lower to a higher log SNR, got {interval}")
         self.denoiser = denoiser
         self.schedule = denoiser.schedule
         self.scale = scale
@@ -44,7 +44,7 @@ class Guidance(Denoiser):
         log_snr = self.schedule.log_snr(times)
         scale = self.scale(log_snr) if callable(self.scale) else torch.full_like(log_snr, self.scale)
         inside = (self.interval[0] <= log_snr) & (log_snr < self.interval[1])
-        rows = (inside & self.acts(scale)).nonzero()[:, 0]
+        rows = (inside & self.is_active(scale)).nonzero()[:, 0]
         if len(rows) == 0:
             return self.denoiser(x_t, t, cond)
         scale = scale[rows].to(x_t).reshape(-1, *[1] * (x_t.ndim - 1))
@@ -52,13 +52,13 @@ class Guidance(Denoiser):
         rows = rows.to(x_t.device)
         return estimate.index_copy(0, rows, self.combine(scale, estimate[rows], *others))
 
-    def acts(self, scale: Tensor) -> Tensor:
-        """Whether guidance of this scale changes anything."""
+    def is_active(self, scale: Tensor) -> Tensor:
+        """Whether guidance at this scale changes the estimate, elementwise."""
         return scale != 1
 
     @abstractmethod
     def estimates(self, x_t: Tensor, times: Tensor, cond: Conditioning | None, rows: Tensor) -> Sequence[Tensor]:
-        """The estimate of all samples that is to be guided, then those that guide the samples at ``rows``."""
+        """The estimate of all samples, followed by the guiding estimates of the samples at ``rows``."""
 
     @abstractmethod
     def combine(self, scale: Tensor, estimate: Tensor, *others: Tensor) -> Tensor:
@@ -66,9 +66,9 @@ class Guidance(Denoiser):
 
 
 class ConditionGuidance(Guidance):
-    """Guidance by what one network says under several conditions, all of which go through it in one batch.
+    """Guidance with estimates of one network under several conditions, evaluated in one batch.
 
-    Without a condition there is nothing to guide towards, and the denoiser is called as it is.
+    Without a condition, the denoiser is called without guidance.
     """
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:
@@ -85,4 +85,4 @@ class ConditionGuidance(Guidance):
 
     @abstractmethod
     def others(self, cond: Conditioning) -> Sequence[Conditioning]:
-        """The further conditions, of one sample or as many as ``cond`` has."""
+        """The additional conditions, each for one sample or for as many as ``cond``."""

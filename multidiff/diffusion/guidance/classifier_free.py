@@ -1,4 +1,4 @@
-"""Classifier-free guidance, away from the null condition or from a negative one."""
+"""Classifier-free guidance, with the null condition or a negative condition."""
 
 from collections.abc import Sequence
 
@@ -10,17 +10,17 @@ from multidiff.diffusion.guidance.base import EVERYWHERE, ConditionGuidance, Sca
 
 
 class ClassifierFreeGuidance(ConditionGuidance):
-    """``other + scale (cond - other)``: 1 is off, above 1 follows the condition more closely than the data does.
+    """Classifier-free guidance: ``other + scale (cond - other)``. Scale 1 is off.
 
-    Ho and Salimans (2022), eq. 6, https://arxiv.org/abs/2207.12598, whose ``w`` is ``scale - 1``. The result g is then
-    brought back towards the contrast of the conditional estimate c: ``(1 - rescale) g + rescale g std(c) / std(g)``
-    with the standard deviations over a sample. Lin et al. (2023), eq. 15-16, https://arxiv.org/abs/2305.08891.
+    Ho and Salimans (2022), eq. 6, https://arxiv.org/abs/2207.12598, whose ``w`` is ``scale - 1``. ``rescale`` then
+    moves the result g towards the standard deviation of the conditional estimate c, taken over each sample:
+    ``(1 - rescale) g + rescale g std(c) / std(g)``. Lin et al. (2023), eq. 15-16, https://arxiv.org/abs/2305.08891.
 
     Args:
-        denoiser: one that was trained with conditions dropped at random.
+        denoiser: trained with condition dropout.
         scale: finite and at least 0, or a function of log SNR; 0 ignores the condition.
         rescale: the paper's phi, from 0 (off) to 1.
-        negative: the other condition, of one sample or of each; by default the null condition.
+        negative: negative condition, for one sample or for each; by default the null condition.
         interval: of log SNR, see `Guidance`.
     """
 
@@ -35,7 +35,7 @@ class ClassifierFreeGuidance(ConditionGuidance):
     ):
         super().__init__(denoiser, scale, interval=interval)
         if not 0 <= rescale <= 1:
-            raise ValueError(f"rescale runs from 0 (off) to 1, got {rescale}")
+            raise ValueError(f"rescale must be from 0 (off) to 1, got {rescale}")
         self.rescale = rescale
         self.negative = negative
 
@@ -47,10 +47,10 @@ class ClassifierFreeGuidance(ConditionGuidance):
         guided = other + scale * (estimate - other)
         if self.rescale == 0:
             return guided
-        contrast = contrast_of(estimate) / contrast_of(guided).clamp(min=1e-12)
+        contrast = std_per_sample(estimate) / std_per_sample(guided).clamp(min=1e-12)
         return guided * (1 - self.rescale + self.rescale * contrast)
 
 
-def contrast_of(x: Tensor) -> Tensor:
-    """The standard deviation within each sample, broadcastable to ``x``."""
+def std_per_sample(x: Tensor) -> Tensor:
+    """Standard deviation of each sample, broadcastable to ``x``."""
     return x.std(dim=tuple(range(1, x.ndim)), keepdim=True, correction=0)

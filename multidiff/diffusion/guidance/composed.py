@@ -1,4 +1,4 @@
-"""Guidance by several conditions at once."""
+"""Guidance with several conditions."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ from torch import Tensor
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import Denoiser
 from multidiff.diffusion.guidance.base import EVERYWHERE, ConditionGuidance, Scale
-from multidiff.diffusion.guidance.projected import projected
+from multidiff.diffusion.guidance.projected import project
 
 
 class SeveralConditions(ConditionGuidance):
-    """The samples' own condition at ``scale``, and further ones with weights; it acts at scale 1 too.
+    """Guidance with the condition of the samples and additional weighted conditions, also at scale 1.
 
     Args:
-        denoiser: one that was trained with conditions dropped at random.
-        scale: of the samples' own condition: finite and at least 0, or a function of log SNR.
-        conditions: the further ones, each of one sample or of as many as there are.
-        weights: one for each of them.
-        interval: of log SNR, see `Guidance`; outside it only the samples' own condition counts.
+        denoiser: trained with condition dropout.
+        scale: for the condition of the samples: finite and at least 0, or a function of log SNR.
+        conditions: the additional conditions, each for one sample or for the whole batch.
+        weights: weight of each additional condition.
+        interval: of log SNR, see `Guidance`; outside it, only the condition of the samples is used.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class SeveralConditions(ConditionGuidance):
     ):
         super().__init__(denoiser, scale, interval=interval)
         if len(conditions) != len(weights):
-            raise ValueError(f"every condition has a weight, got {len(conditions)} conditions and {len(weights)}")
+            raise ValueError(f"need one weight per condition, got {len(weights)} for {len(conditions)} conditions")
         self.conditions = tuple(conditions)
         self.weights = tuple(weights)
 
-    def acts(self, scale: Tensor) -> Tensor:
-        return torch.ones_like(scale, dtype=torch.bool) if any(self.weights) else super().acts(scale)
+    def is_active(self, scale: Tensor) -> Tensor:
+        return torch.ones_like(scale, dtype=torch.bool) if any(self.weights) else super().is_active(scale)
 
     def others(self, cond: Conditioning) -> Sequence[Conditioning]:
         return [cond.null(), *self.conditions]
@@ -50,11 +50,13 @@ class SeveralConditions(ConditionGuidance):
 
     @abstractmethod
     def direction(self, scale: Tensor, own: Tensor, others: Sequence[Tensor]) -> Tensor:
-        """The way from the unconditional estimate to the guided one, from that to each conditional estimate."""
+        """Difference of the guided and the unconditional estimate, given those of the conditional estimates."""
 
 
 class ComposedGuidance(SeveralConditions):
-    """``uncond + scale (cond - uncond) + sum_i w_i (cond_i - uncond)``: a product of conditions; below 0 is "not".
+    """``uncond + scale (cond - uncond) + sum_i w_i (cond_i - uncond)``: a product of conditions.
+
+    A negative weight steers away from its condition ("not").
 
     Liu et al. (2022), https://arxiv.org/abs/2206.01714.
     """
@@ -64,12 +66,12 @@ class ComposedGuidance(SeveralConditions):
 
 
 class PerpendicularNegativeGuidance(SeveralConditions):
-    """Perp-Neg: ``uncond + scale (own - sum_i w_i perp_i)``, away from conditions as far as they do not oppose its own.
+    """Perp-Neg: ``uncond + scale (own - sum_i w_i perp_i)``, away from the negative conditions.
 
-    ``own = cond - uncond``, and ``perp_i`` is the part of ``cond_i - uncond`` that is perpendicular to it. Armandpour
-    et al. (2023), https://arxiv.org/abs/2304.04968, with the weights of the negative conditions above 0.
+    ``own = cond - uncond``, and ``perp_i`` is the component of ``cond_i - uncond`` perpendicular to it. Armandpour et
+    al. (2023), https://arxiv.org/abs/2304.04968; weights above 0 steer away.
     """
 
     def direction(self, scale: Tensor, own: Tensor, others: Sequence[Tensor]) -> Tensor:
-        away = sum(w * (other - projected(other, own)) for w, other in zip(self.weights, others, strict=True))
+        away = sum(w * (other - project(other, own)) for w, other in zip(self.weights, others, strict=True))
         return scale * (own - away)

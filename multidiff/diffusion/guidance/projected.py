@@ -1,4 +1,4 @@
-"""Guidance along some directions only."""
+"""Adaptive projected guidance."""
 
 import math
 from collections.abc import Sequence
@@ -11,29 +11,29 @@ from multidiff.diffusion.denoiser import Denoiser
 from multidiff.diffusion.guidance.base import EVERYWHERE, ConditionGuidance, Scale
 
 
-def projected(x: Tensor, axis: Tensor) -> Tensor:
-    """The part of each sample of ``x`` that is parallel to that of ``axis``."""
+def project(x: Tensor, axis: Tensor) -> Tensor:
+    """Projection of each sample of ``x`` onto the corresponding sample of ``axis``."""
     return dot(x, axis) / dot(axis, axis).clamp(min=torch.finfo(x.dtype).tiny) * axis
 
 
 def dot(x: Tensor, y: Tensor) -> Tensor:
-    """The inner product of each sample of ``x`` with that of ``y``, broadcastable to both."""
+    """Inner product of corresponding samples of ``x`` and ``y``, broadcastable to both."""
     return (x * y).sum(dim=tuple(range(1, x.ndim)), keepdim=True)
 
 
 class AdaptiveProjectedGuidance(ConditionGuidance):
-    """APG: ``cond + (scale - 1) (d_perp + parallel d_par)``, where ``d = cond - other`` is no longer than ``limit``.
+    """APG: ``cond + (scale - 1) (d_perp + parallel d_par)``, where ``limit`` bounds ``d = cond - other``.
 
-    The parallel part of d, along the conditional estimate, is what oversaturates. With ``parallel = 1`` and no limit
-    it is classifier-free guidance. Sadat et al. (2024), algorithm 1, https://arxiv.org/abs/2410.02416, without its
-    momentum: that remembers earlier steps, and a denoiser is a pure function.
+    The component ``d_par`` of d parallel to the conditional estimate causes oversaturation; ``d_perp`` is the rest.
+    With ``parallel = 1`` and no limit this is classifier-free guidance. Sadat et al. (2024), algorithm 1,
+    https://arxiv.org/abs/2410.02416, without momentum, which depends on earlier steps: a denoiser is a pure function.
 
     Args:
-        denoiser: one that was trained with conditions dropped at random.
+        denoiser: trained with condition dropout.
         scale: finite and at least 0, or a function of log SNR.
         parallel: the paper's eta, at least 0.
-        limit: the paper's r, a Euclidean norm over a sample; infinite is off.
-        negative: the other condition, of one sample or of each; by default the null condition.
+        limit: the paper's r, a bound on the Euclidean norm of d over a sample; infinity turns it off.
+        negative: negative condition, for one sample or for each; by default the null condition.
         interval: of log SNR, see `Guidance`.
     """
 
@@ -49,7 +49,7 @@ class AdaptiveProjectedGuidance(ConditionGuidance):
     ):
         super().__init__(denoiser, scale, interval=interval)
         if not (parallel >= 0 and limit > 0):
-            raise ValueError(f"need parallel of at least 0 and limit above 0, got {parallel} and {limit}")
+            raise ValueError(f"need parallel >= 0 and limit > 0, got {parallel} and {limit}")
         self.parallel = parallel
         self.limit = limit
         self.negative = negative
@@ -62,5 +62,5 @@ class AdaptiveProjectedGuidance(ConditionGuidance):
         difference = estimate - other
         norm = torch.sqrt(dot(difference, difference))
         difference = difference * (self.limit / norm).clamp(max=1)
-        kept = difference + (self.parallel - 1) * projected(difference, estimate)
+        kept = difference + (self.parallel - 1) * project(difference, estimate)
         return estimate + (scale - 1) * kept

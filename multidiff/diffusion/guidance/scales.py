@@ -1,4 +1,4 @@
-"""Scales that change with the noise level."""
+"""Guidance scales that depend on the noise level."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from multidiff.diffusion.samplers.base import Sampler
 
 @dataclass(frozen=True)
 class ScaleCurve:
-    """A scale linear between points over log SNR, and constant beyond the first and the last.
+    """A scale that is piecewise linear in log SNR, and constant beyond the first and the last point.
 
-    Rising scales (weak at high noise, strong at low) keep variety: Wang et al. (2024),
+    Increasing scales (weak at high noise, strong at low noise) preserve diversity: Wang et al. (2024),
     https://arxiv.org/abs/2404.13040.
 
     Args:
-        log_snr: of the points, increasing.
-        scale: at each of them.
+        log_snr: log SNR of the points, increasing.
+        scale: scale at each point.
     """
 
     log_snr: Sequence[float]
@@ -46,20 +46,20 @@ class ScaleCurve:
 
 @dataclass(frozen=True)
 class CFGPlusPlus:
-    """CFG++ as a scale of ordinary guidance: ``strength alpha_s / gain``, from t to s.
+    """CFG++ as a scale of classifier-free guidance: ``strength alpha_s / gain`` for the step from t to s.
 
-    CFG++ takes the step with the unconditional estimate and adds ``strength alpha_s (cond - uncond)``, so that what is
-    left of the noise is the unconditional one. Where a step multiplies its one estimate by ``gain``, guidance of this
-    scale does the same. The gain of Euler's step is ``alpha_s (1 - exp(-h))``, with h the step of log SNR. Chung et al.
+    CFG++ takes the step with the unconditional estimate and adds ``strength alpha_s (cond - uncond)``: the sample is
+    renoised with the unconditional noise. If a step multiplies its only estimate by ``gain``, guidance at this scale is
+    equivalent. The gain of Euler's step is ``alpha_s (1 - exp(-h))``, where h is the step in log SNR. Chung et al.
     (2024), algorithm 2, https://arxiv.org/abs/2406.08070; ancestral steps as in its code.
 
     Args:
-        sampler: what samples with it: of one estimate a step, and no history.
+        sampler: the sampler, with one estimate per step and no history.
         grid: the times that the sampler visits.
         strength: the paper's lambda, from 0 (unconditional) to 1.
 
     Raises:
-        ValueError: a step of the sampler rests on several estimates, of which each would have a gain of its own.
+        ValueError: a step of the sampler uses several estimates, each of which would have its own gain.
     """
 
     sampler: Sampler
@@ -68,7 +68,7 @@ class CFGPlusPlus:
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
-            raise ValueError(f"the strength of CFG++ runs from 0 to 1, got {self.strength}")
+            raise ValueError(f"the strength of CFG++ must be from 0 to 1, got {self.strength}")
         _ = self.scales
 
     @cached_property
@@ -80,30 +80,30 @@ class CFGPlusPlus:
 
     def __call__(self, log_snr: Tensor) -> Tensor:
         nodes = self.sampler.schedule.log_snr(self.grid[:-1].to("cpu", torch.float64)).to(log_snr)
-        distance, step = (log_snr[:, None] - nodes).abs().nan_to_num(0).min(dim=1)  # of no signal to itself, 0
+        distance, step = (log_snr[:, None] - nodes).abs().nan_to_num(0).min(dim=1)  # nan between equal infinities
         if (distance > 1e-4 * (1 + log_snr.abs())).any():
-            raise ValueError("CFG++ is asked for its scale at a time that is not on the grid that it was made with")
+            raise ValueError("CFG++ was called at a time that is not on its grid")
         return self.scales.to(log_snr)[step]
 
 
 def gain(sampler: Sampler, t: Tensor, s: Tensor) -> Tensor:
-    """What the step from ``t`` to ``s`` multiplies its one estimate by: tried on the estimates 0 and 1.
+    """The factor of the estimate in the step from ``t`` to ``s``, measured with the estimates 0 and 1.
 
     Raises:
-        ValueError: the step makes several estimates, or leaves some to later steps.
+        ValueError: the step uses several estimates, or keeps some for later steps.
     """
-    asked, history = list[Tensor](), deque[Any]()
+    calls, history = list[Tensor](), deque[Any]()
     estimates = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
     noise = NoiseSource([0, 0], (1,), torch.float64)
 
     def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-        asked.append(t)
+        calls.append(t)
         return estimates
 
     ends = sampler.step(denoise, 0 * estimates, t, s, history, noise)
-    if len(asked) != 1 or history:
+    if len(calls) != 1 or history:
         raise ValueError(
-            f"CFG++ is for samplers of one estimate a step and no history (Euler, DDIM, DDPM, Ancestral of Euler); "
-            f"{type(sampler).__name__} has more: use ordinary guidance"
+            "CFG++ needs a sampler with one estimate per step and no history (Euler, DDIM, DDPM, Ancestral of Euler), "
+            f"got {type(sampler).__name__}: use another guidance rule"
         )
     return (ends[1] - ends[0])[0]

@@ -1,4 +1,4 @@
-"""Objectives: what training minimises."""
+"""Objectives: the losses that training minimises."""
 
 from multidiff.diffusion.objectives.base import Context, Objective
 from multidiff.diffusion.objectives.denoising import Denoising

@@ -1,4 +1,4 @@
-"""What training minimises: the context of a batch, and the loss of each of its samples."""
+"""The objective interface, and the context in which an objective is evaluated."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from multidiff.diffusion.objectives.times import TimeDistribution
 
 @dataclass(frozen=True)
 class Context:
-    """What an objective may use.
+    """Inputs of an objective for one batch.
 
     Attributes:
-        student: the denoiser in training.
+        student: the denoiser that is trained.
         x0: clean samples, ``(B, C, *size)``.
-        cond: conditions of the samples.
-        generator: of random numbers, on the device of ``x0``.
-        ema: the moving average of the student.
-        teacher: a frozen denoiser.
-        step: number of optimiser steps done.
-        progress: fraction of the training done, in [0, 1].
+        cond: conditions of the samples, or None.
+        generator: random generator on the device of ``x0``.
+        ema: exponential moving average of the student, or None.
+        teacher: a frozen denoiser, or None.
+        step: number of completed optimiser steps.
+        progress: completed fraction of the training, in [0, 1].
     """
 
     student: NetworkDenoiser
@@ -38,10 +38,10 @@ class Context:
 
 
 class Objective(ABC):
-    """A loss at random times with random noise.
+    """A training loss, evaluated at random times with random noise.
 
     Attributes:
-        times: how often training visits each time.
+        times: distribution of the training times.
         needs_teacher: whether the context must have a teacher.
     """
 
@@ -49,7 +49,7 @@ class Objective(ABC):
     needs_teacher: ClassVar[bool] = False
 
     def __call__(self, context: Context) -> Tensor:
-        """The loss of each sample, ``(B,)``, with times and noise from the generator of the context."""
+        """The loss of each sample, ``(B,)``, at times and noise sampled with the generator of the context."""
         x0, generator = context.x0, context.generator
         t = self.times.sample(context.student.schedule, len(x0), generator)
         noise = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
@@ -57,4 +57,4 @@ class Objective(ABC):
 
     @abstractmethod
     def at(self, context: Context, t: Tensor, noise: Tensor) -> Tensor:
-        """The loss of each sample, ``(B,)``, at times ``t``, ``(B,)``, for ``noise`` like x0."""
+        """The loss of each sample, ``(B,)``, for times ``t``, ``(B,)``, and ``noise`` like x0."""

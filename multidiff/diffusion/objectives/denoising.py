@@ -1,4 +1,4 @@
-"""Denoising: the network learns the posterior mean of its target."""
+"""Denoising: regression of the prediction target on noisy samples."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from multidiff.diffusion.objectives.weighting import Weighting
 
 @dataclass(frozen=True)
 class Denoising(Objective):
-    """Weighted squared error of the network's output at random times.
+    """Weighted squared error between the network output and the prediction target.
 
     Ho et al. (2020), https://arxiv.org/abs/2006.11239, for any schedule and prediction.
     """

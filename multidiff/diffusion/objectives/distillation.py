@@ -1,4 +1,4 @@
-"""Distillation: the network learns the estimates of a teacher."""
+"""Distillation: regression of the student on the estimates of a teacher."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,10 +14,13 @@ from multidiff.diffusion.objectives.weighting import Weighting
 
 @dataclass(frozen=True)
 class Distillation(Objective):
-    """Weighted squared error of the student's output against the output that gives the teacher's x0 estimate.
+    """Weighted squared error between the student's output and the output that gives the teacher's x0 estimate.
 
-    The teacher may be of any size and prediction. Its estimates vary less than the samples that `Denoising` regresses
-    on, so the gradients of the student do too. Hinton et al. (2015), https://arxiv.org/abs/1503.02531.
+    The teacher may have any size and prediction. Its estimates vary less than the samples that `Denoising` regresses
+    on, so the gradients of the student have a lower variance. Hinton et al. (2015), https://arxiv.org/abs/1503.02531.
+
+    Raises:
+        ValueError: on a call, if the context has no teacher.
     """
 
     times: TimeDistribution
@@ -27,7 +30,7 @@ class Distillation(Objective):
     def at(self, context: Context, t: Tensor, noise: Tensor) -> Tensor:
         student, teacher = context.student, context.teacher
         if teacher is None:
-            raise ValueError("distillation needs a teacher in its context")
+            raise ValueError("distillation needs a teacher: set teacher=MODEL_DIR")
         a, s = coefficients(student.schedule, t, context.x0)
         x_t = a * context.x0 + s * noise
         with torch.no_grad():

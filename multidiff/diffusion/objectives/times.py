@@ -1,4 +1,4 @@
-"""How often training visits each time."""
+"""Distributions of the training times."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -9,28 +9,28 @@ from torch import Tensor
 from multidiff.diffusion.schedules import Schedule
 
 _MARGIN = 1e-5
-"""Times are drawn from [margin, 1 - margin]: at the very ends one of x0 and noise is invisible."""
+"""Times are clamped to [margin, 1 - margin]: at the ends, x_t does not depend on the noise or on x0."""
 
 
 class TimeDistribution(ABC):
-    """How often training visits each time."""
+    """A distribution of training times."""
 
     @abstractmethod
     def quantile(self, u: Tensor, schedule: Schedule) -> Tensor:
-        """The inverse of the distribution function: ``u`` in (0, 1) to times."""
+        """The quantile function (inverse CDF): ``u`` in (0, 1) to times."""
 
     def uniforms(self, count: int, generator: torch.Generator) -> Tensor:
-        """``count`` uniform numbers that become times."""
+        """``count`` uniform values in [0, 1), the arguments of the quantile function."""
         return torch.rand(count, generator=generator, device=generator.device, dtype=torch.float32)
 
     def sample(self, schedule: Schedule, count: int, generator: torch.Generator) -> Tensor:
-        """``count`` times on the generator's device, ``(count,)`` in float32."""
+        """Sample ``count`` times on the generator's device, ``(count,)`` in float32."""
         u = self.uniforms(count, generator).clamp(1e-6, 1 - 1e-6)
         return self.quantile(u, schedule).clamp(_MARGIN, 1 - _MARGIN)
 
 
 class Uniform(TimeDistribution):
-    """All times equally often."""
+    """Uniformly distributed times."""
 
     def quantile(self, u: Tensor, schedule: Schedule) -> Tensor:
         return u
@@ -38,7 +38,7 @@ class Uniform(TimeDistribution):
 
 @dataclass(frozen=True)
 class LogitNormal(TimeDistribution):
-    """Times whose logit is normal: the middle often, the ends seldom.
+    """Logit-normal times, which favour the middle of the path.
 
     Esser et al. (2024), section 3.1, https://arxiv.org/abs/2403.03206.
     """
@@ -52,7 +52,7 @@ class LogitNormal(TimeDistribution):
 
 @dataclass(frozen=True)
 class LogNormalSigma(TimeDistribution):
-    """Times at which the noise level ``sigma / alpha`` is log-normal.
+    """Times with log-normal noise level ``sigma / alpha``.
 
     Karras et al. (2022), table 1, https://arxiv.org/abs/2206.00364.
     """
@@ -66,7 +66,7 @@ class LogNormalSigma(TimeDistribution):
 
 @dataclass(frozen=True)
 class Stratified(TimeDistribution):
-    """One draw from each of B equally probable strata, in random order: the same distribution, a steadier loss.
+    """Stratified sampling: one time from each of B equally probable strata, in random order, to reduce variance.
 
     Kingma et al. (2021), appendix I.1, https://arxiv.org/abs/2107.00630.
     """

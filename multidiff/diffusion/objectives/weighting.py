@@ -1,7 +1,7 @@
-"""How much the error counts at each noise level.
+"""Loss weightings as functions of the noise level.
 
-The error is measured on the network's output, where every prediction is well conditioned. A weighting published for the
-error of x0 is carried over by the prediction's gain: ``|x0 error| = gain |output error|``.
+The error is measured on the network output, where every prediction is well conditioned. Weightings that were published
+for the error of x0 are converted with the gain of the prediction: ``|x0 error| = gain |output error|``.
 """
 
 from abc import ABC, abstractmethod
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class Weighting(ABC):
-    """How much the squared error of the output counts at each noise level."""
+    """Weight of the squared error of the output at each noise level."""
 
     @abstractmethod
     def __call__(self, log_snr: Tensor, gain: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ class Weighting(ABC):
 
 
 class UniformWeighting(Weighting):
-    """The plain squared error of what the network predicts."""
+    """Weight 1: the squared error of the network output."""
 
     def __call__(self, log_snr: Tensor, gain: Tensor) -> Tensor:
         return torch.ones_like(gain)

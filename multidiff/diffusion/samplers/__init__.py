@@ -1,4 +1,4 @@
-"""Samplers, one family a file; each is a pure step from time t to time s."""
+"""Samplers, one family per file. Each is a pure step from time t to time s."""
 
 from multidiff.diffusion.samplers.adaptive import Adaptive
 from multidiff.diffusion.samplers.ancestral import DDIM, DDPM, Ancestral

@@ -1,4 +1,4 @@
-"""Ancestral steps: some way down along the ODE, then back up by fresh noise."""
+"""Ancestral samplers: a step along the ODE below the target noise level, then fresh noise."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ import torch
 from torch import Tensor
 
 from multidiff.diffusion.noise import NoiseSource
-from multidiff.diffusion.samplers.base import Denoise, History, Sampler, made_by
+from multidiff.diffusion.samplers.base import Denoise, History, Sampler, sampler_from
 from multidiff.diffusion.samplers.dpm_solver import DPMSolverSinglestep
 from multidiff.diffusion.samplers.noise_level import NoiseLevel, euler_step, noise_estimate
 from multidiff.diffusion.schedules import Schedule
 
 
-def lost_variance(t: NoiseLevel, s: NoiseLevel) -> Tensor:
+def transition_variance(t: NoiseLevel, s: NoiseLevel) -> Tensor:
     """Variance of x_t given x_s: ``sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2``."""
     return t.sigma**2 - (t.alpha / s.alpha * s.sigma) ** 2
 
 
 @dataclass(frozen=True)
 class DDPM(Sampler):
-    """Ancestral sampling from ``q(x_s | x_t, x0)`` with the estimate in place of x0.
+    """Ancestral sampling from ``q(x_s | x_t, x0)``, with the x0 estimate in place of x0.
 
     ``x_s = (alpha_t / alpha_s) k^2 x_t + alpha_s (v / sigma_t^2) x0 + sqrt(v) k z``, where v is the variance of x_t
     given x_s and ``k = sigma_s / sigma_t``. Ho et al. (2020), eq. 6-7, https://arxiv.org/abs/2006.11239.
@@ -35,7 +35,7 @@ class DDPM(Sampler):
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
         here, there = NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s)
         x0 = denoise(x_t, t)
-        lost, kept = lost_variance(here, there), there.sigma / here.sigma
+        lost, kept = transition_variance(here, there), there.sigma / here.sigma
         mean = here.alpha / there.alpha * kept**2 * x_t + there.alpha * lost / here.sigma**2 * x0
         return mean + torch.sqrt(lost) * kept * noise.between(t, s)
 
@@ -55,7 +55,7 @@ class DDIM(Sampler):
 
     def __post_init__(self) -> None:
         if not 0 <= self.eta <= 1:
-            raise ValueError(f"eta runs from 0 (deterministic) to 1 (ancestral), got {self.eta}")
+            raise ValueError(f"eta must be from 0 (deterministic) to 1 (ancestral), got {self.eta}")
 
     @property
     def stochastic(self) -> bool:  # type: ignore[override]
@@ -66,23 +66,23 @@ class DDIM(Sampler):
         x0 = denoise(x_t, t)
         if not self.stochastic:
             return euler_step(x_t, x0, here, there)
-        fresh = self.eta * torch.sqrt(lost_variance(here, there)) * there.sigma / here.sigma
+        fresh = self.eta * torch.sqrt(transition_variance(here, there)) * there.sigma / here.sigma
         kept = torch.sqrt(there.sigma**2 - fresh**2)
         return there.alpha * x0 + kept * noise_estimate(x_t, x0, here) + fresh * noise.between(t, s)
 
 
 @dataclass(frozen=True)
 class Ancestral(Sampler):
-    """A deterministic step below the level of s, then as much fresh noise as DDIM's ``eta`` adds.
+    """A deterministic step below the noise level of s, then as much fresh noise as DDIM adds at the same ``eta``.
 
-    With ``r = sigma / alpha``: down to ``sqrt(r_s^2 - u^2)``, then up by ``u = eta r_s sqrt(1 - r_s^2 / r_t^2)``. The
-    law is that of the data to the order of the deterministic step. With single-step DPM-Solver++ of order 2 it is DPM++
-    2S ancestral, with Euler DDIM. Song et al. (2021), eq. 16, https://arxiv.org/abs/2010.02502; the composition is
-    k-diffusion's.
+    With ``r = sigma / alpha``: a step down to ``sqrt(r_s^2 - u^2)``, then noise of
+    ``u = eta r_s sqrt(1 - r_s^2 / r_t^2)``. The distribution of the samples converges at the order of the deterministic
+    step. With single-step DPM-Solver++ of order 2 this is DPM++ 2S ancestral; with Euler it is DDIM. Song et al.
+    (2021), eq. 16, https://arxiv.org/abs/2010.02502; the composition is that of k-diffusion.
 
     Args:
-        schedule: of the denoiser.
-        method: makes the deterministic one-step sampler from the schedule: its class, or a partial.
+        schedule: schedule of the denoiser.
+        method: builds the deterministic one-step sampler from the schedule: its class, or a partial.
         eta: from 0 (deterministic) to 1.
     """
 
@@ -92,13 +92,13 @@ class Ancestral(Sampler):
 
     def __post_init__(self) -> None:
         if not 0 <= self.eta <= 1:
-            raise ValueError(f"eta runs from 0 (deterministic) to 1, got {self.eta}")
-        made_by(self.method, self.schedule)
+            raise ValueError(f"eta must be from 0 (deterministic) to 1, got {self.eta}")
+        sampler_from(self.method, self.schedule)
 
     @cached_property
     def inner(self) -> Sampler:
         """The deterministic sampler."""
-        return made_by(self.method, self.schedule)
+        return sampler_from(self.method, self.schedule)
 
     @property
     def evaluations(self) -> int:  # type: ignore[override]

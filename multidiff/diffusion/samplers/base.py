@@ -1,4 +1,4 @@
-"""What a sampler is, and the one loop that runs them all."""
+"""The sampler interface, and the sampling loop that all samplers share."""
 
 from abc import ABC, abstractmethod
 from collections import deque
@@ -16,21 +16,21 @@ from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.schedules import Schedule
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-"""``(x_t, t) -> x0`` estimate, with the condition already bound."""
+"""``(x_t, t) -> x0`` estimate, with the condition bound."""
 
 History = deque[Any]
-"""What a multistep method remembers, newest first; made by the loop for one call."""
+"""State of a multistep method, newest first; created by the loop for one call."""
 
 
 class Sampler(ABC):
-    """A numerical method that takes x_t to x_s. It holds settings, never state.
+    """A numerical method that takes x_t to x_s. It holds settings and no state.
 
     Attributes:
-        schedule: the schedule of the denoiser that it samples.
-        evaluations: network evaluations a step; the step to sigma = 0 may take fewer.
-        order: the order of convergence that the tests certify; of the deterministic part, where a step draws noise.
-        weak_order: the order of the law, mean and variance, which noise within the steps can hold below ``order``.
-        stochastic: whether a step draws noise.
+        schedule: schedule of the denoiser.
+        evaluations: network evaluations per step; the step to sigma = 0 may take fewer.
+        order: order of convergence, as tested; that of the deterministic part for stochastic samplers.
+        weak_order: order of convergence of the mean and the variance, which for SDE solvers can be below ``order``.
+        stochastic: whether steps add noise.
     """
 
     schedule: Schedule
@@ -49,10 +49,10 @@ class Sampler(ABC):
         Args:
             denoise: ``(x_t, t) -> x0`` estimate.
             x_t: noisy samples, ``(B, C, *size)``.
-            t: the present time, ``()`` in float64 on the CPU.
+            t: the current time, ``()`` in float64 on the CPU.
             s: the next time, likewise; at ``s = 0`` the result is an estimate of x0.
-            history: for multistep methods, what earlier steps of the same call left, newest first.
-            noise: where a stochastic step draws from.
+            history: for multistep methods, records of earlier steps of the same call, newest first.
+            noise: noise source of stochastic steps.
         """
 
 
@@ -62,15 +62,15 @@ def check_count(name: str, count: int) -> None:
         raise ValueError(f"{name} must be an integer of at least 1, got {count!r}")
 
 
-def made_by(method: Callable[[Schedule], Sampler], schedule: Schedule) -> Sampler:
-    """The sampler that another one runs.
+def sampler_from(method: Callable[[Schedule], Sampler], schedule: Schedule) -> Sampler:
+    """Build the inner sampler of a composite sampler.
 
     Raises:
-        ValueError: ``method`` does not make a sampler.
+        ValueError: ``method`` does not build a sampler.
     """
     sampler = method(schedule) if callable(method) else method
     if not isinstance(sampler, Sampler):
-        raise ValueError(f"method must be a sampler's _target_ with _partial_: true, got {method!r}")
+        raise ValueError(f"method must be the _target_ of a sampler with _partial_: true, got {method!r}")
     return sampler
 
 
@@ -83,15 +83,15 @@ def sample(
     cond: Conditioning | None = None,
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
-    """SampleFunction samples: start from noise at ``grid[0]`` and step through the grid to time 0.
+    """Generate samples: start from noise at ``grid[0]`` and step through the grid to time 0.
 
     Args:
-        denoiser: the model, guided or not.
-        noise: one seed a sample; it fixes the shape, the dtype and the device.
+        denoiser: the model, with or without guidance.
+        noise: noise source with one seed per sample; it sets the shape, the dtype and the device.
         sampler: the numerical method.
-        grid: times, strictly decreasing, the last exactly 0.
+        grid: strictly decreasing times, the last exactly 0.
         cond: conditions of the samples.
-        on_step: called with the number of steps done and the present x after each.
+        on_step: called after each step with the number of completed steps and the current x.
 
     Returns:
         x0, ``(B, C, *size)``.
@@ -110,7 +110,7 @@ def integrate(
     times: Tensor,
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
-    """Take ``x`` at ``times[0]`` through all of ``times``, ``(n + 1,)`` in float64 on the CPU, to the last."""
+    """Integrate ``x`` from ``times[0]`` through ``times``, ``(n + 1,)`` in float64 on the CPU, to the last time."""
     history: History = deque()
     for done, (t, s) in enumerate(pairwise(times), start=1):
         x = sampler.step(denoise, x, t, s, history, noise)

@@ -1,4 +1,4 @@
-"""Few-step sampling for models that are trained to jump to x0 from any level."""
+"""Few-step sampling for consistency models, which map any noise level to x0 in one evaluation."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ from multidiff.diffusion.schedules import Schedule
 
 @dataclass(frozen=True)
 class Consistency(Sampler):
-    """Ping-pong: jump to x0, then noise it to the next level, ``x_s = alpha_s x0 + sigma_s z``.
+    """Multistep consistency sampling: jump to x0, then add noise to the next level, ``x_s = alpha_s x0 + sigma_s z``.
 
-    One step is a single jump. The law is exact if the denoiser is the map of the ODE itself, so there is no order.
-    Song et al. (2023), algorithm 1, https://arxiv.org/abs/2303.01469.
+    With one step it is a single jump. The samples are exact if the denoiser is the solution map of the ODE, so there is
+    no order of convergence. Song et al. (2023), algorithm 1, https://arxiv.org/abs/2303.01469.
     """
 
     schedule: Schedule
@@ -28,21 +28,21 @@ class Consistency(Sampler):
         return x0 if there.sigma == 0 else there.alpha * x0 + there.sigma * noise.between(t, s)
 
     def jump(self, denoise: Denoise, x_t: Tensor, t: Tensor) -> Tensor:
-        """Where the model takes ``x_t``."""
+        """The x0 to which the model maps ``x_t``."""
         return denoise(x_t, t)
 
 
 @dataclass(frozen=True)
 class LCM(Consistency):
-    """Consistency sampling of latent consistency models, whose network sits in a skip connection.
+    """Consistency sampling of latent consistency models (LCM), which add a skip connection to the network.
 
     The jump is ``c_skip x_t + c_out x0`` with ``c_skip = d^2 / (u^2 + d^2)``, ``c_out = u / sqrt(u^2 + d^2)`` and
     ``u = time_scale t``: the identity at t = 0. Luo et al. (2023), section 4.1, https://arxiv.org/abs/2310.04378.
 
     Args:
-        schedule: of the denoiser.
-        sigma_data: the d of the formulas.
-        time_scale: 10 for each of a thousand discrete times in the models that are published.
+        schedule: schedule of the denoiser.
+        sigma_data: d of the formulas.
+        time_scale: published models use 10 per discrete timestep, with a thousand timesteps.
     """
 
     schedule: Schedule

@@ -1,11 +1,12 @@
-"""What exponential integrators share: the linear part of the equation exactly, the rest as a polynomial in log SNR.
+"""Exponential integrators: the linear part of the ODE or SDE exactly, the rest as a polynomial in log SNR.
 
 With ``l`` for log SNR and ``eta`` for the noise of the reverse process (0: probability-flow ODE, 1: reverse SDE)::
 
-    x_s = propagation x_t + gain integral of rate exp(rate (l - l_s)) f(l) dl + spread z
+    x_s = propagation x_t + gain integral of rate exp(rate (l - l_s)) f(l) dl + noise_std z
 
-where f is the x0 estimate or the noise estimate. Lu et al. (2022), eq. 8-9 and appendix, https://arxiv.org/abs/2211.01095;
-the SDE for any eta: Xue et al. (2023), proposition 4.2, https://arxiv.org/abs/2305.14267, whose tau^2 is eta.
+where f is the x0 estimate or the noise estimate. Lu et al. (2022), eq. 8-9 and appendix,
+https://arxiv.org/abs/2211.01095; the SDE for any eta: Xue et al. (2023), proposition 4.2,
+https://arxiv.org/abs/2305.14267, whose tau^2 is eta.
 """
 
 from abc import ABC, abstractmethod
@@ -22,9 +23,9 @@ def exponential_moments(count: int, start: Tensor, stop: Tensor, rate: float) ->
     """Integrals of ``rate exp(rate u) u^k`` for ``k < count`` and ``u = l - stop``, l from ``start`` to ``stop``.
 
     Args:
-        count: how many.
+        count: number of moments.
         start: log SNR, any shape, float64.
-        stop: likewise.
+        stop: log SNR, same shape.
         rate: of the exponential.
 
     Returns:
@@ -39,16 +40,16 @@ def exponential_moments(count: int, start: Tensor, stop: Tensor, rate: float) ->
 
 
 def interpolation_weights(nodes: Tensor, moments: Tensor) -> Tensor:
-    """Weights that integrate the polynomial through ``nodes`` against whatever has ``moments``.
+    """Quadrature weights at ``nodes`` for the measure that has the given ``moments``.
 
-    Solves ``sum_i w_i nodes_i^k = moments_k`` by the way of Bjorck and Pereyra (1970), which for a few nodes is faster
-    and closer than elimination: Golub and Van Loan (2013), algorithm 4.6.2.
+    Solves the Vandermonde system ``sum_i w_i nodes_i^k = moments_k`` with the algorithm of Bjorck and Pereyra (1970),
+    which for few nodes is faster and more accurate than elimination: Golub and Van Loan (2013), algorithm 4.6.2.
 
     Args:
-        nodes: ``(*shape, k)``, measured from where the moments are.
+        nodes: ``(*shape, k)``, relative to the origin of the moments.
         moments: integrals of the powers 0 to ``k - 1``, ``(*shape, k)``.
     """
-    alone = nodes.ndim == 1  # then plain numbers: the same arithmetic, without a tensor for each of its results
+    alone = nodes.ndim == 1  # then Python floats: the same arithmetic, without a tensor for each result
     x, w = (v.tolist() if alone else list(v.unbind(-1)) for v in (nodes, moments))
     last = len(x) - 1
     for k in range(last):
@@ -65,7 +66,7 @@ def interpolation_weights(nodes: Tensor, moments: Tensor) -> Tensor:
 def exponential_weights(nodes: Tensor, start: Tensor, stop: Tensor, rate: float = 1.0) -> Tensor:
     """Weights that integrate ``rate exp(rate (l - stop))`` times the interpolant through ``nodes``.
 
-    Exact for polynomials of degree below the number of nodes, which is what gives each method its order.
+    Exact for polynomials of degree below the number of nodes, which gives each method its order.
 
     Args:
         nodes: log SNR of the known estimates, ``(*shape, k)`` in float64.
@@ -89,34 +90,34 @@ def combine(weights: Sequence[Tensor] | Tensor, estimates: Sequence[Tensor]) -> 
 
 @dataclass(frozen=True)
 class Equation(ABC):
-    """The reverse process with one estimate singled out, which is held to be a polynomial in log SNR."""
+    """The reverse process, written in terms of the estimate that is interpolated by a polynomial in log SNR."""
 
     eta: float = 0.0
 
     @property
     @abstractmethod
     def rate(self) -> float:
-        """Of the exponential under the integral."""
+        """Rate of the exponential under the integral."""
 
     @abstractmethod
     def estimate(self, x_t: Tensor, x0: Tensor, t: NoiseLevel) -> Tensor:
-        """What is interpolated."""
+        """The interpolated estimate."""
 
     @abstractmethod
     def propagation(self, t: NoiseLevel, s: NoiseLevel) -> Tensor:
-        """What multiplies ``x_t``."""
+        """Factor of ``x_t``."""
 
     @abstractmethod
     def gain(self, s: NoiseLevel) -> Tensor:
-        """What multiplies the integral."""
+        """Factor of the integral."""
 
     @abstractmethod
-    def spread(self, t: NoiseLevel, s: NoiseLevel) -> Tensor:
+    def noise_std(self, t: NoiseLevel, s: NoiseLevel) -> Tensor:
         """Standard deviation of the noise that the step adds."""
 
 
 class DataEquation(Equation):
-    """x0 is a polynomial in log SNR: DPM-Solver++."""
+    """Interpolates x0: DPM-Solver++."""
 
     @property
     def rate(self) -> float:
@@ -131,12 +132,12 @@ class DataEquation(Equation):
     def gain(self, s: NoiseLevel) -> Tensor:
         return s.alpha
 
-    def spread(self, t: NoiseLevel, s: NoiseLevel) -> Tensor:
+    def noise_std(self, t: NoiseLevel, s: NoiseLevel) -> Tensor:
         return s.sigma * torch.sqrt(-torch.expm1(2 * self.eta * (t.log_snr - s.log_snr)))
 
 
 class NoiseEquation(Equation):
-    """The noise is a polynomial in log SNR: DPM-Solver."""
+    """Interpolates the noise: DPM-Solver."""
 
     @property
     def rate(self) -> float:
@@ -151,21 +152,21 @@ class NoiseEquation(Equation):
     def gain(self, s: NoiseLevel) -> Tensor:
         return (1 + self.eta) * s.sigma
 
-    def spread(self, t: NoiseLevel, s: NoiseLevel) -> Tensor:
+    def noise_std(self, t: NoiseLevel, s: NoiseLevel) -> Tensor:
         return s.sigma * torch.sqrt(self.eta * torch.expm1(2 * (s.log_snr - t.log_snr)))
 
 
 EQUATIONS: dict[str, type[Equation]] = {"data": DataEquation, "noise": NoiseEquation}
 
 
-def equation_in(form: str, eta: float = 0.0) -> Equation:
+def make_equation(form: str, eta: float = 0.0) -> Equation:
     """The equation in the form ``data`` or ``noise``.
 
     Raises:
-        ValueError: another form, or a negative ``eta``.
+        ValueError: unknown form, or negative ``eta``.
     """
     if form not in EQUATIONS:
-        raise ValueError(f"the form is {' or '.join(EQUATIONS)}, got {form!r}")
+        raise ValueError(f"form must be {' or '.join(EQUATIONS)}, got {form!r}")
     if eta < 0:
-        raise ValueError(f"eta runs from 0 (deterministic) upwards, 1 being the reverse SDE, got {eta}")
+        raise ValueError(f"eta must be at least 0 (0: ODE, 1: reverse SDE), got {eta}")
     return EQUATIONS[form](eta)

@@ -1,4 +1,4 @@
-"""From a sample back to the noise that a deterministic sampler made it from."""
+"""Inversion: from a sample to the noise from which a deterministic sampler generates it."""
 
 import torch
 from torch import Tensor
@@ -20,26 +20,24 @@ def invert(
     cond: Conditioning | None = None,
     rounds: int = 3,
 ) -> Tensor:
-    """The noisy ``x_T`` at ``grid[0]`` from which ``sample`` would come to ``x0``, to the order of the sampler.
+    """The noisy sample at ``grid[0]`` from which ``sample`` generates ``x0``, accurate to the order of the sampler.
 
-    The ODE is solved up in time. Its first step needs care, because at ``sigma = 0`` no noise can be told from x0: it
-    undoes what the last step down does, by solving ``denoise(x_t, t) = x0`` for x_t in rounds of
+    The ODE is solved forward in time. The first step is special, because the noise is undefined at ``sigma = 0``: it
+    inverts the last sampling step by solving ``denoise(x_t, t) = x0`` for x_t with the fixed-point iteration
     ``x_t = alpha x0 + sigma noise(x_t)``. Song et al. (2021), section 4.3, https://arxiv.org/abs/2010.02502.
 
     Args:
-        denoiser: the model, guided or not.
-        x0: samples, ``(B, C, *size)``.
-        sampler: a deterministic one.
-        grid: the times that the sampler would visit on its way down; the last is exactly 0.
-        cond: conditions of the samples.
-        rounds: evaluations at the lowest level r of ``sigma / alpha``. Each leaves about ``(r / d)^2`` of what is
-            missing, for details of the data down to a size d.
+        denoiser: the model, with or without guidance.
+        x0: samples, ``(B, C, *size)``. sampler: must be deterministic. grid: as for sampling, decreasing; the last time
+        is exactly 0. cond: conditions of the samples. rounds: fixed-point iterations at the lowest noise level
+        ``r = sigma / alpha``, one evaluation each. Each reduces
+            the error by a factor of about ``(r / d)^2``, where d is the scale of the finest details of the data.
 
     Raises:
-        ValueError: the sampler draws noise.
+        ValueError: the sampler is stochastic.
     """
     if sampler.stochastic:
-        raise ValueError(f"{type(sampler).__name__} draws noise, so it cannot be inverted; set its noise to 0")
+        raise ValueError(f"{type(sampler).__name__} is stochastic and cannot be inverted; set eta or churn to 0")
     check_grid(grid)
     times = grid.to("cpu", torch.float64).flip(0)[1:]
     first = NoiseLevel.at(sampler.schedule, times[0])
@@ -50,5 +48,5 @@ def invert(
     x = first.alpha * x0
     for _ in range(rounds):
         x = first.alpha * x0 + first.sigma * noise_estimate(x, denoise(x, first.t), first)
-    silence = NoiseSource([0] * len(x0), x0.shape[1:], x0.dtype, x0.device)
-    return integrate(denoise, x, silence, sampler, times)
+    unused_noise = NoiseSource([0] * len(x0), x0.shape[1:], x0.dtype, x0.device)
+    return integrate(denoise, x, unused_noise, sampler, times)

@@ -1,4 +1,4 @@
-"""Linear multistep solvers of ``d(x / alpha) / d(sigma / alpha) = noise``, by what the noise is polynomial in."""
+"""Linear multistep solvers of ``d(x / alpha) / d(sigma / alpha) = noise``: LMS, DEIS and iPNDM."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from multidiff.diffusion.samplers.base import check_count
-from multidiff.diffusion.samplers.exponential import Equation, equation_in, interpolation_weights
+from multidiff.diffusion.samplers.exponential import Equation, interpolation_weights, make_equation
 from multidiff.diffusion.samplers.multistep import Multistep
 from multidiff.diffusion.samplers.noise_level import NoiseLevel
 from multidiff.diffusion.schedules import Schedule
 
 
-def uniform_weights(nodes: Tensor, start: Tensor, stop: Tensor) -> Tensor:
+def polynomial_weights(nodes: Tensor, start: Tensor, stop: Tensor) -> Tensor:
     """Weights that integrate the polynomial through ``nodes`` from ``start`` to ``stop``."""
     powers = torch.arange(1, len(nodes) + 1, dtype=nodes.dtype)
     return interpolation_weights(nodes - start, (stop - start) ** powers / powers)
@@ -23,7 +23,7 @@ def uniform_weights(nodes: Tensor, start: Tensor, stop: Tensor) -> Tensor:
 
 @cache
 def gauss_legendre(count: int) -> tuple[Tensor, Tensor]:
-    """Points and weights on [-1, 1] that are exact below degree ``2 count``: Golub and Welsch (1969)."""
+    """Nodes and weights on [-1, 1], exact for polynomials of degree below ``2 count``: Golub and Welsch (1969)."""
     k = torch.arange(1, count, dtype=torch.float64)
     off_diagonal = k / torch.sqrt(4 * k**2 - 1)
     points, vectors = torch.linalg.eigh(torch.diag(off_diagonal, 1) + torch.diag(off_diagonal, -1))
@@ -32,11 +32,11 @@ def gauss_legendre(count: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class NoiseMultistep(Multistep):
-    """``x_s / alpha_s = x_t / alpha_t + sum_i w_i noise_i`` through the last ``order`` noises.
+    """``x_s / alpha_s = x_t / alpha_t + sum_i w_i noise_i`` over the last ``order`` noise estimates.
 
     Args:
-        schedule: of the denoiser.
-        order: how many estimates are interpolated.
+        schedule: schedule of the denoiser.
+        order: number of interpolated estimates.
     """
 
     schedule: Schedule
@@ -51,31 +51,32 @@ class NoiseMultistep(Multistep):
 
     @cached_property
     def equation(self) -> Equation:
-        return equation_in("noise")
+        return make_equation("noise")
 
     def weights(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Tensor:
         return s.alpha * self.quadrature(nodes, t, s)
 
     @abstractmethod
     def quadrature(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Tensor:
-        """The weights ``w_i``, which add up to the change of ``sigma / alpha``."""
+        """The weights ``w_i``, which sum to the change of ``sigma / alpha``."""
 
 
 class LMS(NoiseMultistep):
-    """The noise is a polynomial in ``sigma / alpha``, integrated exactly: Adams-Bashforth on unequal steps.
+    """Linear multistep: the noise is interpolated in ``sigma / alpha`` (Adams-Bashforth with variable steps).
 
-    Hairer, Norsett and Wanner (1993), section III.5; made known by k-diffusion as ``lms``, with a numerical quadrature.
+    Hairer, Norsett and Wanner (1993), section III.5. The ``lms`` of k-diffusion, whose quadrature is
+    numerical; here the polynomial is integrated exactly.
     """
 
     def quadrature(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Tensor:
-        return uniform_weights(torch.stack([node.ratio for node in nodes]), t.ratio, s.ratio)
+        return polynomial_weights(torch.stack([node.ratio for node in nodes]), t.ratio, s.ratio)
 
 
 class DEIS(NoiseMultistep):
-    """tAB-DEIS: the noise is a polynomial in time.
+    """tAB-DEIS: the noise is interpolated in time.
 
     Order k is the paper's tAB(k - 1). Zhang and Chen (2022), eq. 14-15, https://arxiv.org/abs/2204.13902. The moments
-    over ``d(sigma / alpha)`` are taken by parts, which leaves a smooth integral for Gauss and Legendre's rule.
+    over ``d(sigma / alpha)`` are integrated by parts; the remaining smooth integral uses Gauss-Legendre quadrature.
     """
 
     def quadrature(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Tensor:
@@ -91,14 +92,14 @@ class DEIS(NoiseMultistep):
 
 @dataclass(frozen=True)
 class IPNDM(Multistep):
-    """PLMS with a start of lower order: Adams-Bashforth's weights of equal steps, whatever the steps.
+    """PLMS with a low-order start: the Adams-Bashforth weights of equal steps, used for any steps.
 
-    Its order on a grid of equal steps of ``sigma / alpha`` is ``estimates``; on any other it is 2. Liu et al. (2022),
+    The order is ``estimates`` on a grid of equal steps in ``sigma / alpha``, and 2 on other grids. Liu et al. (2022),
     eq. 12, https://arxiv.org/abs/2202.09778; the start: Zhang and Chen (2022), https://arxiv.org/abs/2204.13902.
 
     Args:
-        schedule: of the denoiser.
-        estimates: how many noises are combined; 4 in the papers.
+        schedule: schedule of the denoiser.
+        estimates: number of combined noise estimates; 4 in the papers.
     """
 
     schedule: Schedule
@@ -117,9 +118,9 @@ class IPNDM(Multistep):
 
     @cached_property
     def equation(self) -> Equation:
-        return equation_in("noise")
+        return make_equation("noise")
 
     def weights(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Tensor:
         ago = -torch.arange(len(nodes), dtype=torch.float64)
-        equal = uniform_weights(ago, torch.zeros_like(ago[0]), torch.ones_like(ago[0]))
+        equal = polynomial_weights(ago, torch.zeros_like(ago[0]), torch.ones_like(ago[0]))
         return s.alpha * (s.ratio - t.ratio) * equal

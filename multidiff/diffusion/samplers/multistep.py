@@ -1,4 +1,4 @@
-"""The step that all multistep methods share: they differ in the weights that they give to earlier estimates."""
+"""The step shared by all multistep methods, which differ only in the weights of the past estimates."""
 
 import math
 from abc import abstractmethod
@@ -13,11 +13,11 @@ from multidiff.diffusion.samplers.exponential import Equation, combine
 from multidiff.diffusion.samplers.noise_level import NoiseLevel, euler_step
 
 LINE = 2
-"""Estimates that a line goes through."""
+"""Number of estimates that a line is determined by."""
 
 
-class Known(NamedTuple):
-    """What a step leaves for later ones: its estimate, and the part of its result that no estimate can change."""
+class PastStep(NamedTuple):
+    """History record of a step: its estimate, and the part of its result that does not depend on estimates."""
 
     level: NoiseLevel
     estimate: Tensor
@@ -25,16 +25,16 @@ class Known(NamedTuple):
 
 
 class Multistep(Sampler):
-    """``x_s = propagation x_t + spread z + sum_i w_i f_i`` over the newest estimates, Adams-Bashforth's way.
+    """``x_s = propagation x_t + noise_std z + sum_i w_i f_i`` over the latest estimates, as in Adams-Bashforth methods.
 
-    With a corrector, the step into ``x_t`` is taken again once the estimate at ``x_t`` is known, Adams-Moulton's way:
-    the estimate serves both, so a step costs one evaluation either way. At no signal and at no noise the step is
-    Euler's, and leaves no estimate: nothing is interpolated from an infinite log SNR.
+    With a corrector, the step into ``x_t`` is repeated once the estimate at ``x_t`` is known, as in Adams-Moulton
+    methods. The same estimate serves both, so a step costs one evaluation with and without corrector. At zero signal
+    and at zero noise, log SNR is infinite and cannot be interpolated: the step is Euler's and leaves no record.
 
     Attributes:
-        stretch: a step that is longer than this many times the last, in log SNR, goes by two estimates at most. It
-            would leave the reach of a parabola through closer ones, which is worse than a line. Where a grid is
-            refined, steps come to be alike, and all estimates are used.
+        stretch: a step more than this many times as long as the last, in log SNR, uses at most two estimates: a
+            parabola through closely spaced estimates extrapolates worse than a line. On refined grids, consecutive
+            steps have similar lengths and all estimates are used.
     """
 
     evaluations = 1
@@ -43,21 +43,21 @@ class Multistep(Sampler):
     @property
     @abstractmethod
     def memory(self) -> int:
-        """How many estimates the predictor interpolates."""
+        """Number of estimates that the predictor interpolates."""
 
     @property
     @abstractmethod
     def equation(self) -> Equation:
-        """The equation that is solved."""
+        """The form of the reverse process that is solved."""
 
     @property
     def corrector(self) -> bool:
-        """Whether each step is corrected by the estimate at its end."""
+        """Whether each step is corrected with the estimate at its end."""
         return False
 
     @abstractmethod
     def weights(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Sequence[Tensor] | Tensor:
-        """The weight in ``x_s`` of the estimate at each of ``nodes``, newest first, for the step from t to s."""
+        """The weight in ``x_s`` of the estimate at each node, newest first, for the step from t to s."""
 
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
         equation, here, there = self.equation, NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s)
@@ -66,20 +66,21 @@ class Multistep(Sampler):
             return euler_step(x_t, x0, here, there)
         estimate = equation.estimate(x_t, x0, here)
         if history and history[0].base is not None:
-            nodes, estimates = [here, *(k.level for k in history)], [estimate, *(k.estimate for k in history)]
+            nodes = [here, *(past.level for past in history)]
+            estimates = [estimate, *(past.estimate for past in history)]
             x_t = history[0].base + combine(self.weights(nodes, history[0].level, here), estimates)
         if there.is_end:
             return euler_step(x_t, x0, here, there)
         base = equation.propagation(here, there) * x_t
         if self.stochastic:
-            base = base + equation.spread(here, there) * noise.between(t, s)
-        history.appendleft(Known(here, estimate, base if self.corrector else None))
-        while len(history) > self.memory or (len(history) > LINE and self.stretches(history, there)):
+            base = base + equation.noise_std(here, there) * noise.between(t, s)
+        history.appendleft(PastStep(here, estimate, base if self.corrector else None))
+        while len(history) > self.memory or (len(history) > LINE and self.exceeds_stretch(history, there)):
             history.pop()
-        weights = self.weights([known.level for known in history], here, there)
-        return base + combine(weights, [known.estimate for known in history])
+        weights = self.weights([past.level for past in history], here, there)
+        return base + combine(weights, [past.estimate for past in history])
 
-    def stretches(self, history: History, stop: NoiseLevel) -> bool:
-        """Whether the step to ``stop`` is too much longer than the one before it."""
+    def exceeds_stretch(self, history: History, stop: NoiseLevel) -> bool:
+        """Whether the step to ``stop`` is more than ``stretch`` times as long as the last."""
         here, before = history[0].level, history[1].level
         return bool((stop.log_snr - here.log_snr).abs() > self.stretch * (here.log_snr - before.log_snr).abs())

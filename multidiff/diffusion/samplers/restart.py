@@ -1,4 +1,4 @@
-"""Restart sampling: a deterministic sampler that goes back up a few times over an interval of noise."""
+"""Restart sampling: noise is added back a few times over an interval of noise levels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from multidiff.diffusion.noise import NoiseSource
-from multidiff.diffusion.samplers.base import Denoise, History, Sampler, check_count, integrate, made_by
+from multidiff.diffusion.samplers.base import Denoise, History, Sampler, check_count, integrate, sampler_from
 from multidiff.diffusion.samplers.noise_level import NoiseLevel
 from multidiff.diffusion.samplers.runge_kutta import Heun
 from multidiff.diffusion.schedules import Schedule
@@ -16,19 +16,19 @@ from multidiff.diffusion.schedules import Schedule
 
 @dataclass(frozen=True)
 class Restart(Sampler):
-    """Any sampler; where it first passes ``low``, noise takes the samples up to ``high`` and the sampler down again.
+    """Restart sampling: once below ``low``, add noise up to ``high`` and sample down again, ``repeats`` times.
 
-    ``x_high = k x_s + sqrt(sigma_high^2 - (k sigma_s)^2) z`` with ``k = alpha_high / alpha_s``, ``repeats`` times. The
-    noise wears off errors of the model that the ODE would carry along. For several intervals, restart a restart.
-    Xu et al. (2023), algorithm 1, https://arxiv.org/abs/2306.14878.
+    ``x_high = k x_s + sqrt(sigma_high^2 - (k sigma_s)^2) z`` with ``k = alpha_high / alpha_s``. The added noise
+    contracts model errors that the ODE would accumulate. Nest restarts for several intervals. Xu et al. (2023),
+    algorithm 1, https://arxiv.org/abs/2306.14878.
 
     Args:
-        schedule: of the denoiser.
-        method: makes the sampler from the schedule: its class, or a partial; Heun in the paper.
-        low: the lower ``sigma / alpha`` of the interval.
-        high: the upper one.
-        repeats: the paper's K.
-        steps: of each way down, equal in the seventh root of ``sigma / alpha``, as on EDM's grid.
+        schedule: schedule of the denoiser.
+        method: builds the inner sampler from the schedule: its class, or a partial; Heun in the paper.
+        low: lower ``sigma / alpha`` of the interval.
+        high: upper ``sigma / alpha`` of the interval.
+        repeats: number of restarts, the paper's K.
+        steps: steps of each restart, equal in the seventh root of ``sigma / alpha`` as on EDM's grid.
     """
 
     schedule: Schedule
@@ -44,16 +44,16 @@ class Restart(Sampler):
             raise ValueError(f"need 0 < low < high, got {self.low} and {self.high}")
         check_count("repeats", self.repeats)
         check_count("steps", self.steps)
-        made_by(self.method, self.schedule)
+        sampler_from(self.method, self.schedule)
 
     @cached_property
     def inner(self) -> Sampler:
-        """The sampler that goes down."""
-        return made_by(self.method, self.schedule)
+        """The inner sampler."""
+        return sampler_from(self.method, self.schedule)
 
     @property
     def evaluations(self) -> int:  # type: ignore[override]
-        """Of a step that does not restart; the one that does takes ``repeats * steps`` of the inner sampler's more."""
+        """Evaluations of a step without restart; the step with the restarts adds ``repeats * steps`` inner steps."""
         return self.inner.evaluations
 
     @property
@@ -65,8 +65,8 @@ class Restart(Sampler):
         x = self.inner.step(denoise, x_t, t, s, history, noise)
         if not there.ratio <= self.low < here.ratio:
             return x
-        history.clear()  # its estimates lie on the path that is left
-        times = self.way_down(there)
+        history.clear()  # its estimates belong to the abandoned path
+        times = self.restart_times(there)
         top = NoiseLevel.at(self.schedule, times[0])
         kept = top.alpha / there.alpha
         added = torch.sqrt(top.sigma**2 - (kept * there.sigma) ** 2)
@@ -75,8 +75,8 @@ class Restart(Sampler):
             x = integrate(denoise, kept * x + added * branch.between(s, top.t), branch, self.inner, times)
         return x
 
-    def way_down(self, stop: NoiseLevel) -> Tensor:
-        """The times from ``high``, or the schedule's highest level if that is lower, to ``stop``."""
+    def restart_times(self, stop: NoiseLevel) -> Tensor:
+        """The times from ``high``, or the highest noise level of the schedule if that is lower, to ``stop``."""
         start = torch.minimum(torch.tensor(self.high), self.schedule.log_snr(torch.ones_like(stop.t)).neg().exp())
         roots = torch.lerp(start ** (1 / 7), stop.ratio ** (1 / 7), torch.linspace(0, 1, self.steps + 1).double())
         times = self.schedule.time(-7 * torch.log(roots)).clamp(max=1)

@@ -16,8 +16,8 @@ from multidiff.diffusion.schedules import Schedule
 class Euler(Sampler):
     """``x_s = (sigma_s / sigma_t) x_t + (alpha_s - alpha_t sigma_s / sigma_t) x0``.
 
-    Euler's method with the noise held still; exact where x0 is constant. Karras et al. (2022), algorithm 1 without its
-    correction, https://arxiv.org/abs/2206.00364.
+    Euler's method with a constant noise estimate; exact where the x0 estimate is constant. Karras et al. (2022),
+    algorithm 1 without the second-order correction, https://arxiv.org/abs/2206.00364.
     """
 
     schedule: Schedule
@@ -30,10 +30,10 @@ class Euler(Sampler):
 
 @dataclass(frozen=True)
 class Midpoint(Sampler):
-    """Euler's step with the noise estimated half way in log SNR.
+    """Midpoint method: the noise estimate is taken at the midpoint of the step in log SNR.
 
-    ``x_s / alpha_s = x_t / alpha_t + (sigma_s / alpha_s - sigma_t / alpha_t) noise_m``. Karras et al. (2022) call it
-    DPM2; it is DPM-Solver-2, Lu et al. (2022), algorithm 1, https://arxiv.org/abs/2206.00927.
+    ``x_s / alpha_s = x_t / alpha_t + (sigma_s / alpha_s - sigma_t / alpha_t) noise_m``. This is
+    DPM-Solver-2, Lu et al. (2022), algorithm 1, https://arxiv.org/abs/2206.00927, and ``sample_dpm_2`` of k-diffusion.
     """
 
     schedule: Schedule
@@ -53,19 +53,20 @@ class Midpoint(Sampler):
 
 @dataclass(frozen=True)
 class Heun(Sampler):
-    """Euler's step, then the mean of the slopes at its two ends.
+    """Heun's method: Euler's step, corrected with the mean of the slopes at its two ends.
 
-    ``x_s = euler + alpha_s (sigma_s / alpha_s - sigma_t / alpha_t) (noise_s - noise_t) / 2``. At no signal and at no
-    noise one of the slopes does not exist, and the step is Euler's; one such step at each end leaves the order at 2.
-    With churn, noise is added before the step, up to ``1 + churn`` times the noise level or the schedule's highest.
+    ``x_s = euler + alpha_s (sigma_s / alpha_s - sigma_t / alpha_t) (noise_s - noise_t) / 2``. At zero signal and
+    at zero noise one of the slopes does not exist, and the step is Euler's; the order remains 2 with one such step at
+    each end. With churn, noise is added before the step, up to ``1 + churn`` times the noise level, but not beyond the
+    highest noise level of the schedule.
     Karras et al. (2022), algorithms 1 and 2, https://arxiv.org/abs/2206.00364.
 
     Args:
-        schedule: of the denoiser.
+        schedule: schedule of the denoiser.
         churn: the paper's gamma, ``S_churn / steps``; at most ``sqrt(2) - 1``.
-        churn_min: the lowest ``sigma / alpha`` with churn, S_tmin.
-        churn_max: the highest, S_tmax.
-        churn_noise: standard deviation of the added noise, S_noise; a little above 1 makes up for lost detail.
+        churn_min: lowest ``sigma / alpha`` with churn, S_tmin.
+        churn_max: highest ``sigma / alpha`` with churn, S_tmax.
+        churn_noise: standard deviation of the added noise, S_noise; slightly above 1 compensates for lost detail.
     """
 
     schedule: Schedule
@@ -78,7 +79,7 @@ class Heun(Sampler):
 
     def __post_init__(self) -> None:
         if not 0 <= self.churn <= math.sqrt(2) - 1:
-            raise ValueError(f"churn is S_churn / steps, from 0 to sqrt(2) - 1, got {self.churn}")
+            raise ValueError(f"churn (S_churn / steps) must be from 0 to sqrt(2) - 1, got {self.churn}")
 
     @property
     def stochastic(self) -> bool:  # type: ignore[override]
@@ -87,7 +88,7 @@ class Heun(Sampler):
     def step(self, denoise: Denoise, x_t: Tensor, t: Tensor, s: Tensor, history: History, noise: NoiseSource) -> Tensor:
         here, there = NoiseLevel.at(self.schedule, t), NoiseLevel.at(self.schedule, s)
         if self.stochastic and self.churn_min <= here.ratio <= self.churn_max and not here.is_end:
-            x_t, here = self.churned(x_t, here, noise.between(t, s))
+            x_t, here = self.add_churn(x_t, here, noise.between(t, s))
         x0 = denoise(x_t, here.t)
         euler = euler_step(x_t, x0, here, there)
         if here.is_end or there.is_end:
@@ -95,8 +96,8 @@ class Heun(Sampler):
         before, after = noise_estimate(x_t, x0, here), noise_estimate(euler, denoise(euler, s), there)
         return euler + (there.sigma - there.alpha * here.ratio) / 2 * (after - before)
 
-    def churned(self, x_t: Tensor, t: NoiseLevel, z: Tensor) -> tuple[Tensor, NoiseLevel]:
-        """``x_t`` with noise added, and the level that it then has."""
+    def add_churn(self, x_t: Tensor, t: NoiseLevel, z: Tensor) -> tuple[Tensor, NoiseLevel]:
+        """``x_t`` with added noise, and its new noise level."""
         highest = self.schedule.log_snr(torch.ones_like(t.t))
         raised = torch.maximum(t.log_snr - math.log1p(self.churn), highest)
         if raised.isinf() or raised >= t.log_snr:

@@ -1,4 +1,4 @@
-"""Predictor and corrector in one evaluation: UniPC for the ODE, SA-Solver for the SDE."""
+"""Predictor-corrector samplers with one evaluation per step: UniPC for the ODE, SA-Solver for the SDE."""
 
 import math
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from multidiff.diffusion.samplers.base import check_count
 from multidiff.diffusion.samplers.dpm_solver import solver_weights
 from multidiff.diffusion.samplers.exponential import (
     Equation,
-    equation_in,
     exponential_moments,
     interpolation_weights,
+    make_equation,
 )
 from multidiff.diffusion.samplers.multistep import LINE, Multistep
 from multidiff.diffusion.samplers.noise_level import NoiseLevel
@@ -23,19 +23,19 @@ from multidiff.diffusion.schedules import Schedule
 
 @dataclass(frozen=True)
 class UniPC(Multistep):
-    """UniP-p, and UniC-p that raises its order to p + 1 at no cost.
+    """UniPC: the predictor UniP-p, and the corrector UniC-p, which raises the order to p + 1 at no cost.
 
-    Through a line UniPC puts ``B h / 2`` in place of the first moment, with ``B = h`` or ``B = exp(h) - 1``; through
-    three and more estimates its equations have one solution, the exact weights, and B cancels.
-    Zhao et al. (2023), algorithms 5-8, https://arxiv.org/abs/2302.04867.
+    With two estimates, UniPC replaces the first moment by ``B h / 2``, where ``B = h`` or ``B = exp(h) - 1``. With
+    three or more, its equations have a unique solution, the exact weights, and B cancels. Zhao et al. (2023),
+    algorithms 5-8, https://arxiv.org/abs/2302.04867.
 
     Args:
-        schedule: of the denoiser.
-        predictor_order: the p of UniPC-p: how many estimates the predictor interpolates.
-        corrector: UniPC with it, UniP without.
+        schedule: schedule of the denoiser.
+        predictor_order: p of UniPC-p: the number of estimates that the predictor interpolates.
+        corrector: UniPC if true, UniP if false.
         b: ``bh1`` for ``B = h``, ``bh2`` for ``B = exp(h) - 1``.
-        form: ``data`` or ``noise``, whichever estimate is interpolated.
-        stretch: the longest step, in lengths of the last, that goes by more than two estimates: see `Multistep`.
+        form: the interpolated estimate: ``data`` (x0) or ``noise``.
+        stretch: largest ratio of consecutive steps that uses more than two estimates, see `Multistep`.
     """
 
     schedule: Schedule
@@ -48,8 +48,8 @@ class UniPC(Multistep):
     def __post_init__(self) -> None:
         check_count("predictor_order", self.predictor_order)
         if self.b not in {"bh1", "bh2"}:
-            raise ValueError(f"b is bh1 or bh2, got {self.b!r}")
-        equation_in(self.form)
+            raise ValueError(f"b must be bh1 or bh2, got {self.b!r}")
+        make_equation(self.form)
 
     @property
     def order(self) -> int:  # type: ignore[override]
@@ -61,7 +61,7 @@ class UniPC(Multistep):
 
     @cached_property
     def equation(self) -> Equation:
-        return equation_in(self.form)
+        return make_equation(self.form)
 
     def weights(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Tensor:
         if len(nodes) != LINE:
@@ -76,15 +76,16 @@ class UniPC(Multistep):
 
 @dataclass(frozen=True)
 class SASolver(Multistep):
-    """Stochastic Adams: exponential predictor and corrector of the reverse SDE.
+    """SA-Solver: stochastic Adams predictor and corrector for the reverse SDE, in exponential form.
 
-    Both use the same noise. Xue et al. (2023), algorithm 1, https://arxiv.org/abs/2305.14267, with a constant tau.
+    Predictor and corrector use the same noise. Xue et al. (2023), algorithm 1, https://arxiv.org/abs/2305.14267, with a
+    constant tau.
 
     Args:
-        schedule: of the denoiser.
-        predictor_order: how many estimates the predictor interpolates; the corrector has one more.
-        eta: the paper's ``tau^2``: 0 is the ODE, 1 the reverse SDE.
-        stretch: the longest step, in lengths of the last, that goes by more than two estimates: see `Multistep`.
+        schedule: schedule of the denoiser.
+        predictor_order: number of estimates that the predictor interpolates; the corrector uses one more.
+        eta: the paper's ``tau^2``: 0 for the ODE, 1 for the reverse SDE.
+        stretch: largest ratio of consecutive steps that uses more than two estimates, see `Multistep`.
     """
 
     schedule: Schedule
@@ -95,7 +96,7 @@ class SASolver(Multistep):
 
     def __post_init__(self) -> None:
         check_count("predictor_order", self.predictor_order)
-        equation_in("data", self.eta)
+        make_equation("data", self.eta)
 
     @property
     def stochastic(self) -> bool:  # type: ignore[override]
@@ -115,7 +116,7 @@ class SASolver(Multistep):
 
     @cached_property
     def equation(self) -> Equation:
-        return equation_in("data", self.eta)
+        return make_equation("data", self.eta)
 
     def weights(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Tensor:
         return solver_weights(self.equation, nodes, t, s)

@@ -120,5 +120,5 @@ def test_a_condition_that_the_network_was_not_built_for_is_an_error(kind, x, log
 @pytest.mark.parametrize("kind", KINDS)
 def test_heads_divide_the_width(kind):
     network_class, settings = KINDS[kind]
-    with pytest.raises(ValueError, match="do not divide"):
+    with pytest.raises(ValueError, match="cannot be divided into heads"):
         network_class(channels=CHANNELS, **{**SMALL, "head_size": 5}, **settings)
