@@ -111,7 +111,7 @@ class Plan:
             condition = self.pipeline.model.condition(self.fields(rows))
             return self.function(self.denoiser(rows), noise, self.method, self.grid, condition, on_step)
 
-    def draw(self, rows: range | None = None, on_step: OnStep | None = None) -> list[Any]:
+    def generate(self, rows: range | None = None, on_step: OnStep | None = None) -> list[Any]:
         """Generate the samples ``rows``, all by default, as one batch of artifacts."""
         x0 = self.x0(range(len(self)) if rows is None else rows, on_step)
         return self.pipeline.artifacts(x0)
@@ -119,7 +119,7 @@ class Plan:
     def stream(self, batches: Sequence[range] | None = None) -> Iterator[Any]:
         """Generate the samples in ``batches``, all by default, one artifact after another."""
         for rows in self.batches if batches is None else batches:
-            yield from self.draw(rows)
+            yield from self.generate(rows)
 
     def record(self) -> dict[str, Any]:
         """The plan as plain values.
@@ -131,7 +131,8 @@ class Plan:
             "format": FORMAT,
             "multidiff": version("multidiff-toolkit"),
             "model_sha256": self.pipeline.sha256,
-            "samples": [dict(fields) for fields in self.samples],
+            "n": len(self),
+            "samples": [dict(fields) for fields in shortest_cycle(self.samples)],
             "sampler": dict(self.sampler),
             "guidance": self.guidance.record(),
             "seeds": seeds_record(self.seeds),
@@ -143,3 +144,14 @@ class Plan:
     def to_json(self) -> str:
         """The record as JSON."""
         return json.dumps(self.record(), ensure_ascii=False)
+
+
+def shortest_cycle(samples: Sequence[Fields]) -> Sequence[Fields]:
+    """The shortest start of ``samples`` whose repetition gives them all: a record holds each combination once."""
+    count = len(samples)
+    return samples[: next((p for p in range(1, count) if samples[p:] == samples[: count - p]), count)]
+
+
+def fields_in(record: Mapping[str, Any], index: int) -> Fields:
+    """The fields of sample ``index`` in the record of a plan."""
+    return record["samples"][index % len(record["samples"])]

@@ -16,7 +16,7 @@ from multidiff.sampling.editing import Edit, edit_of
 from multidiff.sampling.guidance import Guidance
 from multidiff.sampling.model_directory import WEIGHTS, find_model, load
 from multidiff.sampling.pipeline import Pipeline
-from multidiff.sampling.plan import FORMAT, Plan
+from multidiff.sampling.plan import FORMAT, Plan, fields_in
 from multidiff.sampling.samples import RECORD, metadata, read_record
 from multidiff.sampling.seeds import seeds_from
 
@@ -111,7 +111,8 @@ def plan_from(pipeline: Pipeline, record: Mapping[str, Any], find_init: Any) -> 
         resized = pipeline.resized(**sizes) if sizes else pipeline
         edit = None if record["edit"] is None else _edit(resized, record["edit"], find_init)
         guidance = Guidance(settings["scale"], settings["rule"], settings["field"], settings["negative"])
-        samples, seeds = tuple(record["samples"]), seeds_from(record["seeds"])
+        samples = tuple(fields_in(record, index) for index in range(record["n"]))
+        seeds = seeds_from(record["seeds"])
         return Plan(resized, samples, record["sampler"], guidance, seeds, edit, sizes, record["batch_size"])
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the record is not one of a plan: {error!r}") from error

@@ -16,6 +16,7 @@ from multidiff.data.files import atomic_path, sha256
 from multidiff.data.scan import first_few
 from multidiff.errors import InputError
 from multidiff.modality import Modality
+from multidiff.sampling.plan import fields_in
 
 RECORD = "samples.json"
 PREVIEW = "preview.png"
@@ -86,7 +87,7 @@ def write_samples(
         except InputError as error:  # a shape without a surface, say: the others are worth keeping
             failed[index] = str(error)
             continue
-        entry = {"file": path.name, "index": index, "fields": plan["samples"][index], "sha256": sha256(path)}
+        entry = {"file": path.name, "index": index, "fields": dict(fields_in(plan, index)), "sha256": sha256(path)}
         written[index] = Written(entry, artifact if index < PREVIEWED else None)
     return written, failed
 

@@ -170,7 +170,7 @@ def test_guidance_costs_only_where_it_acts(pipeline, monkeypatch):
         plan = pipeline.plan(2, steps=3, **request)
         rows.clear()
         with pipeline.model.denoiser.register_forward_pre_hook(lambda _, arguments: rows.append(len(arguments[0]))):
-            plan.draw()
+            plan.generate()
         return sum(rows)
 
     unguided = cost()

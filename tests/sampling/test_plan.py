@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 
 import multidiff
+from multidiff.cli.sample import run
 from multidiff.errors import InputError
+from multidiff.sampling.plan import shortest_cycle
 from multidiff.sampling.reproduce import plan_from, reproduce_samples
 from tests.tiny import tiny_train
 
@@ -50,11 +52,11 @@ def test_everything_is_built_once(pipeline, monkeypatch):
     assert len(list(plan.stream())) == 4
 
 
-def test_draw_generates_the_rows_that_are_asked_for(pipeline):
+def test_generate_returns_the_requested_rows(pipeline):
     plan = pipeline.plan(6, label=[1, 2, 3], steps=2)
-    everything = plan.draw()
+    everything = plan.generate()
     assert len(everything) == 6
-    assert [image.tobytes() for image in plan.draw(range(2, 4))] == [image.tobytes() for image in everything[2:4]]
+    assert [image.tobytes() for image in plan.generate(range(2, 4))] == [image.tobytes() for image in everything[2:4]]
 
 
 def test_guidance_by_a_function_has_no_record(pipeline):
@@ -68,15 +70,19 @@ def test_what_is_no_record_is_refused(pipeline, record):
         plan_from(pipeline, record, None)
 
 
+@pytest.mark.parametrize(("samples", "cycle"), [("aaaa", "a"), ("ababa", "ab"), ("abca", "abc"), ("aab", "aab")])
+def test_a_record_holds_the_shortest_cycle_of_the_samples(samples, cycle):
+    assert shortest_cycle(samples) == cycle
+
+
+@pytest.fixture(scope="module")
+def folder(run_dir, tmp_path_factory):
+    out = tmp_path_factory.mktemp("samples") / "out"
+    run(str(run_dir), out, 5, {"label": ["1", "2"], "steps": 3, "guidance": 2.0, "seed": 4, "batch_size": 2})
+    return out
+
+
 class TestReproduce:
-    @pytest.fixture(scope="class")
-    def folder(self, run_dir, tmp_path_factory):
-        from multidiff.cli.sample import run  # noqa: PLC0415
-
-        out = tmp_path_factory.mktemp("samples") / "out"
-        run(str(run_dir), out, 5, {"label": ["1", "2"], "steps": 3, "guidance": 2.0, "seed": 4, "batch_size": 2})
-        return out
-
     def test_a_folder_and_a_file_are_equal_to_the_byte(self, folder):
         comparison = reproduce_samples(folder, None, None, None)
         assert (comparison.equal, comparison.compared) == (True, 5)

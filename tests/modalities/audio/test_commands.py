@@ -55,7 +55,7 @@ def test_sample_writes_sounds_with_their_plan(run_dir, tmp_path):
     }
     clip = read_clip(tmp_path / "out/00001.wav")
     assert (clip.sample_rate, clip.seconds) == (RATE, SECONDS)
-    assert read_metadata(tmp_path / "out/00001.wav")["samples"][1] == {"label": "kick"}
+    assert read_metadata(tmp_path / "out/00001.wav")["samples"] == [{"label": "kick"}]
 
 
 @pytest.mark.parametrize("suffix", ["flac", "ogg"])
