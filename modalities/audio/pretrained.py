@@ -1,8 +1,7 @@
-"""Features of sounds that papers use, from weight files on this machine. Nothing is ever downloaded."""
+"""Features of sounds that papers use, from weight files on this machine. Nothing is downloaded."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,23 +13,22 @@ from modalities.audio.clip import AudioClip
 from modalities.audio.mel import MelSpectrograms
 from multidiff.data.files import sha256
 from multidiff.errors import InputError
-from multidiff.evaluation import Extractor, FeatureBatch, Features, Reference
-from multidiff.evaluation.local_weights import from_transformers, place, require_file
+from multidiff.evaluation import Extractor, FeatureBatch, Reference
+from multidiff.evaluation.local_weights import Pretrained, from_transformers, require_file
 
 VGGISH = "vggish-10086976.pth"
 CLAP_SECONDS = 10
 """Length of CLAP's input."""
 
 
-class VGGish(Features):
+class VGGish(Pretrained):
     """The 128 numbers of VGGish, without the last ReLU and without principal components, a clip's mean over its time.
 
     Args:
         weights: the file that torchvggish publishes; by default in the folder ``weights`` of the cache.
     """
 
-    def __init__(self, weights: str | Path | None = None):
-        self.weights = place(weights, VGGISH)
+    default = VGGISH
 
     def extractor(self, reference: Reference, device: torch.device) -> Extractor:
         mel = MelSpectrograms.of(reference.modality, reference.dataset.shape)
@@ -50,7 +48,7 @@ class VGGish(Features):
         )
 
 
-class CLAP(Features):
+class CLAP(Pretrained):
     """CLAP's embedding of sounds, at unit length; of a clip longer than 10 s, the mean over its parts.
 
     Wu et al. (2023), https://arxiv.org/abs/2211.06687.
@@ -59,8 +57,7 @@ class CLAP(Features):
         weights: a model folder as transformers saves it; by default ``weights/clap`` in the cache.
     """
 
-    def __init__(self, weights: str | Path | None = None):
-        self.weights = place(weights, "clap")
+    default = "clap"
 
     def extractor(self, reference: Reference, device: torch.device) -> Extractor:
         mel = MelSpectrograms.of(reference.modality, reference.dataset.shape)

@@ -6,15 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from transformers import (
     BitImageProcessor,
     CLIPImageProcessor,
-    CLIPVisionConfig,
-    CLIPVisionModelWithProjection,
-    Dinov2Config,
-    Dinov2Model,
 )
 
 from modalities.image.data import Digits, Labelled
@@ -26,6 +21,7 @@ from multidiff.evaluation import Reference
 from multidiff.evaluation.features import extract
 from multidiff.evaluation.sources import Real
 from multidiff.sampling.processes import Processes
+from tests.evaluation.weights import save_clip, save_dinov2, save_inception
 
 GRAY = ImageModality(1)
 CPU = torch.device("cpu")
@@ -123,12 +119,8 @@ def images(digits, count=3):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Random weights of the real network, saved as torch-fidelity publishes its own."""
     path = tmp_path_factory.mktemp("inception") / INCEPTION
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "load", lambda *_, **__: {})
-        patch.setattr(nn.Module, "load_state_dict", lambda *_, **__: None)
-        torch.save(FeatureExtractorInceptionV3("random", ["2048"], "none").state_dict(), path)
+    save_inception(path)
     return path
 
 
@@ -167,14 +159,9 @@ def assert_alike(ours, theirs):
     assert (ours - theirs).norm(dim=1).max() < 0.05 * torch.pdist(theirs).min()
 
 
-SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-
-
 class TestTransformers:
     def test_dinov2_is_the_class_token_for_inputs_of_its_processor(self, digits, tmp_path):
-        torch.manual_seed(0)
-        network = Dinov2Model(Dinov2Config(**SMALL, image_size=28, patch_size=14)).eval()
-        network.save_pretrained(tmp_path)
+        network = save_dinov2(tmp_path)
         extractor = DINOv2(tmp_path).extractor(digits, CPU)
         processor = BitImageProcessor(size={"shortest_edge": 224}, image_mean=IMAGENET[0], image_std=IMAGENET[1])
         with torch.no_grad():
@@ -183,10 +170,7 @@ class TestTransformers:
         assert "224" in extractor.preprocessing
 
     def test_clip_is_the_unit_embedding_for_inputs_of_its_processor_with_the_kernel_of_cmmd(self, digits, tmp_path):
-        torch.manual_seed(0)
-        config = CLIPVisionConfig(**SMALL, intermediate_size=32, image_size=28, patch_size=14, projection_dim=8)
-        network = CLIPVisionModelWithProjection(config).eval()
-        network.save_pretrained(tmp_path)
+        network = save_clip(tmp_path)
         extractor = CLIP(tmp_path).extractor(digits, CPU)
         with torch.no_grad():
             processor = CLIPImageProcessor(size={"shortest_edge": 28}, crop_size=28)
@@ -206,7 +190,7 @@ class TestTransformers:
 
     def test_weights_of_another_model_are_refused(self, digits, tmp_path):
         """transformers would fill in random ones, with a warning."""
-        Dinov2Model(Dinov2Config(**SMALL, image_size=28, patch_size=14)).save_pretrained(tmp_path)
+        save_dinov2(tmp_path)
         save_file({"other": torch.zeros(2)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
         with pytest.raises(InputError, match="lacks weights of a Dinov2Model"):
             DINOv2(tmp_path).extractor(digits, CPU)

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from transformers import ClapAudioConfig, ClapConfig, ClapFeatureExtractor, ClapModel, ClapTextConfig
+from transformers import ClapFeatureExtractor
 
 from modalities.audio import vggish
 from modalities.audio.clip import AudioClip
 from modalities.audio.pretrained import CLAP, VGGISH, VGGish
 from multidiff.errors import InputError
+from tests.evaluation.weights import save_clap, save_vggish
 from tests.modalities.audio.test_features import clips, reference
 
 CPU = torch.device("cpu")
@@ -16,13 +17,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Every layer takes the mean of its input, and so does the network; one number a layer on disk."""
     path = tmp_path_factory.mktemp("vggish") / VGGISH
-    state = {}
-    for name, value in vggish.VGGish().state_dict().items():
-        mean = 1 / value[0].numel() if name.endswith("weight") else 0
-        state[name] = torch.tensor(mean).expand(value.shape)
-    torch.save(state, path)
+    save_vggish(path)
     return path
 
 
@@ -72,17 +68,8 @@ class TestVGGish:
 
 @pytest.fixture(scope="module")
 def clap(tmp_path_factory):
-    """A small CLAP in a folder as transformers saves it, with the preprocessing of the real one."""
-    sounds = ClapAudioConfig(
-        depths=[1, 1], num_attention_heads=[1, 1], num_hidden_layers=2, patch_embeds_hidden_size=8, hidden_size=16
-    )
-    words = ClapTextConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
-    torch.manual_seed(0)
-    network = ClapModel(ClapConfig(text_config=words, audio_config=sounds, projection_dim=6)).eval()
     folder = tmp_path_factory.mktemp("clap")
-    network.save_pretrained(folder)
-    ClapFeatureExtractor(truncation="rand_trunc").save_pretrained(folder)
-    return folder, network
+    return folder, save_clap(folder)
 
 
 class TestCLAP:
