@@ -5,11 +5,13 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from multidiff.errors import InputError
 from multidiff.sampling.processes import Group, Processes
 
 
@@ -42,20 +44,27 @@ def device_of(processes: Processes) -> torch.device:
 
 
 def shared(work: Callable[..., None], count: int, *arguments: Any) -> None:
-    """Call ``work(processes, *arguments)`` in ``count`` processes, of which this is one."""
+    """Call ``work(processes, *arguments)`` in ``count`` processes, of which this is one.
+
+    Raises:
+        InputError: raised by ``work`` in any of them.
+    """
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         meeting, threads = f"file://{folder}/meeting", torch.get_num_threads()
-        tasks = [(work, meeting, rank, count, threads, arguments) for rank in range(1, count)]
+        refused = context.SimpleQueue()
+        tasks = [(work, meeting, rank, count, threads, arguments, refused) for rank in range(1, count)]
         children = [context.Process(target=_child, args=task, daemon=True) for task in tasks]
         for child in children:
             child.start()
         try:
             with joined(meeting, 0, count) as group:
                 work(group, *arguments)
-        except BaseException:
+        except BaseException as error:
             for child in children:
                 child.terminate()
+            if isinstance(error, RuntimeError) and not refused.empty():  # why the connection to a child broke
+                raise InputError(refused.get()) from error
             raise
         finally:
             for child in children:
@@ -63,8 +72,17 @@ def shared(work: Callable[..., None], count: int, *arguments: Any) -> None:
 
 
 def _child(
-    work: Callable[..., None], meeting: str, rank: int, count: int, threads: int, arguments: tuple[Any, ...]
+    work: Callable[..., None],
+    meeting: str,
+    rank: int,
+    count: int,
+    threads: int,
+    arguments: tuple[Any, ...],
+    refused: "SimpleQueue[str]",
 ) -> None:
     torch.set_num_threads(threads)
     with joined(meeting, rank, count) as group:
-        work(group, *arguments)
+        try:
+            work(group, *arguments)
+        except InputError as error:
+            refused.put(str(error))

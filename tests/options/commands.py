@@ -1,0 +1,23 @@
+"""The installed command, as the tests of its options run it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def run(folder, *arguments, **environment):
+    command = [str(Path(sys.executable).parent / "multidiff"), *map(str, arguments)]
+    env = {**os.environ, "MULTIDIFF_CACHE": str(folder.parent / "cache"), "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+def succeed(folder, *arguments, **environment):
+    done = run(folder, *arguments, **environment)
+    assert done.returncode == 0, f"{' '.join(map(str, arguments))}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def train(folder, overrides, **environment):
+    return succeed(folder, "train", *overrides, **environment)

@@ -1,0 +1,143 @@
+"""Every option of every config group trains for two steps through the installed command.
+
+Each run takes one option of each group, so there are as many runs as the largest group has options. The options come
+from the config tree: a new one cannot be forgotten.
+"""
+
+import importlib.util
+import math
+from pathlib import Path
+
+import pytest
+
+from multidiff.configuration import group_options
+from tests.options.commands import run, succeed, train
+from tests.options.tiny_data import MODALITIES, settings
+
+pytestmark = pytest.mark.slow
+
+FEW = (
+    "trainer.max_steps=2",
+    "trainer.val_check_interval=1",
+    "trainer.accelerator=cpu",
+    "callbacks.previews.every=2",
+    "callbacks.previews.count=2",
+    "loader.batch_size=2",
+    "loader.workers=0",
+    "loader.holdout=0.5",
+    "sampler.steps=2",
+)
+FREE_GROUPS = ("schedule", "prediction", "objective", "ema", "trainer")
+"""Groups of which any option goes with any of the others; so does ``sampler``, of which each run uses two."""
+
+CONDITIONING = {"image": ["label", "none"], "audio": ["[label,seconds]", "none", "seconds"], "shape": ["label", "none"]}
+NEEDS = {"mlflow": "mlflow", "wandb": "wandb", "schedule_free": "schedulefree"}
+EVALUATION = ("callbacks.evaluation.every=2", "callbacks.evaluation.samples=20", "callbacks.evaluation.steps=1")
+SLURM = {"SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_NUM_NODES": "1"}
+DATA = tuple(settings(Path()))
+SAMPLERS = group_options("sampler")
+RUNS = max(len(DATA), math.ceil(len(SAMPLERS) / 2), *(len(group_options(group)) for group in FREE_GROUPS))
+
+
+@pytest.fixture(scope="session")
+def teacher(data, tmp_path_factory):
+    """A model of each modality, trained for two steps, by its data option."""
+    made = {}
+
+    def model(option, overrides):
+        if option not in made:
+            folder = tmp_path_factory.mktemp("teacher")
+            train(folder, [*overrides, "run_dir=run"])
+            made[option] = folder / "run"
+        return made[option]
+
+    return model
+
+
+def base(data, option, number):
+    """Data, and what depends on its modality."""
+    modality, own = data[option]
+    parts = MODALITIES[modality]
+    backbone = parts["backbone"][number % len(parts["backbone"])]
+    codec = parts["codec"][number % len(parts["codec"])]
+    conditioning = CONDITIONING[modality][number % len(CONDITIONING[modality])]
+    if "seconds" in conditioning and option != "audio_folder":
+        conditioning = "label"
+    groups = [f"modality={modality}", f"data={option}", f"backbone={backbone[0]}", f"codec={codec}"]
+    return [*groups, f"conditioning={conditioning}", *parts["settings"], *own, *backbone[1:], *FEW]
+
+
+def test_every_option_is_in_a_run():
+    """And every data option has tiny data, every backbone and codec a modality."""
+    assert set(DATA) == set(group_options("data"))
+    assert {name for part in MODALITIES.values() for name, *_ in part["backbone"]} == set(group_options("backbone"))
+    assert {name for part in MODALITIES.values() for name in part["codec"]} == set(group_options("codec"))
+    conditioning = {name for texts in CONDITIONING.values() for text in texts for name in text.strip("[]").split(",")}
+    assert conditioning | {"text"} == set(group_options("conditioning"))
+
+
+@pytest.mark.parametrize("number", range(RUNS))
+def test_one_option_of_each_group(number, data, teacher, tmp_path):
+    option = DATA[number % len(DATA)]
+    overrides = base(data, option, number)
+    chosen = {group: group_options(group)[number % len(group_options(group))] for group in FREE_GROUPS}
+    chosen["sampler"], other = (SAMPLERS[(2 * number + i) % len(SAMPLERS)] for i in (0, 1))
+    if chosen["objective"] == "distillation":
+        overrides.append(f"teacher={teacher(option, overrides)}")
+    train(tmp_path, [*overrides, *(f"{group}={name}" for group, name in chosen.items()), "run_dir=run"], **SLURM)
+    assert list((tmp_path / "run" / "previews").glob("*.png"))
+    succeed(tmp_path, "sample", "run", "-n", 1, "--steps", 1, "--sampler", other, "--out", "out")
+
+
+@pytest.mark.parametrize("name", group_options("optimizer"))
+def test_optimizers(name, data, tmp_path):
+    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+        pytest.skip(f"{NEEDS[name]} is not installed")
+    wide = "backbone.widths=[40,40]"
+    train(tmp_path, [*base(data, "digits", 0), wide, f"optimizer={name}", "run_dir=run"])
+
+
+@pytest.mark.parametrize("name", group_options("logger"))
+def test_loggers(name, data, tmp_path):
+    overrides = [*base(data, "digits", 0), f"logger={name}", "run_dir=run"]
+    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+        done = run(tmp_path, "train", *overrides)
+        assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+        assert f"needs the package {NEEDS[name]}" in done.stderr
+        return
+    train(tmp_path, [*overrides, *(["logger.wandb.offline=true"] if name == "wandb" else [])])
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("evaluation", "digits"), ("evaluation", "furniture"), ("default", "drums")]
+)
+def test_callbacks(name, option, data, tmp_path):
+    assert {"evaluation", "default"} == set(group_options("callbacks"))
+    count = [] if option == "digits" else ["data.count=48"]
+    more = [*count, *EVALUATION] if name == "evaluation" else count
+    train(tmp_path, [*base(data, option, 0), f"callbacks={name}", *more, "run_dir=run"])
+
+
+def test_captions_condition_a_model_and_check_overfit_ends(data, tmp_path):
+    overrides = [*base(data, "image_folder", 0), "conditioning=text", "check=overfit", "optimizer.lr=1e-2"]
+    train(tmp_path, [*overrides, "callbacks.learns_one_batch.fraction=0.95", "trainer.max_steps=2000", "run_dir=run"])
+
+
+EXPERIMENTS = {
+    "image/digits": "digits",
+    "image/folder": "image_folder",
+    "audio/drums": "drums",
+    "audio/folder": "audio_folder",
+    "audio/sc09": "speech_commands",
+    "shape/furniture": "furniture",
+    "shape/mesh_folder": "mesh_folder",
+    "shape/shapenet": "shapenet_points",
+}
+
+
+@pytest.mark.parametrize("name", group_options("experiment"))
+def test_experiments(name, data, tmp_path):
+    """As shipped, apart from the data, the size of the batches and the number of steps."""
+    _, own = data[EXPERIMENTS[name]]
+    own = [override for override in own if not override.startswith("modality.")]
+    train(tmp_path, [f"experiment={name}", *own, *FEW, "trainer.max_steps=1", "run_dir=run"])
