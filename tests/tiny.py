@@ -1,6 +1,9 @@
 """Training runs of seconds."""
 
+import torch
+
 from multidiff.configuration import compose
+from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.train import train
 
 TINY = (
@@ -23,3 +26,10 @@ def tiny_train(run_dir, *overrides):
     config = compose([*TINY, *overrides])
     config.run_dir = str(run_dir)
     return train(config)
+
+
+def weights(run_dir):
+    """Everything that training changes: weights, their average, and the optimiser's moments."""
+    checkpoint = torch.load(newest_checkpoint(run_dir / "checkpoints"), weights_only=True)
+    moments = checkpoint["optimizer_states"][0]["state"]
+    return {**checkpoint["state_dict"], **{f"{i}.{k}": v for i, m in moments.items() for k, v in m.items()}}

@@ -18,7 +18,7 @@ from modalities.image.modality import ImageModality
 from multidiff.data.files import sha256
 from multidiff.evaluation import EvaluationRun, EvaluationSettings, Reference
 from multidiff.sampling.model_directory import load
-from tests.cli.test_cli import multidiff, refused
+from tests.cli.command import multidiff, refused
 from tests.tiny import tiny_train
 
 QUICK = ("--features", "encoder steps=10", "--samples", 70, "--steps", 2)

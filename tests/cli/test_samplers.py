@@ -9,7 +9,7 @@ import yaml
 from multidiff.cli.samplers import advice
 from multidiff.configuration import group_options, instantiate
 from multidiff.diffusion.schedules import Cosine
-from tests.cli.test_cli import multidiff, refused
+from tests.cli.command import multidiff, refused
 from tests.tiny import TINY, tiny_train
 
 

@@ -7,7 +7,12 @@ import soundfile
 import webdataset
 from PIL import Image
 
+from modalities.image.modality import ImageModality
+from multidiff.data.streaming.shards import ShardDataset
+from multidiff.training.datamodule import Batches, Stream, collate
+
 SIDE = 16
+COUNT, EACH = 8, 9
 
 
 def picture(number):
@@ -37,3 +42,18 @@ def write_shards(folder, count, each, encode=picture, suffix="png"):
                 }
                 tar.write({"__key__": f"{number:05}", suffix: encode(number), **known})
     return folder
+
+
+def images(shards, **settings):
+    return ShardDataset(ImageModality(1), str(shards), **{"size": SIDE, "mix": 3, **settings})
+
+
+def number(x0):
+    """Which picture it is."""
+    return round((x0.flatten()[0].item() + 1) * 127.5)
+
+
+def numbers(dataset, start, stop, rank=0, processes=1, size=6):
+    stream = Stream(dataset, range(len(dataset)), seed=0)
+    batches = [collate([stream[p] for p in places]) for places in Batches(size, start, stop, rank, processes)]
+    return [number(x0) for batch in batches for x0 in batch["data"]]

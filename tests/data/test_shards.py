@@ -1,55 +1,23 @@
 """Tar shards: every sample once an epoch, few shards at a time, the same from anywhere, within the cache's limit."""
 
-import os
 import threading
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
-from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
 import torch
 
-from modalities.image.modality import ImageModality
 from multidiff.data.order import shuffled
 from multidiff.data.split import split
-from multidiff.data.streaming import remote
-from multidiff.data.streaming.shards import ShardDataset, Shards
 from multidiff.errors import InputError
-from multidiff.training.datamodule import Batches, Stream, collate
-from tests.data.shards import SIDE, picture, write_shards
+from multidiff.training.datamodule import Stream
+from tests.data.shards import COUNT, EACH, images, number, numbers, picture, write_shards
 
-COUNT, EACH = 8, 9
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_shards(tmp_path_factory.mktemp("data") / "shards", COUNT, EACH)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MULTIDIFF_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(remote, "WAITS", (0.0,))
-    return tmp_path / "cache"
-
-
-def images(shards, **settings):
-    return ShardDataset(ImageModality(1), str(shards), **{"size": SIDE, "mix": 3, **settings})
-
-
-def number(x0):
-    """Which picture it is."""
-    return round((x0.flatten()[0].item() + 1) * 127.5)
-
-
-def numbers(dataset, start, stop, rank=0, processes=1, size=6):
-    stream = Stream(dataset, range(len(dataset)), seed=0)
-    batches = [collate([stream[p] for p in places]) for places in Batches(size, start, stop, rank, processes)]
-    return [number(x0) for batch in batches for x0 in batch["data"]]
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 @contextmanager
@@ -192,20 +160,6 @@ def test_a_shard_is_indexed_once(root, monkeypatch):
     assert images(root).content == before
 
 
-def test_what_cannot_be_decoded_is_named_counted_and_bounded(tmp_path, caplog):
-    root = write_shards(tmp_path / "bad", 2, 6, lambda n: b"no image" if n % 4 == 1 else picture(n))
-    dataset = images(root)
-    seen = numbers(dataset, 0, 2)
-    assert set(seen) == {0, 2, 3, 4, 6, 7, 8, 10, 11}
-    assert f"{root}/000.tar/00001.png: not an image: left out, the next sample takes its place (" in caplog.text
-    assert len(caplog.messages) == 3
-    with pytest.raises(InputError, match=r"2 samples cannot be read, .* set data\.max_unreadable higher"):
-        numbers(images(root, max_unreadable=1), 0, 2)
-    nothing = write_shards(tmp_path / "nothing", 1, 3, lambda n: b"no image")
-    with pytest.raises(InputError, match="no sample of the data can be read"):
-        numbers(images(nothing), 0, 1)
-
-
 def test_a_sample_takes_its_class_along(tmp_path):
     root = write_shards(tmp_path / "bad", 1, 6, lambda n: b"no image" if n == 1 else picture(n))
     stream = Stream(images(root), range(6), seed=0)
@@ -219,61 +173,6 @@ def test_images_that_are_too_small_are_left_out_by_name(root):
         images(root, size=17).data(3, np.random.default_rng(0))
 
 
-def truncated(path):
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def cut_at_the_end(path):
-    os.truncate(path, path.stat().st_size - 10240)
-
-
-def compressed(path):
-    path.write_bytes(b"\x1f\x8b" + path.read_bytes())
-
-
-def emptied(path):
-    path.write_bytes(b"")
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (truncated, "truncated: copy it again"),
-        (cut_at_the_end, "truncated: copy it again"),
-        (compressed, r"compressed \(gzip\)"),
-        (emptied, "not a tar"),
-        (Path.unlink, "there is no such file"),
-    ],
-)
-def test_a_shard_that_cannot_be_used_is_named(tmp_path, damage, message):
-    root = write_shards(tmp_path / "shards", 3, 3)
-    damage(root / "001.tar")
-    with pytest.raises(InputError, match=message) as error:
-        images(f"{root}/{{000..002}}.tar")
-    assert "001.tar" in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("shards", "settings", "message"),
-    [
-        ("{root}/*.zip", {}, r"no \.tar file matches .*\*\.zip"),
-        ("http://127.0.0.1:9/a.tar", {}, "cannot open http://127.0.0.1:9/a.tar"),
-        ("nosuch://bucket/a.tar", {}, "cannot open nosuch://bucket/a.tar: Protocol not known"),
-        ("{root}", {"mix": 0}, "data.mix must be at least 1"),
-    ],
-)
-def test_what_cannot_be_opened_is_a_line(root, shards, settings, message):
-    place = shards.replace("{root}", str(root))
-    with pytest.raises(InputError, match=message) as error:
-        images(place, **settings)
-    assert "\n" not in str(error.value)
-
-
-def test_shards_of_something_else_are_refused(root):
-    with pytest.raises(InputError, match=r"no audio in 8 shards, .* of their 72 samples none has a member \.wav"):
-        Shards(str(root), [".wav"], "audio", label="cls", caption="txt", mix=1, cache=None, cache_limit=1)
-
-
 def test_a_limit_that_would_thrash_is_refused(root):
     size = (root / "000.tar").stat().st_size
     with (
@@ -282,17 +181,6 @@ def test_a_limit_that_would_thrash_is_refused(root):
     ):
         images(f"{url}/*.tar", cache_limit=5 * size / 1e9)
     assert len(images(root, cache_limit=size / 1e9)) == 72  # local ones need no copies
-
-
-def test_a_shard_that_changed_or_vanished_since_is_named(tmp_path):
-    root = write_shards(tmp_path / "shards", 2, 3)
-    dataset = images(root)
-    os.truncate(root / "000.tar", 600)
-    with pytest.raises(InputError, match=r"000\.tar has been truncated since training began"):
-        dataset.data(2, np.random.default_rng(0))
-    (root / "001.tar").unlink()
-    with pytest.raises(InputError, match=r"001\.tar: No such file"):
-        dataset.data(4, np.random.default_rng(0))
 
 
 def test_without_the_package_a_line_says_what_to_install(root, monkeypatch):

@@ -11,10 +11,9 @@ from multidiff.data.folder import Folder
 from multidiff.data.streaming.table import TableDataset
 from multidiff.errors import InputError
 from multidiff.training.datamodule import Stream
-from tests.cli.test_cli import multidiff as command
+from tests.cli.command import multidiff as command
 from tests.data.shards import SIDE, picture, tone, write_shards
-from tests.tiny import TINY, tiny_train
-from tests.training.test_train import weights
+from tests.tiny import TINY, tiny_train, weights
 
 datasets.disable_progress_bars()
 

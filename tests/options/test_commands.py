@@ -42,10 +42,10 @@ LINES = [
     "grid labelled --steps 2 -n 2 --label a --negative b --guidance 2",
     "grid sounds --steps 2 -n 2 --label a --set seconds=0.128",
     "evaluate pictures --data {data}/pictures --sampler euler --steps 1 --guidance 2 --guidance-rule cfg --seed 2 "
-    "--batch-size 8 --samples 20 --processes 2 --json {out}.json --report {out}.html",
-    "evaluate labelled --data {data}/pictures --sweep --samples 20 --steps 1",
+    "--batch-size 8 --samples 20 --processes 2 --features 'encoder steps=5' --json {out}.json --report {out}.html",
+    "evaluate labelled --data {data}/pictures --sweep --samples 20 --steps 1 --features 'encoder steps=5'",
     "evaluate --generated {data}/pictures --modality image --data {data}/pictures --holdout 0.5 --split-seed 1 "
-    "--features encoder --samples 20",
+    "--features 'encoder steps=5' --samples 20",
     "samplers",
     "doctor",
 ]
@@ -120,10 +120,10 @@ def test_a_command(line, data, work, tmp_path):
 def test_features(name, data, work, tmp_path):
     model = FEATURES[name]
     root = arguments("{data}", data)[0]
-    weights = ""
+    settings = "steps=5"
     if name in SAVED:
         SAVED[name](tmp_path / "weights")
-        weights = f" weights={tmp_path}/weights"
+        settings = f"weights={tmp_path}/weights"
     real = ("--data", f"{root}/{FOLDERS[model]}", "--generated", f"{root}/{FOLDERS[model]}", "--samples", 20)
     modality = TRAININGS[model][0]
-    succeed(work, "evaluate", *real, "--modality", modality, "--features", name + weights, "--holdout", 0.5)
+    succeed(work, "evaluate", *real, "--modality", modality, "--features", f"{name} {settings}", "--holdout", 0.5)

@@ -32,7 +32,11 @@ FREE_GROUPS = ("schedule", "prediction", "objective", "ema", "trainer")
 
 CONDITIONING = {"image": ["label", "none"], "audio": ["[label,seconds]", "none", "seconds"], "shape": ["label", "none"]}
 NEEDS = {"mlflow": "mlflow", "wandb": "wandb", "schedule_free": "schedulefree"}
-EVALUATION = ("callbacks.evaluation.every=2", "callbacks.evaluation.samples=20", "callbacks.evaluation.steps=1")
+EVALUATION = (
+    "callbacks.evaluation.every=2",
+    "callbacks.evaluation.samples=20",
+    "callbacks.evaluation.steps=1",
+)
 SLURM = {"SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_NUM_NODES": "1"}
 DATA = tuple(settings(Path()))
 SAMPLERS = group_options("sampler")
@@ -109,13 +113,15 @@ def test_loggers(name, data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "option"), [("evaluation", "digits"), ("evaluation", "furniture"), ("default", "drums")]
+    ("name", "option", "features"),
+    [("evaluation", "digits", "encoder"), ("evaluation", "furniture", "point_encoder"), ("default", "drums", None)],
 )
-def test_callbacks(name, option, data, tmp_path):
+def test_callbacks(name, option, features, data, tmp_path):
     assert {"evaluation", "default"} == set(group_options("callbacks"))
-    count = [] if option == "digits" else ["data.count=48"]
-    more = [*count, *EVALUATION] if name == "evaluation" else count
-    train(tmp_path, [*base(data, option, 0), f"callbacks={name}", *more, "run_dir=run"])
+    overrides = [] if option == "digits" else ["data.count=48"]
+    if features:
+        overrides += [*EVALUATION, f"callbacks.evaluation.features='{features} steps=5'"]
+    train(tmp_path, [*base(data, option, 0), f"callbacks={name}", *overrides, "run_dir=run"])
 
 
 def test_captions_condition_a_model_and_check_overfit_ends(data, tmp_path):

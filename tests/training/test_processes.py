@@ -11,9 +11,8 @@ from multidiff.diffusion.objectives import Objective
 from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.module import DiffusionModule
 from multidiff.training.stability import Stability
-from tests.tiny import TINY, tiny_train
+from tests.tiny import TINY, tiny_train, weights
 from tests.training.processes import together
-from tests.training.test_train import weights
 
 STEPS = 4
 SETTINGS = (f"trainer.max_steps={STEPS}", "trainer.val_check_interval=2", "loader.batch_size=4", "+optimizer.eps=1e-4")

@@ -10,9 +10,8 @@ from multidiff.errors import InputError
 from multidiff.training import hardware, speed
 from multidiff.training.profile import SKIPPED, StepProfiler
 from multidiff.training.speed import SpeedSettings, compile_with_fallback, decided_precision
-from tests.cli.test_cli import multidiff
-from tests.tiny import tiny_train
-from tests.training.test_train import weights
+from tests.cli.command import multidiff
+from tests.tiny import tiny_train, weights
 
 AUTO = {"precision": "auto", "accelerator": "cpu"}
 

@@ -1,6 +1,5 @@
 """Training learns, is reproducible to the bit, resumes where it stopped, and stops when asked."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -12,67 +11,11 @@ import torch
 import yaml
 
 import multidiff
-from multidiff.diffusion.objectives import Objective
 from multidiff.errors import InputError
 from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.module import DiffusionModule
 from multidiff.training.stop import GracefulStop, Request
-from tests.tiny import TINY, tiny_train
-
-
-def weights(run_dir):
-    """Everything that training changes: weights, their average, and the optimiser's moments."""
-    checkpoint = torch.load(newest_checkpoint(run_dir / "checkpoints"), weights_only=True)
-    moments = checkpoint["optimizer_states"][0]["state"]
-    return {**checkpoint["state_dict"], **{f"{i}.{k}": v for i, m in moments.items() for k, v in m.items()}}
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_stopping_and_resuming_changes_no_bit(tmp_path, workers, accumulate):
-    """Twelve steps, and five and seven, mid-epoch, with validation between."""
-    settings = (
-        f"loader.workers={workers}",
-        f"trainer.accumulate_grad_batches={accumulate}",
-        "trainer.val_check_interval=4",
-    )
-    tiny_train(tmp_path / "whole", "trainer.max_steps=12", *settings)
-    tiny_train(tmp_path / "halves", "trainer.max_steps=5", *settings)
-    result = tiny_train(tmp_path / "halves", "trainer.max_steps=12", "resume=true", *settings)
-    assert result.steps == 12
-    assert result.samples == 12 * 8 * accumulate
-    whole, halves = weights(tmp_path / "whole"), weights(tmp_path / "halves")
-    assert whole.keys() == halves.keys()
-    assert all(torch.equal(whole[name], halves[name]) for name in whole)
-    files = [(tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("whole", "halves")]
-    assert files[0] == files[1]
-
-
-def test_samples_are_counted_over_resumes_with_other_batches(tmp_path):
-    tiny_train(tmp_path, "trainer.max_steps=3")
-    result = tiny_train(tmp_path, "trainer.max_steps=5", "resume=true", "loader.batch_size=4")
-    assert result.samples == 3 * 8 + 2 * 4
-    assert tiny_train(tmp_path, "trainer.max_steps=5", "resume=true").samples == result.samples
-
-
-def logged(run_dir, name):
-    """The values of a metric by their step, over all parts of a run."""
-    rows = [row for path in (run_dir / "logs" / "csv").iterdir() for row in csv.DictReader(path.open())]
-    return {int(row["step"]): row[name] for row in rows if row.get(name)}
-
-
-def test_loggers_continue_at_the_step_of_the_run_and_log_the_same(tmp_path):
-    """In mixed precision too, and twice from one checkpoint."""
-    settings = ("trainer.log_every_n_steps=1", "trainer.precision=bf16-mixed", "trainer.val_check_interval=3")
-    tiny_train(tmp_path / "whole", "trainer.max_steps=7", *settings)
-    for steps in (2, 4, 7):
-        resume = newest_checkpoint(tmp_path / "parts" / "checkpoints") is not None
-        tiny_train(tmp_path / "parts", f"trainer.max_steps={steps}", f"resume={str(resume).lower()}", *settings)
-    for name in ("train/loss", "train/gradient_norm", "val/loss"):
-        assert logged(tmp_path / "parts", name) == logged(tmp_path / "whole", name)
-    assert len(logged(tmp_path / "whole", "train/loss")) == 7
-    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+from tests.tiny import TINY, tiny_train, weights
 
 
 def test_one_batch_is_learned_within_a_minute_and_reported(tmp_path, capsys):
@@ -91,49 +34,6 @@ def test_one_batch_that_takes_too_long_to_tell_is_no_failure_to_learn(tmp_path):
     settings = ("check=overfit", "callbacks.learns_one_batch.seconds=1e-9")
     with pytest.raises(InputError, match="are too little to tell whether"):
         tiny_train(tmp_path / "run", *settings)
-
-
-class Killed(BaseException):
-    """What no one catches."""
-
-
-@pytest.mark.parametrize("accumulate", [1, 3])
-def test_a_run_killed_after_a_checkpoint_resumes_to_the_bit(tmp_path, monkeypatch, accumulate):
-    """Killed in step 9, one batch in, with checkpoints every 4; and there again after a resume."""
-    settings = (f"trainer.accumulate_grad_batches={accumulate}", "checkpoint_every=4", "trainer.max_steps=11")
-    tiny_train(tmp_path / "whole", *settings)
-    original = DiffusionModule.training_step
-
-    def killed(self, batch, batch_idx):
-        if batch_idx == 8 * accumulate + 1:
-            raise Killed
-        return original(self, batch, batch_idx)
-
-    monkeypatch.setattr(DiffusionModule, "training_step", killed)
-    for _ in range(2):
-        with pytest.raises(Killed):
-            tiny_train(tmp_path / "killed", "resume=auto", *settings)
-    monkeypatch.undo()
-    assert newest_checkpoint(tmp_path / "killed" / "checkpoints").stem == "step_00000008"
-    tiny_train(tmp_path / "killed", "resume=true", *settings)
-    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    assert whole["ema.updates"] == 11
-
-
-@pytest.mark.parametrize(("before", "after", "seen"), [(1, 2, [6, 7, 8, 9]), (2, 1, [3, 4])])
-def test_a_resume_with_other_accumulation_continues_at_the_same_data(tmp_path, monkeypatch, before, after, seen):
-    tiny_train(tmp_path, "trainer.max_steps=3", f"trainer.accumulate_grad_batches={before}")
-    original, batches = DiffusionModule.training_step, []
-
-    def noted(self, batch, batch_idx):
-        batches.append((batch_idx, self.global_step))
-        return original(self, batch, batch_idx)
-
-    monkeypatch.setattr(DiffusionModule, "training_step", noted)
-    result = tiny_train(tmp_path, "trainer.max_steps=5", f"trainer.accumulate_grad_batches={after}", "resume=true")
-    assert result.finished
-    assert batches == [(batch, batch // after) for batch in seen]
 
 
 def test_a_stop_request_within_a_step_waits_for_the_end_of_the_step_alone(tmp_path, monkeypatch):
@@ -157,32 +57,6 @@ def test_a_stop_request_within_a_step_waits_for_the_end_of_the_step_alone(tmp_pa
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_a_resume_takes_the_learning_rate_of_its_config(tmp_path):
-    tiny_train(tmp_path, "trainer.max_steps=2", "warmup_steps=0")
-    tiny_train(tmp_path, "trainer.max_steps=4", "warmup_steps=0", "resume=true", "optimizer.lr=1e-9")
-    checkpoint = torch.load(newest_checkpoint(tmp_path / "checkpoints"), weights_only=True)
-    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 1e-9
-
-
-@pytest.mark.parametrize(
-    "override",
-    [
-        "backbone.widths=[16,16]",
-        "seed=3",
-        "loader.holdout=0.2",
-        "schedule=flow",
-        "optimizer._target_=torch.optim.Adam",
-        "codec=scaling",
-    ],
-)
-def test_a_run_is_not_resumed_as_another(tmp_path, override):
-    tiny_train(tmp_path, "trainer.max_steps=1")
-    before = (tmp_path / "config.yaml").read_text()
-    with pytest.raises(InputError, match=f"was trained with {override.split('=')[0]}"):
-        tiny_train(tmp_path, "trainer.max_steps=2", "resume=true", override)
-    assert (tmp_path / "config.yaml").read_text() == before
-
-
 def test_trains_in_mixed_precision(tmp_path):
     assert tiny_train(tmp_path, "trainer.max_steps=2", "trainer.precision=bf16-mixed").finished
 
@@ -192,22 +66,6 @@ def test_in_half_precision_gradients_lose_their_scale_before_they_are_clipped(tm
     """A fused optimiser would take it off afterwards. Processors have no scale, so only the choice is seen here."""
     tiny_train(tmp_path, f"trainer.precision={precision}", "trainer.max_steps=1")
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["optimizer"]["fused"] == fused
-
-
-def test_resuming_in_the_middle_of_an_epoch_repeats_no_data(tmp_path, monkeypatch):
-    seen = []
-    original = Objective.__call__
-
-    def spy(self, context):
-        seen.append(context.x0.clone())
-        return original(self, context)
-
-    monkeypatch.setattr(Objective, "__call__", spy)
-    tiny_train(tmp_path / "a", "trainer.max_steps=6")
-    whole, seen[:] = list(seen), []
-    tiny_train(tmp_path / "b", "trainer.max_steps=2")
-    tiny_train(tmp_path / "b", "trainer.max_steps=6", "resume=true")
-    assert all(torch.equal(one, other) for one, other in zip(whole, seen, strict=True))
 
 
 def test_another_seed_trains_another_model(tmp_path):

@@ -10,8 +10,8 @@ import multidiff
 from modalities.audio.clip import AudioClip
 from modalities.audio.files import read_clip, read_metadata, write_clip
 from multidiff.errors import InputError
-from tests.cli.test_cli import multidiff as command
-from tests.cli.test_cli import refused
+from tests.cli.command import multidiff as command
+from tests.cli.command import refused
 
 RATE, SECONDS = 16000, 0.256  # 32 steps of the STFT
 TINY = (

@@ -10,8 +10,8 @@ from modalities.audio.data import Drums
 from modalities.audio.files import write_clip
 from multidiff.configuration import described, instantiate
 from multidiff.evaluation import Reference
-from tests.cli.test_cli import multidiff as command
-from tests.cli.test_cli import refused
+from tests.cli.command import multidiff as command
+from tests.cli.command import refused
 from tests.modalities.audio.test_commands import TINY, noise
 
 SECONDS = 0.25  # 31.25 steps of the STFT, so that samples of the model are a little longer than the data

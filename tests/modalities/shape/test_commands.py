@@ -13,7 +13,7 @@ from modalities.shape.files import read_geometry, write_cloud
 from modalities.shape.surface import Reconstruction
 from multidiff import load
 from multidiff.errors import InputError
-from tests.cli.test_cli import multidiff, refused
+from tests.cli.command import multidiff, refused
 from tests.modalities.shape.test_surface import SOLIDS, points_of
 
 SMALL = (

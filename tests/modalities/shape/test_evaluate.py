@@ -16,7 +16,7 @@ from modalities.shape.solids import union
 from multidiff.errors import InputError
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.set_scores import matched
-from tests.cli.test_cli import multidiff, refused
+from tests.cli.command import multidiff, refused
 from tests.modalities.shape.test_metrics import clouds
 
 LABELS = ("bottle", "table")

@@ -1,0 +1,145 @@
+"""`multidiff train`: a Hydra application whose mistakes are one line and status 2."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+from PIL import Image
+
+from tests.cli.command import PICTURES, multidiff, refused
+from tests.tiny import TINY
+
+
+def test_train_is_a_hydra_application_that_litters_nowhere(tmp_path):
+    shown = multidiff("train", *TINY, "--cfg", "job", cwd=tmp_path)
+    assert yaml.safe_load(shown.stdout)["backbone"]["widths"] == [8, 8]
+    assert not list(tmp_path.iterdir())
+    assert multidiff("train", *TINY, "run_dir=run", "trainer.max_steps=1", cwd=tmp_path).returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_multirun_gives_each_job_its_own_directory(tmp_path):
+    done = multidiff("train", *TINY, "--multirun", "run_dir=sweep", "seed=1,2", "trainer.max_steps=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    seeds = [yaml.safe_load((tmp_path / "sweep" / job / "config.yaml").read_text())["seed"] for job in "01"]
+    assert seeds == [1, 2]
+    assert (tmp_path / "sweep" / "1" / "model" / "model.safetensors").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [("trainer=cpu_ddp", "trainer.val_check_interval=1000"), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")],
+)
+def test_a_sweep_of_several_processes_or_by_joblib_gives_each_job_its_own_directory(tmp_path, options):
+    """As a command of its own, since Lightning starts further processes by repeating the command."""
+    if "hydra/launcher=joblib" in options:
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    sweep = ["run_dir=sweep", "seed=1,2", "trainer.max_steps=1", "hydra.sweep.subdir=${seed}"]
+    command = [sys.executable, "-m", "multidiff.cli.main", "train", "--multirun", *TINY, *sweep, *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for seed in (1, 2):
+        assert yaml.safe_load((tmp_path / "sweep" / str(seed) / "config.yaml").read_text())["seed"] == seed
+        assert (tmp_path / "sweep" / str(seed) / "model" / "model.safetensors").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep"]
+
+
+def test_a_users_own_configs_come_in_by_config_dir(tmp_path):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - image/digits\n  - override /prediction: flow\nseed: 7\n"
+    )
+    shown = multidiff("train", "--config-dir", "mine", "experiment=mine", "--cfg", "job", cwd=tmp_path)
+    config = yaml.safe_load(shown.stdout)
+    assert config["prediction"]["_target_"].endswith("Flow")
+    assert (config["seed"], config["modality"]["channels"]) == (7, 1)
+
+
+def test_every_shipped_experiment_runs(tmp_path):
+    folder = tmp_path / "pictures"
+    for label in ("red", "blue"):
+        (folder / label).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (12 + i, 10), label).save(folder / label / f"{i}.png")
+    for experiment in (["experiment=image/digits"], [*PICTURES, f"data.root={folder}", "conditioning=label"]):
+        run = f"run_dir={experiment[0].rpartition('/')[2]}"
+        done = multidiff("train", *experiment, run, "trainer.max_steps=2", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    done = multidiff("sample", "folder", "-n", 2, "--label", "red", "--steps", 2, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "out" / "00000.png").mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "saying"),
+    [
+        (["trainer.max_step=3"], "To append to your config use +trainer.max_step=3"),
+        (["schedule=quadratic"], "no schedule is called 'quadratic'; there are: cosine"),
+        (["+data.rot=1"], "rot"),
+        (["resume=true"], "nothing to resume"),
+        (["schedule._target_=os.system"], "'os.system', which is not allowed"),
+    ],
+)
+def test_wrong_training_settings(tmp_path, arguments, saying):
+    refused("train", *TINY, "run_dir=run", *arguments, cwd=tmp_path, saying=saying)
+
+
+def test_an_unknown_experiment_lists_the_known_ones(tmp_path):
+    refused("train", "experiment=image/digit", cwd=tmp_path, saying="audio/sc09, image/digits, image/folder")
+
+
+def test_an_unknown_launcher_lists_the_known_ones(tmp_path):
+    refused(
+        "train", "experiment=image/digits", "hydra/launcher=no", cwd=tmp_path, saying="is called 'no'; there are: basic"
+    )
+
+
+def test_a_value_that_is_missing_is_asked_for(tmp_path):
+    refused("train", *PICTURES, cwd=tmp_path, saying="data.root must be given: data.root=VALUE")
+
+
+@pytest.mark.parametrize("kind", ["absent", "empty", "file", "unreadable", "small"])
+def test_unusable_data(tmp_path, kind):
+    root = tmp_path / "pictures"
+    if kind == "file":
+        root.touch()
+    elif kind != "absent":
+        root.mkdir()
+    if kind == "unreadable":
+        (root / "broken.png").write_bytes(b"no image")
+    if kind == "small":
+        Image.new("RGB", (4, 5)).save(root / "small.png")
+    saying = {"unreadable": "broken.png", "small": "small.png"}.get(kind, "pictures")
+    refused("train", *PICTURES, f"data.root={root}", "run_dir=run", cwd=tmp_path, saying=saying)
+
+
+@pytest.mark.parametrize(("allowed", "ends"), [(1, "trains"), (0, "refuses")])
+def test_one_corrupt_image_among_good_ones(tmp_path, caplog, allowed, ends):
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for i in range(4):
+        Image.new("RGB", (9, 9), (i, i, i)).save(root / f"{i}.png")
+    (root / "corrupt.png").write_bytes((root / "0.png").read_bytes()[:40])
+    arguments = (
+        "train",
+        *PICTURES,
+        f"data.root={root}",
+        "run_dir=run",
+        "trainer.max_steps=1",
+        f"data.max_unreadable={allowed}",
+    )
+    if ends == "refuses":
+        refused(*arguments, cwd=tmp_path, saying="corrupt.png")
+    else:
+        done = multidiff(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "1 of 5 image files" in caplog.text
+        assert "corrupt.png" in caplog.text
+
+
+def test_a_run_directory_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    refused("train", *TINY, "run_dir=file/run", "trainer.max_steps=1", cwd=tmp_path, saying="file/run")

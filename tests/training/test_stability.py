@@ -1,0 +1,44 @@
+"""Steps whose loss or gradient is not finite are skipped and counted."""
+
+import pytest
+import torch
+
+from multidiff.errors import InputError
+from multidiff.training.checkpoints import newest_checkpoint
+from multidiff.training.stability import Stability
+from tests.tiny import tiny_train, weights
+
+
+def spoilt(monkeypatch, steps):
+    """The gradient is not finite in these of the following steps."""
+    clip, calls = Stability.clip, iter(range(1000))
+
+    def spoil(self, parameters, limit):
+        parameters = list(parameters)
+        if next(calls) in steps:
+            parameters[0].grad.fill_(float("inf"))
+        return clip(self, parameters, limit)
+
+    monkeypatch.setattr(Stability, "clip", spoil)
+
+
+def test_a_gradient_that_is_no_number_changes_nothing_and_is_counted(tmp_path, monkeypatch):
+    tiny_train(tmp_path / "three", "trainer.max_steps=3", "checkpoint_every=2")
+    spoilt(monkeypatch, {2})
+    tiny_train(tmp_path / "skipped", "trainer.max_steps=3", "checkpoint_every=2")
+    (before, after) = sorted((tmp_path / "skipped" / "checkpoints").glob("step_*.ckpt"))
+    states = [torch.load(path, weights_only=True) for path in (before, after)]
+    assert all(torch.equal(value, states[1]["state_dict"][name]) for name, value in states[0]["state_dict"].items())
+    assert [state["stability"]["skipped"] for state in states] == [0, 1]
+    assert [state["global_step"] for state in states] == [2, 3]
+
+
+def test_too_many_in_a_row_end_training_with_the_last_checkpoint_kept(tmp_path, monkeypatch):
+    settings = ("trainer.max_steps=10", "checkpoint_every=2", "stability.patience=3")
+    with monkeypatch.context() as patch:
+        spoilt(patch, {1, 4, 5, 6})
+        with pytest.raises(InputError, match="3 consecutive steps had a non-finite loss or gradient"):
+            tiny_train(tmp_path, *settings)
+    assert newest_checkpoint(tmp_path / "checkpoints").name == "step_00000006.ckpt"
+    assert all(value.isfinite().all() for value in weights(tmp_path).values())
+    assert tiny_train(tmp_path, *settings, "resume=true").finished
