@@ -1,4 +1,4 @@
-"""The one door to Hydra: find configs, compose them, and build the objects that they describe.
+"""All access to Hydra: find configs, compose them, and build the objects that they describe.
 
 A config can travel with a downloaded model, so it may name only classes on an allow-list, checked before any import.
 """
@@ -96,7 +96,7 @@ def option_file(group: str, name: str) -> Path:
 
 
 def load_option(group: str, name: str) -> dict[str, Any]:
-    """The config ``group/name``, with the defaults that it lists.
+    """The config ``group/name``, with its defaults list resolved.
 
     Raises:
         InputError: there is none; the message lists those that there are.
@@ -115,7 +115,7 @@ def described(group: str, text: str) -> dict[str, Any]:
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals or key not in config.keys() or key == "_target_":  # noqa: SIM118  `in config` denies what is ???
-            known = ", ".join(str(key) for key in config if key != "_target_")
+            known = ", ".join(str(key) for key in config if key != "_target_") or "none, since it has no settings"
             raise InputError(f"{group} {name}: {change!r} is not KEY=VALUE with a key of: {known}")
         config[key] = plain_value(value)
     missing = [str(key) for key in config if OmegaConf.is_missing(config, key)]
@@ -217,7 +217,7 @@ def construct(target: type, settings: Mapping[str, Any], *, partly: bool = False
 
 
 def _check_types(target: type, settings: Mapping[str, Any]) -> None:
-    """Refuse a setting that is no number, text or list where the class takes one."""
+    """Refuse a setting of another type than number, text or list where the class declares one."""
     parameters = signature(target).parameters
     for name, value in settings.items():
         annotation = parameters[name].annotation if name in parameters else Any

@@ -1,4 +1,4 @@
-"""The one error that is the user's to mend."""
+"""The error that reports wrong input."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ class InputError(ValueError):
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What the core refuses as a value is the user's to mend."""
+    """Turn a `ValueError` of the core into an `InputError`."""
     try:
         yield
     except ValueError as error:

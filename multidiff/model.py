@@ -1,4 +1,4 @@
-"""What a run trains and a model directory holds: a codec, a conditioner and a denoiser."""
+"""The model: a codec, a conditioner and a denoiser."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,13 +32,13 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def encode(self, data: Tensor) -> Tensor:
-        """x0 of a batch of data, in the precision of the data whatever the autocast."""
+        """x0 of a batch of data, in the precision of the data, without autocast."""
         with torch.autocast(data.device.type, enabled=False):
             return self.codec.encode(data)
 
     @torch.no_grad()
     def decode(self, x0: Tensor) -> Tensor:
-        """Data of a batch of x0, likewise."""
+        """Data of a batch of x0, without autocast."""
         with torch.autocast(x0.device.type, enabled=False):
             return self.codec.decode(x0)
 
@@ -60,7 +60,7 @@ def build_model(config: Mapping[str, Any], data_shape: Shape) -> Model:
 
 
 def informed(config: Mapping[str, Any], fields: Mapping[str, Sequence[Any]], data: Sequence[Tensor]) -> dict[str, Any]:
-    """The groups ``conditioning`` and ``codec`` of ``config`` with what only the data can tell.
+    """The groups ``conditioning`` and ``codec`` of ``config`` completed with settings that follow from the data.
 
     Args:
         config: of a training.

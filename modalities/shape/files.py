@@ -74,7 +74,7 @@ def checked(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
 
 
 def sample_surface(mesh: trimesh.Trimesh, count: int, random: np.random.Generator, *, colours: bool) -> PointCloud:
-    """``count`` points sampled uniformly by area, with the normals of their faces and, if asked, the mesh's colours.
+    """``count`` points sampled uniformly by area, with the normals of their faces and, on request, the mesh's colours.
 
     A mesh without colours is mid grey.
     """

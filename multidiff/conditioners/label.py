@@ -38,12 +38,15 @@ class LabelConditioner(FieldConditioner):
                 f"conditioning={field} needs labelled data and these have no {field}; "
                 "sort all files into sub-folders, one a class, or set conditioning=none"
             )
-        return {"vocabulary": list(getattr(column, "names", ()) or sorted(set(map(str, column))))}
+        known = {str(value) for value in column if not is_unknown(value)}
+        return {"vocabulary": list(getattr(column, "names", ()) or sorted(known))}
 
     def forward(self, values: Sequence[Any]) -> Conditioning:
         device = self.embedding.weight.device
-        indices = torch.tensor([0 if value is None else self._lookup(str(value)) for value in values], device=device)
-        given = torch.tensor([value is not None for value in values], device=device)
+        indices = torch.tensor(
+            [0 if is_unknown(value) else self._lookup(str(value)) for value in values], device=device
+        )
+        given = torch.tensor([not is_unknown(value) for value in values], device=device)
         return Conditioning(vector=self.embedding(indices)).where(given)
 
     def describe(self) -> str:
@@ -54,3 +57,8 @@ class LabelConditioner(FieldConditioner):
         if name not in self.index:
             raise InputError(f"this model does not know the {self.field} {name!r}; it knows: {self.describe()}")
         return self.index[name]
+
+
+def is_unknown(value: Any) -> bool:
+    """Whether ``value`` is the null condition: None, or the empty text that a row of a table may hold."""
+    return value is None or value == ""

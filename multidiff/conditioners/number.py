@@ -23,7 +23,7 @@ class NumberConditioner(FieldConditioner):
         low: the smallest number in the training data.
         high: the largest number in the training data.
         dim: D, the size of the vector.
-        octaves: of the features; each tells numbers apart that are half as far from each other.
+        octaves: of the features; each resolves differences half as large as the one before.
         extrapolate: whether numbers outside ``[low, high]`` are accepted, although training had none.
         dropout: how often training hides the number.
     """

@@ -1,13 +1,13 @@
-"""Decoded files kept in one memory map, so that the second epoch and the second run read no file again.
+"""A cache of decoded files in one memory map: later epochs and later runs read no source file again.
 
-A store is named by what is in it: the contents of the source files, in order, and the settings they were prepared with.
-Touching, moving or renaming files changes nothing; changing one makes another store.
+A store is identified by the contents of the source files, in order, and the settings of their preparation. Moving or
+renaming files does not invalidate it; changing one creates another store.
 
 ::
 
     CACHE/<key>/data.bin         the arrays, one after another
     CACHE/<key>/index.npz        their shapes and type, and which sources were left out, and why
-    CACHE/contents/<root>.json   content hashes of files already seen, by size and time of change
+    CACHE/contents/<root>.json   content hashes of known files, by size and modification time
 """
 
 import hashlib
@@ -52,11 +52,11 @@ class Store:
     Attributes:
         key: hex hash of contents and settings.
         shapes: of the arrays, ``(N, D)``.
-        kept: which source each array came from, ``(N,)``.
+        kept: index of the source of each array, ``(N,)``.
         skipped: sources that could not be decoded, and why.
 
     Raises:
-        InputError: the folder holds no whole store.
+        InputError: the store is missing or damaged.
     """
 
     def __init__(self, folder: Path):
@@ -94,7 +94,7 @@ def decoded(
     max_unreadable: int,
     cache: Path | None = None,
 ) -> Store:
-    """The prepared arrays of ``paths``, from the cache where they have been made before.
+    """The prepared arrays of ``paths``, from the cache if they are there.
 
     Files that cannot be decoded are left out, and named in a warning each time.
 
@@ -129,12 +129,12 @@ def decoded(
 def generated(
     count: int, make: Callable[[int], np.ndarray], settings: Mapping[str, Any], *, cache: Path | None = None
 ) -> Store:
-    """The arrays ``make(0)`` to ``make(count - 1)``, from the cache where they have been made before.
+    """The arrays ``make(0)`` to ``make(count - 1)``, from the cache if they are there.
 
     Args:
         count: how many, at least 1.
         make: a pure function; its arrays are all of one type and number of axes.
-        settings: all that decides what ``make`` returns; JSON.
+        settings: everything that the result of ``make`` depends on; JSON.
         cache: as for `decoded`.
 
     Raises:
@@ -159,7 +159,7 @@ def _key(paths: Sequence[Path], hashes: Sequence[str], settings: Mapping[str, An
 
 
 def _build(folder: Path, sources: Sequence[Source], decode: Callable[[Source], np.ndarray], doing: str) -> None:
-    """Decode ``sources`` into the store ``folder``, which appears when it is whole."""
+    """Decode ``sources`` into the store ``folder``, which is created atomically."""
     with writing_to(folder.parent), tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as temporary:
         _sweep(folder.parent)
         part = Path(temporary) / folder.name
@@ -173,7 +173,7 @@ def _build(folder: Path, sources: Sequence[Source], decode: Callable[[Source], n
 
 
 def _sweep(cache: Path) -> None:
-    """Remove what killed builds have left."""
+    """Remove leftovers of killed builds."""
     for data in cache.glob("building-*/*/data.bin"):
         with suppress(FileNotFoundError):  # another process may sweep too
             if time.time() - data.stat().st_mtime > _ABANDONED:
@@ -207,7 +207,7 @@ def _write_store(folder: Path, sources: Sequence[Source], decode: Callable[[Sour
 
 
 def _content_hashes(root: Path, paths: Sequence[Path], cache: Path) -> list[str]:
-    """The content hash of each file; only files that are new or have changed since the last time are read."""
+    """The content hash of each file; only new and changed files are read."""
     index = cache / "contents" / f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]}.json"
     known = _read_index(index)
     current = {
@@ -229,7 +229,7 @@ def _read_index(index: Path) -> dict[str, list[Any]]:
 
 
 def _seen(path: Path, before: list[Any] | None) -> list[Any]:
-    """Size, time of change in ns, and content hash; that of a file that cannot be read is of the reason instead."""
+    """Size, modification time in ns, and content hash; for an unreadable file, the hash of the reason."""
     try:
         status = path.stat()
         if before and before[:2] == [status.st_size, status.st_mtime_ns]:
@@ -242,7 +242,7 @@ def _seen(path: Path, before: list[Any] | None) -> list[Any]:
 
 @contextmanager
 def writing_to(folder: Path) -> Iterator[None]:
-    """Make ``folder``; what goes wrong with writing to it becomes an `InputError`."""
+    """Make ``folder``; errors while writing to it become an `InputError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         yield
@@ -251,7 +251,7 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 
 def progress(sources: Sequence[Source], doing: str) -> Iterable[Source]:
-    """``sources``, with a bar on a terminal if they are many."""
+    """``sources``, with a progress bar on a terminal if there are many."""
     console = Console(stderr=True)
     hidden = len(sources) < _MANY or not console.is_terminal
     return track(sources, doing.format(len(sources)), console=console, transient=True, disable=hidden)

@@ -15,7 +15,7 @@ OWN_KEYS = ("file_name", "text", "label")
 
 @dataclass(frozen=True)
 class Facts:
-    """What captions and metadata say of one file.
+    """Caption and metadata of one file.
 
     Attributes:
         caption: a text, or None.

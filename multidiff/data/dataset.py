@@ -16,7 +16,7 @@ from multidiff.errors import InputError
 
 
 class UnreadableError(InputError):
-    """A sample that cannot be read, which another one may replace."""
+    """A sample that cannot be read; another one may replace it."""
 
 
 class Dataset(ABC):
@@ -27,8 +27,8 @@ class Dataset(ABC):
         fields: columns of N values by name: ``label`` (a `Labels`), ``caption`` (texts), ``seconds`` and others. None
             or an empty text in a column is an unknown value.
         origin: hex hash of the sources and of the settings that they were prepared with.
-        shards: number of the file that each sample lies in, ``(N,)``, if few of them should be read at a time; or None.
-        mixed: how many such files are read at a time.
+        shards: index of the file that holds each sample, ``(N,)``, if few files should be open at a time; or None.
+        mixed: number of such files that are open at a time.
     """
 
     shape: tuple[int, ...]
@@ -65,7 +65,7 @@ class Dataset(ABC):
         """The fields of sample ``index``."""
         return {name: column[index] for name, column in self.fields.items()}
 
-    def expect(self, index: int) -> None:  # noqa: B027  most data sets have nothing to prepare
+    def expect(self, index: int) -> None:  # noqa: B027  most data sets need no preparation
         """Prepare for sample ``index``, which will be read soon."""
 
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Atomic files and folders: complete or absent."""
 
 import hashlib
 import os
@@ -50,14 +50,14 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 def surviving(path: Path) -> Path:
-    """Where the content of ``path`` is, should a process have been killed while `atomic_directory` replaced it."""
+    """The content of ``path``, also if a process was killed while `atomic_directory` replaced it."""
     return _old(path) if not path.exists() and _old(path).exists() else path
 
 
 def heal(folder: Path, *names: str) -> None:
-    """Undo what a process that was killed while it wrote files or folders of these ``names`` has left in ``folder``.
+    """Remove leftovers in ``folder`` of a process that was killed while it wrote files or folders of these ``names``.
 
-    For whoever alone writes there: what another process is writing looks like a leftover.
+    Only for a single writer: files that another process is writing would be taken for leftovers.
     """
     for leftover in [found for name in names for found in folder.glob(f".{name}-*")]:
         whole = leftover.with_name(leftover.name[1:].rpartition("-")[0])

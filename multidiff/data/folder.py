@@ -22,7 +22,7 @@ class Prepared(Dataset):
     Args:
         preparation: that made the store.
         store: the arrays.
-        fields: columns of what is known of each array.
+        fields: columns with a value for each array.
     """
 
     def __init__(self, preparation: Preparation, store: Store, fields: dict[str, Sequence[Any]]):

@@ -4,11 +4,11 @@ import numpy as np
 
 
 def shuffled(shards: np.ndarray, mixed: int, random: np.random.Generator) -> np.ndarray:
-    """A random order of samples in which at any place the samples of ``mixed`` shards alternate, and no others.
+    """A random order of samples in which only ``mixed`` shards are in use at any position.
 
-    Shards come in one by one, in a random order, and each is spread over the time in which ``mixed`` of them come in;
-    at the end those that came in at the beginning are met again. With no more shards than are mixed, every order of the
-    samples is as likely as any other.
+    Shards start one by one, in a random order, and the samples of each are spread over the time in which ``mixed``
+    shards start; the first shards are used again at the end. If there are at most ``mixed`` shards, all orders of the
+    samples are equally likely.
 
     Args:
         shards: number of the shard of each sample, ``(N,)``.

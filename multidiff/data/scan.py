@@ -23,7 +23,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Entry:
-    """A file with what is known of it.
+    """A file with its class and facts.
 
     Attributes:
         path: below the root it was found in.
@@ -71,7 +71,7 @@ def find_entries(root: Path, suffixes: Sequence[str], kind: str, split: str | No
 
 
 def fields_of(entries: Sequence[Entry]) -> dict[str, Sequence[Any]]:
-    """The columns that are known of the files: ``label``, ``caption``, and those of the metadata.
+    """The fields of the files as columns: ``label``, ``caption``, and those of the metadata.
 
     A file without a caption has an empty one, which is the null condition; one without a value has None.
     """

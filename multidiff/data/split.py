@@ -1,4 +1,4 @@
-"""Which samples train and which validate."""
+"""The split into training and held-out samples."""
 
 import numpy as np
 
@@ -6,19 +6,19 @@ from multidiff.errors import InputError
 
 
 def split(count: int, holdout: float, seed: int, shards: np.ndarray | None = None) -> tuple[list[int], list[int]]:
-    """The sorted indices that train, and those held out: ``holdout`` of all, at least one, chosen by ``seed``.
+    """The sorted indices of training and of held-out samples: ``holdout`` of all, at least one, chosen by ``seed``.
 
     Args:
         count: of samples.
         holdout: fraction, in (0, 1).
         seed: decides.
-        shards: number of the shard of each sample, ``(count,)``: those held out then lie in as few shards as can be.
+        shards: number of the shard of each sample, ``(count,)``: held-out samples come from few of them.
 
     Raises:
-        InputError: there is nothing to hold out, or nothing would be left.
+        InputError: either part would be empty.
     """
     if not 0 < holdout < 1:
-        raise InputError(f"loader.holdout is the fraction of data that validates, between 0 and 1, got {holdout}")
+        raise InputError(f"loader.holdout is the fraction held out for validation, between 0 and 1, got {holdout}")
     if count < 2:
         raise InputError(f"training needs at least 2 samples, one to hold out, and there are {count}")
     random = np.random.default_rng(seed)

@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Texts(Sequence[str]):
-    """Like a list of strings, but loader processes share it: reading one changes no reference count."""
+    """Like a list of strings, but loader processes share its memory: reading an item changes no reference count."""
 
     def __init__(self, texts: Iterable[str]):
         encoded = [text.encode("utf-8", "replace") for text in texts]

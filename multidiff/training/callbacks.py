@@ -1,4 +1,4 @@
-"""Callbacks that use their run; previews and throughput."""
+"""Callbacks that are given their run: previews and throughput."""
 
 import time
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ class RunCallback(L.Callback):
     """A callback that is given its run before training."""
 
     def attach(self, run: "Run") -> None:
-        """Take from ``run`` what is needed.
+        """Prepare the callback for ``run``.
 
         Raises:
             InputError: a setting cannot be used with this run.

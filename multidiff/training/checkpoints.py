@@ -23,7 +23,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint under a temporary name, syncs it to the disk, then renames it.
 
     Raises:
-        InputError: it cannot be written, for want of space perhaps; those that are there stay.
+        InputError: it cannot be written, for example because the disk is full; earlier ones are kept.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -33,15 +33,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:  # torch's own writer raises a RuntimeError
             reason = error.strerror if isinstance(error, OSError) else "the disk is full or cannot be written"
             raise InputError(
-                f"{path} cannot be written: {reason}; earlier checkpoints are kept: solve that, then set resume=true"
+                f"{path} cannot be written: {reason}; earlier checkpoints are kept; fix this, then set resume=true"
             ) from error
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest intact checkpoint in ``folder``; None if there has never been one.
+    """The newest intact checkpoint in ``folder``; None if there is no checkpoint.
 
     Raises:
-        InputError: there are checkpoints, and all are damaged.
+        InputError: all checkpoints are damaged.
     """
     found = _by_step(folder)
     intact = next((path for path in found if is_intact(path)), None)
@@ -67,7 +67,7 @@ def set_aside_damaged(folder: Path, newest: Path | None) -> list[Path]:
 
 
 def is_intact(path: Path) -> bool:
-    """Whether every byte of ``path`` has its checksum, and it holds tensors and plain values alone: no code to run."""
+    """Whether the checksums of ``path`` match and it holds only tensors and plain values: no code to run."""
     try:
         with ZipFile(path) as archive:
             intact = archive.testzip() is None
@@ -88,7 +88,7 @@ class Checkpoints(L.Callback):
     Args:
         folder: where checkpoints go.
         every: steps between checkpoints; the last step is always saved.
-        export: called with the step after each newest checkpoint, to bring the model directory up to date.
+        export: called with the step after each new checkpoint, to update the model directory.
     """
 
     def __init__(self, folder: Path, every: int, export: Callable[[int], None]):
@@ -123,7 +123,7 @@ class Checkpoints(L.Callback):
         self.save(trainer)
 
     def save(self, trainer: L.Trainer) -> None:
-        """Save the present step, unless it is saved already, and keep one checkpoint before it, should this be bad."""
+        """Save the current step, unless it is already saved; the previous checkpoint is kept as a fallback."""
         if self.saved == trainer.global_step:
             return
         self.saved = trainer.global_step

@@ -1,7 +1,7 @@
 """An endless stream of batches in which batch k is a pure function of (seed, k).
 
-Nothing has to be remembered to go on after a stop: whoever knows the number of the next batch knows its samples, their
-order and their augmentation, with any number of loader workers.
+Resuming needs no state: the number of a batch determines its samples, their order and their augmentation, with any
+number of loader workers.
 """
 
 import logging
@@ -123,14 +123,14 @@ def _leave_signals_to_the_parent(worker: int) -> None:
 
 
 class DataModule(L.LightningDataModule):
-    """A dataset, split once by ``seed`` into what trains and what is held out.
+    """A dataset, split once by ``seed`` into training and held-out samples.
 
     Args:
         dataset: the data.
         batch_size: samples a step and process.
         workers: loader processes; 0 loads in the training process.
-        holdout: fraction that validates, at least one sample.
-        seed: decides the split, the order and the augmentation.
+        holdout: fraction held out for validation, at least one sample.
+        seed: of the split, the order and the augmentation.
     """
 
     def __init__(self, dataset: Dataset, *, batch_size: int, workers: int, holdout: float, seed: int):
@@ -144,7 +144,7 @@ class DataModule(L.LightningDataModule):
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Batches from the one after the trainer's last optimiser step."""
+        """Batches, starting after the last optimiser step of the trainer."""
         trainer = self._trainer()
         per_step = trainer.accumulate_grad_batches
         batches = Batches(
@@ -168,7 +168,7 @@ class DataModule(L.LightningDataModule):
         return self._loader(InOrder(self.dataset, mine), batch_size=self.batch_size)
 
     def state_dict(self) -> dict[str, Any]:
-        """The place in the stream is the trainer's step; what is left to keep is which data it was."""
+        """A hash of the data; the position in the stream follows from the trainer's step."""
         return {"content": self.dataset.content}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

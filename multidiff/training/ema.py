@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Decay(ABC):
-    """How much of the average is kept at each update."""
+    """The fraction of the average that is kept at each update."""
 
     @abstractmethod
     def __call__(self, update: int) -> float:
@@ -20,7 +20,7 @@ class Decay(ABC):
 
 @dataclass(frozen=True)
 class PowerDecay(Decay):
-    """An average over a fixed fraction of all of training, however long: ``(1 - 1 / update)^(gamma + 1)``.
+    """An average over a fixed fraction of the training, independent of its length: ``(1 - 1 / update)^(gamma + 1)``.
 
     Karras et al. (2024), eq. 4 and algorithm 2, https://arxiv.org/abs/2312.02696.
 
@@ -46,7 +46,7 @@ class PowerDecay(Decay):
 
 @dataclass(frozen=True)
 class ConstantDecay(Decay):
-    """A constant fraction, less in the beginning so that the first weights are soon forgotten.
+    """A constant fraction, smaller during a warm-up so that the initial weights are forgotten quickly.
 
     ``min(decay, n / (n + warmup))`` after n updates.
     """
@@ -65,7 +65,7 @@ class ConstantDecay(Decay):
 class EMA(nn.Module):
     """A copy of ``model`` that follows it slowly.
 
-    The copy is a module of its own, never swapped into training, so a checkpoint can hold both at any moment. Buffers,
+    The copy is a separate module never swapped with the trained one, so a checkpoint always holds both. Buffers,
     and parameters that are not trained, are copied as they are.
     """
 
@@ -79,7 +79,7 @@ class EMA(nn.Module):
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Move the average towards the present weights of ``model``."""
+        """Move the average towards the current weights of ``model``."""
         self.updates += 1
         keep = self.decay(int(self.updates))
         pairs = list(zip(self.model.parameters(), model.parameters(), strict=True))

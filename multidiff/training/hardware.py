@@ -1,4 +1,4 @@
-"""What the machine has, as far as the speed of training depends on it."""
+"""Hardware properties that determine the speed of training."""
 
 import os
 import platform
@@ -30,10 +30,10 @@ def matrix_speed(dtype: torch.dtype, side: int = SIDE, repeats: int = 5) -> floa
 
 
 def bfloat16_pays(device: str) -> bool:
-    """Whether training in bfloat16 is taken to be faster than in float32 on ``device``, ``cuda`` or ``cpu``.
+    """Whether training in bfloat16 is expected to be faster than in float32 on ``device``, ``cuda`` or ``cpu``.
 
-    A processor must have instructions for it: without, it takes twenty times as long. It is asked rather than measured,
-    so that the same run on the same machine always has the same precision.
+    A CPU needs bfloat16 instructions: emulation is about twenty times slower. The instruction set decides, not a
+    measurement, so that a run on one machine always has the same precision.
     """
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -51,7 +51,7 @@ def processor() -> str:
 
 
 def instruction_sets() -> list[str]:
-    """Those of `INSTRUCTIONS` that the processor has; what torch chose to use, where torch cannot tell."""
+    """Those of `INSTRUCTIONS` that the CPU supports; with an older torch, the capability that torch selected."""
     if not hasattr(torch.cpu, "get_capabilities"):  # torch below 2.11
         return [torch.backends.cpu.get_cpu_capability().lower()]
     known = torch.cpu.get_capabilities()
@@ -59,7 +59,7 @@ def instruction_sets() -> list[str]:
 
 
 def compiler() -> str | None:
-    """The C++ compiler with which torch compiles for a processor; None without one."""
+    """The C++ compiler that torch uses on a CPU; None if there is none."""
     names = (os.environ.get("CXX", "g++"), "c++", "clang++")
     return next((found for found in map(shutil.which, names) if found), None)
 

@@ -1,4 +1,4 @@
-"""Weights & Biases and MLflow, each in one run however often training is gone on with; and pictures for any logger."""
+"""Weights & Biases and MLflow, which continue the same run after a resume; and images for any logger."""
 
 import os
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ class WandB(WandbLogger):
     Args:
         save_dir: folder for what it writes, and for the id of the run.
         project: that the run belongs to.
-        name: of the run; None lets the server choose.
-        offline: keep it here, for ``wandb sync``.
+        name: of the run; None: chosen by the server.
+        offline: keep the run on this machine, for ``wandb sync``.
 
     Raises:
         InputError: the package is missing, or nobody is logged in.
@@ -59,12 +59,12 @@ class WandB(WandbLogger):
 
 
 class MLflow(Logger):
-    """MLflow. Lightning's own opens its store before training is known to begin, and in each process.
+    """MLflow. Unlike Lightning's logger, it opens its store only when training starts, and in one process.
 
     Args:
-        save_dir: folder for the id of the run, and for the store, if it is here.
+        save_dir: folder for the id of the run, and for the store unless a server is used.
         experiment: that the run belongs to.
-        tracking_uri: of a server; None keeps everything in ``save_dir``.
+        tracking_uri: of a server; None: a store in ``save_dir``.
 
     Raises:
         InputError: the package is missing.
@@ -123,7 +123,7 @@ class MLflow(Logger):
 
 @singledispatch
 def log_picture(logger: Logger, name: str, picture: Image, step: int) -> None:
-    """Give ``picture`` to a logger that takes pictures; others are given none."""
+    """Log ``picture``, if the logger supports images."""
 
 
 @log_picture.register

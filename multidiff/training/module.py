@@ -29,7 +29,7 @@ class DiffusionModule(L.LightningModule):
     """Trains a model and its moving average.
 
     Times, noise, dropout and dropped conditions of a step depend on (seed, rank, step) alone. The parts of a step are
-    numbered through over processes and accumulated batches, so two processes train as one that accumulates two batches.
+    numbered over processes and accumulated batches, so two processes equal one that accumulates two batches.
 
     Args:
         model: to train.
@@ -39,7 +39,7 @@ class DiffusionModule(L.LightningModule):
         warmup_steps: steps over which the learning rate rises linearly.
         seed: of the times and the noise.
         stability: handles non-finite gradients.
-        teacher: a frozen model, for objectives that learn from one.
+        teacher: a frozen model, for objectives that need one.
 
     Attributes:
         samples_seen: number of training samples so far, over all processes and resumes.
@@ -75,7 +75,7 @@ class DiffusionModule(L.LightningModule):
         return {"optimizer": self.optimizer, "lr_scheduler": schedule}
 
     def on_train_start(self) -> None:
-        """Apply the settings of the config to the optimiser, which a checkpoint may have restored with others."""
+        """Apply the optimiser settings of the config, which override those restored from a checkpoint."""
         (optimizer,), (schedule,) = self.trainer.optimizers, self.trainer.lr_scheduler_configs
         done, settings = schedule.scheduler.last_epoch, signature(type(optimizer)).parameters
         if hasattr(optimizer, "train"):
@@ -91,7 +91,7 @@ class DiffusionModule(L.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by the norm; a non-finite gradient changes nothing."""
+        """Clip by the norm; a step with a non-finite gradient is skipped."""
         by_norm = gradient_clip_algorithm != "value"
         norm = self.stability.clip(self.model.parameters(), gradient_clip_val if by_norm else None)
         if not by_norm:
@@ -131,7 +131,7 @@ class DiffusionModule(L.LightningModule):
 
     @torch.no_grad()
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """The loss of the averaged weights, with the same time and noise for a sample every time, on any process."""
+        """The loss of the averaged weights; the time and noise of a sample are fixed."""
         model, count = self._averaged, len(batch["data"])
         x0 = model.encode(batch["data"])
         first, processes = batch_idx * self.trainer.datamodule.batch_size, self.trainer.world_size  # type: ignore[attr-defined]

@@ -21,15 +21,15 @@ ADAM_SIZE = 0.2
 
 
 class Muon(Optimizer):
-    """Muon for the matrices of a network, filters of convolutions among them, and AdamW for all other parameters.
+    """Muon for the matrices of a network, including convolution filters, and AdamW for all other parameters.
 
     The momentum of a matrix is replaced by the nearest orthogonal one. Jordan et al. (2024),
     https://kellerjordan.github.io/posts/muon/, with the step sizes of Liu et al. (2025), section 2.2,
-    https://arxiv.org/abs/2502.16982. Unlike `torch.optim.Muon`, it takes filters, and computes in single precision,
-    which processors without bfloat16 need.
+    https://arxiv.org/abs/2502.16982. Unlike `torch.optim.Muon`, it supports filters and computes in single precision,
+    as CPUs without bfloat16 need.
 
     Args:
-        params: all that is trained.
+        params: the parameters.
         lr: learning rate of both.
         momentum: of the matrices.
         betas: of AdamW.
@@ -68,7 +68,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Take a step; returns what ``closure``, which computes the gradients, does."""
+        """Take a step; returns the result of ``closure``, which computes the gradients."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -104,7 +104,7 @@ def is_matrix(parameter: Tensor) -> bool:
 def orthogonal(matrix: Tensor) -> Tensor:
     """``(rows, columns)`` with the same singular vectors and all singular values between about 0.7 and 1.2.
 
-    A Newton-Schulz iteration, which needs products of matrices only.
+    A Newton-Schulz iteration, which needs matrix products only.
     """
     x = matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
     x = x / x.norm().clamp(min=1e-7)

@@ -1,4 +1,4 @@
-"""Whether a configuration can learn at all: one batch, over and over, within a minute."""
+"""A check that a configuration can learn: overfit one batch within a minute."""
 
 import time
 from collections import deque
@@ -10,16 +10,16 @@ from multidiff.errors import InputError
 
 
 class LearnsOneBatch(L.Callback):
-    """Ends training when the loss has fallen far enough, and says so; gives up after a while.
+    """Ends training when the loss of one batch has fallen far enough, or after a time limit.
 
     Args:
-        fraction: of the loss in the beginning that must be reached, in (0, 1).
-        seconds: after which it is given up.
-        window: steps over which a loss is averaged, since each step draws other times and other noise.
+        fraction: of the initial loss that must be reached, in (0, 1).
+        seconds: time limit.
+        window: steps over which a loss is averaged, since each step has other times and noise.
 
     Raises:
-        InputError: the batch was not learned in that time, or in as many steps as training has, or they were too few
-            to tell.
+        InputError: the loss did not fall far enough within the time or the steps, or there were too few steps to
+            decide.
     """
 
     def __init__(self, fraction: float = 0.5, seconds: float = 60.0, window: int = 20):
@@ -47,13 +47,13 @@ class LearnsOneBatch(L.Callback):
         effort = f"{trainer.global_step} steps and {time.monotonic() - self.began:.0f} s"
         if not self.first:
             raise InputError(
-                f"{effort} are too little to tell whether this configuration learns: a loss is averaged over "
+                f"{effort} are too few to decide whether this configuration learns: the loss is averaged over "
                 f"{self.window} batches; try a smaller loader.batch_size, or raise callbacks.learns_one_batch.seconds"
             )
         story = f"one batch: the loss went from {self.first:.3g} to {self.last:.3g} in {effort}"
         if not self.learned:
             raise InputError(
-                f"this configuration does not learn {story}, where {self.fraction:.0%} of the first was asked for; "
+                f"this configuration does not learn {story}, which is above {self.fraction:.0%} of the first; "
                 "try optimizer.lr, warmup_steps, or a larger backbone"
             )
         if trainer.is_global_zero:

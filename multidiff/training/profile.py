@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: a trace for chrome://tracing or Perfetto, and one page."""
+"""Profile of the training step: a trace for chrome://tracing or Perfetto, and a summary."""
 
 import logging
 import time
@@ -44,9 +44,9 @@ AROUND = "logging, callbacks, Lightning"
 
 
 class StepProfiler(Profiler):
-    """Lightning's profiler that tells what each part of a step takes, and traces a few steps.
+    """A Lightning profiler that measures each part of a step and traces a few steps.
 
-    Each moment counts for the innermost section that it lies in.
+    Time is attributed to the innermost open section.
 
     Args:
         folder: where ``trace.json`` and ``summary.md`` go, as soon as enough steps are done or training ends.
@@ -63,7 +63,7 @@ class StepProfiler(Profiler):
         self._operators = ""
 
     def watch(self, network: nn.Module) -> None:
-        """Let the calls of ``network`` be a section."""
+        """Record the calls of ``network`` as a section."""
         call = network._compiled_call_impl or network._call_impl
 
         def timed(*arguments: Any, **named: Any) -> Any:
@@ -87,7 +87,7 @@ class StepProfiler(Profiler):
             self._open.remove(action_name)
 
     def describe(self) -> None:
-        """Write the page, if that is not done; Lightning calls this when training ends, and `teardown` in any case."""
+        """Write the summary, once; Lightning calls this when training ends, and `teardown` in any case."""
         self._finish_trace()
         if any(self.seconds.values()):
             self._write()
@@ -101,7 +101,7 @@ class StepProfiler(Profiler):
         super().teardown(stage)
 
     def summary(self) -> str:
-        """The page, as Markdown: seconds a step and share of each part, then the costliest operators."""
+        """The summary, as Markdown: seconds a step and share of each part, then the costliest operators."""
         steps = max(1, min(self.batches, SKIPPED + TIMED) - SKIPPED)
         whole = sum(self.seconds.values())
         rows = [
@@ -117,7 +117,7 @@ class StepProfiler(Profiler):
                 "| --- | --- | --- |",
                 *rows,
                 "",
-                f"Around the network: {1 - network / whole:.1%}. On a GPU, work counts where it is waited for.",
+                f"Around the network: {1 - network / whole:.1%}. GPU work counts where it is waited for.",
                 "",
                 self._operators,
             ]

@@ -44,18 +44,18 @@ STRATEGIES = ("auto", "ddp")
 
 @dataclass
 class Run:
-    """What `build` makes of the settings of a training, and callbacks may use.
+    """The objects of a training, as `build` makes them; callbacks may use them.
 
     Attributes:
-        settings: resolved, with everything that only the data and the machine can tell.
+        settings: resolved, including those that follow from the data and the machine.
         run_dir: of the run.
         checkpoint: to resume from; None at the start.
         dataset: the training data.
         module: the model, its average and its optimiser.
-        pipeline: samples the averaged model as it is at the moment.
+        pipeline: samples the current averaged model.
         datamodule: loads the data.
         trainer: Lightning's.
-        stop: ends training when asked.
+        stop: ends training on a signal.
     """
 
     settings: dict[str, Any]
@@ -80,7 +80,7 @@ class Run:
 
     @cached_property
     def samples(self) -> Sequence[Mapping[str, Any]]:
-        """Fields that the model can be asked for: each class, or those of samples spread evenly over the data."""
+        """Fields to condition on: each class, or those of samples spread evenly over the data."""
         conditioner = self.module.model.conditioner
         if conditioner.reads == ("label",):
             return [{"label": name} for part in conditioner for name in part.choices]
@@ -117,7 +117,7 @@ class Run:
 
 
 def build(config: DictConfig) -> Run:
-    """Everything that the training in ``config`` needs. Nothing is written.
+    """Build everything that the training in ``config`` needs. Nothing is written.
 
     Raises:
         InputError: something in the config or in the data cannot be used.
@@ -152,7 +152,7 @@ def instantiate_all(configs: Mapping[str, Any] | None) -> list[Any]:
 
 
 def is_first_process() -> bool:
-    """Whether this is the one process of those that train together which writes and prints."""
+    """Whether this is the process that writes and prints."""
     return not rank_zero_only.rank  # type: ignore[attr-defined]
 
 
@@ -218,10 +218,10 @@ def _trainer(run: Run) -> L.Trainer:
         raise InputError(f"trainer: {' '.join(str(error).split())}") from error
 
 
-def _profiler(asked: bool, run: Run) -> StepProfiler | None:
-    if not isinstance(asked, bool):
-        raise InputError(f"trainer.profile must be true or false, got {asked!r}")
-    if not (asked and is_first_process()):
+def _profiler(enabled: bool, run: Run) -> StepProfiler | None:
+    if not isinstance(enabled, bool):
+        raise InputError(f"trainer.profile must be true or false, got {enabled!r}")
+    if not (enabled and is_first_process()):
         return None
     profiler = StepProfiler(run.run_dir / "profile")
     profiler.watch(run.module.model.denoiser.network)

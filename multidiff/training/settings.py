@@ -1,4 +1,4 @@
-"""Settings of a training: which numbers are possible, and what is left to the machine."""
+"""Settings of a training: their limits, and those that depend on the machine."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ LIMITS: dict[str, tuple[int, int | None]] = {
 
 
 def check_numbers(config: DictConfig) -> None:
-    """Refuse whole numbers outside of `LIMITS`.
+    """Refuse integers outside of `LIMITS`.
 
     Raises:
         InputError: there is one.
@@ -31,11 +31,11 @@ def check_numbers(config: DictConfig) -> None:
         value = OmegaConf.select(config, key)
         if type(value) is not int or value < low or (high is not None and value > high):
             top = f" and at most {high}" if high else ""
-            raise InputError(f"{key} must be a whole number of at least {low}{top}, got {value}")
+            raise InputError(f"{key} must be an integer of at least {low}{top}, got {value}")
 
 
 def decided(settings: dict[str, Any], run_dir: Path | None) -> dict[str, Any]:
-    """``settings`` with what is left to the machine, or to the run in ``run_dir`` that is resumed."""
+    """``settings`` with automatic values replaced by those for this machine, or by those of the run that is resumed."""
     precision = decided_precision(settings["trainer"], run_dir)
     optimizer = dict(settings["optimizer"])
     if precision == "16-mixed" and optimizer.get("fused"):

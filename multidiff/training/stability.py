@@ -15,15 +15,15 @@ MEMORY = 0.99
 
 
 class Stability:
-    """Watches the norm of the gradient, which is equal in all processes, so that all decide alike.
+    """Monitors the gradient norm, which is equal in all processes, so that all make the same decision.
 
     Args:
         patience: consecutive steps with a non-finite gradient that end training.
         spike: multiple of the usual norm above which a gradient counts as a spike.
 
     Attributes:
-        skipped: steps that changed nothing because their gradient was not finite.
-        in_row: such steps since the last good one.
+        skipped: steps that were skipped because of a non-finite gradient.
+        in_row: consecutive skipped steps.
         spikes: steps whose gradient was a spike.
     """
 
@@ -39,7 +39,7 @@ class Stability:
     def clip(self, parameters: Iterable[nn.Parameter], limit: float | None) -> float:
         """Scale the gradients down to the norm ``limit``, or drop them if they are not finite; return their norm.
 
-        Without gradients an optimiser changes nothing, its own state included.
+        Without gradients, an optimiser changes neither the weights nor its own state.
 
         Raises:
             InputError: too many consecutive gradients were not finite.

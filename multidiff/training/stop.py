@@ -1,4 +1,4 @@
-"""Stopping when asked, in all processes after the same step."""
+"""Graceful stop: all processes end after the same step."""
 
 import signal
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from multidiff.training.callbacks import step_done
 
 
 class Request(IntEnum):
-    """What a process was asked to do; of several requests, the highest counts."""
+    """What a signal requested; of several requests, the highest counts."""
 
     NONE = 0
     STOP = 1
@@ -22,14 +22,14 @@ class Request(IntEnum):
 
 
 class GracefulStop(L.Callback):
-    """The first Ctrl-C or SIGTERM ends training after the present step, with a checkpoint.
+    """The first Ctrl-C or SIGTERM ends training after the current step, with a checkpoint.
 
     A second Ctrl-C ends it at once; a second SIGTERM, which launchers send too, changes nothing. A signal to one
     process stops all of them. Under SLURM, the signal that requeues a job does the same, and Lightning's own handler is
     called after the checkpoint is written rather than in the middle of a step.
 
     Args:
-        save: writes the checkpoint of the present step.
+        save: writes the checkpoint of the current step.
     """
 
     def __init__(self, save: Callable[[L.Trainer], None]) -> None:
@@ -62,7 +62,7 @@ class GracefulStop(L.Callback):
             self.request = Request(int(trainer.strategy.reduce(mine, reduce_op="max")))
             if self.request != Request.NONE:
                 trainer.should_stop = True
-                trainer.limit_val_batches = 0  # a validation could take longer than the time that is left
+                trainer.limit_val_batches = 0  # a validation could take longer than the remaining time
                 self.save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

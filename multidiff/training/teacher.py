@@ -39,7 +39,7 @@ class Teacher(nn.Module):
 
 
 class Bound(Denoiser):
-    """A denoiser with the conditions of one batch, whatever condition it is called with."""
+    """A denoiser with fixed conditions, those of one batch; the conditions of the call are ignored."""
 
     def __init__(self, denoiser: Denoiser, cond: Conditioning | None):
         super().__init__()
@@ -56,10 +56,10 @@ def load_teacher(path: str | None, shape: tuple[int, ...], codec: Mapping[str, A
         path: a run directory or a model directory; None for no teacher.
         shape: of the student's x0.
         codec: config of the student's codec.
-        needed: whether the objective learns from a teacher.
+        needed: whether the objective needs a teacher.
 
     Raises:
-        InputError: there is none and one is needed or the other way round, or shape or codec differ.
+        InputError: a needed teacher is missing, one is given that is not needed, or shape or codec differ.
     """
     if path is None:
         if needed:

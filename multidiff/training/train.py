@@ -28,10 +28,10 @@ KNOWN_WARNINGS = (
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to.
+    """The outcome of a run.
 
     Attributes:
-        run_dir: where everything is; `multidiff.load` takes it.
+        run_dir: its directory, which `multidiff.load` accepts.
         steps: number of optimiser steps, including those before a resume.
         samples: number of training samples.
         finished: false if training was stopped before its last step.
@@ -80,7 +80,7 @@ def _without_traceback(message: str) -> str:
 
 @contextmanager
 def _environment_kept() -> Iterator[None]:
-    """Undo what a launcher sets, which would make the next training in this process take itself for a part of it."""
+    """Restore the environment afterwards: launchers set variables that a further training here would read."""
     before, alone = dict(os.environ), not dist.is_initialized()
     yield
     os.environ.clear()

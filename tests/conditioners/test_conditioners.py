@@ -17,9 +17,9 @@ def words(*names, **settings):
 
 def test_a_label_is_its_row_and_null_is_zero():
     conditioner = labels("cat", "dog")
-    cond = conditioner(["dog", None, "cat"])
+    cond = conditioner(["dog", None, "cat", ""])
     rows = conditioner.embedding.weight
-    torch.testing.assert_close(cond.vector, torch.stack([rows[1], torch.zeros(3), rows[0]]))
+    torch.testing.assert_close(cond.vector, torch.stack([rows[1], torch.zeros(3), rows[0], torch.zeros(3)]))
     assert conditioner.vector_dim == 3
 
 
@@ -79,7 +79,7 @@ def test_what_is_no_number_is_refused(value):
 
 
 def test_settings_come_from_the_data():
-    assert LabelConditioner.settings_from("label", ["y", "x", "y"]) == {"vocabulary": ["x", "y"]}
+    assert LabelConditioner.settings_from("label", ["y", None, "x", "", "y"]) == {"vocabulary": ["x", "y"]}
     assert WordConditioner.settings_from("caption", ["A tall chair.", "a table", ""]) == {
         "vocabulary": ["a", "chair", "table", "tall"],
         "length": 3,

@@ -54,7 +54,7 @@ def test_a_shard_that_vanishes_in_training_is_a_line_though_a_loader_process_met
         return original(self, position)
 
     monkeypatch.setattr(Stream, "__getitem__", vanished)
-    with pytest.raises(InputError, match=r"^\S+/shards/00\d\.tar: No such file or directory; put it back") as error:
+    with pytest.raises(InputError, match=r"^\S+/shards/00\d\.tar: No such file or directory; restore it") as error:
         tiny_train(tmp_path / "run", "trainer.max_steps=9", *on(root, "loader.workers=1"))
     assert "\n" not in str(error.value)
 

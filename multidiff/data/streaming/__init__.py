@@ -1,1 +1,1 @@
-"""Data too large to be decoded in advance: tar shards and tables, of which any sample is read where it lies."""
+"""Data too large to decode in advance: tar shards and tables, with random access to their samples."""

@@ -1,4 +1,4 @@
-"""A folder of local copies of remote files that keeps within a limit."""
+"""A size-limited folder of local copies of remote files."""
 
 import fcntl
 import os
@@ -84,7 +84,7 @@ class Copies:
         return {**vars(self), "_expected": {}}
 
     def _fetch_quietly(self, file: File) -> None:
-        with suppress(InputError):  # whoever then reads the file is told
+        with suppress(InputError):  # reading the file will raise it again
             self.fetch(file)
 
     def _make_room(self, size: int, part: BinaryIO) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from multidiff.data.dataset import Dataset, UnreadableError
-from multidiff.data.named_bytes import NamedBytes
+from multidiff.data.encoded_file import EncodedFile
 from multidiff.errors import InputError
 from multidiff.modality import Preparation
 
@@ -38,7 +38,7 @@ class Encoded(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def file(self, index: int) -> NamedBytes:
+    def file(self, index: int) -> EncodedFile:
         """The file of sample ``index``, in memory."""
 
     def expect(self, index: int) -> None:  # noqa: B027  most sources have nothing to prepare

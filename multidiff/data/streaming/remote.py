@@ -118,7 +118,7 @@ def _files_at(place: str, suffix: str) -> list[File]:
 
 
 def opened_system(place: str) -> tuple[Any, str]:
-    """The file system of a path or a URL, and the path in it. Made anew in each process, since few survive a fork."""
+    """The file system of a path or a URL, and the path in it. Created in each process, since few support a fork."""
     from fsspec.core import url_to_fs  # noqa: PLC0415
 
     return url_to_fs(os.path.expanduser(place))  # noqa: PTH111  a URL is no Path

@@ -2,7 +2,7 @@
 
 ::
 
-    CACHE/shards/indices/<key>.json   where the samples of a shard lie, made when it is first seen
+    CACHE/shards/indices/<key>.json   positions of the samples of a shard, made at first use
     CACHE/shards/copies/              remote shards, as many as `data.cache_limit` allows
 """
 
@@ -18,10 +18,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from multidiff.data.cache import default_cache, progress, writing_to
+from multidiff.data.encoded_file import EncodedFile
 from multidiff.data.files import atomic_path
 from multidiff.data.folder import preparation_of
 from multidiff.data.labels import Labels
-from multidiff.data.named_bytes import NamedBytes
 from multidiff.data.streaming.copies import Copies
 from multidiff.data.streaming.encoded import Encoded, EncodedDataset
 from multidiff.data.streaming.remote import GB, File, find_files, total
@@ -85,15 +85,15 @@ class Shards(Encoded):
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def file(self, index: int) -> NamedBytes:
+    def file(self, index: int) -> EncodedFile:
         shard = self.files[self.shards[index]]
         name, size = f"{shard.url}/{self.names[index]}", int(self.sizes[index])
         with self._opened(shard) as tar:
             tar.seek(self.offsets[index])
             content = tar.read(size)
         if len(content) < size:
-            raise InputError(f"{shard.url} has been truncated since training began: put it back as it was")
-        return NamedBytes(content, name)
+            raise InputError(f"{shard.url} has been truncated since training began: restore it")
+        return EncodedFile(content, name)
 
     def expect(self, index: int) -> None:
         shard = self.files[self.shards[index]]
@@ -106,10 +106,10 @@ class Shards(Encoded):
         try:
             return Path(shard.url).open("rb")
         except OSError as error:
-            raise InputError(f"{shard.url}: {error.strerror}; put it back as it was, then go on") from error
+            raise InputError(f"{shard.url}: {error.strerror}; restore it, then resume") from error
 
     def _check_room(self) -> None:
-        """At the end of an epoch as many shards begin as end."""
+        """Twice as many shards are in use at the end of an epoch, when those of the next one start."""
         remote = sorted((file for file in self.files if not file.local), key=lambda file: file.size)
         needed = total(remote[-2 * self.mixed :])
         if needed > self.copies.limit:

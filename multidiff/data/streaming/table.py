@@ -1,4 +1,4 @@
-"""Folders of the Hugging Face package `datasets`, memory-mapped: any row is read where it lies.
+"""Folders of the Hugging Face package `datasets`, memory-mapped, with random access to the rows.
 
 ::
 
@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from multidiff.data.cache import default_cache
+from multidiff.data.encoded_file import EncodedFile
 from multidiff.data.folder import preparation_of
 from multidiff.data.labels import Labels
-from multidiff.data.named_bytes import NamedBytes
 from multidiff.data.streaming.encoded import Encoded, EncodedDataset
 from multidiff.data.streaming.folder_copy import folder_at
 from multidiff.data.streaming.remote import GB, INSTALL
@@ -72,7 +72,7 @@ class Table(Encoded):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def file(self, index: int) -> NamedBytes:
+    def file(self, index: int) -> EncodedFile:
         row = self.rows[index][self.column] or {}
         content, path = row.get("bytes"), row.get("path")
         name = f"{self.root}, row {index}{f': {path}' if path else ''}"
@@ -81,7 +81,7 @@ class Table(Encoded):
                 content = Path(path).read_bytes()
             except OSError as error:
                 raise InputError(f"{name}: {error.strerror}") from error
-        return NamedBytes(content or b"", name)
+        return EncodedFile(content or b"", name)
 
     def _hash(self) -> str:
         from pyarrow import compute  # noqa: PLC0415  of an extra
@@ -193,7 +193,7 @@ class TableDataset(EncodedDataset):
 
 @contextmanager
 def _quiet_and_offline() -> Iterator[None]:
-    """The package draws no bar, and looks for nothing on the hub."""
+    """Without progress bars and without access to the hub."""
     try:
         import datasets  # noqa: PLC0415  of an extra
     except ImportError as error:

@@ -1,6 +1,6 @@
-"""Where the samples of a tar lie in it, so that any of them can be read without the others.
+"""An index of a tar, for random access to its samples.
 
-A sample is the members that share a name up to its first dot, one after another, as WebDataset has it::
+As in WebDataset, a sample consists of consecutive members whose names are equal up to the first dot::
 
     cats/00012.jpg  cats/00012.cls  cats/00012.txt  cats/00012.json
 """
@@ -27,7 +27,7 @@ class TarIndex:
         sizes: of their contents.
         labels: text of the class of each; None where there is none.
         captions: likewise.
-        others: samples without a member of a kind that is read.
+        others: number of samples without a member of a supported kind.
     """
 
     names: list[str]
@@ -111,7 +111,7 @@ def _complaint(tar: BinaryIO, error: tarfile.TarError) -> str:
 
 
 def _said(tar: BinaryIO, name: str, members: dict[str, tarfile.TarInfo], where: str) -> str | None:
-    """What the member ``where`` says; None if there is none."""
+    """The text of the member ``where``; None if there is none."""
     suffix, _, key = where.partition(".")
     member = members.get(suffix)
     if member is None:

@@ -6,7 +6,7 @@ from PIL import Image
 from modalities.shape.cloud import PointCloud
 from modalities.shape.files import checked, read_geometry, sample_surface, write_cloud
 from modalities.shape.metadata import read_metadata
-from multidiff.data.named_bytes import NamedBytes
+from multidiff.data.encoded_file import EncodedFile
 from multidiff.errors import InputError
 from tests.modalities.shape.test_cloud import random_cloud
 
@@ -19,7 +19,7 @@ def generator():
 
 def member(path):
     """The file as if in a tar shard."""
-    return NamedBytes(path.read_bytes(), f"000.tar/{path.name.upper()}")
+    return EncodedFile(path.read_bytes(), f"000.tar/{path.name.upper()}")
 
 
 @pytest.mark.parametrize("suffix", [".ply", ".npz"])
@@ -142,7 +142,7 @@ def test_a_non_manifold_mesh_is_sampled_on_its_surface(tmp_path):
 )
 def test_unusable_files_are_named_with_the_reason(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
-    for file in (tmp_path / name, NamedBytes(content, name)):
+    for file in (tmp_path / name, EncodedFile(content, name)):
         with pytest.raises(InputError, match=message) as error:
             read_geometry(file)
         assert name in str(error.value)

@@ -1,10 +1,10 @@
-"""A file that has no place of its own."""
+"""An encoded file in memory."""
 
 from io import BytesIO
 
 
-class NamedBytes(BytesIO):
-    """Bytes that are read like a file, and called in messages by where they came from: ``000.tar/cat.jpg``."""
+class EncodedFile(BytesIO):
+    """The bytes of a file within a shard or a table, with a name for messages, such as ``000.tar/cat.jpg``."""
 
     def __init__(self, content: bytes, name: str):
         super().__init__(content)
