@@ -4,6 +4,7 @@ Times are CPU seconds of the main thread: equal to wall-clock time on an idle ma
 busy one. Models train in turns of a few seconds, so that other load on the machine slows all of them equally.
 """
 
+import argparse
 import json
 import platform
 import statistics
@@ -222,3 +223,20 @@ def environment(*packages: str) -> dict[str, Any]:
 def write(path: Path | None, record: dict[str, Any]) -> None:
     if path:
         path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def contest_parser(description: str | None, out: Path) -> argparse.ArgumentParser:
+    """The options that contests have in common."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="digits", help="as multidiff evaluate --data, by name")
+    parser.add_argument("--modality", default="image channels=1")
+    parser.add_argument("--features", default="encoder")
+    parser.add_argument("--ours-config", default="experiment=image/digits", help="overrides of the training config")
+    parser.add_argument("--seconds", type=float, default=120, help="of training, each")
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=20, help="of our sampler, and of diffusion peers")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=out, help="folder for the sheets of samples")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    return parser

@@ -8,7 +8,6 @@ cost of diffusion. The folder --out has pictures of the samples, which should be
     python benchmarks/gan.py --seconds 120 --seeds 3 --json gan.json --plot gan.png --out gan
 """
 
-import argparse
 import copy
 import statistics
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import matplotlib as mpl
 import torch
 import torch.nn.functional as F
-from contest import Contender, Contest, Entrant, Ours, environment, write
+from contest import Contender, Contest, Entrant, Ours, contest_parser, environment, write
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -133,20 +132,9 @@ def plot(table: dict[str, dict[str, dict[str, float]]], floor: dict[str, float],
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="digits", help="as multidiff evaluate --data, by name")
-    parser.add_argument("--modality", default="image channels=1")
-    parser.add_argument("--features", default="encoder")
-    parser.add_argument("--ours-config", default="experiment=image/digits", help="overrides of the training config")
+    parser = contest_parser(__doc__, Path("gan"))
     parser.add_argument("--width", type=int, default=32, help="of the GAN: channels at full size")
-    parser.add_argument("--seconds", type=float, default=120, help="of training, each")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--samples", type=int, default=2000)
-    parser.add_argument("--steps", type=int, default=20, help="of our sampler")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("gan"), help="folder for the pictures")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 

@@ -11,7 +11,6 @@ beside the scores.
     python benchmarks/image_quality.py --ablation 'edm: schedule=karras prediction=edm objective=edm' --no-peers
 """
 
-import argparse
 import io
 import math
 from collections.abc import Callable
@@ -24,7 +23,7 @@ import diffusers
 import ema_pytorch
 import matplotlib as mpl
 import torch
-from contest import CLIP, Contender, Contest, Entrant, Ours, environment, write
+from contest import CLIP, Contender, Contest, Entrant, Ours, contest_parser, environment, write
 from denoising_diffusion_pytorch import GaussianDiffusion, Unet
 from torch import Tensor, nn
 
@@ -167,20 +166,9 @@ def plot(results: dict[str, dict[str, Any]], floor: dict[str, float], path: Path
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="digits", help="as multidiff evaluate --data, by name")
-    parser.add_argument("--modality", default="image channels=1")
-    parser.add_argument("--features", default="encoder")
-    parser.add_argument("--ours-config", default="experiment=image/digits", help="overrides of the training config")
+    parser = contest_parser(__doc__, Path("quality"))
     parser.add_argument("--ablation", action="append", default=[], help="'NAME: OVERRIDES', a further variant of ours")
     parser.add_argument("--no-peers", action="store_true")
-    parser.add_argument("--seconds", type=float, default=120, help="of training, each")
-    parser.add_argument("--samples", type=int, default=2000)
-    parser.add_argument("--steps", type=int, default=20, help="of every sampler")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("quality"), help="folder for the pictures")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
