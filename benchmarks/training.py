@@ -1,26 +1,20 @@
-"""Training steps on a processor: by lever, beside other libraries, and what there is around the network.
+"""Training steps on a CPU: with each speed setting, against other libraries, and the overhead around the network.
 
-Every table is of steps that take turns in one process, so that whatever else the machine does falls on all alike; the
-figures are medians after warm-up. FLOP are counted by torch for forward and backward pass; the speed at matrices, of
-which shares are given, is measured at the start, with as many threads. Run it on an idle machine, with the extra
+The steps of a table alternate in one process, so that a busy machine slows all of them equally; the figures are medians
+after warm-up. PyTorch counts the FLOP of the forward and backward passes. Throughput is also given relative to matrix
+multiplication, measured at the start with the same number of threads. Run it on an idle machine, with the extra
 ``bench``:
 
     python benchmarks/training.py --json training.json
-    python benchmarks/training.py --parts levers --levers float32 channels-last compile
+    python benchmarks/training.py --parts settings --settings float32 channels-last compile
 
-A processor without fast bfloat16 takes up to twenty times as long in it; ``--dtypes`` and ``--levers`` can leave it
-out.
+On a CPU without fast bfloat16 it is up to twenty times slower; ``--dtypes`` and ``--settings`` can leave it out.
 """
 
 import argparse
 import json
-import multiprocessing
-import os
-import re
 import resource
-import socket
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -29,9 +23,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
+from training_runs import around, processes
 from training_steps import (
     SHAPES,
     Setting,
@@ -43,15 +37,12 @@ from training_steps import (
     our_step,
 )
 
-from multidiff.configuration import compose
 from multidiff.training.hardware import instruction_sets, matrix_speed, processor
-from multidiff.training.module import DiffusionModule
-from multidiff.training.train import train
 
 WARMUP = 2
 BACKBONES = ("unet", "unet1d_small", "points_latent_small")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-LEVERS = {
+SETTINGS = {
     "float32, loop over weights": Setting(optimizer="loop"),
     "foreach": Setting(optimizer="foreach"),
     "float32": Setting(),
@@ -64,7 +55,7 @@ LEVERS = {
     "bfloat16, channels-last, compile": Setting(torch.bfloat16, channels_last=True, compile=True),
 }
 LIKE_UNETV0 = {"blocks": [1, 1, 1, 1, 3, 2, 2, 6]}
-"""Our `unet1d` with fewer blocks where sounds are long, which brings it to UNetV0's FLOP at its parameters."""
+"""Our `unet1d` with fewer blocks at high resolution, for the parameters and FLOP of UNetV0."""
 
 
 def counts(step: Step) -> dict[str, float]:
@@ -77,7 +68,7 @@ def counts(step: Step) -> dict[str, float]:
 
 
 def medians(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Median seconds of each step; a round makes every step once."""
+    """Median seconds of each step; a round runs every step once."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(WARMUP + rounds):
         for name, step in steps.items():
@@ -88,8 +79,8 @@ def medians(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, floa
 
 
 def compared(steps: dict[str, Step], rounds: int, speed: dict[str, float]) -> dict[str, dict[str, float]]:
-    """Samples a second of each step, what it is made of, and its share of the machine's speed at matrices."""
-    torch.compiler.reset()  # or what is compiled next would be compiled for batches of any size, as tables differ
+    """Samples per second of each step, parameters, FLOP, and throughput relative to matrix multiplication."""
+    torch.compiler.reset()  # otherwise a new batch size would make torch compile for dynamic sizes
     known = {name: counts(step) for name, step in steps.items()}
     taken = medians({name: step.make for name, step in steps.items()}, rounds)
     return {
@@ -104,15 +95,18 @@ def compared(steps: dict[str, Step], rounds: int, speed: dict[str, float]) -> di
 
 
 def matrices(names: list[str]) -> dict[str, float]:
-    """FLOP a second of the machine, by precision."""
+    """FLOP per second of matrix multiplication, by precision."""
     return {name: matrix_speed(DTYPES[name], 2048, repeats=10) for name in names}
 
 
-def levers(options: argparse.Namespace, speed: dict[str, float]) -> dict[str, Any]:
-    """Each backbone as shipped, by lever."""
+def settings(options: argparse.Namespace, speed: dict[str, float]) -> dict[str, Any]:
+    """Each backbone as shipped, with each speed setting."""
     return {
         preset: compared(
-            {name: our_step(preset, options.batch, LEVERS[name]) for name in names_of(LEVERS, preset, options.levers)},
+            {
+                name: our_step(preset, options.batch, SETTINGS[name])
+                for name in names_of(SETTINGS, preset, options.settings)
+            },
             options.rounds,
             speed,
         )
@@ -121,7 +115,7 @@ def levers(options: argparse.Namespace, speed: dict[str, float]) -> dict[str, An
 
 
 def peers(options: argparse.Namespace, speed: dict[str, float]) -> dict[str, Any]:
-    """Ours, without dropout, which theirs have none of, beside theirs as they come, all in the same precision."""
+    """Ours, without dropout as theirs, against other libraries with their defaults, all in the same precision."""
     size = options.batch
     tables = {}
     for name in options.dtypes:
@@ -149,7 +143,7 @@ def peers(options: argparse.Namespace, speed: dict[str, float]) -> dict[str, Any
 
 
 def memory(options: argparse.Namespace, speed: dict[str, float]) -> dict[str, Any]:
-    """Bytes that a pass forward and back holds at most beyond weights, with and without gradient checkpointing."""
+    """Peak memory beyond the weights in a training step, in bytes, with and without gradient checkpointing."""
     found = {}
     for preset in options.backbones:
         plain, spared = (
@@ -160,7 +154,7 @@ def memory(options: argparse.Namespace, speed: dict[str, float]) -> dict[str, An
 
 
 def peak(step: Step) -> int:
-    """The most bytes that were allocated and not yet freed during a step, after one that makes what stays."""
+    """Peak bytes allocated during a step, after one step that allocates what persists."""
     step.make()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
         step.make()
@@ -169,82 +163,15 @@ def peak(step: Step) -> int:
     return int(held.max())
 
 
-def pictures(folder: Path, count: int = 256) -> None:
-    random = np.random.default_rng(0)
-    for i in range(count):
-        Image.fromarray(random.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / f"{i}.png")
-
-
-def real_run(folder: Path, run: str, *overrides: str) -> Path:
-    """A training on pictures in ``folder``; its run directory."""
-    settings = ("experiment=image/folder", f"data.root={folder}", "data.size=32", "loader.workers=0")
-    quiet = ("callbacks.previews.every=0", "trainer.val_check_interval=100000", "trainer.accelerator=cpu")
-    config = compose([*settings, *quiet, "trainer.precision=32-true", *overrides, f"run_dir={folder}-{run}"])
-    return train(config).run_dir
-
-
-def around(options: argparse.Namespace, speed: dict[str, float]) -> dict[str, Any]:
-    """A real training of 5.5M parameters in batches of 32, as `trainer.profile=true` sees it."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "pictures"
-        folder.mkdir()
-        pictures(folder)
-        widths = "backbone.widths=[64,128,192]"
-        run_dir = real_run(
-            folder, "run", widths, "loader.batch_size=32", "trainer.max_steps=20", "trainer.profile=true"
-        )
-        page = (run_dir / "profile" / "summary.md").read_text()
-    parts = {name: float(share) / 100 for name, share in re.findall(r"\| ([^|]+) \| [\d.]+ \| ([\d.]+)% \|", page)}
-    return {"parts": parts, "around": sum(share for name, share in parts.items() if not name.startswith("network"))}
-
-
-def processes(options: argparse.Namespace, speed: dict[str, float]) -> dict[str, Any]:
-    """Samples a second of one process on one core, and of two on a core each, which share their gradients."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "pictures"
-        folder.mkdir()
-        pictures(folder)
-        rates = {count: together(count, folder, options.batch) for count in (1, 2)}
-    return {"one": rates[1], "two": rates[2], "ratio": rates[2] / rates[1]}
-
-
-def together(count: int, folder: Path, size: int) -> float:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    ranks = [context.Process(target=pinned, args=(rank, count, port, folder, size, results)) for rank in range(count)]
-    for process in ranks:
-        process.start()
-    rates = [results.get() for _ in ranks]
-    for process in ranks:
-        process.join()
-    return sum(rates)
-
-
-def pinned(rank: int, count: int, port: int, folder: Path, size: int, results: Any) -> None:
-    """Train on core ``rank`` alone, as one of ``count`` processes; the median rate of the steps after the first."""
-    os.sched_setaffinity(0, {rank})
-    torch.set_num_threads(1)
-    names = {"LOCAL_RANK": rank, "RANK": rank, "WORLD_SIZE": count, "NODE_RANK": 0, "MASTER_PORT": port}
-    os.environ |= {name: str(value) for name, value in names.items()} | {"MASTER_ADDR": "127.0.0.1"}
-    begun: list[float] = []
-    DiffusionModule.on_train_batch_start = lambda *batch: begun.append(time.perf_counter())  # type: ignore[assignment]
-    many = ["trainer=cpu_ddp"] if count > 1 else []
-    real_run(folder, f"of_{count}", *many, f"loader.batch_size={size}", "trainer.max_steps=10")
-    results.put(size / statistics.median(np.diff(begun)[WARMUP:].tolist()))
-
-
 PARTS: dict[str, Callable[[argparse.Namespace, dict[str, float]], dict[str, Any]]] = {
-    "levers": levers,
+    "settings": settings,
     "peers": peers,
     "around": around,
     "memory": memory,
     "processes": processes,
 }
-COMPARED = {"levers", "peers"}
-"""Parts that give shares of the speed at matrices."""
+COMPARED = {"settings", "peers"}
+"""Parts that relate throughput to matrix multiplication."""
 
 
 def environment(speed: dict[str, float]) -> dict[str, Any]:
@@ -278,7 +205,7 @@ def show(name: str, value: Any, indent: int = 0) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--levers", nargs="+", choices=LEVERS, default=list(LEVERS))
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="for peers and matrices")
     parser.add_argument("--backbones", nargs="+", choices=SHAPES, default=list(BACKBONES))
     parser.add_argument("--batch", type=int, default=16)

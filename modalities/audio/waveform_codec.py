@@ -26,11 +26,11 @@ class WaveformCodec(Codec):
 
     @abstractmethod
     def frames(self, samples: int) -> int:
-        """Number of frames of a sound of so many samples."""
+        """Number of frames of a sound with ``samples`` samples."""
 
     @abstractmethod
     def samples(self, frames: int) -> int:
-        """Number of samples that so many frames decode to."""
+        """Number of samples to which ``frames`` frames decode."""
 
     @abstractmethod
     def touched(self, mask: Tensor) -> Tensor:

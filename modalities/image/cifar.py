@@ -50,7 +50,7 @@ def read_cifar(root: Path, split: str) -> tuple[np.ndarray, list[int], tuple[str
         split: "train" or "test".
 
     Raises:
-        InputError: naming the file that is missing, damaged, or asks for more than data.
+        InputError: naming the file that is missing, damaged, or would need more than plain data to unpickle.
     """
     folder, layout = _found(root)
     batches = [_batch(folder / name, layout.labels) for name in layout.splits[split]]

@@ -58,10 +58,10 @@ def find_idx(root: Path, split: str, subset: str | None) -> IDXFiles:
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """The bytes of an IDX file as uint8 with so many ``dimensions``.
+    """The uint8 array of an IDX file with ``dimensions`` axes.
 
     Raises:
-        InputError: naming the file, if it is not of that kind or not whole.
+        InputError: naming the file, if it has another format or is truncated.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:

@@ -14,7 +14,7 @@ def reproduce(
 ) -> None:
     """Generate a file, or train a run, again.
 
-    The result is compared with the one before. The exit status is 0 if they are, and 1 if they differ.
+    The result is compared with the one before. The exit status is 0 if they are equal, and 1 if they differ.
     """
     from multidiff.sampling.reproduce import reproduce_samples
     from multidiff.training.reproduce import reproduce_run

@@ -30,7 +30,7 @@ def sample(
     mask: Annotated[
         str | None, typer.Option(help="Regenerate a part: a picture of it, START:END seconds, or a fraction.")
     ] = None,
-    extend: Annotated[float | None, typer.Option(help="Continue it by so many seconds or pixels.")] = None,
+    extend: Annotated[float | None, typer.Option(help="Continue it by this many seconds or pixels.")] = None,
     seed: options.Seed = 0,
     batch_size: options.BatchSize = 64,
     format: Annotated[str | None, typer.Option(help="File suffix; by default the modality's first.")] = None,
@@ -101,13 +101,13 @@ def run(
         print(f"{n} samples in {out}; see {out / samples.PREVIEW}")
 
 
-def _suffix(asked: str | None, pipeline: "Pipeline") -> str:
+def _suffix(given_format: str | None, pipeline: "Pipeline") -> str:
     from multidiff.errors import InputError
 
     offered = pipeline.modality.written
-    suffix = offered[0] if asked is None else "." + asked.lower().removeprefix(".")
+    suffix = offered[0] if given_format is None else "." + given_format.lower().removeprefix(".")
     if suffix not in offered:
-        raise InputError(f"--format {asked} is not written by this modality; it writes: {', '.join(offered)}")
+        raise InputError(f"--format {given_format} is not written by this modality; it writes: {', '.join(offered)}")
     return suffix
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 def run(folder, *arguments, **environment):
     command = [str(Path(sys.executable).parent / "multidiff"), *map(str, arguments)]
-    env = {**os.environ, "MULTIDIFF_CACHE": str(folder.parent / "cache"), "OMP_NUM_THREADS": "1", **environment}
+    env = {**os.environ, "MULTIDIFF_CACHE": str(folder.parent / "cache"), **environment}
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 

@@ -13,7 +13,7 @@ from tests.evaluation.weights import save_clap, save_clip, save_dinov2, save_inc
 from tests.options.commands import succeed, train
 from tests.options.tiny_data import MODALITIES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("commands")]
 
 SHORT = ("trainer.max_steps=2", "trainer.accelerator=cpu", "callbacks.previews.every=0", "loader.holdout=0.5")
 TRAININGS = {
@@ -29,17 +29,13 @@ LINES = [
     f"sample pictures -n 2 {CONDITION} {GUIDANCE} --steps 2",
     f"sample pictures -n 1 {CONDITION} --init {{picture}} --mask {{picture}} --steps 2",
     "sample sounds -n 1 --label a --set seconds=0.128 --init {sound} --extend 0.05 --steps 2",
-    "sample labelled -n 1 --label a --negative b --guidance 2 --steps 2",
+    "sample labelled -n 1 --label a --negative b --guidance 2 --guidance-rule cfg_interval --steps 2",
     "sample shapes -n 1 --label a --set points=32 --steps 2 --turntable",
-    *(
-        f"sample labelled -n 1 --label a --guidance 2 --guidance-rule {rule} --steps 2"
-        for rule in group_options("guidance_rule")
-    ),
     "export shapes --format ply -n 1 --label a --seed 1 --batch-size 1 --set points=true --turntable",
     f"export pictures --format png -n 1 {CONDITION}",
     "reproduce varied/00000.png --model {work}/pictures --init {picture} --out {out}",
     f"grid pictures --steps 2 -n 2 {CONDITION} {GUIDANCE} --seed 1 --out {{out}}.yaml",
-    "grid labelled --steps 2 -n 2 --label a --negative b --guidance 2",
+    "grid labelled --steps 2 -n 2 --label a --negative b --guidance 2 --guidance-rule cfg_rescaled",
     "grid sounds --steps 2 -n 2 --label a --set seconds=0.128",
     "evaluate pictures --data {data}/pictures --sampler euler --steps 1 --guidance 2 --guidance-rule cfg --seed 2 "
     "--batch-size 8 --samples 20 --processes 2 --features 'encoder steps=5' --json {out}.json --report {out}.html",
@@ -108,6 +104,7 @@ def test_every_option_is_in_a_line():
         if name not in ("train", "quickstart"):
             options = {option for parameter in command.params for option in parameter.opts if option[0] == "-"}
             assert used[name] | IN_FIXTURE.get(name, set()) >= options, name
+    assert all(any(f"--guidance-rule {rule} " in line for line in LINES) for rule in group_options("guidance_rule"))
 
 
 @pytest.mark.parametrize("line", LINES)

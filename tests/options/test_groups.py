@@ -27,20 +27,29 @@ FEW = (
     "loader.holdout=0.5",
     "sampler.steps=2",
 )
-FREE_GROUPS = ("schedule", "prediction", "objective", "ema", "trainer")
-"""Groups of which any option goes with any of the others; so does ``sampler``, of which each run uses two."""
+NEEDS = {"mlflow": "mlflow", "wandb": "wandb", "schedule_free": "schedulefree"}
+MISSING = {
+    name: group
+    for group in ("optimizer", "logger")
+    for name in group_options(group)
+    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None
+}
+"""Options whose package is not installed here, with their group."""
+
+GROUPS = ("schedule", "prediction", "objective", "ema", "trainer", "optimizer", "logger")
+FREE = {group: [name for name in group_options(group) if name not in MISSING] for group in GROUPS}
+"""Options that go with any option of the other groups; so does a ``sampler``, of which each run uses two."""
 
 CONDITIONING = {"image": ["label", "none"], "audio": ["[label,seconds]", "none", "seconds"], "shape": ["label", "none"]}
-NEEDS = {"mlflow": "mlflow", "wandb": "wandb", "schedule_free": "schedulefree"}
 EVALUATION = (
     "callbacks.evaluation.every=2",
     "callbacks.evaluation.samples=20",
     "callbacks.evaluation.steps=1",
 )
-SLURM = {"SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_NUM_NODES": "1"}
+ENVIRONMENT = {"SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_NUM_NODES": "1", "WANDB_MODE": "offline"}
 DATA = tuple(settings(Path()))
 SAMPLERS = group_options("sampler")
-RUNS = max(len(DATA), math.ceil(len(SAMPLERS) / 2), *(len(group_options(group)) for group in FREE_GROUPS))
+RUNS = max(len(DATA), math.ceil(len(SAMPLERS) / 2), *map(len, FREE.values()))
 
 
 @pytest.fixture(scope="session")
@@ -84,44 +93,29 @@ def test_every_option_is_in_a_run():
 def test_one_option_of_each_group(number, data, teacher, tmp_path):
     option = DATA[number % len(DATA)]
     overrides = base(data, option, number)
-    chosen = {group: group_options(group)[number % len(group_options(group))] for group in FREE_GROUPS}
+    chosen = {group: names[number % len(names)] for group, names in FREE.items()}
     chosen["sampler"], other = (SAMPLERS[(2 * number + i) % len(SAMPLERS)] for i in (0, 1))
     if chosen["objective"] == "distillation":
         overrides.append(f"teacher={teacher(option, overrides)}")
-    train(tmp_path, [*overrides, *(f"{group}={name}" for group, name in chosen.items()), "run_dir=run"], **SLURM)
+    train(tmp_path, [*overrides, *(f"{group}={name}" for group, name in chosen.items()), "run_dir=run"], **ENVIRONMENT)
     assert list((tmp_path / "run" / "previews").glob("*.png"))
     succeed(tmp_path, "sample", "run", "-n", 1, "--steps", 1, "--sampler", other, "--out", "out")
 
 
-@pytest.mark.parametrize("name", group_options("optimizer"))
-def test_optimizers(name, data, tmp_path):
-    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
-        pytest.skip(f"{NEEDS[name]} is not installed")
-    wide = "backbone.widths=[40,40]"
-    train(tmp_path, [*base(data, "digits", 0), wide, f"optimizer={name}", "run_dir=run"])
+@pytest.mark.parametrize("name", MISSING)
+def test_an_option_whose_package_is_missing_is_refused_in_one_line(name, data, tmp_path):
+    done = run(tmp_path, "train", *base(data, "digits", 0), f"{MISSING[name]}={name}", "run_dir=run")
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
+    assert f"needs the package {NEEDS[name]}" in done.stderr
 
 
-@pytest.mark.parametrize("name", group_options("logger"))
-def test_loggers(name, data, tmp_path):
-    overrides = [*base(data, "digits", 0), f"logger={name}", "run_dir=run"]
-    if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
-        done = run(tmp_path, "train", *overrides)
-        assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1)
-        assert f"needs the package {NEEDS[name]}" in done.stderr
-        return
-    train(tmp_path, [*overrides, *(["logger.wandb.offline=true"] if name == "wandb" else [])])
-
-
-@pytest.mark.parametrize(
-    ("name", "option", "features"),
-    [("evaluation", "digits", "encoder"), ("evaluation", "furniture", "point_encoder"), ("default", "drums", None)],
-)
-def test_callbacks(name, option, features, data, tmp_path):
+@pytest.mark.parametrize(("option", "features"), [("digits", "encoder"), ("furniture", "point_encoder")])
+def test_evaluation_in_training(option, features, data, tmp_path):
+    """The option of the group ``callbacks`` that is not the default."""
     assert {"evaluation", "default"} == set(group_options("callbacks"))
-    overrides = [] if option == "digits" else ["data.count=48"]
-    if features:
-        overrides += [*EVALUATION, f"callbacks.evaluation.features='{features} steps=5'"]
-    train(tmp_path, [*base(data, option, 0), f"callbacks={name}", *overrides, "run_dir=run"])
+    settings = [*EVALUATION, f"callbacks.evaluation.features='{features} steps=5'"]
+    count = ["data.count=48"] if option == "furniture" else []
+    train(tmp_path, [*base(data, option, 0), "callbacks=evaluation", *count, *settings, "run_dir=run"])
 
 
 def test_captions_condition_a_model_and_check_overfit_ends(data, tmp_path):

@@ -195,6 +195,6 @@ def test_samples_are_the_same_files_whatever_the_number_of_processes(model, tmp_
 def test_the_command_says_once_what_came_of_it_and_needs_a_common_directory(tmp_path):
     train = ["train", *TINY, *SETTINGS, "trainer=cpu_ddp", "trainer.val_check_interval=100"]
     said = together(2, command, [*train, f"run_dir={tmp_path / 'run'}"], log=tmp_path / "log")
-    assert [text.count("4 steps, 32 samples seen") for text in said] == [1, 0]
+    assert [text.count("4 steps, 32 training samples") for text in said] == [1, 0]
     with pytest.raises(AssertionError, match="give run_dir=DIR"):
         together(2, command, train, log=tmp_path / "log")

@@ -17,7 +17,7 @@ AUTO = {"precision": "auto", "accelerator": "cpu"}
 
 
 @pytest.mark.parametrize(
-    "lever",
+    "setting",
     [
         "trainer.channels_last=true",
         "optimizer=schedule_free",
@@ -28,29 +28,29 @@ AUTO = {"precision": "auto", "accelerator": "cpu"}
         pytest.param("trainer.compile=true", marks=pytest.mark.slow),
     ],
 )
-def test_stopping_and_resuming_changes_no_bit_with_any_lever(tmp_path, lever):
-    tiny_train(tmp_path / "whole", "trainer.max_steps=6", *lever.split())
-    tiny_train(tmp_path / "halves", "trainer.max_steps=3", *lever.split())
-    tiny_train(tmp_path / "halves", "trainer.max_steps=6", "resume=true", *lever.split())
+def test_stopping_and_resuming_changes_no_bit_with_any_speed_setting(tmp_path, setting):
+    tiny_train(tmp_path / "whole", "trainer.max_steps=6", *setting.split())
+    tiny_train(tmp_path / "halves", "trainer.max_steps=3", *setting.split())
+    tiny_train(tmp_path / "halves", "trainer.max_steps=6", "resume=true", *setting.split())
     whole, halves = weights(tmp_path / "whole"), weights(tmp_path / "halves")
     assert whole.keys() == halves.keys()
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
 
 
 @pytest.mark.parametrize(
-    "lever",
+    "setting",
     [
         "trainer.channels_last=true",
         "backbone.gradient_checkpointing=true",
         pytest.param("trainer.compile=true", marks=pytest.mark.slow),
     ],
 )
-def test_the_model_is_the_same_up_to_rounding_under_the_same_names(tmp_path, lever):
+def test_the_model_is_the_same_up_to_rounding_under_the_same_names(tmp_path, setting):
     """A large epsilon keeps Adam from dividing the rounding of gradients by themselves."""
     settings = ("trainer.max_steps=4", "+optimizer.eps=1e-2")
     tiny_train(tmp_path / "plain", *settings)
-    tiny_train(tmp_path / "pulled", *settings, lever)
-    plain, pulled = weights(tmp_path / "plain"), weights(tmp_path / "pulled")
+    tiny_train(tmp_path / "changed", *settings, setting)
+    plain, pulled = weights(tmp_path / "plain"), weights(tmp_path / "changed")
     assert plain.keys() == pulled.keys()
     for name in plain:
         torch.testing.assert_close(pulled[name], plain[name], rtol=1e-4, atol=1e-5)
@@ -106,7 +106,7 @@ def test_bfloat16_pays_on_a_processor_with_instructions_for_it(monkeypatch, inst
     assert hardware.bfloat16_pays("cpu") == pays
 
 
-def test_a_lever_is_pulled_or_not():
+def test_compile_must_be_a_boolean():
     with pytest.raises(InputError, match=r"trainer\.compile must be true or false, got 'perhaps'"):
         SpeedSettings(compile="perhaps")
 

@@ -183,7 +183,6 @@ def test_a_signal_to_all_processes_of_a_run_saves_and_ends_cleanly(tmp_path, num
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
     deadline = time.monotonic() + 60

@@ -15,17 +15,17 @@ from multidiff.errors import InputError
 
 
 class Copies:
-    """Whole files, fetched when they are first opened and shared by all processes; the least recently used give way.
+    """Files, fetched when they are first opened and shared by all processes; the least recently used are evicted.
 
     ::
 
-        FOLDER/<stamp>        a file, whole
+        FOLDER/<stamp>        a complete file
         FOLDER/<stamp>.part   one that is being fetched, as large as it will be, locked by whoever fetches it
         FOLDER/lock           held while room is made
 
     Args:
-        folder: which nothing else writes into.
-        limit: bytes that all of them together may take.
+        folder: of the copies; nothing else may write into it.
+        limit: of the total size, in bytes.
     """
 
     def __init__(self, folder: Path, limit: int):
@@ -49,7 +49,7 @@ class Copies:
                 return handle
 
     def expect(self, file: File) -> None:
-        """Begin to fetch ``file`` in the background, unless it is here."""
+        """Start fetching ``file`` in the background, unless there is a copy."""
         running = {stamp: thread for stamp, thread in self._expected.items() if thread.is_alive()}
         if file.stamp not in running and not (self.folder / file.stamp).exists():
             running[file.stamp] = Thread(target=self._fetch_quietly, args=(file,), daemon=True)
@@ -57,7 +57,7 @@ class Copies:
         self._expected = running
 
     def fetch(self, file: File) -> None:
-        """Fetch ``file``, or wait until another has.
+        """Fetch ``file``, or wait until another process has fetched it.
 
         Raises:
             InputError: as for ``open``.
@@ -88,7 +88,7 @@ class Copies:
             self.fetch(file)
 
     def _make_room(self, size: int, part: BinaryIO) -> None:
-        """Let the least recently used go until ``part`` can have ``size`` bytes, which it then has."""
+        """Evict the least recently used copies until there is room for ``size`` bytes, reserved by ``part``."""
         while True:
             with self._room():
                 _sweep(self.folder, part)
@@ -104,12 +104,12 @@ class Copies:
             time.sleep(0.1)  # until others have fetched what they are fetching
 
     def _room(self) -> AbstractContextManager[Any]:
-        """For one at a time: the files here stay as they are, but for what is done within."""
+        """A lock on the folder: no other process changes its files meanwhile."""
         return _locked(self.folder / "lock")
 
 
 def _sweep(folder: Path, mine: BinaryIO) -> None:
-    """Remove what killed processes were fetching: nobody holds its lock."""
+    """Remove partial files of killed processes, whose locks are free."""
     for path in folder.glob("*.part"):
         if str(path) != mine.name:
             with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as part:
@@ -119,14 +119,14 @@ def _sweep(folder: Path, mine: BinaryIO) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[BinaryIO]:
-    """``path``, opened to be written, by one at a time among the threads of all processes."""
+    """``path`` opened for writing, exclusively among the threads of all processes."""
     with open(path, "r+b", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666)) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file
 
 
 def _still_there(file: BinaryIO) -> bool:
-    """Whether ``file`` has neither got another name nor been removed since it was opened."""
+    """Whether ``file`` has been neither renamed nor removed since it was opened."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(file.fileno()), Path(file.name).stat())
     return False

@@ -33,7 +33,7 @@ class Table(Encoded):
     """The rows of a table, one column of which holds encoded files, or paths to them.
 
     Args:
-        root: the folder, or a URL of one, which is fetched whole.
+        root: the folder, or a URL of one, which is downloaded completely.
         split: which, where there are several.
         column: that holds the files.
         label: column of the class, if there is one of that name.
@@ -162,7 +162,7 @@ class TableDataset(EncodedDataset):
 
     Args:
         modality: of the samples.
-        root: the folder, or a URL of one, which is fetched whole.
+        root: the folder, or a URL of one, which is downloaded completely.
         column: that holds the files.
         split: where there are several.
         label: column of the class, if there is one of that name.
