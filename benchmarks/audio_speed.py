@@ -22,7 +22,7 @@ from audio_diffusion_pytorch import UNetV0
 from torch import Tensor, nn
 
 from multidiff.codecs import Codec
-from multidiff.configuration import instantiate, instantiate_as, load_option
+from multidiff.configuration import instantiate, load_option
 
 SAMPLES, WARMUP = 16384, 1
 PUBLISHED = (32, 32, 64, 64, 128, 128, 256, 256)
@@ -30,7 +30,7 @@ NARROW = (32, 32, 64, 64, 128, 128, 128, 128)
 
 
 def ours(preset: str, channels: int) -> nn.Module:
-    return instantiate(load_option("backbone", preset), channels=channels)
+    return instantiate(nn.Module, load_option("backbone", preset), channels=channels)
 
 
 def peer(channels: tuple[int, ...], items: tuple[int, ...], attentions: tuple[int, ...], features: int) -> nn.Module:
@@ -50,7 +50,7 @@ def peer(channels: tuple[int, ...], items: tuple[int, ...], attentions: tuple[in
 def contenders() -> dict[str, tuple[nn.Module, tuple[int, int]]]:
     """Networks, and the shape ``(C, L)`` of their input for about a second of sound."""
     raw = (1, SAMPLES)
-    channels, frames = instantiate_as(Codec, load_option("codec", "stft_bands")).shape(raw)
+    channels, frames = instantiate(Codec, load_option("codec", "stft_bands")).shape(raw)
     return {
         "drums: ours": (ours("unet1d_small", channels), (channels, frames)),
         "drums: UNetV0": (peer(NARROW, (1, 1, 1, 1, 1, 1, 2, 2), (0, 0, 0, 0, 0, 0, 1, 1), 256), raw),

@@ -19,17 +19,20 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from modalities.image.modality import ImageModality
 from multidiff.configuration import compose, described, instantiate, resolved
-from multidiff.diffusion.objectives import Context
+from multidiff.data.dataset import Dataset
+from multidiff.diffusion.objectives import Context, Objective
 from multidiff.diffusion.samplers import sample
 from multidiff.evaluation.evaluation import Evaluator
+from multidiff.evaluation.features import Features
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.sources import Source
 from multidiff.model import build_model
 from multidiff.sampling.pipeline import Pipeline
-from multidiff.training.ema import EMA
+from multidiff.training.ema import EMA, Decay
 
 CLIP = 1.0
 """Gradient clipping of the diffusion models, as a norm."""
@@ -65,9 +68,9 @@ class Ours(Contender):
         torch.manual_seed(seed)
         settings = resolved(compose([*overrides, "run_dir=unused", "data=digits", "conditioning=none"]))
         self.network = self.model = build_model(settings, shape)
-        self.ema = EMA(self.network, instantiate(settings["ema"]))
-        self.objective = instantiate(settings["objective"])
-        self.optimizer = instantiate(settings["optimizer"], params=list(self.network.parameters()))
+        self.ema = EMA(self.network, instantiate(Decay, settings["ema"]))
+        self.objective = instantiate(Objective, settings["objective"])
+        self.optimizer = instantiate(Optimizer, settings["optimizer"], params=list(self.network.parameters()))
         self.warmup, self.lr, self.done = settings["warmup_steps"], settings["optimizer"]["lr"], 0
         self.batch_size, self.precision = settings["loader"]["batch_size"], settings["trainer"]["precision"]
         self.generator = torch.Generator().manual_seed(seed)
@@ -151,9 +154,9 @@ class Contest:
     @classmethod
     def on(cls, data: str, modality: str, features: str, samples: int, out: Path) -> "Contest":
         """A contest on data, modality and features, each given as ``NAME KEY=VALUE ...``."""
-        kind: ImageModality = instantiate(described("modality", modality))
-        reference = Reference(kind, instantiate(described("data", data), modality=kind), holdout=0.1, seed=0)
-        extractor = instantiate(described("features", features)).extractor(reference, torch.device("cpu"))
+        kind = instantiate(ImageModality, described("modality", modality))
+        reference = Reference(kind, instantiate(Dataset, described("data", data), modality=kind), holdout=0.1, seed=0)
+        extractor = instantiate(Features, described("features", features)).extractor(reference, torch.device("cpu"))
         print(f"{extractor.name}: {dict(extractor.facts)}")
         images = torch.stack([reference.dataset.data(i, np.random.default_rng(i)) for i in reference.training])
         out.mkdir(parents=True, exist_ok=True)

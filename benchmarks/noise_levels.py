@@ -89,7 +89,7 @@ def main() -> None:
     cpu = torch.device("cpu")
     model = EvaluatedModel(options.model, cpu)
     reference = Reference(model.modality, model.data(options.data), model.holdout, model.split_seed)
-    features: Features = instantiate(described("features", str(model.modality.features)))
+    features = instantiate(Features, described("features", str(model.modality.features)))
     evaluator = Evaluator(reference, features.extractor(reference, cpu))
     results: dict[float, dict[str, float]] = {}
     for level in options.levels:

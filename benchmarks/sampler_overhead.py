@@ -16,14 +16,14 @@ from typing import Any
 
 import diffusers
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from multidiff.configuration import instantiate, load_option
 from multidiff.diffusion.denoiser import Denoiser, NetworkDenoiser
 from multidiff.diffusion.grids import KarrasRho
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.predictions import Velocity
-from multidiff.diffusion.samplers import sample
+from multidiff.diffusion.samplers import Sampler, sample
 from multidiff.diffusion.schedules import Cosine
 
 
@@ -44,14 +44,14 @@ def overhead(rounds: int = 15) -> dict[str, float]:
     grid = KarrasRho()(Constant.schedule, steps)
     turns: dict[str, Callable[[], Any]] = {}
     for name in ("dpmpp_2m", "dpmpp_3m", "unipc_3", "dpmpp_2m_sde", "ddpm"):
-        method = instantiate(load_option("sampler", name)["method"], schedule=Constant.schedule)
+        method = instantiate(Sampler, load_option("sampler", name)["method"], schedule=Constant.schedule)
         turns[f"ours {name}"] = partial(sample, Constant(), noise, method, grid)
     schedulers = {"DPMSolverMultistep": {}, "UniPCMultistep": {"solver_order": 3}, "DDPM": {}}
     for name, settings in schedulers.items():
         kind = getattr(diffusers, f"{name}Scheduler")
         turns[f"diffusers {name}"] = partial(_steps_of, kind(**settings), x0, steps)
     settings = load_option("backbone", "unet")
-    network = NetworkDenoiser(instantiate(settings, channels=3), Cosine(), Velocity()).eval()
+    network = NetworkDenoiser(instantiate(nn.Module, settings, channels=3), Cosine(), Velocity()).eval()
     half = torch.tensor(0.5)
     turns["unet evaluation"] = lambda: [network(x0, half) for _ in range(steps)]
     durations: dict[str, list[float]] = {name: [] for name in turns}

@@ -59,10 +59,10 @@ def our_runs(fitted: Grid) -> dict[str, tuple[Run, int]]:
     runs: dict[str, tuple[Run, int]] = {}
     for name in sorted(set(group_options("sampler")) - ITERATIVE_OTHERS):
         option = load_option("sampler", name)
-        method = instantiate(option["method"], schedule=Cosine())
+        method = instantiate(Sampler, option["method"], schedule=Cosine())
         if method.stochastic:
             continue
-        grids = {"": KarrasRho(), ", own grid": instantiate(option["grid"]), ", fitted grid": fitted}
+        grids = {"": KarrasRho(), ", own grid": instantiate(Grid, option["grid"]), ", fitted grid": fitted}
         if grids[", own grid"] == KarrasRho():
             del grids[", own grid"]
         for kind, grid in grids.items():
@@ -72,7 +72,7 @@ def our_runs(fitted: Grid) -> dict[str, tuple[Run, int]]:
 
 def _our_run(config: dict[str, Any], grid: Grid) -> Run:
     def run(denoiser: Counted, noise: NoiseSource, steps: int) -> Tensor:
-        method: Sampler = instantiate(config, schedule=denoiser.schedule)
+        method = instantiate(Sampler, config, schedule=denoiser.schedule)
         return sample(denoiser, noise, method, grid(denoiser.schedule, steps))
 
     return run

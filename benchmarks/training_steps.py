@@ -49,7 +49,7 @@ def batch(preset: str, size: int) -> Tensor:
 
 
 def our_network(preset: str, **changes: Any) -> nn.Module:
-    return instantiate({**load_option("backbone", preset), **changes}, channels=SHAPES[preset][0])
+    return instantiate(nn.Module, {**load_option("backbone", preset), **changes}, channels=SHAPES[preset][0])
 
 
 def precision(dtype: torch.dtype) -> torch.autocast:

@@ -1,4 +1,4 @@
-"""A sampler of one's own, its order measured on an exact denoiser.
+"""A custom sampler, its order measured on an exact denoiser.
 
 python examples/sampler.py        prints the error at 40, 80 and 160 steps, and the order that follows
 """

@@ -1,4 +1,4 @@
-"""Train and sample points in the plane with a network of one's own: python examples/toy.py writes toy.png."""
+"""Train and sample points in the plane with a custom network: python examples/toy.py writes toy.png."""
 
 import math
 

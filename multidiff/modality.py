@@ -157,7 +157,8 @@ class Modality(ABC, Generic[Artifact]):
         Raises:
             InputError: a setting is unknown or cannot be used.
         """
-        raise InputError(f"{', '.join(settings)}: not a field of this model, and {self.name}s have no setting for it")
+        names = ", ".join(settings)
+        raise InputError(f"{names}: neither a field of this model nor a setting of the modality {self.name}")
 
     def mask(self, shape: tuple[int, ...], *region: Any) -> Tensor:
         """Booleans in the data ``shape``, true in the region; here, the region is an array that broadcasts to it.

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from multidiff.codecs import Codec
 from multidiff.codecs.base import Shape
 from multidiff.conditioners import Conditioner, FieldConditioner
-from multidiff.configuration import instantiate, instantiate_as, target_class
+from multidiff.configuration import instantiate, target_class
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import NetworkDenoiser
+from multidiff.diffusion.predictions import Prediction
+from multidiff.diffusion.schedules import Schedule
 
 MODEL_GROUPS = ("modality", "codec", "backbone", "conditioning", "schedule", "prediction")
 """The config groups that a model is made of."""
@@ -45,17 +47,16 @@ class Model(nn.Module):
 
 def build_model(config: Mapping[str, Any], data_shape: Shape) -> Model:
     """A model with fresh weights from the groups in `MODEL_GROUPS`, for data of ``data_shape``."""
-    parts = {
-        field: instantiate_as(FieldConditioner, part, field=field) for field, part in config["conditioning"].items()
-    }
-    conditioner, codec = Conditioner(parts), instantiate_as(Codec, config["codec"])
+    parts = {field: instantiate(FieldConditioner, part, field=field) for field, part in config["conditioning"].items()}
+    conditioner, codec = Conditioner(parts), instantiate(Codec, config["codec"])
     backbone = instantiate(
+        nn.Module,
         config["backbone"],
         channels=codec.shape(data_shape)[0],
         vector_dim=conditioner.vector_dim,
         token_dim=conditioner.token_dim,
     )
-    schedule, prediction = instantiate(config["schedule"]), instantiate(config["prediction"])
+    schedule, prediction = instantiate(Schedule, config["schedule"]), instantiate(Prediction, config["prediction"])
     return Model(codec, conditioner, NetworkDenoiser(backbone, schedule, prediction))
 
 

@@ -23,8 +23,8 @@ class Plugin:
     """An installed plug-in.
 
     Attributes:
-        name: of the entry point.
-        module: that the entry point names.
+        name: name of the entry point.
+        module: the module that the entry point names.
     """
 
     name: str

@@ -13,3 +13,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start, and fo
 @pytest.fixture(autouse=True)
 def _seeded():
     L.seed_everything(0, verbose=False)
+
+
+def pytest_collection_modifyitems(items):
+    """Start the longest test first, so that it does not run alone at the end."""
+    items.sort(key=lambda item: "test_readme" not in item.nodeid)

@@ -86,7 +86,7 @@ def test_only_configuration_and_the_command_line_know_hydra():
         for name in imports(path)
         if name.split(".")[0] == "hydra"
     }
-    assert users == {"multidiff/configuration.py", "multidiff/cli/main.py", "multidiff/cli/train.py"}
+    assert users == {"multidiff/configuration/groups.py", "multidiff/cli/main.py", "multidiff/cli/train.py"}
 
 
 @pytest.mark.parametrize("metric", ["frechet", "kernel", "manifold", "diversity", "classification", "memorisation"])

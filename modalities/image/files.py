@@ -1,4 +1,4 @@
-"""Image files: read in any mode, write with the story of their making inside."""
+"""Image files: read in any mode, write with metadata."""
 
 import json
 import struct

@@ -10,7 +10,7 @@ PACKAGES = {
     "mlflow": "logger=mlflow",
     "webdataset": "tar shards",
     "datasets": "Hugging Face datasets",
-    "hydra-joblib-launcher": "sweeps side by side",
+    "hydra-joblib-launcher": "parallel sweeps",
     "hydra-submitit-launcher": "sweeps under SLURM",
     "torch-fidelity": "--features inception",
     "transformers": "--features dinov2 and clip",
@@ -54,7 +54,7 @@ def machine() -> Iterator[tuple[str, str]]:
         device = torch.cuda.get_device_properties(i)
         yield f"GPU {i}", f"{device.name}, {device.total_memory / 2**30:.0f} GiB, {device.major}.{device.minor}"
     if not torch.cuda.is_available():
-        yield "GPU", "Apple's" if torch.backends.mps.is_available() else "none"
+        yield "GPU", "Apple GPU (MPS)" if torch.backends.mps.is_available() else "none"
     yield "cache", str(default_cache())
 
 
@@ -87,7 +87,8 @@ def choices() -> Iterator[tuple[str, str]]:
         "loader",
         f"pinned memory: {'yes' if gpu else 'no GPU to pin for'}; loader.workers up to {hardware.usable_cores()}",
     )
-    yield "strategy", f"trainer=ddp for {torch.cuda.device_count()} GPUs" if torch.cuda.device_count() > 1 else "alone"
+    gpus = torch.cuda.device_count()
+    yield "strategy", f"trainer=ddp for {gpus} GPUs" if gpus > 1 else "single device"
 
 
 def _version(package: str) -> str | None:

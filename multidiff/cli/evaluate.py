@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 def evaluate(
     data: Annotated[str, typer.Option(help="Real data: a folder, or a data config: 'NAME KEY=VALUE ...'.")],
     model: Annotated[str | None, typer.Argument(help="A run directory or a model directory.")] = None,
-    generated: Annotated[Path | None, typer.Option(help="Instead of a model: a folder of samples.")] = None,
+    generated: Annotated[Path | None, typer.Option(help="Folder of samples to score instead of a model.")] = None,
     modality: Annotated[
-        str | None, typer.Option(help="Of --generated; by default as its samples.json says, or image.")
+        str | None, typer.Option(help="Modality config of --generated. Default: from samples.json, else image.")
     ] = None,
     features: Annotated[
-        str | None, typer.Option(help="A features config: 'NAME KEY=VALUE ...'; by default the modality's own.")
+        str | None, typer.Option(help="A features config: 'NAME KEY=VALUE ...'. Default: the modality's.")
     ] = None,
     samples: Annotated[int, typer.Option(help="Number of samples.")] = 2000,
     sampler: options.SamplerName = None,
@@ -31,13 +31,13 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed of the samples, as for sample.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Samples in memory at once; scores do not depend on it.")] = 64,
     holdout: Annotated[
-        float | None, typer.Option(help="Fraction of the data held out of training; a model states its own.")
+        float | None, typer.Option(help="Fraction of the data held out of training. Default: the model's.")
     ] = None,
-    split_seed: Annotated[int | None, typer.Option(help="Seed of that split; a model states its own.")] = None,
+    split_seed: Annotated[int | None, typer.Option(help="Seed of that split. Default: the model's.")] = None,
     sweep: Annotated[bool, typer.Option("--sweep", help="Also score other steps and guidance scales.")] = False,
     processes: Annotated[int, typer.Option(help="Number of processes; scores do not depend on it.")] = 1,
-    json: Annotated[Path | None, typer.Option(help="File for scores and protocol.")] = None,
-    report: Annotated[Path | None, typer.Option(help="File for a page with pictures and plots.")] = None,
+    json: Annotated[Path | None, typer.Option(help="JSON file for scores and protocol.")] = None,
+    report: Annotated[Path | None, typer.Option(help="HTML report with pictures and plots.")] = None,
 ) -> None:
     """Score a model or files against real data."""
     from multidiff.cli.processes import launched, shared

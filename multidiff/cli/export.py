@@ -32,12 +32,12 @@ def export(
     set: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="KEY=VALUE: a setting of the modality, for shapes faces, size, units, up and others."
+            "--set", help="KEY=VALUE, an export setting; for shapes: resolution, faces, size, units, up, points."
         ),
     ] = None,
-    turntable: Annotated[bool, typer.Option("--turntable", help="Also an animated turntable.webp.")] = False,
+    turntable: options.Turntable = False,
 ) -> None:
-    """Write samples for other programs.
+    """Export samples to other file formats.
 
     Shapes become watertight meshes.
     """

@@ -11,7 +11,7 @@ from multidiff.cli import options
 def grid(
     model: options.Model,
     steps: Annotated[int, typer.Option(help="Steps of the grid.")] = 10,
-    out: Annotated[Path | None, typer.Option(help="YAML file for the result; by default it is printed.")] = None,
+    out: Annotated[Path | None, typer.Option(help="YAML file for the result. Default: printed.")] = None,
     label: options.Label = None,
     prompt: options.Prompt = None,
     set: options.Set = None,
@@ -22,7 +22,7 @@ def grid(
     n: options.Count = 16,
     seed: options.Seed = 0,
 ) -> None:
-    """Fit a grid of few steps to a model."""
+    """Optimise a model's sampling times for a small number of steps."""
     settings = options.sampling_settings(
         label,
         prompt,

@@ -60,26 +60,41 @@ def _refuse(line: str) -> NoReturn:
 
 def _one_line(error: Exception) -> str | None:
     """The line that explains a mistake of the user; None for an error of our own."""
+    from multidiff.errors import InputError
+
+    if isinstance(error, InputError):
+        return " ".join(str(error).split())
+    if isinstance(error, RuntimeError) and "memory" in str(error):  # torch's, of the CPU and of GPUs
+        return "not enough memory: lower --batch-size, loader.batch_size or the size of the samples"
+    line = _config_error(error)
+    if line is None and isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror or error}"
+    return line
+
+
+def _config_error(error: Exception) -> str | None:
+    """The line that explains an error of Hydra or OmegaConf."""
     from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-
-    from multidiff.errors import InputError
 
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} must be given: {error.full_key}=VALUE"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _no_such_option(error.missing_cfg_file, error.options or ())
-    if isinstance(error, OSError):
-        return f"{error.filename or 'a file'}: {error.strerror or error}"
-    if isinstance(error, InputError | HydraException | OmegaConfBaseException):
+    if isinstance(error, HydraException | OmegaConfBaseException):
         return " ".join(str(error).split())
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        return "a config group takes the name of an option, not null; without a condition, conditioning=none"
     return None
 
 
 def _no_such_option(missing: str, listed: Sequence[str]) -> str:
     from multidiff.configuration import group_options
+    from multidiff.sampling.sampler_config import RENAMED
 
     group, _, name = missing.partition("/")
+    if group == "sampler" and name in RENAMED:
+        return f"the sampler {name} is now called {RENAMED[name]}: sampler={RENAMED[name]}"
     options: Sequence[str] = group_options(group)
     if not options:  # a group of Hydra's own
         (group, _, name), options = missing.rpartition("/"), listed

@@ -9,29 +9,30 @@ import typer
 Model = Annotated[str, typer.Argument(help="A run directory or a model directory.")]
 Out = Annotated[Path, typer.Option(help="A new or empty folder for the files.")]
 Count = Annotated[int, typer.Option("-n", help="Number of samples.")]
-Label = Annotated[list[str] | None, typer.Option(help="A class; give it again for more, which samples take in turn.")]
+Label = Annotated[list[str] | None, typer.Option(help="Class label. Repeat for several; samples cycle through them.")]
 Prompt = Annotated[
-    list[str] | None, typer.Option(help="A text, for a model trained with captions; give it again for more.")
+    list[str] | None, typer.Option(help="Text prompt, for a model trained with captions. Repeat for several.")
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="KEY=VALUE: a further field of the model, or a setting of its modality."),
+    typer.Option("--set", help="KEY=VALUE: another field of the model, or a setting of its modality."),
 ]
-SamplerName = Annotated[str | None, typer.Option("--sampler", help="Name or YAML file; by default the model's own.")]
-Steps = Annotated[int | None, typer.Option(help="Steps of the sampler; by default its own.")]
+SamplerName = Annotated[str | None, typer.Option("--sampler", help="Name or YAML file. Default: the model's.")]
+Steps = Annotated[int | None, typer.Option(help="Number of steps. Default: the sampler's.")]
 Scale = Annotated[
     float | None,
-    typer.Option("--guidance", help="How closely to follow the condition; 1 is off. Default: the model's."),
+    typer.Option("--guidance", help="Guidance scale; 1 disables guidance. Default: the model's."),
 ]
 Rule = Annotated[
-    str | None, typer.Option("--guidance-rule", help="What the scale means: cfg, cfg_rescaled, cfg_interval or apg.")
+    str | None, typer.Option("--guidance-rule", help="Guidance rule: cfg, cfg_rescaled, cfg_interval or apg.")
 ]
 GuidedField = Annotated[
-    str | None, typer.Option("--guidance-field", help="The one field that guidance follows; by default all.")
+    str | None, typer.Option("--guidance-field", help="Apply guidance to this field only. Default: all fields.")
 ]
-Negative = Annotated[str | None, typer.Option(help="A class or a text that guidance steers away from.")]
-Seed = Annotated[int, typer.Option(help="Sample i of a seed is the same, however many are generated.")]
-BatchSize = Annotated[int, typer.Option(help="Samples at once; changes speed and memory only.")]
+Negative = Annotated[str | None, typer.Option(help="Class or text that guidance steers away from.")]
+Turntable = Annotated[bool, typer.Option("--turntable", help="Also write turntable.webp, an animation (shapes only).")]
+Seed = Annotated[int, typer.Option(help="Random seed; sample i depends only on the seed and i.")]
+BatchSize = Annotated[int, typer.Option(help="Batch size; affects speed and memory, and results only by rounding.")]
 
 
 def assignments(texts: Sequence[str] | None) -> dict[str, Any]:
@@ -40,16 +41,25 @@ def assignments(texts: Sequence[str] | None) -> dict[str, Any]:
     Raises:
         InputError: a text is not of that form.
     """
-    from multidiff.configuration import plain_value
     from multidiff.errors import InputError
 
     found: dict[str, list[Any]] = {}
     for text in texts or ():
         key, equals, value = text.partition("=")
-        if not equals or not key.isidentifier():
+        if not equals or not key:
             raise InputError(f"--set takes KEY=VALUE, got {text!r}")
-        found.setdefault(key, []).append(plain_value(value))
+        found.setdefault(key, []).append(_value(value))
     return {key: values[0] if len(values) == 1 else values for key, values in found.items()}
+
+
+def _value(text: str) -> Any:
+    """A JSON value; the text itself if it is not JSON, as ``no`` and ``007``."""
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def sampling_settings(

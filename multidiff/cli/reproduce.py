@@ -10,17 +10,21 @@ def reproduce(
     target: Annotated[Path, typer.Argument(help="A generated file, a folder of samples, or a run directory.")],
     model: Annotated[Path | None, typer.Option(help="The model; by default it is found by its hash.")] = None,
     init: Annotated[Path | None, typer.Option(help="The file that an edit started from, if it is elsewhere.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to keep the result in; by default it is removed.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="The mask of an edit, if it is elsewhere.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New folder to keep the result in. Default: removed.")] = None,
 ) -> None:
-    """Generate a file, or train a run, again.
+    """Regenerate samples, or retrain a run, and compare with the original.
 
     The result is compared with the one before. The exit status is 0 if they are equal, and 1 if they differ.
     """
+    from multidiff.errors import InputError
     from multidiff.sampling.reproduce import reproduce_samples
     from multidiff.training.reproduce import reproduce_run
 
     is_run = (target / "config.yaml").is_file() and (target / "checkpoints").is_dir()
-    comparison = reproduce_run(target, out) if is_run else reproduce_samples(target, model, init, out)
+    if is_run and (model or init or mask):
+        raise InputError("a run is trained again from its own config: leave --model, --init and --mask out")
+    comparison = reproduce_run(target, out) if is_run else reproduce_samples(target, model, init, mask, out)
     print(comparison)
     if not comparison.equal:
         raise typer.Exit(1)

@@ -25,16 +25,17 @@ def sample(
     guidance_rule: options.Rule = None,
     guidance_field: options.GuidedField = None,
     negative: options.Negative = None,
-    init: Annotated[Path | None, typer.Option(help="A file to start from, with one of the next three.")] = None,
-    strength: Annotated[float | None, typer.Option(help="Vary it: above 0 (keep all), at most 1.")] = None,
+    init: Annotated[Path | None, typer.Option(help="File to edit; needs --strength, --mask or --extend.")] = None,
+    strength: Annotated[float | None, typer.Option(help="Variation strength, above 0, at most 1.")] = None,
     mask: Annotated[
-        str | None, typer.Option(help="Regenerate a part: a picture of it, START:END seconds, or a fraction.")
+        str | None,
+        typer.Option(help="Region to regenerate: a mask image, START:END in seconds, or a fraction of points."),
     ] = None,
-    extend: Annotated[float | None, typer.Option(help="Continue it by this many seconds or pixels.")] = None,
+    extend: Annotated[float | None, typer.Option(help="Extend the file by this many seconds or pixels.")] = None,
     seed: options.Seed = 0,
     batch_size: options.BatchSize = 64,
-    format: Annotated[str | None, typer.Option(help="File suffix; by default the modality's first.")] = None,
-    turntable: Annotated[bool, typer.Option("--turntable", help="Also an animated turntable.webp.")] = False,
+    format: Annotated[str | None, typer.Option(help="File suffix. Default: the modality's first.")] = None,
+    turntable: options.Turntable = False,
 ) -> None:
     """Generate samples with a trained model."""
     settings = options.sampling_settings(
@@ -82,8 +83,7 @@ def run(
             samples.check_turns(pipeline.modality)
         suffix = _suffix(format, pipeline)
         plan = pipeline.plan(n, edit=_edit(pipeline, init, edits or {}), **settings)
-        config = model_directory.read_config(model_directory.find_model(Path(model).expanduser()))
-        record = {**plan.record(), "modality": config["modality"], "model": model}
+        record = {**plan.record(), "model": model}
         samples.require_empty(out)
         batches = processes.share(plan.batches)
         processes.wait()  # all have found the folder empty

@@ -13,7 +13,7 @@ def samplers() -> None:
     table = Table("sampler", "order", "evaluations\na step", "steps", "stochastic", "when to use it", box=None)
     for name in group_options("sampler"):
         config = load_option("sampler", name)
-        sampler: Sampler = instantiate(config["method"], schedule=Cosine())
+        sampler = instantiate(Sampler, config["method"], schedule=Cosine())
         certified = sampler.weak_order if sampler.stochastic else sampler.order
         order = str(certified) if certified else "-"
         noise = "yes" if sampler.stochastic else "no"

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from multidiff.codecs.base import Identity
+from multidiff.codecs.base import Identity, Shape
+from multidiff.errors import InputError
 
 SURVEYED = 256
 """Samples that the statistics are taken from, evenly spread over the data."""
@@ -43,14 +44,25 @@ class Scaling(Identity):
     @classmethod
     def settings_from(cls, config: Mapping[str, Any], data: Sequence[Tensor]) -> dict[str, Any]:
         """Mean and deviation over `SURVEYED` samples, rounded to four decimals so that a config can state them."""
-        if config.get("mean") is not None:
+        given = [config.get(name) is not None for name in ("mean", "deviation")]
+        if all(given):
             return {}
+        shared, channels = config.get("shared", 1), len(data[0])
+        if any(given) or type(shared) is not int or shared < 1 or channels % shared:
+            raise InputError(
+                "codec.mean and codec.deviation are given together or not at all, and codec.shared divides the "
+                f"{channels} channels, got {config.get('mean')}, {config.get('deviation')} and {shared!r}"
+            )
         rows = torch.linspace(0, len(data) - 1, min(SURVEYED, len(data))).int().tolist()
         values = torch.cat([data[row].double().flatten(1) for row in rows], dim=1)
-        shared = config.get("shared", 1)
         variance = values.var(dim=1, correction=0).reshape(-1, shared).mean(dim=1)
         deviation = variance.sqrt().clamp(min=SMALLEST).repeat_interleave(shared)
         return {"mean": _rounded(values.mean(dim=1)), "deviation": _rounded(deviation)}
+
+    def shape(self, data_shape: Shape) -> Shape:
+        if len(self.mean) not in (0, data_shape[0]):
+            raise InputError(f"the codec scales {len(self.mean)} channels, and the data have {data_shape[0]}")
+        return data_shape
 
     def encode(self, data: Tensor) -> Tensor:
         return (data - self._along(self.mean, data)) / self._along(self.deviation, data)

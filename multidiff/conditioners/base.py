@@ -69,21 +69,20 @@ class Conditioner(nn.Module):
 
     Args:
         parts: conditioners by the field that each reads; none for an unconditional model.
+
+    Attributes:
+        reads: the fields that it reads.
     """
 
     def __init__(self, parts: Mapping[str, FieldConditioner]):
         super().__init__()
-        self.parts = nn.ModuleDict(parts)
+        self.parts = nn.ModuleDict({_module_name(field): part for field, part in parts.items()})
+        self.reads = tuple(parts)
         self.vector_dim = sum(part.vector_dim for part in self)
         self.token_dim = max((part.token_dim for part in self), default=0)
 
     def __iter__(self) -> Any:
         return iter(self.parts.values())
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """The fields that it reads."""
-        return tuple(self.parts)
 
     @property
     def dropouts(self) -> dict[str, float]:
@@ -120,6 +119,16 @@ class Conditioner(nn.Module):
     def describe(self) -> str:
         """The fields that it reads and what each accepts, in a few words."""
         return "; ".join(f"{part.field}: {part.describe()}" for part in self) or "no condition"
+
+
+def is_unknown(value: Any) -> bool:
+    """Whether ``value`` is the null condition: None, or the empty text that a row of a table may hold."""
+    return value is None or value == ""
+
+
+def _module_name(field: str) -> str:
+    """``field``, or a code for it where torch takes no such name, as ``type``, ``keys`` and ``a.b``."""
+    return field if field.isidentifier() and not hasattr(nn.ModuleDict, field) else f"field_{field.encode().hex()}"
 
 
 def _padded(tokens: Tensor, dim: int) -> Tensor:

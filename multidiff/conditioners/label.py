@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from multidiff.conditioners.base import FieldConditioner
+from multidiff.conditioners.base import FieldConditioner, is_unknown
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.errors import InputError
 
@@ -26,6 +26,8 @@ class LabelConditioner(FieldConditioner):
 
     def __init__(self, field: str, vocabulary: Sequence[str], dim: int, dropout: float = 0.1):
         super().__init__(field, dropout)
+        if not vocabulary or dim < 1:
+            raise InputError(f"conditioning.{field} needs classes, and dim of at least 1, got {vocabulary} and {dim}")
         self.choices = tuple(vocabulary)
         self.vector_dim = dim
         self.index = {name: i for i, name in enumerate(self.choices)}
@@ -33,13 +35,15 @@ class LabelConditioner(FieldConditioner):
 
     @classmethod
     def settings_from(cls, field: str, column: Sequence[Any] | None) -> dict[str, Any]:
-        if column is None or not len(column):
+        values = () if column is None else column
+        names = list(getattr(values, "names", ())) or sorted({str(value) for value in values if not is_unknown(value)})
+        if not names:
+            folders, columns = "sort all files into subfolders, one per class", f'add "{field}" to metadata.jsonl'
+            way = folders if field == "label" else columns
             raise InputError(
-                f"conditioning={field} needs labelled data and these have no {field}; "
-                "sort all files into sub-folders, one a class, or set conditioning=none"
+                f"conditioning={field} needs labelled data and these have no {field}; {way}, or set conditioning=none"
             )
-        known = {str(value) for value in column if not is_unknown(value)}
-        return {"vocabulary": list(getattr(column, "names", ()) or sorted(known))}
+        return {"vocabulary": names}
 
     def forward(self, values: Sequence[Any]) -> Conditioning:
         device = self.embedding.weight.device
@@ -57,8 +61,3 @@ class LabelConditioner(FieldConditioner):
         if name not in self.index:
             raise InputError(f"this model does not know the {self.field} {name!r}; it knows: {self.describe()}")
         return self.index[name]
-
-
-def is_unknown(value: Any) -> bool:
-    """Whether ``value`` is the null condition: None, or the empty text that a row of a table may hold."""
-    return value is None or value == ""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multidiff.conditioners.base import FieldConditioner
+from multidiff.conditioners.base import FieldConditioner, is_unknown
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.errors import InputError
 
@@ -43,13 +43,15 @@ class NumberConditioner(FieldConditioner):
         super().__init__(field, dropout)
         if not (math.isfinite(low) and math.isfinite(high) and low <= high):
             raise InputError(f"conditioning.{field} needs a range of finite numbers, got {low} to {high}")
+        if dim < 1 or octaves < 0:
+            raise InputError(f"conditioning.{field} needs dim of at least 1 and octaves, got {dim} and {octaves}")
         self.low, self.high, self.extrapolate, self.vector_dim = low, high, extrapolate, dim
         self.register_buffer("frequencies", math.pi * 2.0 ** torch.arange(octaves), persistent=False)
         self.project = nn.Linear(1 + 2 * octaves, dim)
 
     @classmethod
     def settings_from(cls, field: str, column: Sequence[Any] | None) -> dict[str, Any]:
-        known = [value for value in (() if column is None else column) if value is not None]
+        known = [value for value in (() if column is None else column) if not is_unknown(value)]
         if not known:
             raise InputError(
                 f"conditioning on {field} needs that number for the samples, and these data have none; "
@@ -60,8 +62,8 @@ class NumberConditioner(FieldConditioner):
 
     def forward(self, values: Sequence[Any]) -> Conditioning:
         device = self.project.weight.device
-        numbers = [self.low if value is None else self._accepted(value) for value in values]
-        given = torch.tensor([value is not None for value in values], device=device)
+        numbers = [self.low if is_unknown(value) else self._accepted(value) for value in values]
+        given = torch.tensor([not is_unknown(value) for value in values], device=device)
         span = self.high - self.low or 1.0
         place = (torch.tensor(numbers, device=device) - self.low) / span
         angles = place[:, None] * self.frequencies

@@ -17,6 +17,10 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
+SHOWN = 100
+"""Words that a message lists."""
+
+
 class WordConditioner(FieldConditioner):
     """A learned token for each word, in order, over the closed vocabulary of the training captions.
 
@@ -66,9 +70,10 @@ class WordConditioner(FieldConditioner):
     def _encode(self, text: str) -> list[int]:
         unknown = [word for word in words(text) if word not in self.index]
         if unknown:
+            hidden = len(self.vocabulary) - SHOWN
             raise InputError(
                 f"this model does not know the word {unknown[0]!r} in the prompt {text!r}; "
-                f"it knows: {', '.join(self.vocabulary)}"
+                f"it knows: {', '.join(self.vocabulary[:SHOWN])}{f' and {hidden} more' if hidden > 0 else ''}"
             )
         if len(words(text)) > self.length:
             raise InputError(f"the prompt {text!r} has {len(words(text))} words, and this model reads {self.length}")

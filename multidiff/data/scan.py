@@ -44,7 +44,7 @@ def path_of(root: str | Path) -> Path:
 def find_entries(root: Path, suffixes: Sequence[str], kind: str, split: str | None = None) -> tuple[Entry, ...]:
     """The files below ``root`` whose suffix, in any case, is one of ``suffixes``, in the order of their paths.
 
-    Hidden files and folders are left out. The sub-folders of the root are classes unless a file lies in the root
+    Hidden files and folders are left out. The subfolders of the root are classes unless a file lies in the root
     itself; a ``label`` in the metadata takes precedence over the folder.
 
     Args:

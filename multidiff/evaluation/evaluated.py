@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from multidiff.configuration import described, group_options, instantiate_as
+from multidiff.configuration import described, group_options, instantiate
 from multidiff.data.dataset import Dataset
 from multidiff.data.files import sha256
 from multidiff.data.folder import Folder
@@ -63,7 +63,7 @@ class Evaluated(ABC):
         """
         words, folder = text.split(), Path(text).expanduser()
         if words and words[0] in group_options("data"):
-            dataset: Dataset = instantiate_as(Dataset, described("data", text), modality=self.modality)
+            dataset: Dataset = instantiate(Dataset, described("data", text), modality=self.modality)
         elif words and folder.is_dir():
             dataset = Folder(self.modality, folder, **self.modality.settings_for(self.shape))
         else:
@@ -113,7 +113,7 @@ class EvaluatedModel(Evaluated):
 
 
 class EvaluatedFiles(Evaluated):
-    """A folder of files with a ``samples.json``, or with sub-folders as classes."""
+    """A folder of files with a ``samples.json``, or with subfolders as classes."""
 
     def __init__(self, folder: Path, modality: str | None):
         if not folder.is_dir():
@@ -123,7 +123,7 @@ class EvaluatedFiles(Evaluated):
         if record is not None and modality is None:
             self.modality = record.modality
         else:
-            self.modality = instantiate_as(Modality, described("modality", modality or "image"))
+            self.modality = instantiate(Modality, described("modality", modality or "image"))
         if record is None:
             entries = find_entries(folder, self.modality.suffixes, self.modality.name)
             self.paths, self.labels = [entry.path for entry in entries], [entry.label for entry in entries]

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from multidiff.configuration import instantiate_as, load_option
+from multidiff.configuration import instantiate, load_option
 from multidiff.errors import InputError
 from multidiff.evaluation.features import Extractor, FeatureBatch, extract
 from multidiff.evaluation.memorisation import Memorisation
@@ -193,7 +193,7 @@ def set_metric(reference: Reference) -> SetMetric | None:
     name = reference.modality.set_metric
     if name is None:
         return None
-    return instantiate_as(SetMetric, load_option("set_metric", name), modality=reference.modality)
+    return instantiate(SetMetric, load_option("set_metric", name), modality=reference.modality)
 
 
 def _hash(value: Any) -> str:

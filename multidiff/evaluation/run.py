@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from multidiff.configuration import described, instantiate_as
+from multidiff.configuration import described, instantiate
 from multidiff.errors import InputError
 from multidiff.evaluation.evaluated import Evaluated, EvaluatedFiles, EvaluatedModel
 from multidiff.evaluation.evaluation import Evaluation, Evaluator, require_enough
@@ -146,8 +146,8 @@ def extractor(name: str | None, reference: Reference, processes: Processes, devi
     """
     text = name or reference.modality.features
     if text is None:
-        raise InputError(f"{reference.modality.name}s have no features of their own: name some with --features")
-    features = instantiate_as(Features, described("features", text))
+        raise InputError(f"the modality {reference.modality.name} has no default features: name some with --features")
+    features = instantiate(Features, described("features", text))
     if processes.rank:
         processes.wait()  # process 0 trains and caches what must be trained
         return features.extractor(reference, device)

@@ -1,4 +1,4 @@
-"""Samples that start from an artifact, in the words of its modality."""
+"""Edits of an artifact."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -60,7 +60,7 @@ class Edit(ABC):
 
     Attributes:
         init: the artifact.
-        source: where it comes from, for the record: the name and the hash of a file.
+        source: the file that it was read from, for the record: name, hash, and the option that described the edit.
     """
 
     kind: ClassVar[str]
@@ -147,7 +147,14 @@ def edit_of(modality: Modality[Any], init: Path, name: str, value: Any) -> Edit:
         InputError: the file cannot be read, or the value cannot be used.
     """
     artifact = modality.read(init)
-    source = {"file": init.name, "sha256": sha256(init), "option": name, "value": value}
+    source = {**_identity(init), "option": name, "value": value}
     if name == "mask":
+        if Path(str(value)).is_file():
+            source["mask"] = _identity(Path(str(value)))
         return Redo(artifact, modality.region(str(value)), source=source)
     return Vary(artifact, value, source=source) if name == "strength" else Continue(artifact, value, source=source)
+
+
+def _identity(path: Path) -> dict[str, str]:
+    """The name and the hash of a file."""
+    return {"file": path.name, "sha256": sha256(path)}

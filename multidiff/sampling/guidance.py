@@ -23,7 +23,7 @@ def _default_rule() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Guidance:
-    """The scale of guidance and what it steers between.
+    """The scale of guidance and the conditions that it moves away from and towards.
 
     Attributes:
         scale: 1 is off; or a function that makes a guided denoiser.
@@ -89,7 +89,7 @@ class Guidance:
         """``denoiser`` under this guidance, steered away from ``negative``; None is the null condition."""
         if callable(self.scale):
             return self.scale(denoiser)
-        return instantiate(self.rule, denoiser=denoiser, scale=self.scale, negative=negative)
+        return instantiate(Denoiser, self.rule, denoiser=denoiser, scale=self.scale, negative=negative)
 
     def record(self) -> dict[str, Any]:
         """Plain values, for JSON.

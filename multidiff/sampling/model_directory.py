@@ -13,7 +13,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from multidiff.configuration import instantiate_as
+from multidiff.configuration import instantiate
 from multidiff.data.files import atomic_directory, sha256, surviving
 from multidiff.errors import InputError
 from multidiff.modality import Modality
@@ -40,7 +40,7 @@ def load(path: str | Path, device: str | None = None) -> Pipeline:
     config = read_config(directory)
     weights = directory / WEIGHTS
     try:
-        modality = instantiate_as(Modality, config["modality"])
+        modality = instantiate(Modality, config["modality"])
         model = build_model(config, tuple(config["data_shape"]))
         shape, sampler, guidance = model.codec.shape(tuple(config["data_shape"])), config["sampler"], config["guidance"]
     except (KeyError, TypeError) as error:
@@ -56,7 +56,7 @@ def load(path: str | Path, device: str | None = None) -> Pipeline:
     except RuntimeError as error:
         raise InputError(f"{weights} holds the weights of another model than {CONFIG} describes") from error
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Pipeline(model, modality, shape, sampler, guidance, sha256(weights))
+    return Pipeline(model, modality, shape, sampler, guidance, sha256(weights), config["modality"])
 
 
 def save(pipeline: Pipeline, config: Mapping[str, Any], directory: Path, training: Mapping[str, Any]) -> None:
@@ -69,7 +69,7 @@ def save(pipeline: Pipeline, config: Mapping[str, Any], directory: Path, trainin
         training: facts about the training for the config and the card.
 
     Raises:
-        InputError: the weights cannot be written, for want of space perhaps; what was there stays.
+        InputError: the weights cannot be written, for example because the disk is full; what was there stays.
     """
     description = {
         "format": FORMAT,
@@ -133,7 +133,7 @@ def _card(pipeline: Pipeline, description: Mapping[str, Any]) -> str:
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return (
         f"---\nlibrary_name: multidiff\ntags: [diffusion, {pipeline.modality.name}]\n---\n\n"
-        f"# A diffusion model of {pipeline.modality.name}s\n\nTrained with MultiDiff {description['multidiff']}.\n\n"
+        f"# A diffusion model ({pipeline.modality.name})\n\nTrained with MultiDiff {description['multidiff']}.\n\n"
         f"| | |\n| --- | --- |\n{rows}\n\n"
         "```\nmultidiff sample THIS_DIRECTORY -n 16 --out samples\n```\n"
     )

@@ -1,6 +1,7 @@
 """A trained model with its modality, ready to sample."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any, TypedDict, Unpack
 
 import torch
@@ -45,6 +46,7 @@ class Pipeline:
         sampler: a config of the group ``sampler``, used by default.
         guidance: scale, used by default; 1 is off.
         sha256: hex hash of the weights file; None for a model that is not saved.
+        modality_config: from which the modality was built; kept in records.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class Pipeline:
         sampler: Mapping[str, Any],
         guidance: float = 1.0,
         sha256: str | None = None,
+        modality_config: Mapping[str, Any] | None = None,
     ):
         self.model = model.eval()
         self.modality = modality
         self.shape = tuple(shape)
         self.sampler, self.guidance, self.sha256 = sampler, guidance, sha256
+        self.modality_config = modality_config
 
     @property
     def canvas(self) -> Canvas:
@@ -105,13 +109,18 @@ class Pipeline:
             guidance_rule: an option of the config group ``guidance_rule``.
             guidance_field: the one field that guidance follows; all of them by default.
             seed: an integer of 64 bits.
-            batch_size: samples that go through the network at once; it changes speed and memory only.
+            batch_size: samples that go through the network at once; it changes results by rounding alone.
             edit: an artifact to start from, and what to do with it.
             seeds: other noise than that of ``seed``.
 
         Raises:
             InputError: a value that cannot be used; the message lists what can.
         """
+        twice = [name for name, value in (("label", label), ("caption", prompt)) if value and name in (fields or {})]
+        if twice:
+            raise InputError(f"{twice[0]} is given twice: as an argument, and in the fields")
+        if seeds is not None and seed:
+            raise InputError("the samples take their seeds from this way of sampling: leave seed out")
         given = {"label": label, "caption": prompt, **(fields or {})}
         known = {name: value for name, value in given.items() if value is not None}
         sizes = {name: value for name, value in (fields or {}).items() if name not in self.model.conditioner.reads}
@@ -121,13 +130,11 @@ class Pipeline:
         else:
             pipeline = self
         samples = self._samples(n, known)
-        guided = Guidance(self.guidance).changed(
-            guidance, guidance_rule, guidance_field, self._negative(negative), self.model.conditioner.reads
-        )
-        if guidance not in (None, 1) and not guided.acts_on(samples):
-            raise InputError(
-                f"guidance needs a condition to follow or a negative one; give one, or leave guidance {guidance} out"
-            )
+        opposite, reads = self._negative(negative, guidance_field), self.model.conditioner.reads
+        guided = Guidance(self.guidance).changed(guidance, guidance_rule, guidance_field, opposite, reads)
+        chosen = guidance not in (None, 1) or guidance_rule is not None or guidance_field is not None
+        if chosen and not guided.acts_on(samples):
+            raise InputError("guidance needs a condition to follow or a negative one; give one, or leave guidance out")
         config = chosen_sampler(self.sampler, sampler, steps)
         return Plan(pipeline, samples, config, guided, seeds or Seeded(seed), edit, sizes, batch_size)
 
@@ -221,7 +228,9 @@ class Pipeline:
         """
         data_shape = self.modality.resized(self.data_shape, **settings)
         shape = self.model.codec.shape(data_shape)
-        return Pipeline(self.model, self.modality, shape, self.sampler, self.guidance, self.sha256)
+        resized = copy(self)
+        resized.shape = shape
+        return resized
 
     def noise(self, seeds: Sequence[int]) -> NoiseSource:
         """Noise in the shape, the precision and on the device of the model."""
@@ -249,11 +258,15 @@ class Pipeline:
                 raise InputError(f"the list of values for {name} is empty")
         return tuple({name: values[i % len(values)] for name, values in columns.items()} for i in range(n))
 
-    def _negative(self, negative: str | int | Fields | None) -> Fields:
-        if negative is None or isinstance(negative, Mapping):
-            return negative or {}
+    def _negative(self, negative: str | int | Fields | None, guided: str | None) -> Fields:
+        """The negative condition by field; one that is not a mapping is of the field that guidance follows."""
         reads = self.model.conditioner.reads
+        if negative is None or isinstance(negative, Mapping):
+            unknown = [name for name in negative or {} if name not in reads]
+            if unknown:
+                raise InputError(f"a negative {unknown[0]}: this model takes {', '.join(reads) or 'no condition'}")
+            return negative or {}
         if not reads:
             raise InputError("this model takes no condition, so it takes no negative one either")
-        field = next((name for name in ("caption", "label") if name in reads), reads[0])
+        field = guided or next((name for name in ("caption", "label") if name in reads), reads[0])
         return {field: str(negative)}

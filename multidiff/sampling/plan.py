@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from multidiff.configuration import instantiate_as
+from multidiff.configuration import instantiate
 from multidiff.diffusion.denoiser import Denoiser
 from multidiff.diffusion.editing import SampleFunction
 from multidiff.diffusion.grids import Grid
@@ -34,11 +34,11 @@ class Plan:
     """What a pipeline will generate. Everything is validated and built once, when the plan is made.
 
     Attributes:
-        pipeline: that generates.
+        pipeline: the pipeline that generates the samples.
         samples: the fields of each sample.
         sampler: a config of the group ``sampler``.
-        guidance: of all samples.
-        seeds: of the noise.
+        guidance: the guidance of all samples.
+        seeds: the seeds of the noise.
         edit: what the samples start from; None for noise.
         sizes: settings of the modality by which the samples have another size than in training.
         batch_size: samples that go through the network at once; it changes results by rounding alone.
@@ -72,12 +72,12 @@ class Plan:
     @cached_property
     def method(self) -> Sampler:
         """The sampler."""
-        return instantiate_as(Sampler, self.sampler["method"], schedule=self.pipeline.model.denoiser.schedule)
+        return instantiate(Sampler, self.sampler["method"], schedule=self.pipeline.model.denoiser.schedule)
 
     @cached_property
     def grid(self) -> Tensor:
         """The times that the sampler visits, decreasing."""
-        grid = instantiate_as(Grid, self.sampler["grid"])
+        grid = instantiate(Grid, self.sampler["grid"])
         return grid(self.pipeline.model.denoiser.schedule, self.sampler["steps"])
 
     @cached_property
@@ -139,6 +139,7 @@ class Plan:
             "edit": None if self.edit is None else self.edit.record(self.pipeline.canvas),
             "sizes": dict(self.sizes),
             "batch_size": self.batch_size,
+            "modality": dict(self.pipeline.modality_config or {}),
         }
 
     def to_json(self) -> str:

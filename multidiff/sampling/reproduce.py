@@ -1,14 +1,15 @@
 """Generate a file again from the plan inside it, and compare."""
 
+import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from multidiff.configuration import group_options, instantiate_as, load_option
+from multidiff.configuration import group_options, instantiate, load_option
 from multidiff.data.files import sha256
 from multidiff.errors import InputError
 from multidiff.modality import Modality
@@ -17,8 +18,11 @@ from multidiff.sampling.guidance import Guidance
 from multidiff.sampling.model_directory import WEIGHTS, find_model, load
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.plan import FORMAT, Plan, fields_in
-from multidiff.sampling.samples import RECORD, metadata, read_record
+from multidiff.sampling.samples import RECORD, metadata, read_record, require_empty
 from multidiff.sampling.seeds import seeds_from
+
+FindFile = Callable[[str, Mapping[str, Any]], Path]
+"""From the role of a file in an edit and its record to its path."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Comparison:
     """Whether a result is equal to the one before, and where it differs.
 
     Attributes:
-        subject: what was compared, for the first words of the line.
+        subject: what was compared: the start of the line.
         differences: one for each part that differs.
         compared: number of parts.
     """
@@ -49,12 +53,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Original:
-    """A generated file with the record of its making.
+    """A generated file with its metadata.
 
     Attributes:
-        path: of the file.
-        index: of the sample.
-        record: of the plan, with the config of the modality.
+        path: path of the file.
+        index: index of the sample.
+        record: record of the plan, with the config of the modality.
     """
 
     path: Path
@@ -62,24 +66,36 @@ class Original:
     record: Mapping[str, Any]
 
 
-def reproduce_samples(target: Path, model: Path | None, init: Path | None, out: Path | None) -> Comparison:
+def reproduce_samples(
+    target: Path,
+    model: Path | None = None,
+    init: Path | None = None,
+    mask: Path | None = None,
+    out: Path | None = None,
+) -> Comparison:
     """Generate a file, or all files of a folder, again, and compare them byte for byte.
 
     Args:
         target: the file, or the folder.
         model: a model directory; None to search for it by its hash.
         init: the file that an edit started from; None to search for it beside ``target``.
-        out: folder to keep the files in; None to remove them.
+        mask: likewise, the mask of an edit.
+        out: a new or empty folder to keep the files in; None to remove them.
 
     Raises:
-        InputError: there is no plan in the file, or its model cannot be found.
+        InputError: there is no plan in the file, or its model or another file that it needs cannot be found.
     """
     originals = _originals(target)
     record = originals[0].record
+    if record.get("format") != FORMAT or "model_sha256" not in record:
+        raise InputError(f"{target} holds no plan of format {FORMAT}, which this version reads")
+    if out is not None:
+        require_empty(out)
     folder = target if target.is_dir() else target.parent
     pipeline = load(_model_of(record, model, folder))
-    plan = plan_from(pipeline, record, lambda source: init or folder / source["file"])
-    modality: Modality[Any] = instantiate_as(Modality, record["modality"])
+    given = {"init": init, "mask": mask}
+    plan = plan_from(pipeline, record, lambda role, file: given[role] or folder / file["file"])
+    modality: Modality[Any] = instantiate(Modality, record["modality"])
     wanted = {original.index: original for original in originals}
     batches = [rows for rows in plan.batches if any(row in wanted for row in rows)]
     differences = []
@@ -93,39 +109,44 @@ def reproduce_samples(target: Path, model: Path | None, init: Path | None, out: 
     return Comparison(str(target), differences, len(originals))
 
 
-def plan_from(pipeline: Pipeline, record: Mapping[str, Any], find_init: Any) -> Plan:
+def plan_from(pipeline: Pipeline, record: Mapping[str, Any], find: FindFile) -> Plan:
     """The plan that a record describes.
 
     Args:
         pipeline: its model.
         record: of `Plan.record`.
-        find_init: from the source of an edit to the path of its file.
+        find: from "init" or "mask" and the record of that file to its path.
 
     Raises:
-        InputError: the record is not one of a plan, or the file of an edit has changed.
+        InputError: the record is not one of a plan, or a file of an edit is missing or has changed.
     """
-    if record.get("format") != FORMAT:
-        raise InputError(f"the plan has format {record.get('format')!r}, and this version reads format {FORMAT}")
     try:
         sizes, settings = record["sizes"], record["guidance"]
         resized = pipeline.resized(**sizes) if sizes else pipeline
-        edit = None if record["edit"] is None else _edit(resized, record["edit"], find_init)
+        edit = None if record["edit"] is None else _edit(resized, record["edit"], find)
         guidance = Guidance(settings["scale"], settings["rule"], settings["field"], settings["negative"])
         samples = tuple(fields_in(record, index) for index in range(record["n"]))
         seeds = seeds_from(record["seeds"])
         return Plan(resized, samples, record["sampler"], guidance, seeds, edit, sizes, record["batch_size"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise InputError(f"the record is not one of a plan: {error!r}") from error
 
 
-def _edit(pipeline: Pipeline, record: Mapping[str, Any], find_init: Any) -> Edit:
+def _edit(pipeline: Pipeline, record: Mapping[str, Any], find: FindFile) -> Edit:
     source = record["init"]
     if "file" not in source:
         raise InputError("the samples were edited from an artifact in Python, which no file holds")
-    path = find_init(source)
-    if not path.is_file() or sha256(path) != source["sha256"]:
-        raise InputError(f"the edit started from {source['file']} ({source['sha256'][:12]}): give it with --init PATH")
-    return edit_of(pipeline.modality, path, source["option"], source["value"])
+    init = _found("init", source, find)
+    value = str(_found("mask", source["mask"], find)) if "mask" in source else source["value"]
+    return edit_of(pipeline.modality, init, source["option"], value)
+
+
+def _found(role: str, file: Mapping[str, Any], find: FindFile) -> Path:
+    """The path of a file that an edit needs, if it has the recorded contents."""
+    path = find(role, file)
+    if not path.is_file() or sha256(path) != file["sha256"]:
+        raise InputError(f"the edit needs {file['file']} ({file['sha256'][:12]}): give it with --{role} PATH")
+    return path
 
 
 def _originals(target: Path) -> list[Original]:
@@ -138,38 +159,42 @@ def _originals(target: Path) -> list[Original]:
         return [Original(record.path(entry), entry["index"], record.plan) for entry in record.files]
     if not target.is_file():
         raise InputError(f"there is no file {target}")
-    story = next((found for modality in _modalities(target.suffix) if (found := modality.metadata(target))), None)
-    if story and {"format", "index", "modality", "samples"} <= story.keys():
-        return [Original(target, story["index"], {key: value for key, value in story.items() if key != "index"})]
-    raise InputError(
-        f"{target} holds no plan; `multidiff sample` writes one into PNG, WAV, FLAC, OGG, GLB and PLY files"
-    )
+    written = next((found for modality in _modalities(target.suffix) if (found := modality.metadata(target))), None)
+    if written and {"format", "index", "modality", "model_sha256", "samples"} <= written.keys():
+        return [Original(target, written["index"], {key: value for key, value in written.items() if key != "index"})]
+    raise InputError(f"{target} holds no plan; `multidiff sample` writes one into files whose format stores metadata")
 
 
 def _modalities(suffix: str) -> Iterator[Modality[Any]]:
     """The installed modalities that read files with ``suffix``."""
     for name in group_options("modality"):
-        modality = instantiate_as(Modality, load_option("modality", name))
+        modality = instantiate(Modality, load_option("modality", name))
         if suffix.lower() in modality.suffixes:
             yield modality
 
 
 def _model_of(record: Mapping[str, Any], given: Path | None, folder: Path) -> Path:
     """The model directory whose weights have the recorded hash: given, at the recorded place, or near the files."""
-    expected = record["model_sha256"]
+    expected = str(record["model_sha256"])
     if given is not None:
         found = sha256(find_model(given) / WEIGHTS)
         if found != expected:
             raise InputError(f"the weights of {given} have the hash {found[:12]}, and the plan needs {expected[:12]}")
         return given
-    here = folder.resolve()
-    near = [here, *list(here.parents)[:2]]
-    places = [Path(record.get("model", here)), *near, *(child for place in near for child in sorted(place.iterdir()))]
-    for place in places:
+    recorded = Path(str(record.get("model", ".")))
+    for place in (recorded, *_near(folder.resolve())):
         for directory in (place, place / "model"):
-            if (directory / WEIGHTS).is_file() and sha256(directory / WEIGHTS) == expected:
+            if os.access(directory / WEIGHTS, os.R_OK) and sha256(directory / WEIGHTS) == expected:
                 return directory
-    raise InputError(f"no model with the hash {expected[:12]} at {places[0]} or near {folder}: give --model DIR")
+    raise InputError(f"no model with the hash {expected[:12]} at {recorded} or near {folder}: give --model DIR")
+
+
+def _near(folder: Path) -> Iterator[Path]:
+    """``folder``, its two parents, and what each of them holds."""
+    for place in (folder, *list(folder.parents)[:2]):
+        yield place
+        if os.access(place, os.R_OK | os.X_OK):
+            yield from sorted(place.iterdir())
 
 
 def _difference(modality: Modality[Any], artifact: Any, original: Original, folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multidiff.configuration import instantiate_as
+from multidiff.configuration import instantiate
 from multidiff.data.files import atomic_path, sha256
 from multidiff.data.scan import first_few
 from multidiff.errors import InputError
@@ -68,8 +68,8 @@ def write_samples(
     """Write artifacts.
 
     Args:
-        modality: of the artifacts.
-        numbered: artifacts by their index.
+        modality: modality of the artifacts.
+        numbered: artifacts with their index.
         plan: see `metadata`.
         out: the folder, which is made.
         suffix: of the files.
@@ -132,7 +132,7 @@ class Record:
     @property
     def modality(self) -> Modality[Any]:
         """Of the samples."""
-        return instantiate_as(Modality, self.plan["modality"])
+        return instantiate(Modality, self.plan["modality"])
 
     def path(self, entry: Mapping[str, Any]) -> Path:
         """Of the sample that an entry describes."""

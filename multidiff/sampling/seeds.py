@@ -61,8 +61,10 @@ class Interpolated(Seeds):
             checked_seed(seed)
 
     def noise(self, rows: range, make: MakeNoise) -> NoiseSource:
+        if rows.stop > self.n:
+            raise InputError(f"this interpolation has {self.n} samples, and sample {rows.stop - 1} was requested")
         a, b = (make(sample_seeds(seed, 0, 1) * len(rows)) for seed in (self.first, self.second))
-        return MixedNoise(a, b, [min(1.0, i / (self.n - 1)) for i in rows])
+        return MixedNoise(a, b, [i / (self.n - 1) for i in rows])
 
 
 @dataclass(frozen=True)

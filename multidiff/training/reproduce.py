@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
+from torch import Tensor
 
 from multidiff.errors import InputError
 from multidiff.sampling.model_directory import WEIGHTS, find_model, read_config
@@ -36,9 +37,15 @@ def reproduce_run(run_dir: Path, out: Path | None) -> Comparison:
         config.logger = {}
         train(config)
         was, now = load_file(directory / WEIGHTS), load_file(find_model(again) / WEIGHTS)
-    differences = [
-        f"{name}: differs by {float((was[name] - now[name]).abs().max()):.3g} at most"
-        for name in was
-        if not was[name].equal(now[name])
-    ]
-    return Comparison(str(run_dir), differences, len(was))
+    names = sorted(was.keys() | now.keys())
+    differences = [line for name in names if (line := _difference(name, was.get(name), now.get(name)))]
+    return Comparison(str(run_dir), differences, len(names))
+
+
+def _difference(name: str, was: Tensor | None, now: Tensor | None) -> str | None:
+    """A line that says how two weights differ; None if they are equal."""
+    if was is None or now is None:
+        return f"{name}: only in the {'second' if was is None else 'first'} model: the data have changed"
+    if was.shape != now.shape:
+        return f"{name}: shape {tuple(was.shape)}, then {tuple(now.shape)}: the data have changed"
+    return None if was.equal(now) else f"{name}: differs by {float((was - now).abs().max()):.3g} at most"

@@ -5,14 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning as L
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig
+from torch.optim import Optimizer
 
-from multidiff.configuration import instantiate, instantiate_as, resolved
+from multidiff.configuration import instantiate, resolved
 from multidiff.data.dataset import Dataset, Unaugmented
 from multidiff.diffusion.objectives import Objective
 from multidiff.errors import InputError
@@ -27,14 +29,18 @@ from multidiff.sampling.seeds import Seeded
 from multidiff.training.callbacks import RunCallback, Throughput
 from multidiff.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from multidiff.training.datamodule import DataModule
+from multidiff.training.ema import Decay
 from multidiff.training.module import DiffusionModule
 from multidiff.training.profile import StepProfiler
 from multidiff.training.progress import Progress
 from multidiff.training.run_directory import check_same_run, start_of
 from multidiff.training.settings import SPEED_SETTINGS, check_numbers, decided
 from multidiff.training.speed import SpeedSettings
+from multidiff.training.stability import Stability
 from multidiff.training.stop import GracefulStop
 from multidiff.training.teacher import load_teacher
+
+T = TypeVar("T")
 
 SHOWN = 64
 """Samples of the data whose fields previews take in turn."""
@@ -48,7 +54,7 @@ class Run:
 
     Attributes:
         settings: resolved, including those that follow from the data and the machine.
-        run_dir: of the run.
+        run_dir: directory of the run.
         checkpoint: to resume from; None at the start.
         dataset: the training data.
         module: the model, its average and its optimiser.
@@ -125,18 +131,25 @@ def build(config: DictConfig) -> Run:
     for talkative in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
     check_numbers(config)
-    run_dir = Path(config.run_dir)
+    run_dir = Path(str(config.run_dir))
     checkpoint = start_of(run_dir, config.resume)
     L.seed_everything(config.seed, verbose=False)
-    modality = instantiate_as(Modality, resolved(config.modality))
-    dataset = instantiate_as(Dataset, resolved(config.data), modality=modality)
+    modality = instantiate(Modality, resolved(config.modality))
+    dataset = instantiate(Dataset, resolved(config.data), modality=modality)
     settings = decided(resolved(config), run_dir if checkpoint else None)
     settings |= informed(settings, dataset.fields, Unaugmented(dataset))
     module = _module(settings, dataset)
     averaged = module.ema.model
     shape = averaged.codec.shape(tuple(dataset.shape))  # type: ignore[operator]
-    pipeline = Pipeline(averaged, modality, shape, settings["sampler"], settings["guidance"])  # type: ignore[arg-type]
-    datamodule = instantiate_as(DataModule, settings["loader"], dataset=dataset, seed=settings["seed"])
+    pipeline = Pipeline(
+        averaged,  # type: ignore[arg-type]
+        modality,
+        shape,
+        settings["sampler"],
+        settings["guidance"],
+        modality_config=settings["modality"],
+    )
+    datamodule = instantiate(DataModule, settings["loader"], dataset=dataset, seed=settings["seed"])
     run = Run(settings, run_dir, checkpoint, dataset, module, pipeline, datamodule)
     run.plan(1)  # refuses sampling settings that cannot be used
     if checkpoint:
@@ -146,9 +159,9 @@ def build(config: DictConfig) -> Run:
     return run
 
 
-def instantiate_all(configs: Mapping[str, Any] | None) -> list[Any]:
+def instantiate_all(kind: type[T], configs: Mapping[str, Any] | None) -> list[T]:
     """One object for each named config of a group; a name set to null is left out."""
-    return [instantiate(config) for config in (configs or {}).values() if config is not None]
+    return [instantiate(kind, config) for config in (configs or {}).values() if config is not None]
 
 
 def is_first_process() -> bool:
@@ -157,18 +170,18 @@ def is_first_process() -> bool:
 
 
 def _module(settings: dict[str, Any], dataset: Dataset) -> DiffusionModule:
-    objective = instantiate_as(Objective, settings["objective"])
+    objective = instantiate(Objective, settings["objective"])
     model = build_model(settings, tuple(dataset.shape))
     shape = model.codec.shape(tuple(dataset.shape))
     teacher = load_teacher(settings["teacher"], shape, settings["codec"], objective.needs_teacher)
     return DiffusionModule(
         model,
         objective,
-        instantiate(settings["ema"]),
-        instantiate(settings["optimizer"], params=list(model.parameters())),
+        instantiate(Decay, settings["ema"]),
+        instantiate(Optimizer, settings["optimizer"], params=list(model.parameters())),
         settings["warmup_steps"],
         settings["seed"],
-        instantiate(settings["stability"]),
+        instantiate(Stability, settings["stability"]),
         teacher,
     )
 
@@ -178,7 +191,13 @@ def _callbacks(run: Run) -> list[L.Callback]:
         run.run_dir / "checkpoints", run.settings["checkpoint_every"], partial(run.save, run.run_dir / "model")
     )
     run.stop = GracefulStop(checkpoints.save)
-    callbacks = [*instantiate_all(run.settings["callbacks"]), Throughput(), Progress(), checkpoints, run.stop]
+    callbacks = [
+        *instantiate_all(L.Callback, run.settings["callbacks"]),
+        Throughput(),
+        Progress(),
+        checkpoints,
+        run.stop,
+    ]
     for callback in callbacks:
         if isinstance(callback, RunCallback):
             callback.attach(run)
@@ -202,11 +221,12 @@ def _trainer(run: Run) -> L.Trainer:
         settings["val_check_interval"] = every * settings.get("accumulate_grad_batches", 1)
     try:
         return instantiate(
+            L.Trainer,
             settings,
             plugins=[AtomicCheckpointIO()],
             profiler=_profiler(profile, run),
             callbacks=_callbacks(run),
-            logger=instantiate_all(run.settings["logger"]),
+            logger=instantiate_all(Logger, run.settings["logger"]),
             default_root_dir=run.run_dir,
             enable_checkpointing=False,
             enable_model_summary=False,

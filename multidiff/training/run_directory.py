@@ -31,7 +31,7 @@ def start_of(run_dir: Path, resume: bool | str) -> Path | None:
     Raises:
         InputError: there is no such checkpoint, or there is one and ``resume`` is false.
     """
-    if resume not in (True, False, "auto"):
+    if not (isinstance(resume, bool) or resume == "auto"):
         raise InputError(f"resume must be true, false or auto, got {resume!r}")
     newest = newest_checkpoint(run_dir / "checkpoints")
     if newest and resume is False:

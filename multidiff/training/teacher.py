@@ -12,7 +12,7 @@ from multidiff.diffusion.denoiser import Denoiser
 from multidiff.errors import InputError
 from multidiff.model import Model
 from multidiff.nn.frozen import Frozen
-from multidiff.sampling.model_directory import load
+from multidiff.sampling.model_directory import find_model, load, read_config
 
 
 class Teacher(nn.Module):
@@ -67,11 +67,16 @@ def load_teacher(path: str | None, shape: tuple[int, ...], codec: Mapping[str, A
         return None
     if not needed:
         raise InputError("this objective takes no teacher: leave teacher out, or set objective=distillation")
-    pipeline = load(Path(path), "cpu")
+    path = str(path)
+    pipeline = load(path, "cpu")
     if pipeline.shape != shape:
         raise InputError(f"the teacher {path} generates {pipeline.shape} and the student {shape}: make them equal")
-    own = type(pipeline.model.codec)
-    if own.__name__ != str(codec["_target_"]).rpartition(".")[2]:
-        raise InputError(f"the teacher {path} has the codec {own.__name__} and the student {codec['_target_']}")
+    own = read_config(find_model(Path(path)))["codec"]
+    if own != codec:
+        changed = next(name for name in {**own, **codec} if own.get(name) != codec.get(name))
+        raise InputError(
+            f"the teacher {path} has codec.{changed}={own.get(changed)} and the student {codec.get(changed)}: set the "
+            "student's codec to the teacher's"
+        )
     assert pipeline.sha256 is not None
-    return Teacher(pipeline.model, str(path), pipeline.sha256)
+    return Teacher(pipeline.model, path, pipeline.sha256)

@@ -82,8 +82,10 @@ def _without_traceback(message: str) -> str:
 def _environment_kept() -> Iterator[None]:
     """Restore the environment afterwards: launchers set variables that a further training here would read."""
     before, alone = dict(os.environ), not dist.is_initialized()
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-    if alone and dist.is_initialized():
-        dist.destroy_process_group()
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        if alone and dist.is_initialized():
+            dist.destroy_process_group()

@@ -4,12 +4,15 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from multidiff.cli.main import _one_line
 from multidiff.evaluation import Reference
 from multidiff.sampling.plan import Plan
+from multidiff.training.reproduce import _difference
 from tests.cli.command import multidiff, refused
 from tests.tiny import tiny_train
 
@@ -68,6 +71,36 @@ def test_reproduce_says_equal_or_where_it_differs(run_dir, tmp_path):
     assert "00001.png: " in done.stdout
     assert (tmp_path / "again" / "00001.png").exists()
     refused("reproduce", "nowhere.png", cwd=tmp_path, saying="there is no file nowhere.png")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory: lower --batch-size"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "not enough memory: lower --batch-size"),
+        (RuntimeError("our own fault"), None),
+    ],
+)
+def test_running_out_of_memory_is_a_line(error, line):
+    found = _one_line(error)
+    assert found is None if line is None else found.startswith(line)
+
+
+def test_what_a_run_does_not_use_is_refused(run_dir, tmp_path):
+    refused("reproduce", run_dir, "--init", "x", cwd=tmp_path, saying="leave --model, --init and --mask out")
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "line"),
+    [
+        (torch.zeros(2), torch.zeros(2), None),
+        (torch.zeros(2), torch.ones(2), "w: differs by 1 at most"),
+        (torch.zeros(2), torch.zeros(3), "w: shape (2,), then (3,): the data have changed"),
+        (torch.zeros(2), None, "w: only in the first model: the data have changed"),
+    ],
+)
+def test_weights_are_compared(was, now, line):
+    assert _difference("w", was, now) == line
 
 
 def test_reproduce_trains_a_run_again(tmp_path):

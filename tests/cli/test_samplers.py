@@ -8,6 +8,8 @@ import yaml
 
 from multidiff.cli.samplers import advice
 from multidiff.configuration import group_options, instantiate
+from multidiff.diffusion.grids import Grid
+from multidiff.diffusion.samplers import Sampler
 from multidiff.diffusion.schedules import Cosine
 from tests.cli.command import multidiff, refused
 from tests.tiny import TINY, tiny_train
@@ -34,7 +36,7 @@ def test_samplers_are_listed_with_what_they_are(tmp_path, monkeypatch):
 def test_a_fitted_grid_is_a_sampler_config(run_dir, tmp_path):
     printed = yaml.safe_load(multidiff("grid", run_dir, "--steps", 5, "-n", 2, "--label", 3, cwd=tmp_path).stdout)
     assert (printed["name"], printed["steps"]) == ("dpmpp_2m_5", 5)
-    assert len(instantiate(printed["grid"])(Cosine(), 5)) == 6
+    assert len(instantiate(Grid, printed["grid"])(Cosine(), 5)) == 6
     assert not list(tmp_path.iterdir())
     done = multidiff("grid", run_dir, "--steps", 5, "-n", 2, "--out", "mine/sampler/quick.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -46,7 +48,7 @@ def test_a_fitted_grid_is_a_sampler_config(run_dir, tmp_path):
     shown = multidiff("train", "--config-dir", "mine", *TINY, "sampler=quick", "--cfg", "job", cwd=tmp_path)
     config = yaml.safe_load(shown.stdout)["sampler"]
     assert (config["name"], len(config["grid"]["log_snr"])) == ("quick", 5)
-    instantiate(config["method"], schedule=Cosine())
+    instantiate(Sampler, config["method"], schedule=Cosine())
 
 
 def test_a_fitted_grid_says_how_it_was_made(run_dir, tmp_path):

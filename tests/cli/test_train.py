@@ -80,6 +80,8 @@ def test_every_shipped_experiment_runs(tmp_path):
         (["schedule=quadratic"], "no schedule is called 'quadratic'; there are: cosine"),
         (["+data.rot=1"], "rot"),
         (["resume=true"], "nothing to resume"),
+        (["ema=null"], "a config group takes the name of an option, not null"),
+        (["sampler=dpm2"], "the sampler dpm2 is now called midpoint: sampler=midpoint"),
         (["schedule._target_=os.system"], "'os.system', which is not allowed"),
     ],
 )

@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from multidiff.codecs import Identity, Scaling
+from multidiff.codecs import Codec, Identity, Scaling
 from multidiff.configuration import instantiate, load_option
 from multidiff.errors import InputError
 
@@ -59,4 +59,15 @@ def test_statistics_that_are_given_stay():
 )
 def test_impossible_statistics_are_refused(wrong):
     with pytest.raises(InputError, match="Scaling: "):
-        instantiate({**load_option("codec", "scaling"), **wrong})
+        instantiate(Codec, {**load_option("codec", "scaling"), **wrong})
+
+
+@pytest.mark.parametrize("config", [{"deviation": [2.0]}, {"mean": [0.0] * 6}, {"shared": 4}, {"shared": 0}])
+def test_statistics_that_do_not_fit_the_data_are_refused(config):
+    with pytest.raises(InputError, match=r"codec\.shared divides the 6 channels"):
+        Scaling.settings_from(config, list(DATA))
+
+
+def test_statistics_of_other_channels_are_refused():
+    with pytest.raises(InputError, match="the codec scales 3 channels, and the data have 1"):
+        Scaling([0.0] * 3, [1.0] * 3).shape((1, 8, 8))

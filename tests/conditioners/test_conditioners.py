@@ -151,3 +151,27 @@ def test_without_fields_there_is_no_condition():
     assert unconditional([{"label": "anything"}, {}]) is None
     assert unconditional.describe() == "no condition"
     assert (unconditional.vector_dim, unconditional.token_dim) == (0, 0)
+
+
+@pytest.mark.parametrize("field", ["type", "keys", "a.b", "tempo-bpm", "été", ""])
+def test_a_field_may_have_any_name(field):
+    conditioner = Conditioner({field: LabelConditioner(field, ["x"], dim=3)})
+    assert conditioner.reads == (field,)
+    assert conditioner([{field: "x"}, {}]).vector.any(dim=1).tolist() == [True, False]
+
+
+def test_a_number_that_is_an_empty_text_is_unknown():
+    assert NumberConditioner.settings_from("tempo", ["", 3, None, 5]) == {"low": 3, "high": 5}
+    assert not NumberConditioner("tempo", 3.0, 5.0)([""]).vector.any()
+
+
+@pytest.mark.parametrize("column", [None, [], [None, ""]])
+def test_a_column_without_a_class_is_refused(column):
+    with pytest.raises(InputError, match=r'these have no genre; add "genre" to metadata\.jsonl'):
+        LabelConditioner.settings_from("genre", column)
+
+
+@pytest.mark.parametrize("settings", [{"vocabulary": []}, {"dim": -1}, {"dropout": 2.0}])
+def test_impossible_settings_are_refused(settings):
+    with pytest.raises(InputError, match=r"conditioning\.label"):
+        LabelConditioner("label", **{"vocabulary": ["a"], "dim": 3, **settings})

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from multidiff.configuration import instantiate, load_option
@@ -20,7 +21,7 @@ BATCH = 4
 def network(preset, spare):
     torch.manual_seed(0)
     settings = {**load_option("backbone", preset), **SMALL[preset], "dropout": 0.2, "gradient_checkpointing": spare}
-    made = instantiate(settings, channels=SHAPES[preset][0])
+    made = instantiate(nn.Module, settings, channels=SHAPES[preset][0])
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     return made

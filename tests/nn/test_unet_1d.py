@@ -101,6 +101,6 @@ def test_the_stem_has_the_requested_receptive_field(stem_kernel, frames):
 
 @pytest.mark.parametrize("name", ["unet1d", "unet1d_small"])
 def test_the_presets_are_networks(name):
-    network = instantiate(load_option("backbone", name), channels=1)
+    network = instantiate(nn.Module, load_option("backbone", name), channels=1)
     x = torch.randn(1, 1, 300)
     assert network(x, torch.zeros(1)).shape == x.shape

@@ -27,13 +27,13 @@ GUIDANCE = "--guidance 2 --guidance-rule apg --guidance-field label"
 LINES = [
     f"sample pictures -n 3 {CONDITION} --sampler heun --steps 2 --seed 3 --batch-size 2 --format webp",
     f"sample pictures -n 2 {CONDITION} {GUIDANCE} --steps 2",
-    f"sample pictures -n 1 {CONDITION} --init {{picture}} --mask {{picture}} --steps 2",
+    f"sample pictures -n 1 {CONDITION} --init {{picture}} --strength 0.5 --steps 2",
     "sample sounds -n 1 --label a --set seconds=0.128 --init {sound} --extend 0.05 --steps 2",
     "sample labelled -n 1 --label a --negative b --guidance 2 --guidance-rule cfg_interval --steps 2",
     "sample shapes -n 1 --label a --set points=32 --steps 2 --turntable",
     "export shapes --format ply -n 1 --label a --seed 1 --batch-size 1 --set points=true --turntable",
     f"export pictures --format png -n 1 {CONDITION}",
-    "reproduce varied/00000.png --model {work}/pictures --init {picture} --out {out}",
+    "reproduce inpainted/00000.png --model {work}/pictures --init {picture} --mask {picture} --out {out}",
     f"grid pictures --steps 2 -n 2 {CONDITION} {GUIDANCE} --seed 1 --out {{out}}.yaml",
     "grid labelled --steps 2 -n 2 --label a --negative b --guidance 2 --guidance-rule cfg_rescaled",
     "grid sounds --steps 2 -n 2 --label a --set seconds=0.128",
@@ -47,7 +47,7 @@ LINES = [
 ]
 """`sample` and `export` get ``--out`` besides."""
 
-IN_FIXTURE = {"sample": {"--strength", "--out", "--prompt"}, "export": {"--out"}}
+IN_FIXTURE = {"sample": {"--mask", "--out", "--prompt"}, "export": {"--out"}}
 
 FEATURES = {
     "encoder": "pictures",
@@ -82,8 +82,8 @@ def work(data, tmp_path_factory):
     for name in ("pictures", "sounds"):
         condition = CONDITION if name == "pictures" else "--label a --set seconds=0.128"
         succeed(folder, *shlex.split(f"sample {name} -n 1 {condition} --steps 1 --out generated_{name}"))
-    varied = f"sample pictures -n 2 {CONDITION} --init {{picture}} --strength 0.5 --steps 2 --out varied"
-    succeed(folder, *arguments(varied, data))
+    inpainted = f"sample pictures -n 2 {CONDITION} --init {{picture}} --mask {{picture}} --steps 2 --out inpainted"
+    succeed(folder, *arguments(inpainted, data))
     return folder
 
 
@@ -104,7 +104,9 @@ def test_every_option_is_in_a_line():
         if name not in ("train", "quickstart"):
             options = {option for parameter in command.params for option in parameter.opts if option[0] == "-"}
             assert used[name] | IN_FIXTURE.get(name, set()) >= options, name
-    assert all(any(f"--guidance-rule {rule} " in line for line in LINES) for rule in group_options("guidance_rule"))
+    assert all(
+        any(f"--guidance-rule {rule} " in f"{line} " for line in LINES) for rule in group_options("guidance_rule")
+    )
 
 
 @pytest.mark.parametrize("line", LINES)

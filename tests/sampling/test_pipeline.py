@@ -100,8 +100,11 @@ GRIDS, SAMPLERS = "multidiff.diffusion.grids", "multidiff.diffusion.samplers"
         *[({"steps": steps}, "1 to 100000, got") for steps in ("4", 4.5, None, True, 10**14)],
         ({"method": 3}, "the _target_ of a Sampler, .* got 3"),
         ({"method": {"_target_": f"{SAMPLERS}.Heun", "_partial_": True}}, "a Sampler, without _partial_"),
-        ({"method": {"_target_": "multidiff.diffusion.schedules.Cosine"}}, "the _target_ of a Sampler"),
-        ({"method": {"_target_": f"{SAMPLERS}.Ancestral", "method": 3}}, "_partial_: true, got 3"),
+        ({"method": {"_target_": "multidiff.diffusion.schedules.Cosine"}}, "Cosine' where a Sampler belongs"),
+        (
+            {"method": {"_target_": f"{SAMPLERS}.Ancestral", "method": 3}},
+            "_partial_: true, got 3",
+        ),
         ({"method": {"_target_": f"{SAMPLERS}.Restart", "steps": 1.5}}, "Restart: steps must be of type int, got 1.5"),
         (
             {"method": {"_target_": f"{SAMPLERS}.UniPC", "predictor_order": 2.5}},
@@ -116,7 +119,7 @@ GRIDS, SAMPLERS = "multidiff.diffusion.grids", "multidiff.diffusion.samplers"
         ({"grid": {"_target_": f"{GRIDS}.UniformLogSNR", "sigma_min": 90}}, "0 < sigma_min < sigma_max, got 90"),
         ({"grid": {"_target_": f"{GRIDS}.KarrasRho", "rho": 0}}, "rho must be above 0, got 0"),
         ({"grid": {"_target_": f"{GRIDS}.Trailing", "train_steps": 9.5}}, "train_steps must be of type int, got 9.5"),
-        ({"grid": {"_target_": f"{GRIDS}.Interpolated", "log_snr": ["a", "b", "c"]}}, "increasing numbers"),
+        ({"grid": {"_target_": f"{GRIDS}.Interpolated", "log_snr": ["a", "b"]}}, r"log_snr\[0\] must be of type"),
         ({"grid": {"_target_": f"{GRIDS}.Interpolated", "log_snr": [float("nan")]}}, "increasing numbers"),
     ],
 )
@@ -197,7 +200,9 @@ def test_the_dtype_of_the_weights_is_the_dtype_of_the_samples(pipeline):
         ({"negative": "x", "guidance": 2.0}, "'x'; it knows: 0, 1, 2"),
         ({"negative": "3", "guidance": ClassifierFreeGuidance}, "needs guidance by a scale"),
         ({"guidance_field": "caption", "guidance": 2.0, "label": 3}, "'caption': this model reads label"),
-        ({"fields": {"seconds": 3}}, "seconds: not a field of this model, and images have no setting for it"),
+        ({"fields": {"seconds": 3}}, "seconds: neither a field of this model nor a setting of the modality image"),
+        ({"label": 3, "fields": {"label": 4}}, "label is given twice"),
+        ({"label": 3, "guidance": 2.0, "negative": {"lable": "4"}}, "a negative lable: this model takes label"),
         ({"batch_size": 0}, "batch size"),
         ({"init": Image.new("L", (8, 8)), "strength": 0.0}, "strength must be above 0"),
         ({"init": Image.new("L", (8, 8)), "strength": 1.1}, "strength must be above 0"),
@@ -209,3 +214,18 @@ def test_the_dtype_of_the_weights_is_the_dtype_of_the_samples(pipeline):
 def test_a_wrong_request_is_explained(pipeline, request_, message):
     with pytest.raises(InputError, match=message):
         pipeline.sample(**request_)
+
+
+def test_settings_that_would_do_nothing_are_refused(pipeline, monkeypatch):
+    monkeypatch.setattr(pipeline, "guidance", 3.0)
+    for setting in ({"guidance_rule": "apg"}, {"guidance_field": "label"}):
+        with pytest.raises(InputError, match="guidance needs a condition to follow"):
+            pipeline.plan(1, **setting)
+    with pytest.raises(InputError, match="leave seed out"):
+        pipeline.interpolate(1, 2, seed=5)
+
+
+def test_a_negative_text_is_of_the_field_that_guidance_follows(pipeline, monkeypatch):
+    monkeypatch.setattr(pipeline.model.conditioner, "reads", ("label", "caption"))
+    assert pipeline._negative("4", None) == {"caption": "4"}
+    assert pipeline._negative("4", "label") == {"label": "4"}

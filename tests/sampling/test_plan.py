@@ -48,7 +48,7 @@ def test_a_record_is_enough_to_generate_the_same(pipeline, request_):
 
 def test_everything_is_built_once(pipeline, monkeypatch):
     plan = pipeline.plan(4, label=1, steps=2, batch_size=1)
-    monkeypatch.setattr("multidiff.sampling.plan.instantiate_as", None)
+    monkeypatch.setattr("multidiff.sampling.plan.instantiate", None)
     assert len(list(plan.stream())) == 4
 
 
@@ -84,9 +84,9 @@ def folder(run_dir, tmp_path_factory):
 
 class TestReproduce:
     def test_a_folder_and_a_file_are_equal_to_the_byte(self, folder):
-        comparison = reproduce_samples(folder, None, None, None)
+        comparison = reproduce_samples(folder)
         assert (comparison.equal, comparison.compared) == (True, 5)
-        assert reproduce_samples(folder / "00003.png", None, None, None).equal
+        assert reproduce_samples(folder / "00003.png").equal
 
     def test_a_file_alone_needs_its_model(self, folder, run_dir, tmp_path, monkeypatch):
         moved = shutil.copytree(run_dir / "model", tmp_path / "elsewhere/model")
@@ -96,7 +96,7 @@ class TestReproduce:
         path.parent.mkdir()
         shutil.copy(folder / "00001.png", path)
         assert json.loads(image.info["multidiff"])["multidiff"]["model_sha256"] == record["model_sha256"]
-        assert reproduce_samples(path, moved, None, None).equal
+        assert reproduce_samples(path, moved).equal
 
     def test_a_difference_is_located(self, folder, tmp_path):
         changed = shutil.copytree(folder, tmp_path / "changed")
@@ -108,7 +108,7 @@ class TestReproduce:
         chunks = PngInfo()
         chunks.add_text("multidiff", info)
         image.save(changed / "00002.png", pnginfo=chunks)
-        comparison = reproduce_samples(changed, None, None, None)
+        comparison = reproduce_samples(changed)
         assert not comparison.equal
         assert "00002.png: 1 of 64 values differ" in str(comparison)
         assert "[0, 5, 3]" in str(comparison)
@@ -119,17 +119,52 @@ class TestReproduce:
         init = tmp_path / "init.png"
         shutil.copy(folder / "00000.png", init)
         run(str(run_dir), tmp_path / "out", 2, {"steps": 3}, init=init, edits={"strength": 0.5})
-        with pytest.raises(InputError, match=r"the edit started from init\.png .* give it with --init PATH"):
-            reproduce_samples(tmp_path / "out", run_dir, None, None)
-        assert reproduce_samples(tmp_path / "out", run_dir, init, None).equal
+        with pytest.raises(InputError, match=r"the edit needs init\.png .* give it with --init PATH"):
+            reproduce_samples(tmp_path / "out", run_dir)
+        assert reproduce_samples(tmp_path / "out", run_dir, init).equal
+
+    def test_a_mask_is_found_by_its_hash(self, folder, run_dir, tmp_path, monkeypatch):
+        from multidiff.cli.sample import run  # noqa: PLC0415
+
+        mask, out = tmp_path / "masks" / "mask.png", tmp_path / "out"
+        mask.parent.mkdir()
+        Image.new("L", (8, 8), 255).save(mask)
+        edit = {"init": folder / "00000.png", "edits": {"mask": str(mask)}}
+        run(str(run_dir), out, 1, {"steps": 3}, **edit)
+        with pytest.raises(InputError, match=r"the edit needs mask\.png .* give it with --mask PATH"):
+            reproduce_samples(out, run_dir, folder / "00000.png")
+        assert reproduce_samples(out, run_dir, folder / "00000.png", mask).equal
+        Image.new("L", (8, 8), 0).save(mask)
+        with pytest.raises(InputError, match="the edit needs mask"):
+            reproduce_samples(out, run_dir, folder / "00000.png", mask)
+
+    def test_the_originals_are_not_overwritten(self, folder):
+        before = (folder / "00000.png").read_bytes()
+        with pytest.raises(InputError, match="is not an empty folder"):
+            reproduce_samples(folder, out=folder)
+        assert (folder / "00000.png").read_bytes() == before
+
+    @pytest.mark.parametrize("change", [{"samples": []}, {"n": None}, {"model_sha256": None}, {"seeds": 3}])
+    def test_a_damaged_record_is_refused(self, folder, run_dir, tmp_path, change):
+        damaged = shutil.copytree(folder, tmp_path / "damaged")
+        record = {**json.loads((damaged / "samples.json").read_text()), **change}
+        (damaged / "samples.json").write_text(json.dumps(record))
+        with pytest.raises(InputError):
+            reproduce_samples(damaged, run_dir)
+
+    def test_a_plan_in_an_exported_sample_is_complete(self, run_dir, tmp_path):
+        from multidiff.cli import export  # noqa: PLC0415
+
+        export.run(run_dir, tmp_path / "out", "png", {}, n=2)
+        assert reproduce_samples(tmp_path / "out" / "00001.png", run_dir).equal
 
     def test_what_cannot_be_reproduced_is_a_line(self, folder, run_dir, tmp_path):
         plain = tmp_path / "plain.png"
         Image.new("L", (8, 8)).save(plain)
         with pytest.raises(InputError, match="holds no plan"):
-            reproduce_samples(plain, None, None, None)
+            reproduce_samples(plain)
         with pytest.raises(InputError, match=r"holds no samples\.json"):
-            reproduce_samples(run_dir, None, None, None)
+            reproduce_samples(run_dir)
         other = tmp_path / "other"
         tiny_train(other, "trainer.max_steps=1")
         with pytest.raises(InputError, match="and the plan needs"):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from multidiff.errors import InputError
 from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.module import DiffusionModule
 from multidiff.training.stop import GracefulStop, Request
+from multidiff.training.train import _environment_kept
 from tests.tiny import TINY, tiny_train, weights
 
 
@@ -158,6 +160,10 @@ def test_a_run_is_not_overwritten_and_nothing_is_resumed_from_nowhere(tmp_path):
         ("teacher=nowhere", "this objective takes no teacher"),
         ("objective=distillation teacher=nowhere", "there is no model at nowhere"),
         ("backbone.widths=[8]", "UNet: need one entry per stage"),
+        ("+callbacks.evaluation.every=500", r"expected the _target_ of a Callback.*'every': 500"),
+        ("conditioning.label.dim=-1", "dim of at least 1"),
+        ("codec=scaling codec.shared=2", "codec.shared divides the 1 channels"),
+        ("resume=0", "resume must be true, false or auto, got 0"),
     ],
 )
 def test_bad_settings_leave_nothing_behind(tmp_path, override, message):
@@ -213,3 +219,18 @@ def test_metrics_of_a_resumed_run_are_kept(tmp_path):
     tiny_train(tmp_path, "trainer.max_steps=4", "trainer.val_check_interval=1", "resume=true")
     names = {path.name for path in (tmp_path / "logs" / "csv").iterdir()}
     assert {"metrics.csv", "metrics_before_step_00000002.csv"} <= names
+
+
+def test_a_teacher_with_other_statistics_of_the_codec_is_refused(tmp_path):
+    teacher = tiny_train(tmp_path / "teacher", "codec=scaling", "trainer.max_steps=1").run_dir
+    student = ("objective=distillation", f"teacher={teacher}", "codec=scaling", "codec.mean=[0]", "codec.deviation=[5]")
+    with pytest.raises(InputError, match=r"codec\.mean=\[.*and the student \[0\]"):
+        tiny_train(tmp_path / "student", *student)
+
+
+def test_the_environment_is_restored_after_an_error(monkeypatch):
+    monkeypatch.setenv("SOMETHING", "before")
+    with suppress(InputError), _environment_kept():
+        os.environ["SOMETHING"] = "within"
+        raise InputError
+    assert os.environ["SOMETHING"] == "before"

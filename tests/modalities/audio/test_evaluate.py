@@ -10,6 +10,7 @@ from modalities.audio.data import Drums
 from modalities.audio.files import write_clip
 from multidiff.configuration import described, instantiate
 from multidiff.evaluation import Reference
+from multidiff.modality import Modality
 from tests.cli.command import multidiff as command
 from tests.cli.command import refused
 from tests.modalities.audio.test_commands import TINY, noise
@@ -53,7 +54,7 @@ def test_a_model_scores_beside_real_drums(work):
 
 def test_a_planted_copy_among_files_is_the_closest_pair(work):
     """Quieter drums of another seed, of which one is a training sample."""
-    modality = instantiate(described("modality", "audio"))
+    modality = instantiate(Modality, described("modality", "audio"))
     reference = Reference(modality, Drums(modality, 120, SECONDS), 0.3, 0)
     others = Drums(modality, 40, SECONDS, seed=1)
     for i in range(39):

@@ -151,8 +151,10 @@ class TestImageFolder:
             self.folder(root, colour=3)
         with pytest.raises(InputError, match="ImagePreparation: flip must be of type bool, got 3"):
             self.folder(root, flip=3)
+        with pytest.raises(InputError, match="size must be of type int or a list, got 8"):
+            self.folder(root, size=8.5)
 
-    @pytest.mark.parametrize("size", [0, -3, [8], [8, 8, 8], 8.5])
+    @pytest.mark.parametrize("size", [0, -3, [8], [8, 8, 8]])
     def test_a_wrong_size_is_named(self, root, size):
         with pytest.raises(InputError, match=r"data\.size is a number of pixels, or \[height, width\], not"):
             self.folder(root, size=size)

@@ -1,0 +1,135 @@
+"""The config groups, of MultiDiff and of installed plug-ins, and their composition by Hydra."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+
+from multidiff.errors import InputError
+from multidiff.plugins import plugins
+
+
+class PluginConfigs(SearchPathPlugin):
+    """Adds the configs of installed plug-ins to Hydra's search path."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in config_dirs()[1:]:
+            search_path.append("multidiff.plugins", f"file://{folder}")
+
+
+Plugins.instance().register(PluginConfigs)
+
+
+def config_dir() -> Path:
+    """Where the shipped configs are: inside an installed package, or at the root of a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    shipped = package / "conf"
+    return shipped if shipped.is_dir() else package.parent / "conf"
+
+
+def config_dirs() -> list[Path]:
+    """The shipped configs, then those of each plug-in."""
+    return [config_dir(), *(folder for plugin in plugins() if (folder := plugin.config_dir))]
+
+
+def compose(overrides: Sequence[str]) -> DictConfig:
+    """The training config that ``multidiff train`` with these overrides would use."""
+    with _hydra():
+        return hydra.compose("train", overrides=list(overrides))
+
+
+def group_options(group: str) -> list[str]:
+    """The names that ``group=NAME`` accepts."""
+    folders = [folder / group for folder in config_dirs()]
+    return sorted({path.relative_to(top).with_suffix("").as_posix() for top in folders for path in top.rglob("*.yaml")})
+
+
+def option_file(group: str, name: str) -> Path:
+    """The file of the config ``group/name``.
+
+    Raises:
+        InputError: there is none; the message lists those that there are.
+    """
+    found = [path for folder in config_dirs() if (path := folder / group / f"{name}.yaml").is_file()]
+    if not found or not name:
+        raise InputError(f"no {group} is called {name!r}; there are: {', '.join(group_options(group))}")
+    return found[0]
+
+
+def load_option(group: str, name: str) -> dict[str, Any]:
+    """The config ``group/name``, with its defaults list resolved.
+
+    Raises:
+        InputError: there is none; the message lists those that there are.
+    """
+    return resolved(_loaded(group, name))
+
+
+def described(group: str, text: str) -> dict[str, Any]:
+    """The config ``group/NAME`` with changes, from ``NAME KEY=VALUE ...``.
+
+    Raises:
+        InputError: there is no such config, a setting is none of its own, or one that it needs is not given.
+    """
+    try:
+        name, *changes = shlex.split(text) or [""]
+    except ValueError as error:
+        raise InputError(f"{group} {text!r}: {str(error).lower()}") from error
+    config = _loaded(group, name)
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals or key not in config.keys() or key == "_target_":  # noqa: SIM118  `in config` denies what is ???
+            known = ", ".join(str(key) for key in config if key != "_target_") or "none, since it has no settings"
+            raise InputError(f"{group} {name}: {change!r} is not KEY=VALUE with a key of: {known}")
+        config[key] = plain_value(value)
+    missing = [str(key) for key in config if OmegaConf.is_missing(config, key)]
+    if missing:
+        raise InputError(f"{group} {name} needs {', '.join(missing)}: '{name} {missing[0]}=VALUE'")
+    return resolved(config)
+
+
+def plain_value(text: str) -> Any:
+    """The value that YAML reads in ``text``; the text itself where it is no YAML, such as ``*.tar``."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _loaded(group: str, name: str) -> DictConfig:
+    config = OmegaConf.load(option_file(group, name))
+    assert isinstance(config, DictConfig)
+    if "defaults" not in config:
+        return config
+    with _hydra():
+        whole = hydra.compose(f"{group}/{name}")
+    OmegaConf.set_struct(whole, False)
+    for part in group.split("/"):
+        whole = whole[part]
+    return whole
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra, ready to compose, also within an application of Hydra such as ``multidiff train``."""
+    instance = GlobalHydra.instance()
+    outer, instance.hydra = instance.hydra, None
+    try:
+        with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+            yield
+    finally:
+        instance.hydra = outer
+
+
+def resolved(config: Any) -> dict[str, Any]:
+    """The config as plain dictionaries and lists, every interpolation replaced by its value."""
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
