@@ -113,7 +113,7 @@ def test_a_backbone_cannot_hold_a_data_set(widths, monkeypatch):
 
 @pytest.mark.parametrize(("name", "value"), [("widths", 3), ("widths", ["a"]), ("head_size", "x"), ("blocks", None)])
 def test_settings_have_the_declared_types(name, value):
-    with pytest.raises(InputError, match=f"UNet: {name}.* must be of type"):
+    with pytest.raises(InputError, match=f"UNet: {name}.* must be"):
         instantiate(nn.Module, {**load_option("backbone", "unet_small"), name: value}, channels=1)
 
 
