@@ -2,11 +2,13 @@
 
 import base64
 import io
+import math
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import soundfile
+import soxr
 import torch
 from torch import Tensor
 from torchaudio.transforms import Resample
@@ -84,8 +86,27 @@ class AudioClip:
 
 
 def resampled(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """``waveform``, ``(C, T)``, at another rate, by torchaudio's windowed sinc: ``(C, ceil(T new / old))``."""
-    return waveform if rate == new_rate else _resampler(rate, new_rate)(torch.tensor(waveform)).numpy()
+    """``waveform``, ``(C, T)``, at another rate: ``(C, ceil(T new / old))``.
+
+    By torchaudio's windowed sinc; where the rates have a small common divisor, its kernel would be large, and soxr's
+    variable-rate filter takes its place.
+    """
+    if rate == new_rate:
+        return waveform
+    length = -(-waveform.shape[-1] * new_rate // rate)
+    if length * len(waveform) > LARGEST:
+        raise InputError(f"{waveform.shape[-1]} samples at {rate} Hz are {length} at {new_rate} Hz: too many")
+    if max(rate, new_rate) // math.gcd(rate, new_rate) <= _LARGEST_TERM:
+        return _resampler(rate, new_rate)(torch.tensor(waveform)).numpy()
+    found = soxr.resample(waveform.T, rate, new_rate, "VHQ").astype(np.float32).T
+    return np.pad(found, ((0, 0), (0, max(0, length - found.shape[-1]))))[:, :length]
+
+
+LARGEST = 2**30
+"""Samples of all channels of a sound, at most: 4 GB in memory."""
+
+_LARGEST_TERM = 2000
+"""Largest term of a reduced ratio of rates that torchaudio's resampler is used for."""
 
 
 @cache

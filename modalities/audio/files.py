@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import soundfile
 
-from modalities.audio.clip import AudioClip, limited
+from modalities.audio.clip import LARGEST, AudioClip, limited
 from multidiff.data.files import atomic_path
 from multidiff.errors import InputError
 from multidiff.modality import File, name_of
@@ -26,6 +26,15 @@ _LOSSY_CEILING = 10 ** (-1 / 20)
 """A lossy decoder overshoots the encoded peak: -1 dB, as EBU R 128 s1 recommends."""
 
 _METADATA_KEY = "multidiff"
+
+_BLOCK = 2**20
+"""Samples that are read at a time."""
+
+_UNKNOWN_FRAMES = 2**62
+"""libsndfile counts more than this many samples in a FLAC whose header does not state their number."""
+
+_STREAMED = 0x7FFFF000
+"""From this size on, sox, arecord and others state the size of a WAV that they wrote into a pipe."""
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +89,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     _, _, comment = _opened(path)
     try:
         return json.loads(comment)[_METADATA_KEY]
-    except (TypeError, ValueError, LookupError):
+    except (TypeError, ValueError, LookupError, RecursionError):
         return {}
 
 
@@ -108,12 +117,24 @@ def _opened(file: File) -> tuple[np.ndarray, int, str]:
         if missing := _missing_bytes(file):
             raise InputError(f"{name}: truncated, its last {missing} bytes are missing; copy it again from its source")
         with soundfile.SoundFile(file) as sound:
-            samples = sound.read(dtype="float32", always_2d=True)
-            if len(samples) < sound.frames:
+            samples = _read(sound)
+            if len(samples) < sound.frames < _UNKNOWN_FRAMES:
                 raise InputError(f"{name}: truncated, {len(samples)} of {sound.frames} samples are there")
             return np.ascontiguousarray(samples.T), sound.samplerate, sound.comment
-    except (OSError, soundfile.SoundFileError) as error:
+    except InputError:
+        raise
+    except (OSError, ValueError, MemoryError, soundfile.SoundFileError) as error:
         raise InputError(f"{name}: {_reason(error)}") from error
+
+
+def _read(sound: soundfile.SoundFile) -> np.ndarray:
+    """The samples that are there, ``(T, C)``, whatever number the header claims."""
+    blocks = [np.empty((0, sound.channels), np.float32)]
+    while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
+        blocks.append(block)
+        if sum(map(np.size, blocks)) > LARGEST:
+            raise InputError(f"{sound.name}: more than {LARGEST} samples; split it into shorter files")
+    return np.concatenate(blocks)
 
 
 def _missing_bytes(file: File) -> int:
@@ -125,7 +146,7 @@ def _missing_bytes(file: File) -> int:
     if len(head) < 8 or head[:4] not in (b"RIFF", b"FORM"):
         return 0
     stated = int.from_bytes(head[4:], "little" if head[:4] == b"RIFF" else "big")
-    streamed = stated in (0, 2**32 - 1)  # the length was unknown to the writer
+    streamed = stated == 0 or stated >= _STREAMED  # the length was unknown to the writer
     return 0 if streamed else max(0, stated + 8 - size)
 
 

@@ -36,6 +36,7 @@ _DECODER_ERRORS = (
     TypeError,
     LookupError,
     EOFError,
+    MemoryError,
     OverflowError,
     struct.error,
     zlib.error,
@@ -47,19 +48,30 @@ _WHITES = {"int": (2**8 - 1, 2**16 - 1, 2**31 - 1), "float": (1, 2**8 - 1, 2**16
 
 _METADATA_KEY = "multidiff"
 
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 2**26
+"""Colour profiles and the graphs of some generators exceed Pillow's limit of a megabyte."""
 
-def read_image(path: File, channels: int) -> Image.Image:
+
+def read_image(path: File, channels: int, covering: tuple[int, int] = (1, 1)) -> Image.Image:
     """The image in a PNG, JPEG, WebP, BMP or TIFF file, upright, in 8 bits and the mode of ``channels``.
 
     Transparent pixels are laid on white unless ``channels`` is 4. Of an animation, the first frame. Colour profiles are
     not applied. 16 bits are scaled to 8; 32-bit integers and floats are taken to be on the smallest of the usual scales
     (to 1 for floats, 255, 65535, ``2**31 - 1`` for integers) that holds all values of the file.
 
+    Args:
+        path: the file.
+        channels: 1, 3 or 4.
+        covering: width and height that a JPEG of more than `PIL.Image.MAX_IMAGE_PIXELS` is shrunk towards while it is
+            decoded, but not below.
+
     Raises:
-        InputError: naming the file, if it is missing, damaged, not an image, of more pixels than
+        InputError: naming the file, if it is missing, damaged, not an image, of more than twice
             `PIL.Image.MAX_IMAGE_PIXELS`, or on no known scale.
     """
     with _opened(path) as image:
+        if image.width * image.height > (Image.MAX_IMAGE_PIXELS or 0):
+            image.draft(None, (max(covering), max(covering)))
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return to_channels(image, channels)
@@ -109,7 +121,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
         text = image.info.get(_METADATA_KEY) or image.getexif().get(ExifTags.Base.ImageDescription, "")
     try:
         return json.loads(text)[_METADATA_KEY]
-    except (TypeError, ValueError, LookupError):
+    except (TypeError, ValueError, LookupError, RecursionError):
         return {}
 
 
@@ -132,13 +144,13 @@ def _opened(path: File) -> Iterator[Image.Image]:
     """The file opened by Pillow; whatever goes wrong inside becomes an `InputError` that names it."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=_READ_FORMATS) as image:
                 yield image
     except InputError as error:
         raise InputError(f"{name_of(path)}: {error}") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise InputError(f"{name_of(path)}: more than {Image.MAX_IMAGE_PIXELS} pixels") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{name_of(path)}: more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels") from error
     except UnidentifiedImageError as error:
         raise InputError(f"{name_of(path)}: not an image") from error
     except _DECODER_ERRORS as error:

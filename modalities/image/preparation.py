@@ -47,7 +47,7 @@ class ImagePreparation(Preparation):
 
     def prepare(self, file: File) -> np.ndarray:
         """uint8 ``(C, H, W)``, cut to ``size`` unless crops are random."""
-        image, (height, width) = read_image(file, self.channels), self.size
+        image, (height, width) = read_image(file, self.channels, self.size[::-1]), self.size
         if image.height < height or image.width < width:
             at_most = min(image.width, image.height) if height == width else [image.height, image.width]
             raise InputError(

@@ -1,18 +1,18 @@
 """Files of meshes and of points: reading, with the reason if a file cannot be used, and writing of points."""
 
 import json
+import zipfile
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import trimesh
 
 from modalities.shape.cloud import PointCloud
 from modalities.shape.metadata import NPZ_KEY, comment
-from multidiff.data.files import atomic_path
+from multidiff.data.files import atomic_path, member
 from multidiff.errors import InputError
 from multidiff.modality import File, name_of
 
@@ -27,15 +27,26 @@ READ_SUFFIXES = (*MESH_SUFFIXES, *ARRAY_SUFFIXES)
 POINT_SUFFIXES = (".ply", ".npz")
 """Formats that points are written in."""
 
+LARGEST = 2**30
+"""Bytes that a compressed file may unpack to."""
+
+FAR = 10.0
+"""Distance from the origin, in sizes of the geometry, beyond which float32 would round it visibly."""
+
 DROPPED = "dropped_faces"
 """Name of the number of degenerate faces in the metadata of a mesh."""
 
 
-def read_geometry(file: File) -> trimesh.Trimesh | PointCloud:
+def read_geometry(file: File, *, recentre: bool = False) -> trimesh.Trimesh | PointCloud:
     """The mesh in a file, its scene flattened with all transforms; or the cloud, if the file holds points alone.
 
     Degenerate faces are dropped, and counted in the mesh's ``metadata[DROPPED]``. Non-manifold meshes are accepted. An
-    open file is read without the further files that it refers to, such as the materials of an OBJ.
+    open file is read without the further files that it refers to, such as the materials of an OBJ; a path with those
+    below its folder.
+
+    Args:
+        file: a path or an open file.
+        recentre: move geometry far from the origin to it, in double precision, before anything is rounded to float32.
 
     Raises:
         InputError: naming the file, if it is missing, damaged, empty, of zero area, or not finite.
@@ -47,7 +58,7 @@ def read_geometry(file: File) -> trimesh.Trimesh | PointCloud:
             raise InputError(f"suffix not one of {' '.join(READ_SUFFIXES)}")
         if isinstance(file, Path) and not file.is_file():
             raise InputError("no such file")
-        return _read_arrays(file, suffix) if suffix in ARRAY_SUFFIXES else _read_scene(file, suffix)
+        return _read_arrays(file, suffix, recentre) if suffix in ARRAY_SUFFIXES else _read_scene(file, suffix, recentre)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
 
@@ -131,18 +142,49 @@ def _ply(cloud: PointCloud, metadata: Mapping[str, Any]) -> bytes:
     return "\n".join([*header, "end_header\n"]).encode() + table.tobytes()
 
 
-def _read_arrays(file: File, suffix: str) -> PointCloud:
+def _read_arrays(file: File, suffix: str, recentre: bool) -> PointCloud:
     try:
+        _check_unpacked_size(file)
         found = np.load(file, allow_pickle=False)
         if suffix == ".npy":
-            return PointCloud(found)
+            return PointCloud(_near_origin(found) if recentre else found)
         with found as arrays:
-            return PointCloud(arrays["points"], arrays.get("normals"), arrays.get("colours"))
+            points = _near_origin(arrays["points"]) if recentre else arrays["points"]
+            return PointCloud(points, arrays.get("normals"), arrays.get("colours"))
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, AttributeError, TypeError) as error:
+    except Exception as error:
         wanted = "an NPZ with the array 'points'" if suffix == ".npz" else "an NPY of points (N, 3)"
         raise InputError(f"not {wanted} ({_reason(error)})") from error
+
+
+def _check_unpacked_size(file: File) -> None:
+    """Refuse a zip, as NPZ and 3MF are, that would unpack to more than `LARGEST` bytes."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            size = sum(item.file_size for item in archive.infolist())
+        if size > LARGEST:
+            raise InputError(f"unpacks to {size / 2**30:.1f} GB, more than {LARGEST / 2**30:.0f}")
+    if not isinstance(file, Path):
+        file.seek(0)
+
+
+def _near_origin(points: np.ndarray) -> np.ndarray:
+    """``points``, ``(N, 3)``, minus their centre if they lie far from the origin for their size."""
+    values = np.asarray(points, dtype=np.float64)
+    centre = (values.min(axis=0) + values.max(axis=0)) / 2
+    far = np.abs(centre).max() > FAR * np.ptp(values, axis=0).max()
+    return values - centre if far else points
+
+
+class _FilesBelow(trimesh.resolvers.FilePathResolver):
+    """The files below the folder of a file."""
+
+    def get(self, name: str) -> bytes:
+        path = member(Path(self.parent), name.strip())
+        if not path.is_file():
+            raise FileNotFoundError(f"it refers to {name}, which is missing")
+        return path.read_bytes()
 
 
 class _NoFurtherFiles(dict[str, bytes]):
@@ -152,29 +194,37 @@ class _NoFurtherFiles(dict[str, bytes]):
         raise FileNotFoundError(f"it refers to {name}, which is not inside it; a GLB holds everything")
 
 
-def _read_scene(file: File, suffix: str) -> trimesh.Trimesh | PointCloud:
+def _read_scene(file: File, suffix: str, recentre: bool) -> trimesh.Trimesh | PointCloud:
     try:
+        _check_unpacked_size(file)
         if isinstance(file, Path):
-            scene = trimesh.load_scene(file, process=False)  # processing would remove NaN without a message
+            resolver: Any = _FilesBelow(str(file))
+            scene = trimesh.load_scene(file, resolver=resolver, process=False)  # processing would remove NaN silently
         else:
             content, kind = BytesIO(file.read()), suffix[1:]
             scene = trimesh.load_scene(content, file_type=kind, resolver=_NoFurtherFiles(), process=False)
+        clouds = [item for item in scene.geometry.values() if isinstance(item, trimesh.PointCloud)]
+        if clouds and len(clouds) == len(scene.geometry):
+            return _from_trimesh(clouds[0], recentre)
+        mesh = checked(_flattened(scene))
+        if recentre:
+            mesh.vertices = _near_origin(mesh.vertices)
+        return mesh
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(f"not a readable {suffix[1:].upper()} ({_reason(error)})") from error
-    clouds = [item for item in scene.geometry.values() if isinstance(item, trimesh.PointCloud)]
-    if clouds and len(clouds) == len(scene.geometry):
-        return _from_trimesh(clouds[0])
-    return checked(_flattened(scene))
 
 
-def _from_trimesh(cloud: trimesh.PointCloud) -> PointCloud:
-    """The points that trimesh read; it keeps the normals of a PLY among its raw data."""
-    raw = cloud.metadata.get("_ply_raw", {}).get("vertex", {}).get("data")
+def _from_trimesh(cloud: trimesh.PointCloud, recentre: bool) -> PointCloud:
+    """The points that trimesh read; it keeps the normals of a PLY among its raw data: a table, or a mapping."""
+    raw = cloud.metadata.get("_ply_raw", {}).get("vertex", {}).get("data", {})
+    names = (raw.keys() if isinstance(raw, dict) else raw.dtype.names) or ()
     normals = None
-    if raw is not None and raw.dtype.names and {"nx", "ny", "nz"} <= set(raw.dtype.names):
-        normals = np.stack([raw[name].reshape(-1) for name in ("nx", "ny", "nz")], axis=1)
+    if {"nx", "ny", "nz"} <= set(names):
+        normals = np.stack([np.asarray(raw[name]).reshape(-1) for name in ("nx", "ny", "nz")], axis=1)
     colours = np.asarray(cloud.colors)[:, :3] / 255 if len(cloud.colors) == len(cloud.vertices) else None
-    return PointCloud(cloud.vertices, normals, colours)
+    return PointCloud(_near_origin(cloud.vertices) if recentre else cloud.vertices, normals, colours)
 
 
 def _flattened(scene: trimesh.Scene) -> trimesh.Trimesh:
@@ -187,7 +237,13 @@ def _flattened(scene: trimesh.Scene) -> trimesh.Trimesh:
 def _colours(mesh: trimesh.Trimesh, faces: np.ndarray, weights: np.ndarray) -> np.ndarray:
     if mesh.visual.kind == "face":
         return mesh.visual.face_colors[faces, :3] / 255
-    visual = mesh.visual.to_color() if mesh.visual.kind == "texture" else mesh.visual
+    visual = mesh.visual
+    if visual.kind == "texture":
+        images = (getattr(visual.material, name, None) for name in ("image", "baseColorTexture"))
+        if all(image is None for image in images):
+            colour = np.asarray(visual.material.main_color)[:3] / 255  # its texture is missing
+            return np.tile(colour, (len(faces), 1))
+        visual = visual.to_color()
     corners = np.asarray(visual.vertex_colors)[mesh.faces[faces], :3] / 255
     return np.einsum("nv,nvd->nd", weights, corners)
 

@@ -40,7 +40,15 @@ def read_metadata(path: Path) -> dict[str, Any]:
             found = _found(file, suffix)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
-    except (ValueError, LookupError, TypeError, EOFError, BadZipFile, struct.error):  # a file of another program
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        EOFError,
+        RecursionError,
+        BadZipFile,
+        struct.error,
+    ):  # another program's
         return {}
     return found if isinstance(found, dict) else {}
 

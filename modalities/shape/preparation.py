@@ -66,7 +66,7 @@ class ShapePreparation(Preparation):
 
     def prepare(self, file: File) -> np.ndarray:
         """Points, normals and colours in float32, ``(stored, channels)``; the same for the same geometry."""
-        shape = read_geometry(file)
+        shape = read_geometry(file, recentre=self.normalisation != "none")
         try:
             cloud = self._sampled(shape).upright(self.up)
             rows = Normalisation.of(cloud.points, self.normalisation)(cloud).rows(self.channels)

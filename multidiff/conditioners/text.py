@@ -1,6 +1,6 @@
 """Short descriptions in the words of the training captions."""
 
-import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +13,15 @@ from multidiff.errors import InputError
 
 
 def words(text: str) -> list[str]:
-    """The words of a caption, lower case, without punctuation."""
-    return re.findall(r"\w+", text.lower())
+    """The words of a caption, lower case, without punctuation; combining marks belong to their letters."""
+    composed = unicodedata.normalize("NFC", text.lower())
+    letters = "".join(each if each.isalnum() or each == "_" or _is_mark(each) else " " for each in composed)
+    return letters.split()
+
+
+def _is_mark(character: str) -> bool:
+    """Whether it modifies the letter before it, as vowel signs and accents do."""
+    return unicodedata.category(character).startswith("M")
 
 
 SHOWN = 100

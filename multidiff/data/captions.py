@@ -1,16 +1,20 @@
 """Captions and other facts about the files of a folder: text files beside them, or a ``metadata.jsonl``."""
 
-import json
+import logging
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from multidiff.configuration import parse_json
 from multidiff.errors import InputError
 
 METADATA = "metadata.jsonl"
 OWN_KEYS = ("file_name", "text", "label")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,34 +43,49 @@ def facts_of(root: Path, paths: Sequence[Path], everything: set[Path]) -> list[F
     Raises:
         InputError: a caption cannot be read, or belongs to no file.
     """
-    facts = {
-        path: Facts(caption=_text(path.with_suffix(".txt")).strip())
-        for path in paths
-        if path.with_suffix(".txt") in everything
-    }
+    captions = {_stem(path): path for path in everything if path.suffix.lower() == ".txt"}
+    facts = {path: Facts(caption=_text(captions[_stem(path)]).strip()) for path in paths if _stem(path) in captions}
     if root / METADATA in everything:
-        facts |= _listed(root, set(paths))
+        facts |= _listed(root, paths)
+    without = sum(path not in facts or facts[path].caption is None for path in paths)
+    if 0 < without < len(paths):
+        log.warning("%s/: %d of %d files have no caption", root, without, len(paths))
     return [facts.get(path, Facts()) for path in paths]
 
 
-def _listed(root: Path, paths: set[Path]) -> dict[Path, Facts]:
+def text_form(name: str) -> str:
+    """``name`` in Unicode's composed form (NFC), in which names are compared."""
+    return unicodedata.normalize("NFC", name)
+
+
+def is_text(name: str) -> bool:
+    """Whether a name that a file system gave is Unicode; other bytes come as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _stem(path: Path) -> Path:
+    """What a file and its caption share."""
+    return Path(text_form(str(path.with_suffix(""))))
+
+
+def _listed(root: Path, paths: Sequence[Path]) -> dict[Path, Facts]:
+    by_name = {text_form(path.relative_to(root).as_posix()): path for path in paths}
     found = {}
     for number, line in enumerate(_text(root / METADATA).split("\n"), start=1):
         if not line.strip():
             continue
         name, facts = _parsed(line, f"{root / METADATA}, line {number}")
-        if root / name not in paths:
-            raise InputError(f"{root / METADATA}, line {number}: there is no file {name!r} to train on")
-        found[root / name] = facts
+        path = by_name.get(text_form(Path(name).as_posix()))
+        if path is None:
+            hint = "; use / between folders" if "\\" in name else ""
+            raise InputError(f"{root / METADATA}, line {number}: there is no file {name!r} to train on{hint}")
+        found[path] = facts
     return found
 
 
 def _parsed(line: str, where: str) -> tuple[str, Facts]:
     """The file name and the facts of one line of metadata."""
-    try:
-        item: Any = json.loads(line)
-    except ValueError as error:
-        raise InputError(f"{where}: not JSON ({error})") from error
+    item: Any = parse_json(line, where)
     name, text, label = (item.get(key) for key in OWN_KEYS) if isinstance(item, dict) else (None, None, None)
     if not isinstance(name, str) or not isinstance(text, str | None) or not isinstance(label, str | int | None):
         raise InputError(f'{where}: expected {{"file_name": "...", "text": "..."}}, got {line.strip()[:80]}')

@@ -1,19 +1,30 @@
-"""Atomic files and folders: complete or absent."""
+"""Files and folders that are complete or absent, and files that others name.
+
+A file is written as ``.NAME-XXXXXXXX.partial.SUFFIX`` beside its place; only names of exactly this form are removed.
+"""
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any, TextIO
+
+from multidiff.errors import InputError
+
+PARTIAL = ".partial"
+_LEFTOVER = re.compile(rf"\.(?P<name>.+)-(?:[a-z0-9_]{{8}}|previous)\{PARTIAL}(?:\.[^.]+)?", re.DOTALL)
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path with the same suffix that becomes ``path`` when the block ends, and vanishes if it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=f"{PARTIAL}{path.suffix}")
     os.close(handle)
     temporary = Path(name)
     try:
@@ -34,7 +45,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     heal(path.parent, path.name)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-", suffix=PARTIAL))
     try:
         yield temporary
         for written in temporary.iterdir():
@@ -59,18 +70,46 @@ def heal(folder: Path, *names: str) -> None:
 
     Only for a single writer: files that another process is writing would be taken for leftovers.
     """
-    for leftover in [found for name in names for found in folder.glob(f".{name}-*")]:
-        whole = leftover.with_name(leftover.name[1:].rpartition("-")[0])
+    for leftover in folder.glob(".*") if folder.is_dir() else ():
+        match = _LEFTOVER.fullmatch(leftover.name)
+        if not match or not any(fnmatchcase(match["name"], name) for name in names):
+            continue
+        whole = leftover.with_name(match["name"])
         if leftover == _old(whole) and not whole.exists():
             leftover.replace(whole)
-        elif leftover.is_dir():
+        elif leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
         else:
             leftover.unlink()
 
 
+def member(root: Path, name: Any) -> Path:
+    """The file below ``root`` that data call ``name``.
+
+    Raises:
+        InputError: the name leads out of ``root``, or names something else than a regular file.
+    """
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise InputError(f"{root}: {name!r} is not the name of a file")
+    path = root / name
+    if ".." in path.parts[len(root.parts) :] or not path.resolve().is_relative_to(root.resolve()):
+        raise InputError(f"{name!r} leads out of {root}; only files below it are read")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a regular file")
+    return path
+
+
+def open_unlinked(path: Path) -> TextIO:
+    """``path`` opened to read and append; a link is not followed, so that no other file is written.
+
+    Raises:
+        OSError: it is a link, or cannot be opened.
+    """
+    return open(path, "a+", encoding="utf-8", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666))
+
+
 def _old(path: Path) -> Path:
-    return path.with_name(f".{path.name}-old")
+    return path.with_name(f".{path.name}-previous{PARTIAL}")
 
 
 def sha256(path: Path) -> str:

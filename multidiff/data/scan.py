@@ -8,17 +8,24 @@
     root/metadata.jsonl                        one {"file_name": "cats/a.png", "text": "...", "tempo": 120} a line
 """
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multidiff.data.captions import Facts, facts_of
+from multidiff.data.captions import Facts, facts_of, is_text, text_form
 from multidiff.data.labels import Labels
 from multidiff.errors import InputError
 
 _SHOWN = 10
+
+COMPANIONS = (".txt", ".jsonl", ".json", ".mtl", ".bin")
+"""Suffixes of files that belong to others."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ def find_entries(root: Path, suffixes: Sequence[str], kind: str, split: str | No
     """
     everything = _files(root)
     paths = [path for path in everything if path.suffix.lower() in suffixes]
+    _report_others(root, kind, [path for path in everything if path.suffix.lower() not in (*suffixes, *COMPANIONS)])
     if not paths:
         unfit = f"suffix not one of {' '.join(suffixes)}"
         raise nothing_readable(kind, root, {name_in(root, path): unfit for path in everything})
@@ -68,6 +76,14 @@ def find_entries(root: Path, suffixes: Sequence[str], kind: str, split: str | No
             raise InputError(f"{root} holds no CLASS/{split}/FILE: set data.split to one of its folders")
     facts = facts_of(root, paths, set(everything))
     return tuple(map(Entry, paths, _labels(root, paths, facts), facts))
+
+
+def _report_others(root: Path, kind: str, others: Sequence[Path]) -> None:
+    """Say in one line which files are passed over."""
+    counts = Counter(path.suffix.lower() or "no suffix" for path in others)
+    if counts:
+        listed = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(_SHOWN))
+        log.warning("%s/: %d files are not read as %s: %s", root, len(others), kind, listed)
 
 
 def fields_of(entries: Sequence[Entry]) -> dict[str, Sequence[Any]]:
@@ -103,7 +119,7 @@ def first_few(reasons: Mapping[str, str]) -> str:
 
 def name_in(root: Path, path: Path) -> str:
     """The name of a file in messages and metadata: its path from the root, with forward slashes."""
-    return path.relative_to(root).as_posix()
+    return text_form(path.relative_to(root).as_posix())
 
 
 def _files(root: Path) -> list[Path]:
@@ -113,9 +129,13 @@ def _files(root: Path) -> list[Path]:
     if not root.is_dir():
         raise InputError(f"{root} is a file: set data.root to the folder that holds the data")
     try:
-        return sorted(_walk(root, frozenset()), key=lambda path: name_in(root, path))
+        found = sorted(_walk(root, frozenset()), key=lambda path: name_in(root, path))
     except OSError as error:
         raise InputError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+    for path in found:
+        if not is_text(path.relative_to(root).as_posix()):
+            raise InputError(f"the name {os.fsencode(path)!r} is not UTF-8: rename that file or folder")
+    return found
 
 
 def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
@@ -136,7 +156,10 @@ def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
 def _labels(root: Path, paths: Sequence[Path], facts: Sequence[Facts]) -> list[str | None]:
     folders = [path.relative_to(root).parts[:-1] for path in paths]
     classed = all(folders)
-    labels = [fact.label or (parts[0] if classed else None) for parts, fact in zip(folders, facts, strict=True)]
+    labels = [
+        text_form(fact.label) if fact.label else (text_form(parts[0]) if classed else None)
+        for parts, fact in zip(folders, facts, strict=True)
+    ]
     without = [name_in(root, path) for path, label in zip(paths, labels, strict=True) if label is None]
     if without and len(without) < len(paths):
         raise InputError(

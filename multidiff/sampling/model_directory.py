@@ -13,7 +13,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from multidiff.configuration import instantiate
+from multidiff.configuration import instantiate, read_yaml
 from multidiff.data.files import atomic_directory, sha256, surviving
 from multidiff.errors import InputError
 from multidiff.modality import Modality
@@ -106,10 +106,7 @@ def find_model(path: Path) -> Path:
 def read_config(directory: Path) -> dict[str, Any]:
     """The config of a model directory."""
     path = directory / CONFIG
-    try:
-        config = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    config = read_yaml(path)
     if not isinstance(config, dict) or "format" not in config:
         raise InputError(f"{path} is not a model's config; `multidiff train` writes one")
     if config["format"] != FORMAT:

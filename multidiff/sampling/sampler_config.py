@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from multidiff.configuration import group_options, load_option
+from multidiff.configuration import group_options, load_option, read_yaml
 from multidiff.errors import InputError
 
 SAMPLER_PARTS = {"name", "steps", "method", "grid"}
@@ -47,10 +45,7 @@ def load_sampler(name: str) -> dict[str, Any]:
         raise InputError(f"the sampler {name} is now called {RENAMED[name]}")
     if not name.endswith(".yaml"):
         return load_option("sampler", name)
-    try:
-        config = yaml.safe_load(Path(name).read_text())
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{name} cannot be read: {' '.join(str(error).split())}") from error
+    config = read_yaml(Path(name).expanduser())
     if not isinstance(config, dict) or set(config) != SAMPLER_PARTS:
         raise InputError(f"{name} does not describe a sampler by {', '.join(sorted(SAMPLER_PARTS))}")
     if not isinstance(config["name"], str):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multidiff.configuration import instantiate
-from multidiff.data.files import atomic_path, sha256
+from multidiff.configuration import instantiate, read_json
+from multidiff.data.files import atomic_path, member, sha256
 from multidiff.data.scan import first_few
 from multidiff.errors import InputError
 from multidiff.modality import Modality
@@ -148,13 +148,16 @@ def read_record(folder: Path) -> Record | None:
     path = folder / RECORD
     if not path.is_file():
         return None
+    plan = read_json(path)
     try:
-        plan = json.loads(path.read_text("utf-8"))
         files = plan.pop("files")
-        complete = all(isinstance(entry["file"], str) and isinstance(entry["fields"], dict) for entry in files)
-        if not (complete and isinstance(plan["modality"], dict)):
+        for entry in files:
+            if not isinstance(entry["fields"], dict) or type(entry["index"]) is not int or entry["index"] < 0:
+                raise TypeError
+            member(folder, entry["file"])
+        if not (isinstance(plan["modality"], dict) and isinstance(plan["samples"], list) and plan["samples"]):
             raise TypeError
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a record that `multidiff sample` wrote; remove it or repair it") from error
     if not files:
         raise InputError(f"{path} names no samples; remove it or repair it")

@@ -1,12 +1,14 @@
 """Checkpoints that are intact or absent, and the model directory that goes with them."""
 
+import hashlib
+import os
 import re
+import struct
 from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import lightning as L
 import torch
@@ -17,6 +19,12 @@ from multidiff.errors import InputError
 from multidiff.training.callbacks import step_done
 
 BEST = "best.ckpt"
+
+DIGEST = 64
+"""Length of the checksum at the end of a checkpoint, in bytes."""
+
+PARTS = {"state_dict", "optimizer_states", "global_step", "pytorch-lightning_version"}
+"""What a checkpoint of Lightning holds, among others."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -30,6 +38,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             with atomic_path(Path(path)) as temporary:
                 torch.save(checkpoint, temporary)
+                _seal(temporary)
         except (OSError, RuntimeError) as error:  # torch's own writer raises a RuntimeError
             reason = error.strerror if isinstance(error, OSError) else "the disk is full or cannot be written"
             raise InputError(
@@ -67,13 +76,36 @@ def set_aside_damaged(folder: Path, newest: Path | None) -> list[Path]:
 
 
 def is_intact(path: Path) -> bool:
-    """Whether the checksums of ``path`` match and it holds only tensors and plain values: no code to run."""
+    """Whether the checksum of ``path`` matches and it holds only tensors and plain values: no code to run."""
     try:
         with ZipFile(path) as archive:
-            intact = archive.testzip() is None
-        return intact and isinstance(torch.load(path, map_location="cpu", weights_only=True, mmap=True), dict)
-    except (BadZipFile, UnpicklingError):
+            sealed = archive.comment == _digest(path) if archive.comment else archive.testzip() is None
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True) if sealed else None
+        return isinstance(loaded, dict) and loaded.keys() >= PARTS
+    except Exception:  # noqa: BLE001  whatever a damaged file makes the readers raise
         return False
+
+
+def _seal(path: Path) -> None:
+    """Put a checksum of a zip file into its comment, whose length is the last two bytes before it."""
+    with path.open("r+b") as file:
+        file.seek(-2, os.SEEK_END)
+        file.write(struct.pack("<H", DIGEST))
+        file.write(b"0" * DIGEST)
+        file.flush()
+        digest = _digest(path)
+        file.seek(-DIGEST, os.SEEK_END)
+        file.write(digest)
+
+
+def _digest(path: Path) -> bytes:
+    """The SHA-256 of all but the last `DIGEST` bytes, in hexadecimal."""
+    left, hashed = path.stat().st_size - DIGEST, hashlib.sha256()
+    with path.open("rb") as file:
+        while left > 0 and (block := file.read(min(left, 2**20))):
+            hashed.update(block)
+            left -= len(block)
+    return hashed.hexdigest().encode()
 
 
 def _by_step(folder: Path) -> list[Path]:

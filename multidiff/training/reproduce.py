@@ -3,14 +3,13 @@
 import tempfile
 from pathlib import Path
 
-import yaml
-from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import Tensor
 
 from multidiff.errors import InputError
 from multidiff.sampling.model_directory import WEIGHTS, find_model, read_config
 from multidiff.sampling.reproduce import Comparison
+from multidiff.training.run_directory import read_settings
 from multidiff.training.train import train
 
 
@@ -25,17 +24,15 @@ def reproduce_run(run_dir: Path, out: Path | None) -> Comparison:
         InputError: the run cannot be read, or its data are not there any more.
     """
     directory = find_model(run_dir)
+    settings = read_settings(run_dir)
     try:
-        config = OmegaConf.create(yaml.safe_load((run_dir / "config.yaml").read_text("utf-8")))
         steps = int(read_config(directory)["training"]["steps"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise InputError(f"{run_dir} is not a run that can be trained again: {' '.join(str(error).split())}") from error
+        trainer = {**settings["trainer"], "max_steps": steps}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{run_dir} is not a run that can be trained again: {error!r}") from error
     with tempfile.TemporaryDirectory() as temporary:
         again = Path(temporary) / "run" if out is None else out
-        config.run_dir, config.resume = str(again), False
-        config.trainer.max_steps = steps
-        config.logger = {}
-        train(config)
+        train({**settings, "run_dir": str(again), "resume": False, "trainer": trainer, "logger": {}})
         was, now = load_file(directory / WEIGHTS), load_file(find_model(again) / WEIGHTS)
     names = sorted(was.keys() | now.keys())
     differences = [line for name in names if (line := _difference(name, was.get(name), now.get(name)))]

@@ -33,7 +33,7 @@ from multidiff.training.ema import Decay
 from multidiff.training.module import DiffusionModule
 from multidiff.training.profile import StepProfiler
 from multidiff.training.progress import Progress
-from multidiff.training.run_directory import check_same_run, start_of
+from multidiff.training.run_directory import check_same_run, read_settings, run_directory, start_of
 from multidiff.training.settings import SPEED_SETTINGS, check_numbers, decided
 from multidiff.training.speed import SpeedSettings
 from multidiff.training.stability import Stability
@@ -122,7 +122,7 @@ class Run:
         model_directory.save(self.pipeline, self.settings, directory, known)
 
 
-def build(config: DictConfig) -> Run:
+def build(config: DictConfig | dict[str, Any]) -> Run:
     """Build everything that the training in ``config`` needs. Nothing is written.
 
     Raises:
@@ -130,13 +130,14 @@ def build(config: DictConfig) -> Run:
     """
     for talkative in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
-    check_numbers(config)
-    run_dir = Path(str(config.run_dir))
-    checkpoint = start_of(run_dir, config.resume)
-    L.seed_everything(config.seed, verbose=False)
-    modality = instantiate(Modality, resolved(config.modality))
-    dataset = instantiate(Dataset, resolved(config.data), modality=modality)
-    settings = decided(resolved(config), run_dir if checkpoint else None)
+    settings = resolved(config) if isinstance(config, DictConfig) else dict(config)
+    check_numbers(settings)
+    run_dir = run_directory(settings["run_dir"])
+    checkpoint = start_of(run_dir, settings["resume"])
+    L.seed_everything(settings["seed"], verbose=False)
+    modality = instantiate(Modality, settings["modality"])
+    dataset = instantiate(Dataset, settings["data"], modality=modality)
+    settings = decided(settings, read_settings(run_dir) if checkpoint else None)
     settings |= informed(settings, dataset.fields, Unaugmented(dataset))
     module = _module(settings, dataset)
     averaged = module.ema.model

@@ -10,15 +10,31 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+import yaml
 
-from multidiff.configuration import resolved
-from multidiff.data.files import atomic_path, heal
+from multidiff.configuration import read_yaml
+from multidiff.data.files import atomic_path, heal, open_unlinked
 from multidiff.errors import InputError
 from multidiff.model import MODEL_GROUPS
 from multidiff.training.checkpoints import newest_checkpoint, set_aside_damaged
 
 log = logging.getLogger(__name__)
+
+CONFIG, LOCK = "config.yaml", "run.lock"
+
+
+def run_directory(name: Any) -> Path:
+    """The run directory called ``name``: a new or empty folder, or one of a run.
+
+    Raises:
+        InputError: the name is empty, or the folder holds something else, which training would overwrite.
+    """
+    if name in (None, ""):
+        raise InputError("run_dir is empty: give run_dir=DIR")
+    run_dir = Path(str(name)).expanduser()
+    if run_dir.is_dir() and not (run_dir / LOCK).is_file() and any(run_dir.iterdir()):
+        raise InputError(f"{run_dir} holds files that no training wrote: choose another run_dir")
+    return run_dir
 
 
 def start_of(run_dir: Path, resume: bool | str) -> Path | None:
@@ -49,9 +65,9 @@ def check_same_run(run_dir: Path, settings: dict[str, Any]) -> None:
     Raises:
         InputError: the configs differ in such a setting, which the message names.
     """
-    before = resolved(OmegaConf.load(run_dir / "config.yaml"))
+    before = read_settings(run_dir)
     for key in (*MODEL_GROUPS, "seed", "loader.holdout", "optimizer._target_"):
-        old, new = (_leaves(OmegaConf.select(OmegaConf.create(config), key), key) for config in (before, settings))
+        old, new = (_leaves(_select(config, key), key) for config in (before, settings))
         changed = [name for name in {**old, **new} if name not in FREE and old.get(name) != new.get(name)]
         if changed:
             name = changed[0]
@@ -67,9 +83,29 @@ FREE = ("backbone.gradient_checkpointing",)
 
 def _leaves(value: Any, name: str) -> dict[str, Any]:
     """The values within ``value`` by their dotted names."""
-    if isinstance(value, DictConfig):
+    if isinstance(value, dict):
         return {leaf: v for key in value for leaf, v in _leaves(value[key], f"{name}.{key!s}").items()}
-    return {name: list(value) if isinstance(value, ListConfig) else value}
+    return {name: value}
+
+
+def _select(settings: Any, key: str) -> Any:
+    """The value at a dotted key; None where there is none."""
+    for part in key.split("."):
+        settings = settings.get(part) if isinstance(settings, dict) else None
+    return settings
+
+
+def read_settings(run_dir: Path) -> dict[str, Any]:
+    """The settings of a run, plain values without interpolations.
+
+    Raises:
+        InputError: the config of the run is missing or damaged.
+    """
+    path = run_dir / CONFIG
+    settings = read_yaml(path)
+    if not isinstance(settings, dict):
+        raise InputError(f"{path} is not the config of a run")
+    return settings
 
 
 @contextmanager
@@ -83,7 +119,7 @@ def held(run_dir: Path) -> Iterator[None]:
     """
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        lock = (run_dir / "run.lock").open("a+")
+        lock = open_unlinked(run_dir / LOCK)
     except OSError as error:
         reason = f"cannot write into the run directory {run_dir}: {error.strerror}"
         raise InputError(f"{reason}; choose another run_dir") from error
@@ -112,8 +148,8 @@ def open_run(run_dir: Path, settings: dict[str, Any], checkpoint: Path | None) -
         log.warning("%s is damaged: set aside; resuming from %s", damaged, checkpoint and checkpoint.name)
     if checkpoint:
         _keep_metrics(run_dir / "logs" / "csv" / "metrics.csv", checkpoint.stem)
-    with atomic_path(run_dir / "config.yaml") as path:
-        OmegaConf.save(OmegaConf.create(settings), path)
+    with atomic_path(run_dir / CONFIG) as path:
+        path.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), "utf-8")
 
 
 def _keep_metrics(metrics: Path, before: str) -> None:

@@ -1,9 +1,7 @@
 """Settings of a training: their limits, and those that depend on the machine."""
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from multidiff.errors import InputError
 from multidiff.training.speed import decided_precision
@@ -21,22 +19,24 @@ LIMITS: dict[str, tuple[int, int | None]] = {
 }
 
 
-def check_numbers(config: DictConfig) -> None:
+def check_numbers(settings: Mapping[str, Any]) -> None:
     """Refuse integers outside of `LIMITS`.
 
     Raises:
         InputError: there is one.
     """
     for key, (low, high) in LIMITS.items():
-        value = OmegaConf.select(config, key)
+        group, _, name = key.rpartition(".")
+        value = (settings[group] if group else settings).get(name)
         if type(value) is not int or value < low or (high is not None and value > high):
             top = f" and at most {high}" if high else ""
             raise InputError(f"{key} must be an integer of at least {low}{top}, got {value}")
 
 
-def decided(settings: dict[str, Any], run_dir: Path | None) -> dict[str, Any]:
-    """``settings`` with automatic values replaced by those for this machine, or by those of the run that is resumed."""
-    precision = decided_precision(settings["trainer"], run_dir)
+def decided(settings: dict[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """``settings`` with automatic values replaced by those for this machine, or by those ``before`` a resume."""
+    known = (before or {}).get("trainer")
+    precision = decided_precision(settings["trainer"], known.get("precision") if isinstance(known, dict) else None)
     optimizer = dict(settings["optimizer"])
     if precision == "16-mixed" and optimizer.get("fused"):
         optimizer["fused"] = False  # a fused optimiser would unscale the gradients only after they are clipped

@@ -3,11 +3,9 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 
 from multidiff.errors import InputError
@@ -25,17 +23,15 @@ def device_kind(accelerator: str) -> str:
     return accelerator
 
 
-def decided_precision(trainer: Mapping[str, Any], run_dir: Path | None) -> str:
+def decided_precision(trainer: Mapping[str, Any], known: str | None = None) -> str:
     """The precision that ``auto`` stands for: bfloat16 autocast where it is faster, else float32.
 
     Args:
         trainer: the settings of the trainer.
-        run_dir: of the run that is resumed, whose precision is kept; None for a new one.
+        known: the precision of the run that is resumed, which is kept; None for a new run.
     """
     if trainer["precision"] != "auto":
         return str(trainer["precision"])
-    before = OmegaConf.load(run_dir / "config.yaml") if run_dir else OmegaConf.create()
-    known = OmegaConf.select(before, "trainer.precision")
     pays = known is None and bfloat16_pays(device_kind(trainer["accelerator"]))
     return known or ("bf16-mixed" if pays else "32-true")
 

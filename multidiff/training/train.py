@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch.distributed as dist
 from omegaconf import DictConfig
@@ -43,7 +44,7 @@ class Result:
     finished: bool
 
 
-def train(config: DictConfig) -> Result:
+def train(config: DictConfig | dict[str, Any]) -> Result:
     """Train with ``config``, from the start or from the newest checkpoint.
 
     Raises:

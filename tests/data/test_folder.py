@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -144,3 +145,46 @@ def test_long_lists_are_cut():
     ten = "; ".join(f"{name}: bad" for name in "abcdefghij")
     assert first_few(dict.fromkeys("abcdefghij", "bad")) == ten
     assert first_few(dict.fromkeys("abcdefghijkl", "bad")) == f"{ten}; and 2 more"
+
+
+def test_names_are_compared_in_one_unicode_form(tmp_path):
+    decomposed, composed = "cafe\u0301", "caf\u00e9"
+    fill(tmp_path, f"{decomposed}/a.dat", f"{composed}s/b{decomposed}.dat")
+    fill(tmp_path, f"{composed}s/b{composed}.txt", text="in a file")
+    (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": f"{composed}/a.dat", "text": "listed"}), "utf-8")
+    entries = find_entries(tmp_path, SUFFIXES, "thing")
+    captions = {entry.label: entry.facts.caption for entry in entries}
+    assert captions == {composed: "listed", f"{composed}s": "in a file"}
+
+
+def test_a_caption_may_have_a_suffix_in_upper_case(tmp_path):
+    fill(tmp_path, "A.DAT", "A.TXT", text="upper")
+    assert found(tmp_path)["A.DAT"].facts.caption == "upper"
+
+
+def test_a_name_that_is_not_unicode_is_refused(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / "a.dat").touch()
+    with pytest.raises(InputError, match=r"caf\\xe9/a\.dat' is not UTF-8: rename"):
+        found(tmp_path)
+
+
+def test_files_that_are_passed_over_are_counted(tmp_path, caplog):
+    fill(tmp_path, "a.dat", "b.dat", "b.txt", "c.jfif", "d.jfif", "e.GIF", "notes", text="x")
+    found(tmp_path)
+    assert "4 files are not read as thing: 2 .jfif, 1 .gif, 1 no suffix" in caplog.text
+    assert "1 of 2 files have no caption" in caplog.text
+
+
+@pytest.mark.parametrize("label", ["???", "${oc.env:HOME}", "[bold]m", "a${b"])
+def test_a_class_may_have_any_name(tmp_path, label):
+    fill(tmp_path, f"{label}/a.dat", "other/b.dat")
+    assert {entry.label for entry in find_entries(tmp_path, SUFFIXES, "thing")} == {label, "other"}
+
+
+def test_metadata_nested_too_deeply_is_refused(tmp_path):
+    fill(tmp_path, "a.dat")
+    (tmp_path / "metadata.jsonl").write_text("[" * 200_000)
+    with pytest.raises(InputError, match="line 1: nested too deeply"):
+        found(tmp_path)

@@ -13,7 +13,7 @@ from tests.evaluation.weights import save_clap, save_clip, save_dinov2, save_inc
 from tests.options.commands import succeed, train
 from tests.options.tiny_data import MODALITIES
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("commands")]
+pytestmark = pytest.mark.slow
 
 SHORT = ("trainer.max_steps=2", "trainer.accelerator=cpu", "callbacks.previews.every=0", "loader.holdout=0.5")
 TRAININGS = {

@@ -12,8 +12,7 @@ from multidiff.training.module import DiffusionModule
 from tests.tiny import tiny_train, weights
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(("workers", "accumulate"), [(0, 1), (2, 2)])
 def test_stopping_and_resuming_changes_no_bit(tmp_path, workers, accumulate):
     """Twelve steps, and five and seven, mid-epoch, with validation between."""
     settings = (

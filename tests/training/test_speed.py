@@ -9,6 +9,7 @@ from torch import nn
 from multidiff.errors import InputError
 from multidiff.training import hardware, speed
 from multidiff.training.profile import SKIPPED, StepProfiler
+from multidiff.training.run_directory import read_settings
 from multidiff.training.speed import SpeedSettings, compile_with_fallback, decided_precision
 from tests.cli.command import multidiff
 from tests.tiny import tiny_train, weights
@@ -94,7 +95,7 @@ def test_auto_is_bfloat16_where_it_pays_and_stays_what_it_was(tmp_path, monkeypa
     assert decided_precision({**AUTO, "precision": "64-true"}, None) == "64-true"
     tiny_train(tmp_path, "trainer.max_steps=1", "trainer.precision=auto")
     monkeypatch.setattr(speed, "bfloat16_pays", lambda device: not pays)
-    assert decided_precision(AUTO, tmp_path) == chosen
+    assert decided_precision(AUTO, read_settings(tmp_path)["trainer"]["precision"]) == chosen
 
 
 @pytest.mark.parametrize(

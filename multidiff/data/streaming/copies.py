@@ -120,7 +120,7 @@ def _sweep(folder: Path, mine: BinaryIO) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[BinaryIO]:
     """``path`` opened for writing, exclusively among the threads of all processes."""
-    with open(path, "r+b", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o666)) as file:
+    with open(path, "r+b", opener=lambda name, flags: os.open(name, flags | os.O_CREAT | os.O_NOFOLLOW, 0o666)) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file
 

@@ -166,3 +166,37 @@ def test_a_file_that_cannot_be_written(tmp_path):
 def test_files_of_other_programs_have_no_metadata(tmp_path):
     soundfile.write(tmp_path / "a.wav", tone().waveform.T, RATE)
     assert read_metadata(tmp_path / "a.wav") == {}
+
+
+@pytest.mark.parametrize("rate", [11127, 44099, 192001, 15991])
+def test_any_ratio_of_rates_is_resampled_in_memory_of_the_clip(rate):
+    clip = tone(440, seconds=1, rate=rate).resampled(RATE)
+    assert clip.waveform.shape == (1, RATE)
+    middle = slice(RATE // 8, -RATE // 8)
+    assert np.abs(clip.waveform - tone(440, seconds=1).waveform)[:, middle].max() < 1e-3
+
+
+def test_a_rate_that_would_blow_up_the_clip_is_refused():
+    with pytest.raises(InputError, match="too many"):
+        AudioClip(np.zeros((1, 2**20), np.float32), 1).resampled(RATE)
+
+
+@pytest.mark.parametrize("stated", [0, 0x7FFFF024, 0x80000024, 2**32 - 1])
+def test_a_wav_from_a_pipe_is_read(tmp_path, stated):
+    path = tmp_path / "a.wav"
+    write_clip(tone(), path, {})
+    content = bytearray(path.read_bytes())
+    content[4:8] = stated.to_bytes(4, "little")
+    path.write_bytes(content)
+    assert read_clip(path).waveform.shape == (1, RATE // 2)
+
+
+def test_a_header_that_claims_samples_that_are_not_there_takes_no_memory(tmp_path):
+    path = tmp_path / "a.flac"
+    write_clip(tone(seconds=0.01), path, {})
+    content = bytearray(path.read_bytes())
+    content[21] |= 0x0F  # the number of samples: 36 bits of STREAMINFO
+    content[22:26] = b"\xff" * 4
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.flac: "):
+        read_clip(path)

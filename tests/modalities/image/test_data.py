@@ -105,7 +105,7 @@ class TestImageFolder:
     def test_the_second_run_reads_no_image(self, root, monkeypatch):
         first = self.folder(root)
 
-        def forbidden(path, channels):
+        def forbidden(path, *settings):
             raise AssertionError(f"{path} was read again")
 
         monkeypatch.setattr(preparation, "read_image", forbidden)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from modalities.image.files import read_image, read_metadata
 from modalities.image.modality import ImageModality
@@ -140,12 +141,28 @@ def test_a_missing_file_is_named(tmp_path):
         read_image(tmp_path / "a.png", 3)
 
 
-@pytest.mark.parametrize("limit", [99, 49])  # Pillow warns above its limit and refuses above twice that
-def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, limit):
+def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
+    """Pillow warns above its limit and refuses above twice that."""
     path = saved(Image.new("L", (10, 10)), tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with pytest.raises(InputError, match=rf"a\.png: more than {limit} pixels"):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 99)
+    assert read_image(path, 1).size == (10, 10)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 49)
+    with pytest.raises(InputError, match=r"a\.png: more than 98 pixels"):
         read_image(path, 1)
+
+
+def test_a_large_jpeg_is_shrunk_while_it_is_decoded(tmp_path, monkeypatch):
+    path = saved(Image.new("RGB", (160, 120), "red"), tmp_path / "a.jpg")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 160 * 120 - 1)
+    assert read_image(path, 3, (30, 20)).size == (40, 30)
+    assert read_image(path, 3, (20, 100)).size == (160, 120)
+
+
+def test_pixels_count_and_not_the_size_of_the_metadata(tmp_path):
+    chunks = PngInfo()
+    chunks.add_text("graph", "x" * 2**21, zip=True)
+    path = saved(Image.new("RGB", (4, 4), RED), tmp_path / "a.png", pnginfo=chunks, icc_profile=b"y" * 2**21)
+    assert read_image(path, 3).getpixel((0, 0)) == RED
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg", ".webp", ".tiff", ".tif", ".PNG"])

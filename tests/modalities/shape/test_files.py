@@ -1,8 +1,12 @@
+import json
+import os
+
 import numpy as np
 import pytest
 import trimesh
 from PIL import Image
 
+from modalities.shape import files
 from modalities.shape.cloud import PointCloud
 from modalities.shape.files import checked, read_geometry, sample_surface, write_cloud
 from modalities.shape.metadata import read_metadata
@@ -167,3 +171,66 @@ def test_arrays_of_another_shape_are_refused(tmp_path):
 def test_a_sample_has_at_least_one_point():
     with pytest.raises(InputError, match="1 point or more, not 0"):
         sample_surface(trimesh.creation.box(), 0, generator(), colours=False)
+
+
+@pytest.mark.parametrize("faces", ["", "element face 0\nproperty list uchar int vertex_indices\n"])
+@pytest.mark.parametrize("normals", [False, True])
+def test_points_in_a_text_ply_are_read(tmp_path, faces, normals):
+    cloud = random_cloud()
+    names, rows = ("x", "y", "z"), cloud.points
+    if normals:
+        names, rows = (*names, "nx", "ny", "nz"), np.hstack([cloud.points, cloud.normals])
+    header = f"ply\nformat ascii 1.0\nelement vertex {len(rows)}\n"
+    header += "".join(f"property float {name}\n" for name in names) + faces + "end_header\n"
+    path = tmp_path / "a.ply"
+    path.write_text(header + "\n".join(" ".join(map(repr, map(float, row))) for row in rows) + "\n")
+    back = read_geometry(path)
+    np.testing.assert_allclose(back.points, cloud.points)
+    assert (back.normals is not None) == normals
+
+
+def test_geometry_far_from_the_origin_keeps_its_precision(tmp_path):
+    sphere, path = trimesh.creation.icosphere(3), tmp_path / "a.obj"
+    sphere.apply_translation([448262.0, 5411932.0, 120.0])
+    sphere.export(path, digits=10)
+    moved = sample_surface(read_geometry(path, recentre=True), 2000, generator(), colours=False)
+    radius = np.linalg.norm(moved.points, axis=1)
+    assert radius.min() > 0.98
+    assert radius.max() < 1.001
+
+
+def test_a_missing_texture_leaves_the_colour_of_the_material(tmp_path):
+    (tmp_path / "a.mtl").write_text("newmtl m\nKd 1 0 0\nmap_Kd gone.png\n")
+    (tmp_path / "a.obj").write_text(
+        "mtllib a.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 0 1\nusemtl m\nf 1/1 2/2 3/3\n"
+    )
+    cloud = sample_surface(read_geometry(tmp_path / "a.obj"), 5, generator(), colours=True)
+    assert np.isfinite(cloud.colours).all()
+
+
+@pytest.mark.parametrize("uri", ["../secret.bin", "/etc/passwd", "pipe.bin", "gone.bin"])
+def test_a_gltf_refers_to_files_below_its_folder(tmp_path, uri):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "secret.bin").write_bytes(b"x" * 36)
+    os.mkfifo(folder / "pipe.bin")
+    tree = {"asset": {"version": "2.0"}, "buffers": [{"uri": uri, "byteLength": 36}]}
+    (folder / "a.gltf").write_text(json.dumps(tree))
+    with pytest.raises(InputError, match=r"a\.gltf: .*(leads out of|is not a regular file|is missing)"):
+        read_geometry(folder / "a.gltf")
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", points=np.zeros((10_000, 3)))
+    monkeypatch.setattr(files, "LARGEST", 100_000)
+    for file in (tmp_path / "a.npz", member(tmp_path / "a.npz")):
+        with pytest.raises(InputError, match="unpacks to"):
+            read_geometry(file)
+
+
+@pytest.mark.parametrize("header", ["{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 3), }", "{'de"])
+def test_an_array_is_not_what_its_header_claims(tmp_path, header):
+    start = b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little")
+    (tmp_path / "a.npy").write_bytes(start + header.encode() + b"\n" + b"\0" * 12)
+    with pytest.raises(InputError, match=r"a\.npy: not an NPY of points"):
+        read_geometry(tmp_path / "a.npy")
