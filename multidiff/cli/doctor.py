@@ -25,7 +25,7 @@ def doctor() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False)
     for title, rows in (("machine", machine()), ("versions", versions()), ("training will use", choices())):
         table = Table(title, "", box=None, title_justify="left")
         for name, value in rows:

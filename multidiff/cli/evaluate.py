@@ -146,4 +146,4 @@ def _print_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     table = Table(*head, box=None)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(markup=False).print(table)

@@ -67,20 +67,20 @@ def run(
     from multidiff.errors import InputError
     from multidiff.sampling import samples as folder
 
-    folder.require_empty(out)
     modality, samples = _recorded(source) or _generated(source, n, sampling or {})
     suffix = "." + format.lower().removeprefix(".")
     exporter = modality.exporter(suffix, settings)
     if turntable:
         folder.check_turns(modality)
-    artifacts, reports, failures = _written(samples, exporter, out, suffix)
-    if not reports:
-        raise InputError(f"none of {len(failures)} samples could be exported: {first_few(failures)}")
-    with atomic_path(out / "report.json") as path:
-        failed = [{"sample": name, "error": reason} for name, reason in failures.items()]
-        path.write_text(json.dumps([*reports, *failed], indent=2) + "\n")
-    if turntable:
-        folder.write_turntable(modality, artifacts, out)
+    with folder.claimed(out):
+        artifacts, reports, failures = _written(samples, exporter, out, suffix)
+        if not reports:
+            raise InputError(f"none of {len(failures)} samples could be exported: {first_few(failures)}")
+        with atomic_path(out / "report.json") as path:
+            failed = [{"sample": name, "error": reason} for name, reason in failures.items()]
+            path.write_text(json.dumps([*reports, *failed], indent=2) + "\n", "utf-8")
+        if turntable:
+            folder.write_turntable(modality, artifacts, out)
     _print(reports)
     if failures:
         total = len(reports) + len(failures)
@@ -142,7 +142,7 @@ def _print(reports: Sequence[Mapping[str, Any]]) -> None:
     table = Table(*reports[0], box=None)
     for report in reports:
         table.add_row(*(f"{value:.4g}" if isinstance(value, float) else _plain(value) for value in report.values()))
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def _plain(value: Any) -> str:

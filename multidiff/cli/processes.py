@@ -18,11 +18,15 @@ from multidiff.sampling.processes import Group, Processes
 @contextmanager
 def launched() -> Iterator[Processes]:
     """The processes that torchrun started, of which this is one; or this one alone."""
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    try:
+        count = int(os.environ.get("WORLD_SIZE", "1"))
+        rank = int(os.environ["RANK"]) if count > 1 else 0
+    except (ValueError, KeyError) as error:
+        raise InputError(f"WORLD_SIZE and RANK must be integers, as torchrun sets them: {error}") from error
     if count == 1:
         yield Processes()
         return
-    with joined("env://", int(os.environ["RANK"]), count) as group:
+    with joined("env://", rank, count) as group:
         yield group
 
 

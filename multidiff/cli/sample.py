@@ -70,6 +70,7 @@ def run(
 
     Processes that torchrun started share the batches, each of which is computed as one process alone would compute it.
     """
+    from contextlib import nullcontext
     from itertools import chain
 
     from rich.progress import Progress
@@ -84,20 +85,20 @@ def run(
         suffix = _suffix(format, pipeline)
         plan = pipeline.plan(n, edit=_edit(pipeline, init, edits or {}), **settings)
         record = {**plan.record(), "model": model}
-        samples.require_empty(out)
-        batches = processes.share(plan.batches)
-        processes.wait()  # all have found the folder empty
-        with Progress(transient=True, disable=processes.rank > 0) as progress:
-            shown = progress.track(plan.stream(batches), total=sum(map(len, batches)), description="sampling")
-            numbered = zip(chain(*batches), shown, strict=True)
-            written, failed = samples.write_samples(pipeline.modality, numbered, record, out, suffix)
-        everything, failures = processes.gather(written), processes.gather(failed)
-        if processes.rank:
-            return
-        if turntable and everything:
-            artifacts = [everything[index].artifact for index in sorted(everything)]
-            samples.write_turntable(pipeline.modality, artifacts, out)
-        samples.finish(pipeline.modality, everything, failures, record, out, suffix)
+        with nullcontext() if processes.rank else samples.claimed(out):
+            processes.wait()  # until the first has claimed the folder
+            batches = processes.share(plan.batches)
+            with Progress(transient=True, disable=processes.rank > 0) as progress:
+                shown = progress.track(plan.stream(batches), total=sum(map(len, batches)), description="sampling")
+                numbered = zip(chain(*batches), shown, strict=True)
+                written, failed = samples.write_samples(pipeline.modality, numbered, record, out, suffix)
+            everything, failures = processes.gather(written), processes.gather(failed)
+            if processes.rank:
+                return
+            if turntable and everything:
+                artifacts = [everything[index].artifact for index in sorted(everything)]
+                samples.write_turntable(pipeline.modality, artifacts, out)
+            samples.finish(pipeline.modality, everything, failures, record, out, suffix)
         print(f"{n} samples in {out}; see {out / samples.PREVIEW}")
 
 

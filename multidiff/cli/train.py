@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 MULTIRUN = ("--multirun", "-m")
 """Options that Hydra does not take between overrides, and that are therefore moved before them."""
 
+PATHS = ("run_dir", "data.root", "data.cache", "teacher")
+"""Settings that are paths, which are taken as they are written; in a sweep, Hydra's grammar splits them at commas."""
+
 
 def train(context: typer.Context) -> None:
     """Train a model. Every setting is KEY=VALUE, and --cfg job shows them all.
@@ -42,7 +45,9 @@ def run(arguments: Sequence[str]) -> None:
     from multidiff.errors import InputError
 
     command = sys.argv
-    sys.argv = ["multidiff train", *sorted(arguments, key=lambda argument: argument not in MULTIRUN)]
+    sweep = any(argument in MULTIRUN for argument in arguments)
+    given = arguments if sweep else [_quoted(argument) for argument in arguments]
+    sys.argv = ["multidiff train", *sorted(given, key=lambda argument: argument not in MULTIRUN)]
     failures: list[Exception] = []
 
     def job(config: "DictConfig") -> None:
@@ -85,6 +90,20 @@ def _train(config: "DictConfig", program: str) -> None:
         print("stopped; the same command with resume=true continues")
 
 
+def _quoted(argument: str) -> str:
+    """``argument`` in quotes for Hydra if it is a path; its characters then have no meaning, except ``${...}``."""
+    key, equals, value = argument.partition("=")
+    if key.lstrip("+") not in PATHS or not value or value[0] in "'\"":
+        return argument
+    return f"{key}{equals}{_in_quotes(value)}"
+
+
+def _in_quotes(value: str) -> str:
+    """``value`` as a quoted string of Hydra's grammar."""
+    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{quoted}'"
+
+
 def _started_together() -> bool:
     return int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1
 
@@ -96,5 +115,4 @@ def _repeated(config: "DictConfig", program: str) -> list[str]:
     hydra_config = HydraConfig.get()
     sources = [source.path for source in hydra_config.runtime.config_sources if source.provider == "command-line"]
     options = [f"--config-dir={path}" for path in sources]
-    where = str(config.run_dir).replace("\\", "\\\\").replace("'", "\\'")
-    return [program, "train", *options, *hydra_config.overrides.task, f"run_dir='{where}'"]
+    return [program, "train", *options, *hydra_config.overrides.task, f"run_dir={_in_quotes(str(config.run_dir))}"]

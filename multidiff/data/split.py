@@ -19,6 +19,8 @@ def split(count: int, holdout: float, seed: int, shards: np.ndarray | None = Non
     """
     if not 0 < holdout < 1:
         raise InputError(f"loader.holdout is the fraction held out for validation, between 0 and 1, got {holdout}")
+    if seed < 0:
+        raise InputError(f"the seed of the split must be at least 0, got {seed}")
     if count < 2:
         raise InputError(f"training needs at least 2 samples, one to hold out, and there are {count}")
     random = np.random.default_rng(seed)

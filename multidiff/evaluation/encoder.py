@@ -6,6 +6,8 @@ network and the examples; this module trains them reproducibly and keeps the res
 
 import hashlib
 import json
+import logging
+import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -19,13 +21,17 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import track
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from multidiff.configuration import read_json
 from multidiff.data.cache import default_cache
 from multidiff.errors import InputError
 from multidiff.evaluation.features import Extractor, FeatureBatch, Features
 from multidiff.evaluation.reference import Reference
+
+log = logging.getLogger(__name__)
 
 _FORMAT = 1
 """Version of the training recipe, a part of the key in the cache."""
@@ -185,13 +191,23 @@ def trained(
     """
     key = [_FORMAT, task.name, task.class_names, list(training), list(held_out), content, asdict(recipe)]
     folder = (cache or default_cache()) / "encoders" / hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    if not (folder / FACTS).exists():
-        _train(task, training, held_out, recipe, folder)
+    if folder.exists():
+        try:
+            return _loaded(task, folder)
+        except (SafetensorError, OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
+            log.warning("the encoder in %s is damaged (%s); it is trained again", folder, error)
+            shutil.rmtree(folder)
+    _train(task, training, held_out, recipe, folder)
+    return _loaded(task, folder)
+
+
+def _loaded(task: Task, folder: Path) -> Trained:
+    """The encoder in ``folder``; damaged files raise various errors."""
     with torch.random.fork_rng(devices=[]):
         network = task.network()
     state = load_file(folder / WEIGHTS)
     network.load_state_dict(state)
-    accuracy = json.loads((folder / FACTS).read_text())["accuracy"]
+    accuracy = float(read_json(folder / FACTS)["accuracy"])
     return Trained(network.eval().requires_grad_(False), state_hash(state), accuracy)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -67,7 +68,16 @@ class Evaluation:
             **({"sweeps": sweeps} if sweeps else {}),
             "protocol": self.protocol,
         }
-        return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """``value`` with null for numbers that are not finite, which JSON lacks: scores of degenerate sets."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def require_enough(count: int) -> None:

@@ -1,6 +1,7 @@
 """Edits of an artifact."""
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from multidiff.diffusion.editing import Inpaint, SampleFunction
 from multidiff.diffusion.extension import Extend
 from multidiff.errors import InputError, refusals
 from multidiff.modality import Modality
+
+MOST_WINDOWS = 10_000
+"""How many times its own length a model may extend an artifact by."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +120,15 @@ class Continue(Edit):
     def function(self, canvas: Canvas) -> SampleFunction:
         if not 0 < self.overlap < 1:
             raise InputError(f"the overlap is a fraction of a window, between 0 and 1, got {self.overlap}")
+        if not math.isfinite(self.amount):
+            raise InputError(f"extending takes a finite amount, got {self.amount}")
         codec = canvas.codec
         with refusals():
             data, length = canvas.modality.extension(self.init, self.amount)
             if length <= data.shape[-1]:
                 raise InputError(f"extending takes an amount above 0, got {self.amount}")
+            if length > data.shape[-1] + MOST_WINDOWS * canvas.data_shape[-1]:
+                raise InputError(f"extending by {self.amount} takes more than {MOST_WINDOWS} windows")
             beyond = (torch.arange(length) >= data.shape[-1]).expand(*data.shape[:-1], -1)
             region = codec.region(beyond).reshape(-1, codec.shape(tuple(beyond.shape))[-1])
             known = canvas.encoded(data)[..., : int(region.any(0).int().argmax())]

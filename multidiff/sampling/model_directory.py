@@ -12,6 +12,7 @@ import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from multidiff.configuration import instantiate, read_yaml
 from multidiff.data.files import atomic_directory, sha256, surviving
@@ -19,6 +20,7 @@ from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.model import MODEL_GROUPS, build_model
 from multidiff.sampling.pipeline import Pipeline
+from multidiff.sampling.sampler_config import checked_sampler
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "README.md"
 FORMAT = 2
@@ -39,24 +41,22 @@ def load(path: str | Path, device: str | None = None) -> Pipeline:
     directory = find_model(Path(path).expanduser())
     config = read_config(directory)
     weights = directory / WEIGHTS
+    state, digest = _read_weights(weights, config.get("weights_sha256"))
     try:
         modality = instantiate(Modality, config["modality"])
         model = build_model(config, tuple(config["data_shape"]))
-        shape, sampler, guidance = model.codec.shape(tuple(config["data_shape"])), config["sampler"], config["guidance"]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{directory / CONFIG} is not a model's config: {error}") from error
-    try:
-        state = load_file(weights)
-    except FileNotFoundError as error:
-        raise InputError(f"{weights} is missing; a model directory holds {WEIGHTS} and {CONFIG}") from error
-    except SafetensorError as error:
-        raise InputError(f"{weights} is damaged or truncated ({error}); copy it again from its source") from error
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(f"{weights} holds the weights of another model than {CONFIG} describes") from error
+        shape = model.codec.shape(tuple(config["data_shape"]))
+        sampler, guidance = checked_sampler(config["sampler"], "sampler"), float(config["guidance"])
+    except InputError as error:
+        raise InputError(f"{directory / CONFIG}: {error}") from error
+    except Exception as error:  # whatever impossible settings make the parts of a model raise
+        raise InputError(f"{directory / CONFIG} does not describe a model: {' '.join(str(error).split())}") from error
+    own = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
+    if own != {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}:
+        raise InputError(f"{weights} holds the weights of another model than {CONFIG} describes")
+    model.load_state_dict(state)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Pipeline(model, modality, shape, sampler, guidance, sha256(weights), config["modality"])
+    return Pipeline(model, modality, shape, sampler, guidance, digest, config["modality"])
 
 
 def save(pipeline: Pipeline, config: Mapping[str, Any], directory: Path, training: Mapping[str, Any]) -> None:
@@ -86,6 +86,7 @@ def save(pipeline: Pipeline, config: Mapping[str, Any], directory: Path, trainin
             save_file(state, temporary / WEIGHTS, metadata={"format": "pt"})
         except SafetensorError as error:
             raise InputError(f"{directory / WEIGHTS} cannot be written: {error}") from error
+        description["weights_sha256"] = sha256(temporary / WEIGHTS)
         (temporary / CONFIG).write_text(yaml.safe_dump(description, sort_keys=False, allow_unicode=True), "utf-8")
         (temporary / CARD).write_text(_card(pipeline, description), "utf-8")
 
@@ -114,6 +115,27 @@ def read_config(directory: Path) -> dict[str, Any]:
         way = f"install multidiff-toolkit {reader} to use it" if reader else "a newer multidiff-toolkit reads it"
         raise InputError(f"{path} has format {config['format']}, and this version reads format {FORMAT}: {way}")
     return config
+
+
+def _read_weights(path: Path, expected: str | None) -> tuple[dict[str, Tensor], str]:
+    """The weights in a file, and its SHA-256, which is ``expected`` where the config records it.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds a value that is not finite.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing or not a file; a model directory holds {WEIGHTS} and {CONFIG}")
+    digest = sha256(path)
+    if expected not in (None, digest):
+        raise InputError(f"{path} is damaged: its SHA-256 is not the one in {CONFIG}; copy it again from its source")
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path} is damaged or truncated ({error}); copy it again from its source") from error
+    unfit = next((name for name, tensor in state.items() if not torch.isfinite(tensor).all()), None)
+    if unfit:
+        raise InputError(f"{path}: {unfit} has a weight that is not finite")
+    return state, digest
 
 
 def _card(pipeline: Pipeline, description: Mapping[str, Any]) -> str:

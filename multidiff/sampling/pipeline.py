@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, TypedDict, Unpack
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -253,7 +254,8 @@ class Pipeline:
                 option = "prompt" if name == "caption" else name
                 takes = ", ".join("prompt" if field == "caption" else field for field in reads) or "no condition"
                 raise InputError(f"this model was not trained with a {option}: it takes {takes}")
-            columns[name] = [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
+            several = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
+            columns[name] = [each.item() if isinstance(each, np.generic) else each for each in several]
             if not columns[name]:
                 raise InputError(f"the list of values for {name} is empty")
         return tuple({name: values[i % len(values)] for name, values in columns.items()} for i in range(n))

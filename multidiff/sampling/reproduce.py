@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from multidiff.sampling.guidance import Guidance
 from multidiff.sampling.model_directory import WEIGHTS, find_model, load
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.plan import FORMAT, Plan, fields_in
-from multidiff.sampling.samples import RECORD, metadata, read_record, require_empty
+from multidiff.sampling.samples import RECORD, claimed, metadata, read_record
 from multidiff.sampling.seeds import seeds_from
 
 FindFile = Callable[[str, Mapping[str, Any]], Path]
@@ -89,8 +90,6 @@ def reproduce_samples(
     record = originals[0].record
     if record.get("format") != FORMAT or "model_sha256" not in record:
         raise InputError(f"{target} holds no plan of format {FORMAT}, which this version reads")
-    if out is not None:
-        require_empty(out)
     folder = target if target.is_dir() else target.parent
     pipeline = load(_model_of(record, model, folder))
     given = {"init": init, "mask": mask}
@@ -99,9 +98,8 @@ def reproduce_samples(
     wanted = {original.index: original for original in originals}
     batches = [rows for rows in plan.batches if any(row in wanted for row in rows)]
     differences = []
-    with tempfile.TemporaryDirectory() as temporary:
-        kept = Path(temporary) if out is None else out
-        kept.mkdir(parents=True, exist_ok=True)
+    with claimed(out) if out else nullcontext(), tempfile.TemporaryDirectory() as temporary:
+        kept = out or Path(temporary)
         numbers = [row for rows in batches for row in rows]
         for row, artifact in zip(numbers, plan.stream(batches), strict=True):
             if row in wanted:

@@ -45,9 +45,17 @@ def load_sampler(name: str) -> dict[str, Any]:
         raise InputError(f"the sampler {name} is now called {RENAMED[name]}")
     if not name.endswith(".yaml"):
         return load_option("sampler", name)
-    config = read_yaml(Path(name).expanduser())
+    return checked_sampler(read_yaml(Path(name).expanduser()), name)
+
+
+def checked_sampler(config: Any, where: str) -> dict[str, Any]:
+    """``config``, if it has the parts of a sampler; ``where`` names it in messages.
+
+    Raises:
+        InputError: it has others.
+    """
     if not isinstance(config, dict) or set(config) != SAMPLER_PARTS:
-        raise InputError(f"{name} does not describe a sampler by {', '.join(sorted(SAMPLER_PARTS))}")
+        raise InputError(f"{where} does not describe a sampler by {', '.join(sorted(SAMPLER_PARTS))}")
     if not isinstance(config["name"], str):
-        raise InputError(f"{name}: the name of a sampler must be a text, got {config['name']!r}")
+        raise InputError(f"{where}: the name of a sampler must be a text, got {config['name']!r}")
     return config

@@ -6,7 +6,8 @@
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from multidiff.sampling.plan import fields_in
 
 RECORD = "samples.json"
 PREVIEW = "preview.png"
+CLAIM = ".writing"
 PREVIEWED = 100
 """Samples that a preview shows at most."""
 
@@ -50,6 +52,28 @@ def require_empty(out: Path) -> None:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out} is not an empty folder; choose another, or remove it")
+
+
+@contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """The new or empty folder ``out``, for this command alone; removed afterwards if nothing was written.
+
+    Raises:
+        InputError: it holds something, or another command is writing to it.
+    """
+    require_empty(out)
+    out.mkdir(parents=True, exist_ok=True)
+    claim = out / CLAIM
+    try:
+        claim.touch(exist_ok=False)
+    except FileExistsError as error:
+        raise InputError(f"another command is writing to --out {out}; choose another folder") from error
+    try:
+        yield
+    finally:
+        claim.unlink(missing_ok=True)
+        if not any(out.iterdir()):
+            out.rmdir()
 
 
 def file_name(index: int, suffix: str) -> str:
@@ -155,7 +179,7 @@ def read_record(folder: Path) -> Record | None:
             if not isinstance(entry["fields"], dict) or type(entry["index"]) is not int or entry["index"] < 0:
                 raise TypeError
             member(folder, entry["file"])
-        if not (isinstance(plan["modality"], dict) and isinstance(plan["samples"], list) and plan["samples"]):
+        if not isinstance(plan["modality"], dict):
             raise TypeError
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a record that `multidiff sample` wrote; remove it or repair it") from error
@@ -180,7 +204,6 @@ def finish(
     n = len(written) + len(failed)
     reasons = first_few({file_name(index, suffix): failed[index] for index in sorted(failed)})
     if not written:
-        out.rmdir()
         raise InputError(f"none of {n} samples could be written: {reasons}")
     write_record(modality, written, plan, out)
     if failed:

@@ -204,7 +204,9 @@ def test_a_damaged_model_is_not_scored(run_dir, work, tmp_path):
     shutil.copytree(run_dir / "model", tmp_path / "model")
     weights = load_file(tmp_path / "model" / "model.safetensors")
     save_file({name: x * math.nan for name, x in weights.items()}, tmp_path / "model" / "model.safetensors")
-    saying = "samples 0 to 31 of the model are not finite"
+    config = tmp_path / "model" / "config.yaml"
+    config.write_text(config.read_text().replace("weights_sha256", "unused"))
+    saying = "has a weight that is not finite"
     refused("evaluate", tmp_path / "model", "--data", "digits", *QUICK, cwd=work, saying=saying)
 
 
@@ -218,7 +220,11 @@ def test_mistakes_with_files_are_one_line(tmp_path, pictures):
     refused(*generated, "--sweep", cwd=tmp_path, saying="it needs a MODEL")
     alone = ("evaluate", "--generated", pictures / "0.png", *gray, "--data", "digits")
     refused(*alone, cwd=tmp_path, saying="there is no folder")
-    for text, saying in (("no record", "is not a record that"), ('{"files": [], "modality": {}}', "names no samples")):
+    for text, saying in (
+        ("no record", "samples.json: not JSON"),
+        ("3", "is not a record that"),
+        ('{"files": [], "modality": {}}', "names no samples"),
+    ):
         (tmp_path / "recorded").mkdir(exist_ok=True)
         (tmp_path / "recorded" / "samples.json").write_text(text)
         recorded = ("evaluate", "--generated", tmp_path / "recorded", *gray, "--data", "digits")

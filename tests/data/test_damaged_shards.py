@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from multidiff.data.streaming.shards import Shards
+from multidiff.data.streaming.tar_index import TarIndex
 from multidiff.errors import InputError
 from tests.data.shards import images, numbers, picture, write_shards
 
@@ -91,3 +92,21 @@ def test_a_shard_that_changed_or_vanished_since_is_named(tmp_path):
     (root / "001.tar").unlink()
     with pytest.raises(InputError, match=r"001\.tar: No such file"):
         dataset.data(4, np.random.default_rng(0))
+
+
+DAMAGED = [
+    "",
+    "[]",
+    "{}",
+    '{"names":["a"],"offsets":[-5],"sizes":[10],"labels":[null],"captions":[null],"others":0}',
+    '{"names":["a"],"offsets":[0],"sizes":[1000000000000],"labels":[null],"captions":[null],"others":0}',
+    '{"names":["a"],"offsets":[],"sizes":[1],"labels":[null],"captions":[null],"others":0}',
+    '{"names":[3],"offsets":[0],"sizes":[1],"labels":[null],"captions":[null],"others":0}',
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_index_is_refused_so_that_it_is_made_again(text):
+    with pytest.raises(InputError):
+        TarIndex.from_json(text, 10_000)

@@ -125,15 +125,19 @@ def test_a_table_gives_what_a_folder_gives(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 30, 3), np.uint8)
     from PIL import Image  # noqa: PLC0415
 
-    (tmp_path / "folder").mkdir()
+    pictures = tmp_path / "table" / "pictures"
+    pictures.mkdir(parents=True)
     for i, image in enumerate(pixels):
-        Image.fromarray(image).save(tmp_path / "folder" / f"{i}.png")
-    paths = sorted(map(str, (tmp_path / "folder").iterdir()))
+        Image.fromarray(image).save(pictures / f"{i}.png")
+    Image.fromarray(pixels[0]).save(tmp_path / "private.png")
+    paths = [*sorted(map(str, pictures.iterdir())), str(tmp_path / "private.png")]
     datasets.Dataset.from_dict({"picture": paths}).save_to_disk(tmp_path / "table")
-    folder = Folder(ImageModality(3), tmp_path / "folder", size=16)
+    folder = Folder(ImageModality(3), pictures, size=16)
     table = TableDataset(ImageModality(3), tmp_path / "table", "picture", size=16)
     random = np.random.default_rng(0)
     assert all(torch.equal(folder.data(i, random), table.data(i, random)) for i in range(3))
+    with pytest.raises(InputError, match="leads out of"):
+        table.source.file(3)
 
 
 def test_a_table_of_sounds(tmp_path):

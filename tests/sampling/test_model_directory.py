@@ -1,14 +1,20 @@
 """A model directory gives back what was saved, and a wrong one is refused in one line."""
 
+import os
 import re
 import shutil
+from contextlib import suppress
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
 import multidiff
+from modalities.image.data import Digits
+from multidiff.data.streaming.shards import ShardDataset
 from multidiff.errors import InputError
+from multidiff.sampling.model_directory import load, read_config
 from tests.tiny import tiny_train
 
 
@@ -76,6 +82,8 @@ def test_missing_weights(model):
 def test_truncated_weights(model, size):
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:size])
+    refused(model, "is damaged: its SHA-256 is not the one in config.yaml")
+    edit(model, lambda config: config.pop("weights_sha256"))
     refused(model, "damaged or truncated")
 
 
@@ -83,7 +91,45 @@ def test_weights_of_another_model(model):
     state = load_file(model / "model.safetensors")
     state["foreign"] = state.pop(next(iter(state)))
     save_file(state, model / "model.safetensors")
+    edit(model, lambda config: config.pop("weights_sha256"))
     refused(model, "weights of another model")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensor: tensor.half(), "weights of another model"),
+        (lambda tensor: tensor * torch.nan, "has a weight that is not finite"),
+    ],
+)
+def test_weights_of_another_type_and_weights_that_are_not_finite(model, change, message):
+    state = load_file(model / "model.safetensors")
+    save_file({name: change(tensor) for name, tensor in state.items()}, model / "model.safetensors")
+    edit(model, lambda config: config.pop("weights_sha256"))
+    refused(model, message)
+
+
+def test_weights_in_a_special_file(model):
+    (model / "model.safetensors").unlink()
+    os.mkfifo(model / "model.safetensors")
+    refused(model, "missing or not a file")
+
+
+@pytest.mark.parametrize("value", [None, "text", -1, [], {}, 2**70])
+def test_any_wrong_setting_of_a_config_is_refused(model, value):
+    """Each entry of the config, replaced by something else."""
+    config = read_config(model)
+    parts = ("modality", "codec", "backbone", "conditioning", "schedule", "prediction")
+    for part in parts:
+        for name in config[part]:
+            changed = {**config, part: {**config[part], name: value}}
+            (model / "config.yaml").write_text(yaml.safe_dump(changed))
+            with suppress(InputError):  # some entries accept some of the values
+                load(model, "cpu")
+    for name in (*parts, "data_shape", "sampler"):
+        (model / "config.yaml").write_text(yaml.safe_dump({**config, name: value}))
+        with pytest.raises(InputError):
+            load(model, "cpu").plan(1)
 
 
 def test_weights_of_another_shape(model):
@@ -132,3 +178,27 @@ def test_another_format_names_the_version_that_reads_it(model, number, way):
 def test_a_config_that_lacks_a_part(model, group):
     edit(model, lambda config: config.pop(group))
     refused(model, group)
+
+
+OBJECT = {"_target_": "modalities.image.data.Digits"}
+SHARDS = {"_target_": "multidiff.data.streaming.shards.ShardDataset", "shards": "http://localhost:1/leak.tar"}
+
+
+@pytest.mark.parametrize("foreign", [OBJECT, SHARDS])
+def test_no_place_of_a_config_builds_what_does_not_belong_there(model, foreign, monkeypatch):
+    """No network, no file: data sets are never built."""
+    monkeypatch.setattr(Digits, "__init__", lambda *arguments, **settings: pytest.fail("built"))
+    monkeypatch.setattr(ShardDataset, "__init__", lambda *arguments, **settings: pytest.fail("built"))
+    config = read_config(model)
+    for part in ("modality", "codec", "backbone", "schedule", "prediction"):
+        places = [{**config[part], name: foreign} for name in ("extra", *config[part])]
+        for changed in (foreign, *places):
+            (model / "config.yaml").write_text(yaml.safe_dump({**config, part: changed}))
+            with pytest.raises(InputError):
+                load(model, "cpu")
+    for part in ("method", "grid"):
+        for changed in (foreign, {**config["sampler"][part], "extra": foreign}):
+            sampler = {**config["sampler"], part: changed}
+            (model / "config.yaml").write_text(yaml.safe_dump({**config, "sampler": sampler}))
+            with pytest.raises(InputError):
+                load(model, "cpu").plan(1)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from multidiff.data.cache import writing_to
+from multidiff.data.files import member
 from multidiff.data.streaming.remote import GB, File, fetch, files_below, total
 from multidiff.errors import InputError
 
@@ -29,6 +30,8 @@ def folder_at(root: str, cache: Path, limit: int) -> Path:
     found = files_below(root)
     key = hashlib.sha256(repr(sorted((name, file.stamp) for name, file in found.items())).encode()).hexdigest()
     copy, part = cache / f"copy-{key[:16]}", cache / f"part-{key[:16]}"
+    for name in found:
+        member(part, name)
     with writing_to(cache), (cache / f"{key[:16]}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not copy.exists():

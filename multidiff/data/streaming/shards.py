@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -130,12 +131,12 @@ class Shards(Encoded):
     def _index(self, folder: Path, how: tuple[tuple[str, ...], str, str], shard: File) -> TarIndex:
         key = hashlib.sha256(json.dumps([_FORMAT, shard.stamp, how]).encode()).hexdigest()
         path = folder / f"{key}.json"
-        if path.exists():
-            return TarIndex.from_json(path.read_text())
+        with suppress(InputError, OSError, UnicodeDecodeError):  # there is none, or it is damaged
+            return TarIndex.from_json(path.read_text("utf-8"), shard.size)
         with self._opened(shard) as tar:
             index = index_of(tar, shard.url, *how)
         with writing_to(folder), atomic_path(path) as part:
-            part.write_text(index.to_json())
+            part.write_text(index.to_json(), "utf-8")
         return index
 
     def _join(self, indices: Sequence[TarIndex], kind: str, suffixes: Sequence[str]) -> None:

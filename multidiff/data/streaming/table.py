@@ -19,6 +19,7 @@ import numpy as np
 
 from multidiff.data.cache import default_cache
 from multidiff.data.encoded_file import EncodedFile
+from multidiff.data.files import member
 from multidiff.data.folder import preparation_of
 from multidiff.data.labels import Labels
 from multidiff.data.streaming.encoded import Encoded, EncodedDataset
@@ -58,7 +59,7 @@ class Table(Encoded):
     ):
         cache = default_cache() if cache is None else Path(cache).expanduser()
         self.root, self.column = root, column
-        folder = folder_at(str(root), cache / "tables", round(cache_limit * GB))
+        self.folder = folder = folder_at(str(root), cache / "tables", round(cache_limit * GB))
         with _quiet_and_offline():
             table = _opened(folder, split, cache / "tables" / "converted")
         if column not in table.column_names:
@@ -78,7 +79,7 @@ class Table(Encoded):
         name = f"{self.root}, row {index}{f': {path}' if path else ''}"
         if content is None and path:
             try:
-                content = Path(path).read_bytes()
+                content = member(self.folder, os.path.relpath(self.folder / path, self.folder)).read_bytes()
             except OSError as error:
                 raise InputError(f"{name}: {error.strerror}") from error
         return EncodedFile(content or b"", name)

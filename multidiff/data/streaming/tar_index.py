@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
+from multidiff.configuration import parse_json
 from multidiff.data.streaming.remote import INSTALL
 from multidiff.errors import InputError
 
@@ -42,9 +43,27 @@ class TarIndex:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> "TarIndex":
-        """The inverse of ``to_json``."""
-        return cls(**json.loads(text))
+    def from_json(cls, text: str, size: int) -> "TarIndex":
+        """The inverse of ``to_json``, for a tar of ``size`` bytes.
+
+        Raises:
+            InputError: it is not the index of such a tar.
+        """
+        value = parse_json(text, "a tar index")
+        try:
+            index = cls(**value)
+            columns = (index.names, index.offsets, index.sizes, index.labels, index.captions)
+            rows = list(zip(*columns, strict=True))
+            inside = all(0 <= offset <= offset + length <= size for _, offset, length, _, _ in rows)
+            texts = all(
+                isinstance(name, str) and isinstance(a, str | None) and isinstance(b, str | None)
+                for name, _, _, a, b in rows
+            )
+        except (TypeError, ValueError) as error:
+            raise InputError(f"a tar index is damaged: {error}") from error
+        if not inside or not texts or type(index.others) is not int:
+            raise InputError("a tar index is damaged")
+        return index
 
 
 def index_of(tar: BinaryIO, name: str, suffixes: Sequence[str], label: str, caption: str) -> TarIndex:
@@ -81,7 +100,7 @@ def index_of(tar: BinaryIO, name: str, suffixes: Sequence[str], label: str, capt
             index.captions.append(_said(tar, name, members, caption))
     except InputError:
         raise
-    except tarfile.TarError as error:
+    except (tarfile.TarError, OSError, OverflowError) as error:
         raise InputError(f"{name}: {_complaint(tar, error)}") from error
     except ValueError as error:  # webdataset's, of two members with one suffix
         raise InputError(f"{name}: {error.args[0]}") from error
@@ -101,7 +120,7 @@ def _members(tar: BinaryIO, name: str) -> Iterator[dict[str, Any]]:
         raise tarfile.ReadError("the mark at its end is missing")
 
 
-def _complaint(tar: BinaryIO, error: tarfile.TarError) -> str:
+def _complaint(tar: BinaryIO, error: Exception) -> str:
     tar.seek(0)
     kind = _COMPRESSED.get(tar.read(2))
     if kind:
@@ -120,8 +139,8 @@ def _said(tar: BinaryIO, name: str, members: dict[str, tarfile.TarInfo], where: 
     text = tar.read(member.size).decode("utf-8-sig", "replace").strip()
     if not key:
         return text
-    try:
-        value = json.loads(text).get(key)
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{name}: {member.name}: not a JSON object ({error})") from error
+    found = parse_json(text, f"{name}: {member.name}")
+    if not isinstance(found, dict):
+        raise InputError(f"{name}: {member.name}: not a JSON object")
+    value = found.get(key)
     return None if value is None else str(value)

@@ -1,0 +1,38 @@
+"""Damage to a checkpoint is always noticed, and files that training did not write are left alone."""
+
+import pytest
+import torch
+
+from multidiff.training.checkpoints import AtomicCheckpointIO, is_intact
+from tests.cli.command import refused
+from tests.tiny import TINY
+
+
+def test_any_flipped_bit_of_a_checkpoint_is_noticed(tmp_path):
+    tensors = {"state_dict": {"w": torch.randn(20)}, "optimizer_states": [], "global_step": 1}
+    path = tmp_path / "step_00000001.ckpt"
+    AtomicCheckpointIO().save_checkpoint({**tensors, "pytorch-lightning_version": "2"}, path)
+    assert is_intact(path)
+    content = path.read_bytes()
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        assert not is_intact(path), place
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"no zip"])
+def test_what_is_no_checkpoint_is_damaged(tmp_path, content):
+    (tmp_path / "a.ckpt").write_bytes(content)
+    assert not is_intact(tmp_path / "a.ckpt")
+    torch.save({"other": 1}, tmp_path / "b.ckpt")
+    assert not is_intact(tmp_path / "b.ckpt")
+
+
+def test_a_folder_that_no_training_wrote_is_not_touched(tmp_path):
+    project = tmp_path / "project"
+    (project / "model").mkdir(parents=True)
+    (project / "model" / "net.py").write_text("mine")
+    refused("train", *TINY, "run_dir=project", cwd=tmp_path, saying="holds files that no training wrote")
+    refused("train", *TINY, "run_dir=", cwd=tmp_path, saying="run_dir is empty")
+    assert (project / "model" / "net.py").read_text() == "mine"
