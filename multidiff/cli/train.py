@@ -1,9 +1,10 @@
 """multidiff train: a Hydra application."""
 
 import os
+import re
+import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -82,10 +83,10 @@ def _train(config: "DictConfig", program: str) -> None:
     result = train_run(config)
     if not is_first_process():
         return
-    where = Path(config.run_dir)
+    where = result.run_dir
     print(f"{result.steps} steps, {result.samples:,} training samples; model in {where / 'model'}")
     if result.finished:
-        print(f"next: multidiff sample {where} -n 16 --out samples")
+        print(f"next: multidiff sample {shlex.quote(str(where))} -n 16 --out samples")
     else:
         print("stopped; the same command with resume=true continues")
 
@@ -99,9 +100,9 @@ def _quoted(argument: str) -> str:
 
 
 def _in_quotes(value: str) -> str:
-    """``value`` as a quoted string of Hydra's grammar."""
-    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{quoted}'"
+    """``value`` as a quoted string of Hydra's grammar, in which backslashes are special only before a quote."""
+    escaped = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), value)
+    return f"'{escaped}'"
 
 
 def _started_together() -> bool:

@@ -1,12 +1,15 @@
 """`multidiff train`: a Hydra application whose mistakes are one line and status 2."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
+from multidiff.cli.train import _quoted
 from tests.cli.command import PICTURES, multidiff, refused
 from tests.tiny import TINY
 
@@ -145,3 +148,25 @@ def test_one_corrupt_image_among_good_ones(tmp_path, caplog, allowed, ends):
 def test_a_run_directory_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     refused("train", *TINY, "run_dir=file/run", "trainer.max_steps=1", cwd=tmp_path, saying="file/run")
+
+
+NAMES = r"""Photos (2023)|写真|été|a,b|x[1]|[x]|{x}|a=b|#1|O'Brien|a"b|a&b|!x|~x|a: b|$x
+back\slash|end\|quoted\'b|null|true|1e3|  spaces """
+
+
+@pytest.mark.parametrize("name", re.split(r"\||\n", NAMES))
+def test_a_path_may_have_any_characters(name):
+    parsed = OverridesParser.create().parse_override(_quoted(f"data.root=/tmp/{name}"))
+    assert parsed.value() == f"/tmp/{name}"
+
+
+def test_a_path_is_taken_as_it_is_written_through_the_whole_command(tmp_path):
+    folder = tmp_path / "O'Brien's (2023), a=b"
+    folder.mkdir()
+    for i in range(4):
+        Image.new("RGB", (9, 9), (60 * i, 0, 0)).save(folder / f"{i}.png")
+    done = multidiff(
+        "train", *PICTURES, f"data.root={folder}", "run_dir=run [1], x", "trainer.max_steps=1", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run [1], x" / "model" / "config.yaml").is_file()
