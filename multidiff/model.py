@@ -60,24 +60,43 @@ def build_model(config: Mapping[str, Any], data_shape: Shape) -> Model:
     return Model(codec, conditioner, NetworkDenoiser(backbone, schedule, prediction))
 
 
-def informed(config: Mapping[str, Any], fields: Mapping[str, Sequence[Any]], data: Sequence[Tensor]) -> dict[str, Any]:
+def informed(
+    config: Mapping[str, Any],
+    fields: Mapping[str, Sequence[Any]],
+    data: Sequence[Tensor],
+    before: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """The groups ``conditioning`` and ``codec`` of ``config`` completed with settings that follow from the data.
 
     Args:
         config: of a training.
         fields: columns of the data by name.
         data: data tensors, the same each time.
+        before: the settings of the run that is resumed, whose values stay in force although the data may have changed.
 
     Raises:
         InputError: the data lack a field that the conditioning reads.
     """
+    earlier = before or {}
     conditioning = {
-        field: {**part, **_settings(part, field, fields.get(field))} for field, part in config["conditioning"].items()
+        field: _completed(
+            part,
+            target_class(part, FieldConditioner).settings_from(field, fields.get(field)),
+            _part(earlier, "conditioning", field),
+        )
+        for field, part in config["conditioning"].items()
     }
-    codec = {**config["codec"], **target_class(config["codec"], Codec).settings_from(config["codec"], data)}
-    return {"conditioning": conditioning, "codec": codec}
+    learned = target_class(config["codec"], Codec).settings_from(config["codec"], data)
+    return {"conditioning": conditioning, "codec": _completed(config["codec"], learned, _part(earlier, "codec"))}
 
 
-def _settings(part: Mapping[str, Any], field: str, column: Sequence[Any] | None) -> dict[str, Any]:
-    conditioner = target_class(part, FieldConditioner)
-    return conditioner.settings_from(field, column)
+def _completed(part: Mapping[str, Any], learned: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """``part`` with what was learned from the data: now, or ``before``."""
+    return {**part, **{name: before.get(name, value) for name, value in learned.items()}}
+
+
+def _part(settings: Any, *names: str) -> Mapping[str, Any]:
+    """The mapping at ``names`` in ``settings``; empty if there is none."""
+    for name in names:
+        settings = settings.get(name) if isinstance(settings, Mapping) else None
+    return settings if isinstance(settings, Mapping) else {}

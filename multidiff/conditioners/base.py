@@ -56,6 +56,18 @@ class FieldConditioner(nn.Module, ABC):
             InputError: a value that this conditioner does not accept; the message says what it accepts.
         """
 
+    def check(self, value: Any) -> None:
+        """Refuse a value as `forward` does."""
+        self([value])
+
+    def accepts(self, value: Any) -> bool:
+        """Whether `forward` takes ``value``."""
+        try:
+            self.check(value)
+        except InputError:
+            return False
+        return True
+
     @abstractmethod
     def describe(self) -> str:
         """The values that it accepts, in a few words."""
@@ -106,6 +118,13 @@ class Conditioner(nn.Module):
             torch.cat(tokens, dim=1) if tokens else None,
             torch.cat(masks, dim=1) if masks else None,
         )
+
+    def known(self, samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The samples with None for values that the parts do not accept, as of data that changed during training."""
+        return [
+            {**sample, **{part.field: None for part in self if not part.accepts(sample.get(part.field))}}
+            for sample in samples
+        ]
 
     def dropped(self, samples: Sequence[Mapping[str, Any]], generator: torch.Generator) -> list[dict[str, Any]]:
         """The samples with each field hidden as often as its ``dropout`` says, independently."""

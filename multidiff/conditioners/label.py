@@ -53,6 +53,10 @@ class LabelConditioner(FieldConditioner):
         given = torch.tensor([not is_unknown(value) for value in values], device=device)
         return Conditioning(vector=self.embedding(indices)).where(given)
 
+    def check(self, value: Any) -> None:
+        if not is_unknown(value):
+            self._lookup(str(value))
+
     def describe(self) -> str:
         hidden = len(self.choices) - SHOWN
         return ", ".join(self.choices[:SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")

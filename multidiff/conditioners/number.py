@@ -70,6 +70,10 @@ class NumberConditioner(FieldConditioner):
         features = torch.cat([2 * place[:, None] - 1, angles.cos(), angles.sin()], dim=1)
         return Conditioning(vector=self.project(features)).where(given)
 
+    def check(self, value: Any) -> None:
+        if not is_unknown(value):
+            self._accepted(value)
+
     def describe(self) -> str:
         return f"a number from {self.low:g} to {self.high:g}"
 

@@ -71,6 +71,9 @@ class WordConditioner(FieldConditioner):
         tokens = self.embedding(indices) + self.position[:longest]
         return Conditioning(tokens=tokens * mask[:, :, None], mask=mask)
 
+    def check(self, value: Any) -> None:
+        self._encode(str(value or ""))
+
     def describe(self) -> str:
         return f"a text of up to {self.length} words, of {len(self.vocabulary)} known ones"
 

@@ -110,7 +110,7 @@ class DiffusionModule(L.LightningModule):
         part = batch_idx % self.trainer.accumulate_grad_batches
         generator = self._generator(self.seed, self.global_step, part * self.trainer.world_size + self.global_rank)
         torch.manual_seed(generator.initial_seed())  # for dropout, which uses torch's own generators
-        fields = self.model.conditioner.dropped(batch["fields"], generator)
+        fields = self.model.conditioner.dropped(self.model.conditioner.known(batch["fields"]), generator)
         context = Context(
             student=self.model.denoiser,
             ema=self._averaged.denoiser,
@@ -145,7 +145,7 @@ class DiffusionModule(L.LightningModule):
             ema=model.denoiser,
             teacher=None if self.teacher is None else self.teacher.denoiser(batch["fields"]),
             x0=x0,
-            cond=model.condition(batch["fields"]),
+            cond=model.condition(model.conditioner.known(batch["fields"])),
             generator=self._generator(self.seed, *places[:1]),
             step=self.global_step,
             progress=self.global_step / self.trainer.max_steps,

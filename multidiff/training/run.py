@@ -42,6 +42,8 @@ from multidiff.training.teacher import load_teacher
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 SHOWN = 64
 """Samples of the data whose fields previews take in turn."""
 
@@ -91,8 +93,8 @@ class Run:
         if conditioner.reads == ("label",):
             return [{"label": name} for part in conditioner for name in part.choices]
         step = -(-len(self.dataset) // SHOWN)
-        facts = (self.dataset.facts(row) for row in range(0, len(self.dataset), step))
-        return [{name: fact[name] for name in conditioner.reads} for fact in facts]
+        facts = [self.dataset.facts(row) for row in range(0, len(self.dataset), step)]
+        return conditioner.known([{name: fact[name] for name in conditioner.reads} for fact in facts])
 
     def plan(self, n: int, steps: int | None = None, samples: Sequence[Mapping[str, Any]] | None = None) -> Plan:
         """A plan for ``n`` samples of the averaged model.
@@ -137,8 +139,13 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     L.seed_everything(settings["seed"], verbose=False)
     modality = instantiate(Modality, settings["modality"])
     dataset = instantiate(Dataset, settings["data"], modality=modality)
-    settings = decided(settings, read_settings(run_dir) if checkpoint else None)
-    settings |= informed(settings, dataset.fields, Unaugmented(dataset))
+    before = read_settings(run_dir) if checkpoint else None
+    settings = decided(settings, before)
+    learned = informed(settings, dataset.fields, Unaugmented(dataset))
+    kept = informed(settings, dataset.fields, Unaugmented(dataset), before)
+    if kept != learned and is_first_process():
+        log.warning("the data have changed: the classes, words and statistics of the checkpoint stay in force")
+    settings |= kept
     module = _module(settings, dataset)
     averaged = module.ema.model
     shape = averaged.codec.shape(tuple(dataset.shape))  # type: ignore[operator]

@@ -4,11 +4,14 @@ import csv
 
 import pytest
 import torch
+from PIL import Image
 
 from multidiff.diffusion.objectives import Objective
 from multidiff.errors import InputError
 from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.module import DiffusionModule
+from multidiff.training.run_directory import read_settings
+from tests.cli.command import PICTURES, multidiff
 from tests.tiny import tiny_train, weights
 
 
@@ -142,3 +145,22 @@ def test_resuming_in_the_middle_of_an_epoch_repeats_no_data(tmp_path, monkeypatc
     tiny_train(tmp_path / "b", "trainer.max_steps=2")
     tiny_train(tmp_path / "b", "trainer.max_steps=6", "resume=true")
     assert all(torch.equal(one, other) for one, other in zip(whole, seen, strict=True))
+
+
+def test_a_resume_after_the_data_grew_keeps_the_classes_and_statistics(tmp_path, caplog):
+    folder, size = tmp_path / "pictures", (9, 9)
+    for i, label in enumerate(("cats", "dogs")):
+        (folder / label).mkdir(parents=True)
+        for k in range(3):
+            Image.new("RGB", size, (90 * i, 40 * k, 0)).save(folder / label / f"{k}.png")
+    settings = (*PICTURES, f"data.root={folder}", "conditioning=label", "codec=scaling", "run_dir=run")
+    assert multidiff("train", *settings, "trainer.max_steps=1", cwd=tmp_path).returncode == 0
+    before = read_settings(tmp_path / "run")
+    (folder / "birds").mkdir()
+    Image.new("RGB", size, "white").save(folder / "birds" / "0.png")
+    done = multidiff("train", *settings, "trainer.max_steps=4", "resume=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    after = read_settings(tmp_path / "run")
+    assert after["conditioning"] == before["conditioning"]
+    assert after["codec"] == before["codec"]
+    assert "the classes, words and statistics of the checkpoint stay in force" in caplog.text
