@@ -132,9 +132,10 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     """
     for talkative in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
+    run_dir = run_directory(config["run_dir"])
+    config["run_dir"] = str(run_dir)  # of which loggers make their folders
     settings = resolved(config) if isinstance(config, DictConfig) else dict(config)
     check_numbers(settings)
-    run_dir = run_directory(settings["run_dir"])
     checkpoint = start_of(run_dir, settings["resume"])
     L.seed_everything(settings["seed"], verbose=False)
     modality = instantiate(Modality, settings["modality"])
