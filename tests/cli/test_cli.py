@@ -113,3 +113,11 @@ def test_reproduce_trains_a_run_again(tmp_path):
     done = multidiff("reproduce", "run", cwd=tmp_path)
     assert done.returncode == 1
     assert "differs by" in done.stdout
+
+
+@pytest.mark.parametrize("variables", [{"WORLD_SIZE": "abc"}, {"WORLD_SIZE": "2"}])
+def test_a_broken_environment_of_torchrun_is_a_line(run_dir, tmp_path, monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("RANK", raising=False)
+    refused("sample", run_dir, "--out", "out", cwd=tmp_path, saying="WORLD_SIZE and RANK must be integers")

@@ -1,5 +1,7 @@
 """A pipeline gives sample i of a seed, whatever else is asked for."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -229,3 +231,9 @@ def test_a_negative_text_is_of_the_field_that_guidance_follows(pipeline, monkeyp
     monkeypatch.setattr(pipeline.model.conditioner, "reads", ("label", "caption"))
     assert pipeline._negative("4", None) == {"caption": "4"}
     assert pipeline._negative("4", "label") == {"label": "4"}
+
+
+def test_numbers_of_numpy_are_numbers(pipeline):
+    plan = pipeline.plan(2, label=np.int64(3), seed=np.int64(5), steps=2)
+    assert json.loads(plan.to_json())["samples"] == [{"label": 3}]
+    assert pixels(plan.stream()) == pixels(pipeline.sample(2, label=3, seed=5, steps=2))
