@@ -60,43 +60,28 @@ def build_model(config: Mapping[str, Any], data_shape: Shape) -> Model:
     return Model(codec, conditioner, NetworkDenoiser(backbone, schedule, prediction))
 
 
-def informed(
-    config: Mapping[str, Any],
-    fields: Mapping[str, Sequence[Any]],
-    data: Sequence[Tensor],
-    before: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+def informed(config: Mapping[str, Any], fields: Mapping[str, Sequence[Any]], data: Sequence[Tensor]) -> dict[str, Any]:
     """The groups ``conditioning`` and ``codec`` of ``config`` completed with settings that follow from the data.
 
     Args:
         config: of a training.
         fields: columns of the data by name.
         data: data tensors, the same each time.
-        before: the settings of the run that is resumed, whose values stay in force although the data may have changed.
 
     Raises:
         InputError: the data lack a field that the conditioning reads.
     """
-    earlier = before or {}
     conditioning = {
-        field: _completed(
-            part,
-            target_class(part, FieldConditioner).settings_from(field, fields.get(field)),
-            _part(earlier, "conditioning", field),
-        )
+        field: {**part, **target_class(part, FieldConditioner).settings_from(field, fields.get(field))}
         for field, part in config["conditioning"].items()
     }
-    learned = target_class(config["codec"], Codec).settings_from(config["codec"], data)
-    return {"conditioning": conditioning, "codec": _completed(config["codec"], learned, _part(earlier, "codec"))}
+    codec = {**config["codec"], **target_class(config["codec"], Codec).settings_from(config["codec"], data)}
+    return {"conditioning": conditioning, "codec": codec}
 
 
-def _completed(part: Mapping[str, Any], learned: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """``part`` with what was learned from the data: now, or ``before``."""
-    return {**part, **{name: before.get(name, value) for name, value in learned.items()}}
-
-
-def _part(settings: Any, *names: str) -> Mapping[str, Any]:
-    """The mapping at ``names`` in ``settings``; empty if there is none."""
-    for name in names:
-        settings = settings.get(name) if isinstance(settings, Mapping) else None
-    return settings if isinstance(settings, Mapping) else {}
+def in_force(config: Any, learned: Any, before: Any) -> Any:
+    """``learned`` from the data, with what the run ``before`` had learned wherever ``config`` leaves it to the data."""
+    if isinstance(learned, Mapping):
+        parts = [part if isinstance(part, Mapping) else {} for part in (config, before)]
+        return {name: in_force(parts[0].get(name), value, parts[1].get(name, value)) for name, value in learned.items()}
+    return learned if learned == config else before

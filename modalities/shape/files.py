@@ -61,6 +61,10 @@ def read_geometry(file: File, *, recentre: bool = False) -> trimesh.Trimesh | Po
         return _read_arrays(file, suffix, recentre) if suffix in ARRAY_SUFFIXES else _read_scene(file, suffix, recentre)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
+    except Exception as error:  # trimesh and NumPy raise whatever a damaged file leads them to
+        wanted = {".npz": "an NPZ with the array 'points'", ".npy": "an NPY of points (N, 3)"}
+        kind = wanted.get(suffix, f"a readable {suffix[1:].upper()}")
+        raise InputError(f"{name}: not {kind} ({_reason(error)})") from error
 
 
 def checked(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
@@ -143,19 +147,13 @@ def _ply(cloud: PointCloud, metadata: Mapping[str, Any]) -> bytes:
 
 
 def _read_arrays(file: File, suffix: str, recentre: bool) -> PointCloud:
-    try:
-        _check_unpacked_size(file)
-        found = np.load(file, allow_pickle=False)
-        if suffix == ".npy":
-            return PointCloud(_near_origin(found) if recentre else found)
-        with found as arrays:
-            points = _near_origin(arrays["points"]) if recentre else arrays["points"]
-            return PointCloud(points, arrays.get("normals"), arrays.get("colours"))
-    except InputError:
-        raise
-    except Exception as error:
-        wanted = "an NPZ with the array 'points'" if suffix == ".npz" else "an NPY of points (N, 3)"
-        raise InputError(f"not {wanted} ({_reason(error)})") from error
+    _check_unpacked_size(file)
+    found = np.load(file, allow_pickle=False)
+    if suffix == ".npy":
+        return PointCloud(_near_origin(found) if recentre else found)
+    with found as arrays:
+        points = _near_origin(arrays["points"]) if recentre else arrays["points"]
+        return PointCloud(points, arrays.get("normals"), arrays.get("colours"))
 
 
 def _check_unpacked_size(file: File) -> None:
@@ -195,25 +193,20 @@ class _NoFurtherFiles(dict[str, bytes]):
 
 
 def _read_scene(file: File, suffix: str, recentre: bool) -> trimesh.Trimesh | PointCloud:
-    try:
-        _check_unpacked_size(file)
-        if isinstance(file, Path):
-            resolver: Any = _FilesBelow(str(file))
-            scene = trimesh.load_scene(file, resolver=resolver, process=False)  # processing would remove NaN silently
-        else:
-            content, kind = BytesIO(file.read()), suffix[1:]
-            scene = trimesh.load_scene(content, file_type=kind, resolver=_NoFurtherFiles(), process=False)
-        clouds = [item for item in scene.geometry.values() if isinstance(item, trimesh.PointCloud)]
-        if clouds and len(clouds) == len(scene.geometry):
-            return _from_trimesh(clouds[0], recentre)
-        mesh = checked(_flattened(scene))
-        if recentre:
-            mesh.vertices = _near_origin(mesh.vertices)
-        return mesh
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"not a readable {suffix[1:].upper()} ({_reason(error)})") from error
+    _check_unpacked_size(file)
+    if isinstance(file, Path):
+        resolver: Any = _FilesBelow(str(file))
+        scene = trimesh.load_scene(file, resolver=resolver, process=False)  # processing would remove NaN silently
+    else:
+        content, kind = BytesIO(file.read()), suffix[1:]
+        scene = trimesh.load_scene(content, file_type=kind, resolver=_NoFurtherFiles(), process=False)
+    clouds = [item for item in scene.geometry.values() if isinstance(item, trimesh.PointCloud)]
+    if clouds and len(clouds) == len(scene.geometry):
+        return _from_trimesh(clouds[0], recentre)
+    mesh = checked(_flattened(scene))
+    if recentre:
+        mesh.vertices = _near_origin(mesh.vertices)
+    return mesh
 
 
 def _from_trimesh(cloud: trimesh.PointCloud, recentre: bool) -> PointCloud:

@@ -85,8 +85,10 @@ def run(
         suffix = _suffix(format, pipeline)
         plan = pipeline.plan(n, edit=_edit(pipeline, init, edits or {}), **settings)
         record = {**plan.record(), "model": model}
+        samples.require_empty(out)
+        processes.wait()  # all have found the folder empty
         with nullcontext() if processes.rank else samples.claimed(out):
-            processes.wait()  # until the first has claimed the folder
+            processes.wait()  # the first has claimed it
             batches = processes.share(plan.batches)
             with Progress(transient=True, disable=processes.rank > 0) as progress:
                 shown = progress.track(plan.stream(batches), total=sum(map(len, batches)), description="sampling")

@@ -119,7 +119,7 @@ def first_few(reasons: Mapping[str, str]) -> str:
 
 def name_in(root: Path, path: Path) -> str:
     """The name of a file in messages and metadata: its path from the root, with forward slashes."""
-    return text_form(path.relative_to(root).as_posix())
+    return path.relative_to(root).as_posix()
 
 
 def _files(root: Path) -> list[Path]:
@@ -133,7 +133,7 @@ def _files(root: Path) -> list[Path]:
     except OSError as error:
         raise InputError(f"cannot read the folder {error.filename}: {error.strerror}") from error
     for path in found:
-        if not is_text(path.relative_to(root).as_posix()):
+        if not is_text(name_in(root, path)):
             raise InputError(f"the name {os.fsencode(path)!r} is not UTF-8: rename that file or folder")
     return found
 

@@ -117,19 +117,10 @@ class Pipeline:
         Raises:
             InputError: a value that cannot be used; the message lists what can.
         """
-        twice = [name for name, value in (("label", label), ("caption", prompt)) if value and name in (fields or {})]
-        if twice:
-            raise InputError(f"{twice[0]} is given twice: as an argument, and in the fields")
         if seeds is not None and seed:
             raise InputError("the samples take their seeds from this way of sampling: leave seed out")
-        given = {"label": label, "caption": prompt, **(fields or {})}
-        known = {name: value for name, value in given.items() if value is not None}
-        sizes = {name: value for name, value in (fields or {}).items() if name not in self.model.conditioner.reads}
-        if sizes:
-            pipeline = self.resized(**sizes)
-            known = {name: value for name, value in known.items() if name not in sizes}
-        else:
-            pipeline = self
+        known, sizes = self._sorted(fields or {}, {"label": label, "caption": prompt})
+        pipeline = self.resized(**sizes) if sizes else self
         samples = self._samples(n, known)
         opposite, reads = self._negative(negative, guidance_field), self.model.conditioner.reads
         guided = Guidance(self.guidance).changed(guidance, guidance_rule, guidance_field, opposite, reads)
@@ -242,6 +233,18 @@ class Pipeline:
         """Artifacts of a batch of x0."""
         with torch.no_grad():
             return [self.modality.to_artifact(data) for data in self.model.decode(x0).cpu()]
+
+    def _sorted(
+        self, fields: Mapping[str, Names], arguments: Mapping[str, Names | None]
+    ) -> tuple[dict[str, Names], dict[str, Names]]:
+        """The fields of the model, and the settings of its modality, among ``fields`` and ``arguments``."""
+        given = {name: value for name, value in arguments.items() if value is not None}
+        twice = next((name for name, value in given.items() if value and name in fields), None)
+        if twice:
+            raise InputError(f"{twice} is given twice: as an argument, and in the fields")
+        reads = self.model.conditioner.reads
+        known = {name: value for name, value in fields.items() if name in reads and value is not None}
+        return given | known, {name: value for name, value in fields.items() if name not in reads}
 
     def _samples(self, n: int, given: Mapping[str, Names]) -> tuple[Fields, ...]:
         """The fields of each of ``n`` samples."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from multidiff.configuration import group_options, instantiate, load_option
-from multidiff.data.files import sha256
+from multidiff.data.files import member, sha256
 from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.sampling.editing import Edit, edit_of
@@ -93,7 +93,7 @@ def reproduce_samples(
     folder = target if target.is_dir() else target.parent
     pipeline = load(_model_of(record, model, folder))
     given = {"init": init, "mask": mask}
-    plan = plan_from(pipeline, record, lambda role, file: given[role] or folder / file["file"])
+    plan = plan_from(pipeline, record, lambda role, file: given[role] or member(folder, file["file"]))
     modality: Modality[Any] = instantiate(Modality, record["modality"])
     wanted = {original.index: original for original in originals}
     batches = [rows for rows in plan.batches if any(row in wanted for row in rows)]
@@ -182,7 +182,8 @@ def _model_of(record: Mapping[str, Any], given: Path | None, folder: Path) -> Pa
     recorded = Path(str(record.get("model", ".")))
     for place in (recorded, *_near(folder.resolve())):
         for directory in (place, place / "model"):
-            if os.access(directory / WEIGHTS, os.R_OK) and sha256(directory / WEIGHTS) == expected:
+            weights = directory / WEIGHTS
+            if os.access(weights, os.R_OK) and weights.is_file() and sha256(weights) == expected:
                 return directory
     raise InputError(f"no model with the hash {expected[:12]} at {recorded} or near {folder}: give --model DIR")
 

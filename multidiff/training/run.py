@@ -19,7 +19,7 @@ from multidiff.data.dataset import Dataset, Unaugmented
 from multidiff.diffusion.objectives import Objective
 from multidiff.errors import InputError
 from multidiff.modality import Modality
-from multidiff.model import build_model, informed
+from multidiff.model import build_model, in_force, informed
 from multidiff.sampling import model_directory
 from multidiff.sampling.guidance import Guidance
 from multidiff.sampling.pipeline import Pipeline
@@ -143,7 +143,7 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     before = read_settings(run_dir) if checkpoint else None
     settings = decided(settings, before)
     learned = informed(settings, dataset.fields, Unaugmented(dataset))
-    kept = informed(settings, dataset.fields, Unaugmented(dataset), before)
+    kept = in_force(settings, learned, before or learned)
     if kept != learned and is_first_process():
         log.warning("the data have changed: the classes, words and statistics of the checkpoint stay in force")
     settings |= kept

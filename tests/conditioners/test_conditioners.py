@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from multidiff.conditioners import Conditioner, LabelConditioner, NumberConditioner, WordConditioner
+from multidiff.conditioners.text import words as split_words
 from multidiff.errors import InputError
 
 
@@ -175,3 +176,10 @@ def test_a_column_without_a_class_is_refused(column):
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(InputError, match=r"conditioning\.label"):
         LabelConditioner("label", **{"vocabulary": ["a"], "dim": 3, **settings})
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("लाल किताब", ["लाल", "किताब"]), ("N\u0303andu\u0301, the_x!", ["ñandú", "the_x"])]
+)
+def test_words_keep_their_combining_marks(text, found):
+    assert split_words(text) == found

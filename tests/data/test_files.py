@@ -5,7 +5,10 @@ import os
 import pytest
 
 from multidiff.data.files import atomic_path, heal, member, open_unlinked
+from multidiff.data.streaming import folder_copy
+from multidiff.data.streaming.remote import File
 from multidiff.errors import InputError
+from multidiff.sampling.samples import claimed
 
 
 @pytest.fixture
@@ -57,3 +60,21 @@ def test_a_file_that_is_being_written_has_a_name_that_is_healed(tmp_path):
         heal(tmp_path, "*.png")
         assert not path.exists()
         path.touch()
+
+
+def test_a_folder_is_claimed_by_one_command(tmp_path):
+    out = tmp_path / "out"
+    with claimed(out), pytest.raises(InputError, match="is not an empty folder"), claimed(out):
+        pass
+    assert not out.exists()
+    with claimed(out):
+        (out / "a.png").touch()
+    assert [path.name for path in out.iterdir()] == ["a.png"]
+
+
+def test_a_remote_listing_stays_below_its_copy(tmp_path, monkeypatch):
+    listed = {"../../victim": File("ftp://host/victim", 1, "stamp")}
+    monkeypatch.setattr(folder_copy, "files_below", lambda root: listed)
+    with pytest.raises(InputError, match="leads out of"):
+        folder_copy.folder_at("ftp://host/table", tmp_path / "cache", 10**9)
+    assert not (tmp_path / "victim").exists()

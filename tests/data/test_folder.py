@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from multidiff.data.scan import fields_of, find_entries, first_few
+from multidiff.data.scan import fields_of, find_entries, first_few, name_in
 from multidiff.errors import InputError
 
 SUFFIXES = (".dat", ".bin")
@@ -188,3 +188,8 @@ def test_metadata_nested_too_deeply_is_refused(tmp_path):
     (tmp_path / "metadata.jsonl").write_text("[" * 200_000)
     with pytest.raises(InputError, match="line 1: nested too deeply"):
         found(tmp_path)
+
+
+def test_two_files_may_differ_in_the_form_of_their_names_alone(tmp_path):
+    fill(tmp_path, "e\u0301.dat", "\u00e9.dat")
+    assert len({name_in(tmp_path, entry.path) for entry in find_entries(tmp_path, SUFFIXES, "thing")}) == 2

@@ -64,6 +64,16 @@ class TestEncoder:
             hashes.add(Encoder(steps=3, cache=tmp_path / run).extractor(digits, CPU).sha256)
         assert len(hashes) == 1
 
+    @pytest.mark.parametrize("name", ["encoder.safetensors", "facts.json"])
+    @pytest.mark.parametrize("content", [None, b"", b"[]"])
+    def test_a_damaged_one_is_trained_again(self, digits, tmp_path, name, content):
+        first = Encoder(steps=1, cache=tmp_path).extractor(digits, CPU).sha256
+        (file,) = tmp_path.rglob(name)
+        file.unlink()
+        if content is not None:
+            file.write_bytes(content)
+        assert Encoder(steps=1, cache=tmp_path).extractor(digits, CPU).sha256 == first
+
     def test_training_it_leaves_the_random_state_alone(self, digits, tmp_path):
         before = torch.get_rng_state()
         Encoder(steps=1, cache=tmp_path).extractor(digits, CPU)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from multidiff.data.cache import writing_to
-from multidiff.data.files import member
+from multidiff.data.files import member, open_unlinked
 from multidiff.data.streaming.remote import GB, File, fetch, files_below, total
 from multidiff.errors import InputError
 
@@ -32,7 +32,7 @@ def folder_at(root: str, cache: Path, limit: int) -> Path:
     copy, part = cache / f"copy-{key[:16]}", cache / f"part-{key[:16]}"
     for name in found:
         member(part, name)
-    with writing_to(cache), (cache / f"{key[:16]}.lock").open("w") as lock:
+    with writing_to(cache), open_unlinked(cache / f"{key[:16]}.lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not copy.exists():
             shutil.rmtree(part, ignore_errors=True)
