@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Generic, Protocol, TypeVar
 
@@ -45,6 +46,11 @@ class Preparation(ABC):
     suffixes: tuple[str, ...]
     settings: Mapping[str, Any]
 
+    @cached_property
+    def noted(self) -> list[Any]:
+        """What `prepare` found worth a remark, one picklable entry each: files are prepared in several processes."""
+        return []
+
     @abstractmethod
     def prepare(self, file: File) -> np.ndarray:
         """Decode a file, once; the array goes into the cache.
@@ -66,7 +72,7 @@ class Preparation(ABC):
         return {}
 
     def remarks(self) -> Iterator[str]:
-        """One line for each thing that the person should know of the files prepared so far."""
+        """One line for each thing among `noted` that the person should know."""
         yield from ()
 
 

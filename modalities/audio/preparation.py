@@ -55,7 +55,6 @@ class AudioPreparation(Preparation):
             "min_seconds": min_seconds,
             "loudness": loudness,
         }
-        self.converted: Counter[str] = Counter()
 
     def prepare(self, file: File) -> np.ndarray:
         """16 bits ``(C, T)``."""
@@ -73,9 +72,9 @@ class AudioPreparation(Preparation):
         if is_silent(waveform):
             raise InputError(f"{name_of(file)}: silent at {rate} Hz and {channels} channels")
         if clip.sample_rate != rate:
-            self.converted[f"from {clip.sample_rate} to {rate} Hz"] += 1
+            self.noted.append(f"from {clip.sample_rate} to {rate} Hz")
         if clip.channels != channels:
-            self.converted[f"from {clip.channels} to {channels} channels"] += 1
+            self.noted.append(f"from {clip.channels} to {channels} channels")
         return sixteen_bits(waveform if self.loudness is None else at_loudness(waveform, rate, self.loudness))
 
     def sample(self, prepared: np.ndarray, random: np.random.Generator) -> Tensor:
@@ -89,8 +88,8 @@ class AudioPreparation(Preparation):
         return {"seconds": min(int(shape[1]), self.length) / self.modality.sample_rate}
 
     def remarks(self) -> Iterator[str]:
-        if self.converted:
-            yield "files converted: " + ", ".join(f"{n} {how}" for how, n in sorted(self.converted.items()))
+        if self.noted:
+            yield "files converted: " + ", ".join(f"{n} {how}" for how, n in sorted(Counter(self.noted).items()))
 
 
 def sounding_piece(sound: np.ndarray, length: int, random: np.random.Generator) -> np.ndarray:

@@ -22,11 +22,12 @@ LARGEST_RATIO = 100.0
 """Ratio of the largest to the smallest size in a folder above which a remark is made."""
 
 
-class Sized(NamedTuple):
-    """The longest side of a shape before normalisation, and the name of its file."""
+class Noted(NamedTuple):
+    """The longest side of a shape before normalisation, the name of its file, and its number of degenerate faces."""
 
     size: float
     name: str
+    dropped: int
 
 
 class ShapePreparation(Preparation):
@@ -60,9 +61,6 @@ class ShapePreparation(Preparation):
             "stored": stored,
             "up": up,
         }
-        self.smallest: Sized | None = None
-        self.largest: Sized | None = None
-        self.dropped_faces = self.files_with_dropped_faces = 0
 
     def prepare(self, file: File) -> np.ndarray:
         """Points, normals and colours in float32, ``(stored, channels)``; the same for the same geometry."""
@@ -72,7 +70,8 @@ class ShapePreparation(Preparation):
             rows = Normalisation.of(cloud.points, self.normalisation)(cloud).rows(self.channels)
         except InputError as error:
             raise InputError(f"{name_of(file)}: {error}") from error
-        self._note(Sized(float(np.ptp(cloud.points, axis=0).max()), Path(name_of(file)).name), shape)
+        dropped = 0 if isinstance(shape, PointCloud) else shape.metadata.get(DROPPED, 0)
+        self.noted.append(Noted(float(np.ptp(cloud.points, axis=0).max()), Path(name_of(file)).name, dropped))
         return rows
 
     def sample(self, prepared: np.ndarray, random: np.random.Generator) -> Tensor:
@@ -81,14 +80,17 @@ class ShapePreparation(Preparation):
         return torch.from_numpy(np.ascontiguousarray(rows.T))
 
     def remarks(self) -> Iterator[str]:
-        low, high = self.smallest, self.largest
-        if low and high and high.size > LARGEST_RATIO * low.size and self.normalisation != "none":
+        if not self.noted:
+            return
+        low, high = min(self.noted), max(self.noted)
+        if high.size > LARGEST_RATIO * low.size and self.normalisation != "none":
             yield (
                 f"longest sides range from {low.size:.3g} ({low.name}) to {high.size:.3g} ({high.name}); each shape is "
                 f"normalised to one size ({self.normalisation})"
             )
-        if self.dropped_faces:
-            yield f"{self.dropped_faces} degenerate faces in {self.files_with_dropped_faces} files were dropped"
+        dropped = [noted.dropped for noted in self.noted if noted.dropped]
+        if dropped:
+            yield f"{sum(dropped)} degenerate faces in {len(dropped)} files were dropped"
 
     def _sampled(self, shape: trimesh.Trimesh | PointCloud) -> PointCloud:
         if not isinstance(shape, PointCloud):
@@ -96,13 +98,6 @@ class ShapePreparation(Preparation):
         if len(shape) < self.stored:
             raise InputError(f"has {len(shape)} points, fewer than data.stored={self.stored}")
         return shape[_generator_of(shape.points).choice(len(shape), self.stored, replace=False)]
-
-    def _note(self, sized: Sized, shape: trimesh.Trimesh | PointCloud) -> None:
-        """Keep what `remarks` needs."""
-        self.smallest, self.largest = min(self.smallest or sized, sized), max(self.largest or sized, sized)
-        dropped = 0 if isinstance(shape, PointCloud) else shape.metadata.get(DROPPED, 0)
-        self.dropped_faces += dropped
-        self.files_with_dropped_faces += bool(dropped)
 
 
 def _generator_of(positions: np.ndarray) -> np.random.Generator:

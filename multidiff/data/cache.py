@@ -5,9 +5,8 @@ renaming files does not invalidate it; changing one creates another store.
 
 ::
 
-    CACHE/<key>/data.bin         the arrays, one after another
-    CACHE/<key>/index.npz        their shapes and type, and which sources were left out, and why
-    CACHE/contents/<root>.json   content hashes of known files, by size and modification time
+    CACHE/<key>/                 a store
+    CACHE/contents/<root>.json   content hashes of known files, and the state of the files at that time
 """
 
 import hashlib
@@ -21,13 +20,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
-from zipfile import BadZipFile
 
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from multidiff.data.decoding import decode_all
+from multidiff.data.files import sha256
 from multidiff.data.scan import first_few, name_in, nothing_readable
+from multidiff.data.store import Store, write_store
 from multidiff.errors import InputError
 from multidiff.modality import Preparation
 
@@ -40,49 +41,15 @@ _MANY = 500
 _ABANDONED = 3600
 """Seconds without a byte written after which a build counts as killed."""
 
-Source = TypeVar("Source")
-"""What an array is made from: a file, or a number."""
+_CHECKED = 4
+"""Files of unchanged state that are read all the same, to find those whose content changed nevertheless."""
+
+_CHECKED_SIZE = 2**24
+"""Bytes of such a file, at most."""
+
+Item = TypeVar("Item")
 
 log = logging.getLogger(__name__)
-
-
-class Store:
-    """Arrays of one type and any shapes, read-only, in a memory map. Pickled by its folder, never by its contents.
-
-    Attributes:
-        key: hex hash of contents and settings.
-        shapes: of the arrays, ``(N, D)``.
-        kept: index of the source of each array, ``(N,)``.
-        skipped: sources that could not be decoded, and why.
-
-    Raises:
-        InputError: the store is missing or damaged.
-    """
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.key = folder.name
-        try:
-            with np.load(folder / "index.npz") as index:
-                self.shapes, self.kept, dtype = index["shapes"], index["kept"], index["type"].dtype
-                self.skipped: dict[int, str] = dict(
-                    zip(index["skipped"].tolist(), index["reasons"].tolist(), strict=True)
-                )
-            self._ends = np.cumsum(self.shapes.prod(axis=1, dtype=np.int64))
-            self._data = np.memmap(folder / "data.bin", dtype, "r", shape=(self._ends[-1],)) if len(self) else None
-        except (OSError, EOFError, BadZipFile, ValueError, KeyError) as error:
-            raise InputError(f"the cache {folder} is damaged ({error}); delete that folder") from error
-
-    def __len__(self) -> int:
-        return len(self.shapes)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        shape, end = self.shapes[index], self._ends[index]
-        assert self._data is not None
-        return np.asarray(self._data[end - shape.prod() : end].reshape(shape))
-
-    def __reduce__(self) -> tuple[type["Store"], tuple[Path]]:
-        return Store, (self.folder,)
 
 
 def decoded(
@@ -110,8 +77,8 @@ def decoded(
     """
     cache = cache or default_cache()
     folder = cache / _key(paths, _content_hashes(root, paths, cache), preparation.settings)
-    if not folder.exists():
-        _build(folder, paths, preparation.prepare, "Decoding {} files")
+    if not _usable(folder):
+        _build(folder, progress(decode_all(preparation, paths), len(paths), "Decoding {} files"), paths)
         for remark in preparation.remarks():
             log.warning("%s/: %s", root, remark)
     store = Store(folder)
@@ -141,8 +108,8 @@ def generated(
         InputError: the cache cannot be written.
     """
     folder = (cache or default_cache()) / _key([], [], {**settings, "count": count})
-    if not folder.exists():
-        _build(folder, range(count), make, "Making {} samples")
+    if not _usable(folder):
+        _build(folder, progress(map(make, range(count)), count, "Making {} samples"))
     return Store(folder)
 
 
@@ -158,13 +125,27 @@ def _key(paths: Sequence[Path], hashes: Sequence[str], settings: Mapping[str, An
     return hashlib.sha256(json.dumps([_FORMAT, settings, sources], sort_keys=True).encode()).hexdigest()
 
 
-def _build(folder: Path, sources: Sequence[Source], decode: Callable[[Source], np.ndarray], doing: str) -> None:
-    """Decode ``sources`` into the store ``folder``, which is created atomically."""
+def _usable(folder: Path) -> bool:
+    """Whether there is a store ``folder``. A damaged one is removed."""
+    if not folder.exists():
+        return False
+    try:
+        Store(folder)
+    except InputError as error:
+        log.warning("%s: it is made again", str(error).removesuffix("; delete that folder"))
+        with writing_to(folder.parent):
+            shutil.rmtree(folder)
+        return False
+    return True
+
+
+def _build(folder: Path, arrays: Iterable[np.ndarray | InputError], paths: Sequence[Path] = ()) -> None:
+    """Write ``arrays`` into the store ``folder``, which is created atomically."""
     with writing_to(folder.parent), tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as temporary:
         _sweep(folder.parent)
         part = Path(temporary) / folder.name
         part.mkdir()
-        _write_store(part, sources, decode, doing)
+        write_store(part, arrays, paths)
         try:
             part.rename(folder)
         except OSError:
@@ -180,64 +161,58 @@ def _sweep(cache: Path) -> None:
                 shutil.rmtree(data.parents[1], ignore_errors=True)
 
 
-def _write_store(folder: Path, sources: Sequence[Source], decode: Callable[[Source], np.ndarray], doing: str) -> None:
-    shapes: dict[int, tuple[int, ...]] = {}
-    reasons: dict[int, str] = {}
-    dtypes: set[np.dtype[Any]] = set()
-    with (folder / "data.bin").open("wb") as data:
-        for i, source in enumerate(progress(sources, doing)):
-            try:
-                array = decode(source)
-            except InputError as error:
-                reasons[i] = str(error).removeprefix(f"{source}: ")
-                continue
-            shapes[i] = array.shape
-            dtypes.add(array.dtype)
-            data.write(np.ascontiguousarray(array).tobytes())
-    if len(dtypes) > 1:
-        raise ValueError(f"a store holds one type of array, got {sorted(map(str, dtypes))}")
-    np.savez(
-        folder / "index.npz",
-        shapes=np.array(list(shapes.values()), dtype=np.int64).reshape(len(shapes), -1 if shapes else 0),
-        kept=np.array(list(shapes), dtype=np.int64),
-        type=np.empty(0, next(iter(dtypes), None)),
-        skipped=np.array(list(reasons), dtype=np.int64),
-        reasons=np.array(list(reasons.values()), dtype=np.str_),
-    )
-
-
 def _content_hashes(root: Path, paths: Sequence[Path], cache: Path) -> list[str]:
     """The content hash of each file; only new and changed files are read."""
     index = cache / "contents" / f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]}.json"
     known = _read_index(index)
+    if not _still_true(root, paths, known):
+        known = {}
     current = {
-        name_in(root, path): _seen(path, known.get(name_in(root, path))) for path in progress(paths, "Hashing {} files")
+        name_in(root, path): _seen(path, known.get(name_in(root, path)))
+        for path in progress(paths, len(paths), "Hashing {} files")
     }
     if any(known.get(name) != seen for name, seen in current.items()):
         with writing_to(index.parent), tempfile.TemporaryDirectory(dir=index.parent) as temporary:
             part = Path(temporary) / index.name
             part.write_text(json.dumps(known | current))
             part.replace(index)
-    return [content for _, _, content in current.values()]
+    return [content for *_, content in current.values()]
 
 
 def _read_index(index: Path) -> dict[str, list[Any]]:
     try:
-        return json.loads(index.read_text())
-    except (OSError, ValueError):  # it only saves time
+        known = json.loads(index.read_text())
+    except (OSError, ValueError, RecursionError):  # it only saves time
         return {}
+    return known if isinstance(known, dict) else {}
 
 
-def _seen(path: Path, before: list[Any] | None) -> list[Any]:
-    """Size, modification time in ns, and content hash; for an unreadable file, the hash of the reason."""
+def _seen(path: Path, before: Any) -> list[Any]:
+    """State and content hash of a file; for an unreadable file, the hash of the reason."""
     try:
-        status = path.stat()
-        if before and before[:2] == [status.st_size, status.st_mtime_ns]:
+        state = _state(path)
+        if isinstance(before, list) and before[:-1] == state and isinstance(before[-1], str):
             return before
-        with path.open("rb") as file:
-            return [status.st_size, status.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest()]
+        return [*state, sha256(path)]
     except OSError as error:
-        return [-1, 0, hashlib.sha256(str(error.strerror).encode()).hexdigest()]
+        return [-1, hashlib.sha256(str(error.strerror).encode()).hexdigest()]
+
+
+def _state(path: Path) -> list[int]:
+    """What changes with the content: tools that keep size and modification time do not keep the others."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def _still_true(root: Path, paths: Sequence[Path], known: Mapping[str, Any]) -> bool:
+    """Whether a few files in known states have their known contents, as on any reliable file system."""
+    for path in paths[:: max(1, len(paths) // _CHECKED)][:_CHECKED]:
+        before = known.get(name_in(root, path))
+        with suppress(OSError):
+            if path.stat().st_size <= _CHECKED_SIZE and _seen(path, before) == before and before[-1] != sha256(path):
+                log.warning("%s changed although its time did not: all files of %s/ are read again", path, root)
+                return False
+    return True
 
 
 @contextmanager
@@ -250,8 +225,8 @@ def writing_to(folder: Path) -> Iterator[None]:
         raise InputError(f"cannot write the cache {folder}: {error.strerror}; set MULTIDIFF_CACHE elsewhere") from error
 
 
-def progress(sources: Sequence[Source], doing: str) -> Iterable[Source]:
-    """``sources``, with a progress bar on a terminal if there are many."""
+def progress(items: Iterable[Item], count: int, doing: str) -> Iterable[Item]:
+    """``items``, which are ``count``, with a progress bar on a terminal if there are many."""
     console = Console(stderr=True)
-    hidden = len(sources) < _MANY or not console.is_terminal
-    return track(sources, doing.format(len(sources)), console=console, transient=True, disable=hidden)
+    hidden = count < _MANY or not console.is_terminal
+    return track(items, doing.format(count), count, console=console, transient=True, disable=hidden)

@@ -10,5 +10,8 @@ class EncodedFile(BytesIO):
         super().__init__(content)
         self.name = name
 
+    def __reduce__(self) -> tuple[type["EncodedFile"], tuple[bytes, str]]:
+        return EncodedFile, (self.getvalue(), self.name)
+
     def __str__(self) -> str:
         return self.name

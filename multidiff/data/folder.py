@@ -8,10 +8,11 @@ import numpy as np
 from torch import Tensor
 
 from multidiff.configuration import construct
-from multidiff.data.cache import Store, decoded
+from multidiff.data.cache import decoded
 from multidiff.data.dataset import Dataset
 from multidiff.data.labels import Labels
 from multidiff.data.scan import fields_of, find_entries, path_of
+from multidiff.data.store import Store
 from multidiff.errors import InputError
 from multidiff.modality import Modality, Preparation
 

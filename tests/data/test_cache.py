@@ -1,28 +1,37 @@
 import logging
+import multiprocessing
 import os
 import pickle
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from multidiff.data.cache import Store, decoded, default_cache
+from multidiff.data.cache import decoded, default_cache
+from multidiff.data.store import Store
 from multidiff.errors import InputError
+from multidiff.modality import Preparation
 
 
-class Decoder:
-    """Digits of a file as a ragged array; counts the files it reads."""
+class Decoder(Preparation):
+    """Digits of a file as a ragged array; counts the files it reads, in whatever process."""
 
     def __init__(self, prepare=None, **settings):
-        self.calls, self.settings = 0, settings
+        self.counter, self.settings = multiprocessing.Value("i", 0), settings
         if prepare:
             self.prepare = prepare
 
-    def remarks(self):
-        return ()
+    @property
+    def calls(self):
+        return self.counter.value
+
+    def sample(self, prepared, random):
+        raise NotImplementedError
 
     def prepare(self, path):
-        self.calls += 1
+        with self.counter:
+            self.counter.value += 1
         text = path.read_text()
         if not text.isdigit():
             raise InputError(f"{path}: not a number")
@@ -62,17 +71,20 @@ def test_arrays_of_different_shapes_come_back(root, tmp_path):
     assert store.skipped == {1: "not a number"}
 
 
-def test_the_second_run_decodes_nothing_and_opens_no_source(root, tmp_path, monkeypatch):
+def test_the_second_run_decodes_nothing_and_opens_a_few_sources_alone(root, tmp_path, monkeypatch):
+    for number in range(100):
+        (root / f"e{number}").write_text("1")
     first, decode = contents(opened(root, tmp_path / "cache")), Decoder()
-    opening = Path.open
+    opening, sources = Path.open, []
 
     def watched(path, *args, **kwargs):
-        assert root not in path.parents
+        sources.extend({root} & set(path.parents))
         return opening(path, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", watched)
     assert contents(opened(root, tmp_path / "cache", decode)) == first
     assert decode.calls == 0
+    assert len(sources) == 4
 
 
 def test_what_was_left_out_is_said_each_time(root, tmp_path, caplog):
@@ -133,7 +145,7 @@ def test_a_folder_in_which_nothing_is_readable_is_an_error_whatever_the_limit(ro
 def test_an_interrupted_build_leaves_no_store(root, tmp_path):
     def interrupted(path):
         if path.name == "c":
-            raise KeyboardInterrupt
+            os.kill(os.getppid(), signal.SIGINT)
         return np.zeros(3)
 
     with pytest.raises(KeyboardInterrupt):
@@ -173,14 +185,56 @@ def test_a_store_is_read_only_and_travels_by_its_name(root, tmp_path):
     assert contents(pickle.loads(copy)) == contents(store)
 
 
-def test_a_damaged_store_is_named(root, tmp_path):
-    folder = opened(root, tmp_path / "cache").folder
-    (folder / "data.bin").write_bytes(b"12")
-    with pytest.raises(InputError, match=rf"the cache {folder} is damaged .* delete that folder"):
-        opened(root, tmp_path / "cache")
-    (folder / "index.npz").write_bytes(b"PK\x03\x04")
-    with pytest.raises(InputError, match="is damaged"):
-        Store(folder)
+@pytest.mark.parametrize("file", ["data.bin", "index.npz"])
+def test_a_damaged_store_is_named_and_made_again(root, tmp_path, caplog, file):
+    store = opened(root, tmp_path / "cache")
+    whole = contents(store)
+    (store.folder / file).write_bytes(b"PK\x03\x04")
+    with pytest.raises(InputError, match=rf"the cache {store.folder} is damaged .* delete that folder"):
+        Store(store.folder)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        assert contents(opened(root, tmp_path / "cache")) == whole
+    assert f"the cache {store.folder} is damaged" in caplog.messages[0]
+    assert caplog.messages[0].endswith("it is made again")
+
+
+def test_every_flipped_bit_of_an_index_is_harmless_or_noticed(root, tmp_path):
+    store = opened(root, tmp_path / "cache")
+    whole, index = contents(store), store.folder / "index.npz"
+    content = index.read_bytes()
+    noticed = 0
+    for place in range(len(content)):
+        index.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        try:
+            assert contents(Store(store.folder)) == whole
+        except InputError:
+            noticed += 1
+    assert noticed > len(content) / 2
+
+
+def test_files_replaced_by_others_of_equal_size_and_time_are_noticed(root, tmp_path):
+    before = opened(root, tmp_path / "cache")
+    status = (root / "a").stat()
+    (tmp_path / "new").write_text("987")
+    os.utime(tmp_path / "new", ns=(status.st_atime_ns, status.st_mtime_ns))
+    (tmp_path / "new").replace(root / "a")
+    assert (root / "a").stat().st_mtime_ns == status.st_mtime_ns
+    after = opened(root, tmp_path / "cache")
+    assert contents(before)[0] == [[1, 2, 3]]
+    assert contents(after)[0] == [[9, 8, 7]]
+
+
+def test_a_file_system_whose_times_do_not_tell_is_noticed_by_its_contents(root, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("multidiff.data.cache._state", lambda path: [path.stat().st_size])
+    opened(root, tmp_path / "cache")
+    for name, text in {"a": "321", "c": "5"}.items():
+        (root / name).write_text(text)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        store = opened(root, tmp_path / "cache")
+    assert contents(store)[:2] == [[[3, 2, 1]], [[5]]]
+    assert caplog.messages[0] == f"{root / 'a'} changed although its time did not: all files of {root}/ are read again"
 
 
 def test_arrays_of_different_types_are_a_mistake_of_the_decoder(root, tmp_path):

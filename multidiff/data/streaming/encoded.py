@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from multidiff.data.dataset import Dataset, UnreadableError
+from multidiff.data.decoding import Decoder
 from multidiff.data.encoded_file import EncodedFile
 from multidiff.errors import InputError
 from multidiff.modality import Preparation
@@ -56,6 +57,7 @@ class EncodedDataset(Dataset):
 
     def __init__(self, source: Encoded, preparation: Preparation, max_unreadable: int):
         self.source, self.preparation, self.max_unreadable = source, preparation, max_unreadable
+        self.decoder = Decoder(preparation)
         self.shape, self.fields = preparation.shape, source.fields
         self.shards, self.mixed = source.shards, source.mixed
         story = f"{source.content} {self.shape} {json.dumps(dict(preparation.settings))}"
@@ -68,7 +70,7 @@ class EncodedDataset(Dataset):
     def data(self, index: int, random: np.random.Generator) -> Tensor:
         file = self.source.file(index)
         try:
-            return self.preparation.sample(self.preparation.prepare(file), random)
+            return self.preparation.sample(self.decoder(file), random)
         except InputError as error:
             raise self._left_out(index, str(error)) from error
 

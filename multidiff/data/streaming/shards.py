@@ -123,7 +123,7 @@ class Shards(Encoded):
         with ThreadPoolExecutor(READERS) as pool:
             made = pool.map(index, self.files)
             try:
-                return [next(made) for _ in progress(self.files, "Indexing {} shards")]
+                return [next(made) for _ in progress(self.files, len(self.files), "Indexing {} shards")]
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise

@@ -112,7 +112,7 @@ class TestImageFolder:
         second = self.folder(root)
         assert np.array_equal(pixels_of(first, 1), pixels_of(second, 1))
         assert first.content == second.content
-        with pytest.raises(AssertionError, match="read again"):
+        with pytest.raises(InputError, match="read again"):
             self.folder(root, size=10)
 
     def test_what_cannot_be_read_is_left_out_with_its_label(self, root, caplog):
