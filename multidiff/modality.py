@@ -39,11 +39,13 @@ class Preparation(ABC):
     Attributes:
         shape: of the data tensors, ``(C, *size)``.
         suffixes: of the files that it takes, lower case, with their dots.
+        companions: of further files that those refer to, such as textures.
         settings: everything that the result of `prepare` depends on beside the file; JSON.
     """
 
     shape: tuple[int, ...]
     suffixes: tuple[str, ...]
+    companions: tuple[str, ...] = ()
     settings: Mapping[str, Any]
 
     @cached_property

@@ -46,6 +46,7 @@ class ShapePreparation(Preparation):
     """
 
     suffixes = READ_SUFFIXES
+    companions = (".mtl", ".bin", ".png", ".jpg", ".jpeg")
 
     def __init__(self, modality: "ShapeModality", points: int, stored: int = 8192, up: str = "y"):
         if not 1 <= points <= stored:

@@ -69,7 +69,7 @@ class Folder(Prepared):
         **settings: Any,
     ):
         root, preparation = path_of(root), preparation_of(modality, settings)
-        entries = find_entries(root, preparation.suffixes, modality.name, split)
+        entries = find_entries(root, preparation.suffixes, modality.name, split, preparation.companions)
         store = decoded(
             [entry.path for entry in entries],
             preparation,

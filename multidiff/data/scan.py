@@ -22,8 +22,8 @@ from multidiff.errors import InputError
 
 _SHOWN = 10
 
-COMPANIONS = (".txt", ".jsonl", ".json", ".mtl", ".bin")
-"""Suffixes of files that belong to others."""
+_FACTS = (".txt", ".jsonl", ".json")
+"""Suffixes of files that say something about others."""
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,9 @@ def path_of(root: str | Path) -> Path:
     return Path(str(root)).expanduser()
 
 
-def find_entries(root: Path, suffixes: Sequence[str], kind: str, split: str | None = None) -> tuple[Entry, ...]:
+def find_entries(
+    root: Path, suffixes: Sequence[str], kind: str, split: str | None = None, companions: Sequence[str] = ()
+) -> tuple[Entry, ...]:
     """The files below ``root`` whose suffix, in any case, is one of ``suffixes``, in the order of their paths.
 
     Hidden files and folders are left out. The subfolders of the root are classes unless a file lies in the root
@@ -59,14 +61,17 @@ def find_entries(root: Path, suffixes: Sequence[str], kind: str, split: str | No
         suffixes: in lower case, with their dots.
         kind: of the files, for messages: "image".
         split: take the files at ``root/CLASS/SPLIT/`` alone; None takes all.
+        companions: suffixes of files that belong to others, such as textures.
 
     Raises:
         InputError: there is no such folder or no such file in it, a caption cannot be read or belongs to no file, or
             only some files have a class.
     """
-    everything = _files(root)
+    everything, special = _files(root)
     paths = [path for path in everything if path.suffix.lower() in suffixes]
-    _report_others(root, kind, [path for path in everything if path.suffix.lower() not in (*suffixes, *COMPANIONS)])
+    known = (*suffixes, *companions, *_FACTS)
+    others = [path.suffix.lower() or "no suffix" for path in everything if path.suffix.lower() not in known]
+    _report_others(root, kind, others + special)
     if not paths:
         unfit = f"suffix not one of {' '.join(suffixes)}"
         raise nothing_readable(kind, root, {name_in(root, path): unfit for path in everything})
@@ -78,11 +83,10 @@ def find_entries(root: Path, suffixes: Sequence[str], kind: str, split: str | No
     return tuple(map(Entry, paths, _labels(root, paths, facts), facts))
 
 
-def _report_others(root: Path, kind: str, others: Sequence[Path]) -> None:
-    """Say in one line which files are passed over."""
-    counts = Counter(path.suffix.lower() or "no suffix" for path in others)
-    if counts:
-        listed = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(_SHOWN))
+def _report_others(root: Path, kind: str, others: Sequence[str]) -> None:
+    """Say in one line which kinds of files are passed over."""
+    if others:
+        listed = ", ".join(f"{count} {other}" for other, count in Counter(others).most_common(_SHOWN))
         log.warning("%s/: %d files are not read as %s: %s", root, len(others), kind, listed)
 
 
@@ -122,24 +126,30 @@ def name_in(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _files(root: Path) -> list[Path]:
-    """Every file below ``root`` that is not hidden, sorted by its name in the root."""
+def _files(root: Path) -> tuple[list[Path], list[str]]:
+    """The files below ``root`` that are not hidden, sorted by their names in the root; and what else there is."""
     if not root.exists():
         raise InputError(f"no folder {root}: set data.root to one that exists")
     if not root.is_dir():
         raise InputError(f"{root} is a file: set data.root to the folder that holds the data")
+    found: list[Path] = []
+    special: list[str] = []
     try:
-        found = sorted(_walk(root, frozenset()), key=lambda path: name_in(root, path))
+        for path, regular in _walk(root, frozenset()):
+            if regular:
+                found.append(path)
+            else:
+                special.append("link to nothing" if path.is_symlink() else "pipe or device")
     except OSError as error:
         raise InputError(f"cannot read the folder {error.filename}: {error.strerror}") from error
     for path in found:
         if not is_text(name_in(root, path)):
             raise InputError(f"the name {os.fsencode(path)!r} is not UTF-8: rename that file or folder")
-    return found
+    return sorted(found, key=lambda path: name_in(root, path)), sorted(special)
 
 
-def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
-    """The files below ``folder``; links are followed, except back into one of the folders ``above``."""
+def _walk(folder: Path, above: frozenset[Path]) -> Iterator[tuple[Path, bool]]:
+    """What is below ``folder``, and whether it is a regular file; links are followed, except into ``above``."""
     here = folder.resolve()
     if here in above:
         return
@@ -149,8 +159,8 @@ def _walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
                 continue
             if item.is_dir():
                 yield from _walk(folder / item.name, above | {here})
-            elif item.is_file():
-                yield folder / item.name
+            else:
+                yield folder / item.name, item.is_file()
 
 
 def _labels(root: Path, paths: Sequence[Path], facts: Sequence[Facts]) -> list[str | None]:

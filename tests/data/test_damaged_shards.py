@@ -1,11 +1,13 @@
 """Shards that cannot be used are refused, with the reason."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from modalities.image.files import read_image
 from multidiff.data.streaming.shards import Shards
 from multidiff.data.streaming.tar_index import TarIndex
 from multidiff.errors import InputError
@@ -26,6 +28,18 @@ def test_what_cannot_be_decoded_is_named_counted_and_bounded(tmp_path, caplog):
     nothing = write_shards(tmp_path / "nothing", 1, 3, lambda n: b"no image")
     with pytest.raises(InputError, match="no sample of the data can be read"):
         numbers(images(nothing), 0, 1)
+
+
+def test_a_sample_that_crashes_its_decoder_is_left_out(tmp_path, caplog, monkeypatch):
+    def read_or_crash(file, *settings):
+        if "00001" in file.name:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return read_image(file, *settings)
+
+    monkeypatch.setattr("modalities.image.preparation.read_image", read_or_crash)
+    dataset = images(write_shards(tmp_path / "bad", 1, 6, picture))
+    assert set(numbers(dataset, 0, 2)) == {0, 2, 3, 4, 5}
+    assert "000.tar/00001.png: crashes its decoder (SIGSEGV): left out" in caplog.text
 
 
 def truncated(path):

@@ -172,9 +172,18 @@ def test_a_name_that_is_not_unicode_is_refused(tmp_path):
 
 def test_files_that_are_passed_over_are_counted(tmp_path, caplog):
     fill(tmp_path, "a.dat", "b.dat", "b.txt", "c.jfif", "d.jfif", "e.GIF", "notes", text="x")
+    (tmp_path / "f.dat").symlink_to("gone.dat")
+    os.mkfifo(tmp_path / "g.dat")
     found(tmp_path)
-    assert "4 files are not read as thing: 2 .jfif, 1 .gif, 1 no suffix" in caplog.text
+    kinds = "2 .jfif, 1 .gif, 1 no suffix, 1 link to nothing, 1 pipe or device"
+    assert f"6 files are not read as thing: {kinds}" in caplog.text
     assert "1 of 2 files have no caption" in caplog.text
+
+
+def test_the_files_that_others_refer_to_are_not_counted(tmp_path, caplog):
+    fill(tmp_path, "a.dat", "a.mtl", "a.PNG", text="x")
+    find_entries(tmp_path, SUFFIXES, "thing", companions=(".mtl", ".png"))
+    assert "not read" not in caplog.text
 
 
 @pytest.mark.parametrize("label", ["???", "${oc.env:HOME}", "[bold]m", "a${b"])
