@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import trimesh
 
+from modalities.shape import gltf
 from modalities.shape.cloud import PointCloud
 from modalities.shape.metadata import NPZ_KEY, comment
 from multidiff.data.files import atomic_path, member
@@ -18,6 +19,9 @@ from multidiff.modality import File, name_of
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf")
 """Formats that hold meshes; a PLY may hold points alone."""
+
+GLTF_SUFFIXES = (".glb", ".gltf")
+"""Formats whose colours are linear."""
 
 ARRAY_SUFFIXES = (".npz", ".npy")
 """Formats of NumPy: the arrays ``points``, ``normals`` and ``colours``, or one array of points."""
@@ -194,12 +198,9 @@ class _NoFurtherFiles(dict[str, bytes]):
 
 def _read_scene(file: File, suffix: str, recentre: bool) -> trimesh.Trimesh | PointCloud:
     _check_unpacked_size(file)
-    if isinstance(file, Path):
-        resolver: Any = _FilesBelow(str(file))
-        scene = trimesh.load_scene(file, resolver=resolver, process=False)  # processing would remove NaN silently
-    else:
-        content, kind = BytesIO(file.read()), suffix[1:]
-        scene = trimesh.load_scene(content, file_type=kind, resolver=_NoFurtherFiles(), process=False)
+    content = file.read_bytes() if isinstance(file, Path) else file.read()
+    resolver = _FilesBelow(str(file)) if isinstance(file, Path) else _NoFurtherFiles()
+    scene = _loaded(content, suffix, resolver)
     clouds = [item for item in scene.geometry.values() if isinstance(item, trimesh.PointCloud)]
     if clouds and len(clouds) == len(scene.geometry):
         return _from_trimesh(clouds[0], recentre)
@@ -207,6 +208,16 @@ def _read_scene(file: File, suffix: str, recentre: bool) -> trimesh.Trimesh | Po
     if recentre:
         mesh.vertices = _near_origin(mesh.vertices)
     return mesh
+
+
+def _loaded(content: bytes, suffix: str, resolver: Any) -> trimesh.Scene:
+    """The scene in a file, with colours in sRGB."""
+    content = gltf.prepared(content) if suffix in GLTF_SUFFIXES else content
+    # processing would remove NaN silently
+    scene = trimesh.load_scene(BytesIO(content), file_type=suffix[1:], resolver=resolver, process=False)
+    if suffix in GLTF_SUFFIXES:
+        gltf.colour(scene)
+    return scene
 
 
 def _from_trimesh(cloud: trimesh.PointCloud, recentre: bool) -> PointCloud:

@@ -15,6 +15,7 @@ from trimesh.exchange.ply import export_ply
 from trimesh.exchange.stl import export_stl
 from trimesh.exchange.threemf import export_3MF
 
+from modalities.shape import gltf
 from modalities.shape.cloud import PointCloud, to_up
 from modalities.shape.files import POINT_SUFFIXES, write_cloud
 from modalities.shape.metadata import KEY, comment
@@ -141,9 +142,9 @@ def write_mesh(mesh: trimesh.Trimesh, path: Path, metadata: Mapping[str, Any]) -
 
 def _encoded(mesh: trimesh.Trimesh, suffix: str, metadata: Mapping[str, Any]) -> bytes:
     if suffix == ".glb":
-        scene = trimesh.Scene({"shape": mesh})
+        scene = trimesh.Scene({"shape": gltf.exported(mesh)})
         scene.metadata[KEY] = json.loads(json.dumps(dict(metadata)))
-        return export_glb(scene, include_normals=True)
+        return export_glb(scene, include_normals=True, tree_postprocessor=gltf.name_colours)
     if suffix == ".obj":
         return export_obj(mesh, header=comment(metadata)).encode()
     if suffix == ".ply":

@@ -79,5 +79,10 @@ def _glb_extras(file: BinaryIO) -> Any:
     magic, _, length, kind = struct.unpack("<4s8sI4s", file.read(20))
     if (magic, kind) != (b"glTF", b"JSON"):
         raise ValueError("not a GLB")
-    tree = json.loads(file.read(length))
-    return tree["scenes"][tree.get("scene", 0)]["extras"]
+    return scene_extras(json.loads(file.read(length)))
+
+
+def scene_extras(tree: dict[str, Any]) -> dict[str, Any]:
+    """The extras of the default scene in the JSON of a glTF."""
+    scenes = tree.get("scenes") or [{}]
+    return scenes[tree.get("scene", 0)].get("extras", {})

@@ -18,6 +18,9 @@ from multidiff.modality import File, Preparation, name_of
 if TYPE_CHECKING:
     from modalities.shape.modality import ShapeModality
 
+VERSION = 2
+"""Changes when the same file is prepared otherwise than before, so that a cache of before is not used."""
+
 LARGEST_RATIO = 100.0
 """Ratio of the largest to the smallest size in a folder above which a remark is made."""
 
@@ -57,6 +60,7 @@ class ShapePreparation(Preparation):
         self.shape = (self.channels, points)
         self.settings: dict[str, Any] = {
             "kind": "shape",
+            "version": VERSION,
             "channels": self.channels,
             "normalisation": self.normalisation,
             "stored": stored,
