@@ -3,25 +3,21 @@
 import json
 import zipfile
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import trimesh
 
-from modalities.shape import gltf
 from modalities.shape.cloud import PointCloud
 from modalities.shape.metadata import NPZ_KEY, comment
-from multidiff.data.files import atomic_path, member
+from modalities.shape.scenes import flattened, load_scene
+from multidiff.data.files import atomic_path
 from multidiff.errors import InputError
 from multidiff.modality import File, name_of
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".3mf")
 """Formats that hold meshes; a PLY may hold points alone."""
-
-GLTF_SUFFIXES = (".glb", ".gltf")
-"""Formats whose colours are linear."""
 
 ARRAY_SUFFIXES = (".npz", ".npy")
 """Formats of NumPy: the arrays ``points``, ``normals`` and ``colours``, or one array of points."""
@@ -179,45 +175,17 @@ def _near_origin(points: np.ndarray) -> np.ndarray:
     return values - centre if far else points
 
 
-class _FilesBelow(trimesh.resolvers.FilePathResolver):
-    """The files below the folder of a file."""
-
-    def get(self, name: str) -> bytes:
-        path = member(Path(self.parent), name.strip())
-        if not path.is_file():
-            raise FileNotFoundError(f"it refers to {name}, which is missing")
-        return path.read_bytes()
-
-
-class _NoFurtherFiles(dict[str, bytes]):
-    """The files beside an open file: none."""
-
-    def __missing__(self, name: str) -> bytes:
-        raise FileNotFoundError(f"it refers to {name}, which is not inside it; a GLB holds everything")
-
-
 def _read_scene(file: File, suffix: str, recentre: bool) -> trimesh.Trimesh | PointCloud:
     _check_unpacked_size(file)
     content = file.read_bytes() if isinstance(file, Path) else file.read()
-    resolver = _FilesBelow(str(file)) if isinstance(file, Path) else _NoFurtherFiles()
-    scene = _loaded(content, suffix, resolver)
+    scene = load_scene(content, suffix, file if isinstance(file, Path) else None)
     clouds = [item for item in scene.geometry.values() if isinstance(item, trimesh.PointCloud)]
     if clouds and len(clouds) == len(scene.geometry):
         return _from_trimesh(clouds[0], recentre)
-    mesh = checked(_flattened(scene))
+    mesh = checked(flattened(scene))
     if recentre:
         mesh.vertices = _near_origin(mesh.vertices)
     return mesh
-
-
-def _loaded(content: bytes, suffix: str, resolver: Any) -> trimesh.Scene:
-    """The scene in a file, with colours in sRGB."""
-    content = gltf.prepared(content) if suffix in GLTF_SUFFIXES else content
-    # processing would remove NaN silently
-    scene = trimesh.load_scene(BytesIO(content), file_type=suffix[1:], resolver=resolver, process=False)
-    if suffix in GLTF_SUFFIXES:
-        gltf.colour(scene)
-    return scene
 
 
 def _from_trimesh(cloud: trimesh.PointCloud, recentre: bool) -> PointCloud:
@@ -229,13 +197,6 @@ def _from_trimesh(cloud: trimesh.PointCloud, recentre: bool) -> PointCloud:
         normals = np.stack([np.asarray(raw[name]).reshape(-1) for name in ("nx", "ny", "nz")], axis=1)
     colours = np.asarray(cloud.colors)[:, :3] / 255 if len(cloud.colors) == len(cloud.vertices) else None
     return PointCloud(_near_origin(cloud.vertices) if recentre else cloud.vertices, normals, colours)
-
-
-def _flattened(scene: trimesh.Scene) -> trimesh.Trimesh:
-    meshes = [item for item in scene.dump() if isinstance(item, trimesh.Trimesh) and len(item.faces)]
-    if not meshes:
-        raise InputError("a scene without a mesh")
-    return meshes[0] if len(meshes) == 1 else trimesh.util.concatenate(meshes)
 
 
 def _colours(mesh: trimesh.Trimesh, faces: np.ndarray, weights: np.ndarray) -> np.ndarray:

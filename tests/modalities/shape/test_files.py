@@ -234,3 +234,49 @@ def test_an_array_is_not_what_its_header_claims(tmp_path, header):
     (tmp_path / "a.npy").write_bytes(start + header.encode() + b"\n" + b"\0" * 12)
     with pytest.raises(InputError, match=r"a\.npy: not an NPY of points"):
         read_geometry(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize(
+    ("header", "rest"),
+    [
+        ("COFF", "255 0 51 255"),
+        ("COFF", "255 0 51"),
+        ("COFF", "1.0 0.0 0.2"),
+        ("COFF", "1 0 0.2 1"),
+        ("CNOFF", "0 0 1 255 0 51 255"),
+        ("NCOFF", "0 0 1 1.0 0.0 0.2 0.5"),
+        ("STCOFF", "255 0 51 0.5 0.5"),
+    ],
+)
+def test_colours_of_the_vertices_of_an_off_are_read(tmp_path, header, rest):
+    lines = [f"{header}3 1 0", "# a triangle", *(f"{place} {rest}" for place in ("0 0 0", "1 0 0", "0 1 0")), "3 0 1 2"]
+    (tmp_path / "a.off").write_text("\n".join(lines))
+    cloud = sample_surface(read_geometry(tmp_path / "a.off"), 9, generator(), colours=True)
+    assert np.allclose(cloud.colours, (1, 0, 0.2))
+
+
+@pytest.mark.parametrize("header", ["OFF", "NOFF"])
+def test_an_off_without_colours_is_grey(tmp_path, header):
+    (tmp_path / "a.off").write_text(f"{header}\n3 1 0\n0 0 0 0 0 1\n1 0 0 0 0 1\n0 1 0 0 0 1\n3 0 1 2\n")
+    assert not read_geometry(tmp_path / "a.off").visual.defined
+
+
+def test_a_truncated_stl_is_named_as_such(tmp_path):
+    box, path = trimesh.creation.box(), tmp_path / "a.stl"
+    path.write_bytes(box.export(file_type="stl")[:-80])
+    with pytest.raises(InputError, match=r"a\.stl: truncated: 10 of 12 triangles are there"):
+        read_geometry(path)
+    text = box.export(file_type="stl_ascii")
+    for cut in (text[: len(text) * 3 // 4], text + text[: len(text) // 2]):
+        path.write_text(cut)
+        with pytest.raises(InputError, match=r"a\.stl: truncated: 'endsolid' is missing after \d+ triangles"):
+            read_geometry(path)
+
+
+@pytest.mark.parametrize("start", [b"", b"solid of a CAD program"])
+def test_bytes_after_the_triangles_of_an_stl_are_ignored(tmp_path, start):
+    content = start.ljust(80, b" ") + trimesh.creation.box().export(file_type="stl")[80:]
+    (tmp_path / "a.stl").write_bytes(content + bytes(10))
+    assert np.isclose(read_geometry(tmp_path / "a.stl").area, 6)
+    (tmp_path / "a.stl").write_text(trimesh.creation.box().export(file_type="stl_ascii") + "\n; made by hand\n")
+    assert np.isclose(read_geometry(tmp_path / "a.stl").area, 6)
