@@ -57,6 +57,7 @@ class Furniture(Prepared):
             return Normalisation.of(cloud.points, modality.normalisation)(cloud).rows(modality.channels)
 
         settings = {**preparation.settings, "kind": "furniture", "version": 1, "labels": list(labels), "seed": seed}
+        del settings["points"]  # all solids have enough
         store = generated(count, rows, settings, cache=None if cache is None else path_of(cache))
         captions = [make(label, np.random.default_rng((seed, i))).caption for i, label in enumerate(column)]
         super().__init__(preparation, store, {"label": column, "caption": captions})

@@ -36,12 +36,13 @@ class Noted(NamedTuple):
 class ShapePreparation(Preparation):
     """Samples the surface of each mesh uniformly by area, turns it upright and normalises it on its own.
 
-    Scenes are flattened. A mesh without colours is grey. Of a file of points, a random subset is kept.
+    Scenes are flattened. A mesh without colours is grey. Of a file of points, a random subset is kept, or all points if
+    they are fewer than ``stored``.
 
     Args:
         modality: of the shapes.
         points: N of the samples.
-        stored: points kept of each shape.
+        stored: the most points kept of each shape.
         up: the axis of the files that points up, "y" or "z".
 
     Raises:
@@ -63,12 +64,13 @@ class ShapePreparation(Preparation):
             "version": VERSION,
             "channels": self.channels,
             "normalisation": self.normalisation,
+            "points": points,  # a file with fewer is refused
             "stored": stored,
             "up": up,
         }
 
     def prepare(self, file: File) -> np.ndarray:
-        """Points, normals and colours in float32, ``(stored, channels)``; the same for the same geometry."""
+        """Points, normals and colours in float32, ``(up to stored, channels)``; the same for the same geometry."""
         shape = read_geometry(file, recentre=self.normalisation != "none")
         try:
             cloud = self._sampled(shape).upright(self.up)
@@ -100,9 +102,10 @@ class ShapePreparation(Preparation):
     def _sampled(self, shape: trimesh.Trimesh | PointCloud) -> PointCloud:
         if not isinstance(shape, PointCloud):
             return sample_surface(shape, self.stored, _generator_of(shape.vertices), colours=self.channels == 9)
-        if len(shape) < self.stored:
-            raise InputError(f"has {len(shape)} points, fewer than data.stored={self.stored}")
-        return shape[_generator_of(shape.points).choice(len(shape), self.stored, replace=False)]
+        if len(shape) < self.points:
+            raise InputError(f"has {len(shape)} points, fewer than data.points={self.points}, which a sample needs")
+        kept = min(len(shape), self.stored)
+        return shape[_generator_of(shape.points).choice(len(shape), kept, replace=False)]
 
 
 def _generator_of(positions: np.ndarray) -> np.random.Generator:

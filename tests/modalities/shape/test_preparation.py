@@ -121,8 +121,18 @@ def test_pointflows_layout(tmp_path):
     assert np.array_equal(np.sort(dataset.store[0], axis=0), np.sort(points, axis=0))
     with pytest.raises(InputError, match=r"a\.npy: has no normals, .* set modality\.channels=3"):
         folder(tmp_path / "net", **settings)
-    with pytest.raises(InputError, match=r"a\.npy: has 500 points, fewer than data\.stored=501"):
-        folder(tmp_path / "net", modality, split="train", stored=501)
+
+
+def test_all_of_the_points_of_a_small_file_are_kept(tmp_path):
+    (tmp_path / "root").mkdir()
+    for count in (150, 400, 99):
+        np.save(tmp_path / "root" / f"{count}.npy", generator().normal(size=(count, 3)))
+    dataset = folder(tmp_path / "root", ShapeModality(3), stored=300)
+    assert [len(dataset.store[i]) for i in range(2)] == [150, 300]
+    assert [dataset.data(i, generator()).shape for i in range(2)] == [(3, 100)] * 2
+    assert dataset.store.skipped == {2: "has 99 points, fewer than data.points=100, which a sample needs"}
+    assert len(folder(tmp_path / "root", ShapeModality(3), stored=300, points=99)) == 3
+    assert len(folder(tmp_path / "root", ShapeModality(3), stored=300, points=200)) == 1
 
 
 def test_remarks_name_sizes_that_differ_greatly_and_count_dropped_faces(root, caplog):
