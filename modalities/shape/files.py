@@ -12,6 +12,7 @@ import trimesh
 from modalities.shape.cloud import PointCloud
 from modalities.shape.metadata import NPZ_KEY, comment
 from modalities.shape.scenes import flattened, load_scene
+from modalities.shape.winding import turn_outwards
 from multidiff.data.files import atomic_path
 from multidiff.errors import InputError
 from multidiff.modality import File, name_of
@@ -40,9 +41,9 @@ DROPPED = "dropped_faces"
 def read_geometry(file: File, *, recentre: bool = False) -> trimesh.Trimesh | PointCloud:
     """The mesh in a file, its scene flattened with all transforms; or the cloud, if the file holds points alone.
 
-    Degenerate faces are dropped, and counted in the mesh's ``metadata[DROPPED]``. Non-manifold meshes are accepted. An
-    open file is read without the further files that it refers to, such as the materials of an OBJ; a path with those
-    below its folder.
+    Degenerate faces are dropped, and counted in the mesh's ``metadata[DROPPED]``. Closed bodies that are inside out
+    are turned: see `turn_outwards`. Non-manifold meshes are accepted. An open file is read without the further files
+    that it refers to, such as the materials of an OBJ; a path with those below its folder.
 
     Args:
         file: a path or an open file.
@@ -82,9 +83,9 @@ def checked(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     regular = mesh.area_faces > 1e-12 * extent**2
     if not regular.any():
         raise InputError("a mesh of zero area")
+    mesh.metadata[DROPPED] = int((~regular).sum())
     if not regular.all():
         mesh.update_faces(regular)
-        mesh.metadata[DROPPED] = int((~regular).sum())
     return mesh
 
 
@@ -183,6 +184,7 @@ def _read_scene(file: File, suffix: str, recentre: bool) -> trimesh.Trimesh | Po
     if clouds and len(clouds) == len(scene.geometry):
         return _from_trimesh(clouds[0], recentre)
     mesh = checked(flattened(scene))
+    turn_outwards(mesh)
     if recentre:
         mesh.vertices = _near_origin(mesh.vertices)
     return mesh

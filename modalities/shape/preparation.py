@@ -1,7 +1,7 @@
 """Files of shapes as training samples: many points of each are kept, of which every sample takes others."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from modalities.shape.cloud import Normalisation, PointCloud, to_up
 from modalities.shape.files import DROPPED, READ_SUFFIXES, read_geometry, sample_surface
+from modalities.shape.winding import DOUBLED, TURNED
 from multidiff.errors import InputError
 from multidiff.modality import File, Preparation, name_of
 
@@ -21,16 +22,29 @@ if TYPE_CHECKING:
 VERSION = 2
 """Changes when the same file is prepared otherwise than before, so that a cache of before is not used."""
 
+NAMED = 3
+"""Files that a remark names."""
+
 LARGEST_RATIO = 100.0
 """Ratio of the largest to the smallest size in a folder above which a remark is made."""
 
 
 class Noted(NamedTuple):
-    """The longest side of a shape before normalisation, the name of its file, and its number of degenerate faces."""
+    """What `ShapePreparation.remarks` needs of a file.
+
+    Attributes:
+        size: longest side before normalisation.
+        name: of the file.
+        dropped: number of degenerate faces.
+        turned: whether it was inside out.
+        doubled: whether it has faces in opposite pairs.
+    """
 
     size: float
     name: str
-    dropped: int
+    dropped: int = 0
+    turned: bool = False
+    doubled: bool = False
 
 
 class ShapePreparation(Preparation):
@@ -77,8 +91,8 @@ class ShapePreparation(Preparation):
             rows = Normalisation.of(cloud.points, self.normalisation)(cloud).rows(self.channels)
         except InputError as error:
             raise InputError(f"{name_of(file)}: {error}") from error
-        dropped = 0 if isinstance(shape, PointCloud) else shape.metadata.get(DROPPED, 0)
-        self.noted.append(Noted(float(np.ptp(cloud.points, axis=0).max()), Path(name_of(file)).name, dropped))
+        facts = () if isinstance(shape, PointCloud) else (shape.metadata[name] for name in (DROPPED, TURNED, DOUBLED))
+        self.noted.append(Noted(float(np.ptp(cloud.points, axis=0).max()), Path(name_of(file)).name, *facts))
         return rows
 
     def sample(self, prepared: np.ndarray, random: np.random.Generator) -> Tensor:
@@ -98,6 +112,10 @@ class ShapePreparation(Preparation):
         dropped = [noted.dropped for noted in self.noted if noted.dropped]
         if dropped:
             yield f"{sum(dropped)} degenerate faces in {len(dropped)} files were dropped"
+        if turned := [noted.name for noted in self.noted if noted.turned]:
+            yield f"{_named(turned)} are closed and inside out: their normals are turned outwards"
+        if doubled := [noted.name for noted in self.noted if noted.doubled]:
+            yield f"{_named(doubled)} have faces in opposite pairs, whose normals point both ways"
 
     def _sampled(self, shape: trimesh.Trimesh | PointCloud) -> PointCloud:
         if not isinstance(shape, PointCloud):
@@ -106,6 +124,12 @@ class ShapePreparation(Preparation):
             raise InputError(f"has {len(shape)} points, fewer than data.points={self.points}, which a sample needs")
         kept = min(len(shape), self.stored)
         return shape[_generator_of(shape.points).choice(len(shape), kept, replace=False)]
+
+
+def _named(files: Sequence[str]) -> str:
+    """``2 files (a.obj, b.obj)``."""
+    more = ", ..." if len(files) > NAMED else ""
+    return f"{len(files)} files ({', '.join(files[:NAMED])}{more})"
 
 
 def _generator_of(positions: np.ndarray) -> np.random.Generator:

@@ -147,6 +147,21 @@ def test_remarks_name_sizes_that_differ_greatly_and_count_dropped_faces(root, ca
     assert "2 degenerate faces in 1 files were dropped" in caplog.text
 
 
+def test_remarks_name_meshes_that_are_inside_out_or_have_doubled_faces(root, caplog):
+    solid = trimesh.creation.box((1, 2, 3))
+    solid.invert()
+    for i in range(4):
+        solid.apply_scale(1.5)
+        solid.export(root / f"boxes/inverted{i}.stl")
+    faces = np.concatenate([solid.faces, solid.faces[:3, ::-1]])
+    trimesh.Trimesh(solid.vertices, faces, process=False).export(root / "boxes/double.obj")
+    with caplog.at_level(logging.WARNING):
+        folder(root)
+    names = "inverted0.stl, inverted1.stl, inverted2.stl, ..."
+    assert f"4 files ({names}) are closed and inside out: their normals are turned outwards" in caplog.text
+    assert "1 files (double.obj) have faces in opposite pairs" in caplog.text
+
+
 def test_unusable_files_are_left_out_and_named(root, caplog):
     (root / "boxes/broken.stl").write_bytes(b"no mesh")
     assert len(folder(root)) == 3
