@@ -11,6 +11,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from multidiff.errors import InputError
+
 Edit = Callable[[bytes], bytes]
 
 HEADER = 512
@@ -95,6 +97,20 @@ def header_texts() -> st.SearchStrategy[Edit]:
 
     values = [*map(str, SIZES), "-1", "nan", "1e400", "9" * 400]
     return st.builds(lambda *choice: lambda data: replace(data, *choice), st.floats(0, 1), st.sampled_from(values))
+
+
+def check_reader(read: Callable[[bytes], object], content: bytes) -> None:
+    """``read`` accepts the content or raises an `InputError` of one line, which does not stand for a lack of memory."""
+    refusal: BaseException | None = None
+    with limited():
+        try:
+            read(content)
+        except InputError as error:
+            refusal = error
+    assert "\n" not in str(refusal)
+    while refusal is not None:
+        assert not isinstance(refusal, MemoryError)
+        refusal = refusal.__cause__ or refusal.__context__
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import trimesh
 
+from modalities.shape.arrays import read_npy, read_npz
 from modalities.shape.cloud import PointCloud
 from modalities.shape.metadata import NPZ_KEY, comment
 from modalities.shape.scenes import flattened, load_scene
@@ -149,12 +150,12 @@ def _ply(cloud: PointCloud, metadata: Mapping[str, Any]) -> bytes:
 
 def _read_arrays(file: File, suffix: str, recentre: bool) -> PointCloud:
     _check_unpacked_size(file)
-    found = np.load(file, allow_pickle=False)
     if suffix == ".npy":
-        return PointCloud(_near_origin(found) if recentre else found)
-    with found as arrays:
-        points = _near_origin(arrays["points"]) if recentre else arrays["points"]
-        return PointCloud(points, arrays.get("normals"), arrays.get("colours"))
+        points = read_npy(file.read_bytes() if isinstance(file, Path) else file.read())
+        return PointCloud(_near_origin(points) if recentre else points)
+    arrays = read_npz(file, ("points", "normals", "colours"))
+    points = _near_origin(arrays["points"]) if recentre else arrays["points"]
+    return PointCloud(points, arrays.get("normals"), arrays.get("colours"))
 
 
 def _check_unpacked_size(file: File) -> None:

@@ -13,12 +13,16 @@ import numpy as np
 import trimesh
 
 from modalities.shape.metadata import KEY, scene_extras
+from modalities.shape.sizes import check_claim
 
 LINEAR, SRGB = "_LINEAR_COLOUR", "_SRGB_COLOUR"
 """Custom attributes that hold vertex colours while trimesh reads or writes a file."""
 
 UNSIGNED_BYTE, UNSIGNED_SHORT = 5121, 5123
 """Types of the components of an accessor."""
+
+MOST = 2**24
+"""The most values of an accessor without data."""
 
 POINTS = 0
 """Mode of a primitive without faces."""
@@ -77,6 +81,7 @@ def name_colours(tree: dict[str, Any]) -> None:
 
 
 def _prepared(tree: dict[str, Any]) -> dict[str, Any]:
+    _check_empty_accessors(tree)
     ours = KEY in scene_extras(tree)
     for mesh in tree.get("meshes", []):
         for primitive in mesh["primitives"]:
@@ -94,6 +99,14 @@ def _prepared(tree: dict[str, Any]) -> dict[str, Any]:
             *colours, alpha = surface["baseColorFactor"]
             surface["baseColorFactor"] = [*to_srgb(np.array(colours, dtype=float)).tolist(), alpha]
     return tree
+
+
+def _check_empty_accessors(tree: dict[str, Any]) -> None:
+    """Refuse accessors without data, which are zeros until an extension fills them, of more values than bytes exist."""
+    total = min(sum(buffer["byteLength"] for buffer in tree.get("buffers", [])), MOST)
+    for accessor in tree.get("accessors", []):
+        if "bufferView" not in accessor:
+            check_claim(accessor["count"], total, "values of an accessor")
 
 
 def _rename(primitive: dict[str, Any], name: str) -> None:

@@ -1,14 +1,15 @@
 """Metadata inside the files of shapes, as JSON: a comment in PLY and OBJ, scene extras in GLB, an array in NPZ."""
 
 import json
+import os
 import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 from zipfile import BadZipFile
 
-import numpy as np
-
+from modalities.shape.arrays import read_npz
 from multidiff.errors import InputError
 
 KEY = "multidiff"
@@ -44,9 +45,11 @@ def read_metadata(path: Path) -> dict[str, Any]:
         ValueError,
         LookupError,
         TypeError,
+        AttributeError,
         EOFError,
-        RecursionError,
+        RuntimeError,
         BadZipFile,
+        zlib.error,
         struct.error,
     ):  # another program's
         return {}
@@ -59,8 +62,7 @@ def _found(file: BinaryIO, suffix: str) -> Any:
     if suffix == ".glb":
         return _glb_extras(file)[KEY]
     if suffix == ".npz":
-        with np.load(file) as arrays:
-            return json.loads(str(arrays[NPZ_KEY]))
+        return json.loads(str(read_npz(file, (NPZ_KEY,))[NPZ_KEY]))
     return {}
 
 
@@ -76,8 +78,10 @@ def _comment_of(file: BinaryIO, start: bytes) -> bytes:
 
 def _glb_extras(file: BinaryIO) -> Any:
     """The extras of the scene, from the JSON chunk behind the header of 12 bytes."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     magic, _, length, kind = struct.unpack("<4s8sI4s", file.read(20))
-    if (magic, kind) != (b"glTF", b"JSON"):
+    if length > size or (magic, kind) != (b"glTF", b"JSON"):
         raise ValueError("not a GLB")
     return scene_extras(json.loads(file.read(length)))
 

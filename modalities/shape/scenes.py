@@ -7,11 +7,17 @@ from typing import Any
 
 import trimesh
 
-from modalities.shape import gltf, off, stl
+from modalities.shape import gltf, off, ply, stl
 from multidiff.data.files import member
 from multidiff.errors import InputError
 
-PREPARED: Mapping[str, Callable[[bytes], bytes]] = {".glb": gltf.prepared, ".gltf": gltf.prepared, ".stl": stl.whole}
+PREPARED: Mapping[str, Callable[[bytes], bytes]] = {
+    ".glb": gltf.prepared,
+    ".gltf": gltf.prepared,
+    ".off": off.whole,
+    ".ply": ply.whole,
+    ".stl": stl.whole,
+}
 """What is done to the content of files before trimesh reads it, by suffix."""
 
 

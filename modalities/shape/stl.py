@@ -1,5 +1,6 @@
 """The length of STL files, which trimesh takes for text of no meaning where it does not match."""
 
+from modalities.shape.sizes import check_claim
 from multidiff.errors import InputError
 
 HEADER, TRIANGLE = 84, 50
@@ -19,8 +20,7 @@ def whole(content: bytes) -> bytes:
         return content
     claimed = int.from_bytes(content[HEADER - 4 : HEADER], "little")
     present = (len(content) - HEADER) // TRIANGLE
-    if present < claimed:
-        raise InputError(f"truncated: {present} of {claimed} triangles are there")
+    check_claim(claimed, present, "triangles")
     return content[: HEADER + claimed * TRIANGLE]
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
+from trimesh.exchange.gltf import export_gltf
 
 from modalities.shape import files
 from modalities.shape.cloud import PointCloud
@@ -232,7 +233,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
 def test_an_array_is_not_what_its_header_claims(tmp_path, header):
     start = b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little")
     (tmp_path / "a.npy").write_bytes(start + header.encode() + b"\n" + b"\0" * 12)
-    with pytest.raises(InputError, match=r"a\.npy: not an NPY of points"):
+    with pytest.raises(InputError, match=r"a\.npy: (not an NPY|truncated: 12 of 12000000000000 bytes)"):
         read_geometry(tmp_path / "a.npy")
 
 
@@ -280,3 +281,27 @@ def test_bytes_after_the_triangles_of_an_stl_are_ignored(tmp_path, start):
     assert np.isclose(read_geometry(tmp_path / "a.stl").area, 6)
     (tmp_path / "a.stl").write_text(trimesh.creation.box().export(file_type="stl_ascii") + "\n; made by hand\n")
     assert np.isclose(read_geometry(tmp_path / "a.stl").area, 6)
+
+
+@pytest.mark.parametrize(("suffix", "message"), [("ply", "19 of 20 rows"), ("off", "19 of 20 vertices and faces")])
+def test_a_text_file_of_too_few_faces_is_truncated(tmp_path, suffix, message):
+    arguments = {"encoding": "ascii"} if suffix == "ply" else {}
+    lines = trimesh.util.decode_text(trimesh.creation.box().export(file_type=suffix, **arguments)).splitlines()
+    (tmp_path / f"a.{suffix}").write_text("\n".join(lines[:-1]))
+    with pytest.raises(InputError, match=rf"a\.{suffix}: truncated: {message} are there"):
+        read_geometry(tmp_path / f"a.{suffix}")
+
+
+def test_a_glb_that_claims_a_longer_header_has_no_metadata(tmp_path):
+    (tmp_path / "a.glb").write_bytes(b"glTF" + bytes(8) + b"\xff\xff\xff\xffJSON{}")
+    assert read_metadata(tmp_path / "a.glb") == {}
+
+
+@pytest.mark.parametrize("count", [10**7, 10**12])
+def test_a_gltf_has_as_many_values_as_bytes(tmp_path, count):
+    files = export_gltf(trimesh.Scene(trimesh.creation.box()), merge_buffers=True)
+    tree = json.loads(files.pop("model.gltf"))
+    tree["accessors"][1] = {"componentType": 5126, "type": "VEC3", "count": count}
+    (tmp_path / "a.gltf").write_text(json.dumps(tree))
+    with pytest.raises(InputError, match=rf"a\.gltf: truncated: \d+ of {count} values of an accessor are there"):
+        read_geometry(tmp_path / "a.gltf")
