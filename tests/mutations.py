@@ -1,5 +1,6 @@
 """Damaged copies of small good files, for property tests: a reader accepts them or raises `InputError`, at low cost."""
 
+import copy
 import re
 import resource
 import time
@@ -7,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
+from random import Random
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -20,6 +23,13 @@ HEADER = 512
 
 SIZES = (0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1)
 """Numbers that a header may claim: none, and the largest and smallest ones of the integer types."""
+
+ODD: tuple[Any, ...] = (
+    *(None, True, -1, 0, 1, 7, 2**31, 2**70, 1e308, float("nan"), float("inf")),
+    *("", "text", "../../x", "/etc/passwd", "${oc.env:HOME}", "\0", [], {}, [[]]),
+    *({"_target_": "os.system"}, {"_target_": "modalities.image.data.Digits"}, {"a": {"b": [1]}}),
+)
+"""Values that take the place of a part of a document."""
 
 SECONDS = 1.0
 MEMORY = 2**30
@@ -111,6 +121,34 @@ def check_reader(read: Callable[[bytes], object], content: bytes) -> None:
     while refusal is not None:
         assert not isinstance(refusal, MemoryError)
         refusal = refusal.__cause__ or refusal.__context__
+
+
+def mutated_document(value: Any) -> st.SearchStrategy[Any]:
+    """``value`` after one or two edits: a part becomes odd, a copy of another part, or is missing or renamed."""
+
+    def edited(random: Random) -> Any:
+        document = [copy.deepcopy(value)]
+        for _ in range(random.randint(1, 2)):
+            parts = list(_parts(document))
+            (parent, key), (other, name) = random.choice(parts), random.choice(parts)
+            change = random.randrange(5)
+            if change == 0 and parent is not document:
+                del parent[key]
+            elif change == 1 and isinstance(parent, dict):
+                parent[random.choice(("extra", "_target_", "_partial_", "_args_"))] = parent.pop(key)
+            else:
+                parent[key] = copy.deepcopy(other[name] if change == 2 else random.choice(ODD))
+        return document[0]
+
+    return st.randoms(use_true_random=False).map(edited)
+
+
+def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
+    """The container and the key of every part of ``value``."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in list(items):
+        yield value, key
+        yield from _parts(part)
 
 
 @contextmanager
