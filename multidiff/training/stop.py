@@ -39,19 +39,23 @@ class GracefulStop(L.Callback):
         self._requeue_signal: int | None = None
         self._requeue: Any = None
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Note the handlers before Lightning sets its own, which it removes before `teardown`."""
+        signals: list[int] = [signal.SIGINT, signal.SIGTERM]
+        environment = trainer.strategy.cluster_environment if hasattr(trainer.strategy, "cluster_environment") else None
+        if isinstance(environment, SLURMEnvironment) and environment.auto_requeue and environment.requeue_signal:
+            self._requeue_signal = environment.requeue_signal
+            signals.append(environment.requeue_signal)
+        self._handlers = {number: signal.getsignal(number) for number in signals}
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         def stop(number: int, frame: FrameType | None) -> None:
             self.request = Request.REQUEUE if number == self._requeue_signal else Request.STOP
             signal.signal(signal.SIGINT, self._handlers[signal.SIGINT])
 
-        signals: list[int] = [signal.SIGINT, signal.SIGTERM]
-        environment = trainer.strategy.cluster_environment if hasattr(trainer.strategy, "cluster_environment") else None
-        if isinstance(environment, SLURMEnvironment) and environment.auto_requeue and environment.requeue_signal:
-            self._requeue_signal = environment.requeue_signal
-            self._requeue = signal.getsignal(environment.requeue_signal)
-            signals.append(environment.requeue_signal)
-        self._handlers = {number: signal.getsignal(number) for number in signals}
-        for number in signals:
+        if self._requeue_signal is not None:
+            self._requeue = signal.getsignal(self._requeue_signal)
+        for number in self._handlers:
             signal.signal(number, stop)
 
     def on_train_batch_end(
@@ -70,6 +74,12 @@ class GracefulStop(L.Callback):
             self._requeue(self._requeue_signal, None)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._restore()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}

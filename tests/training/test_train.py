@@ -206,6 +206,19 @@ def test_a_signal_to_all_processes_of_a_run_saves_and_ends_cleanly(tmp_path, num
     assert result.finished
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_after_training_signals_do_what_they_did_before(tmp_path, monkeypatch, fails):
+    def broken(*arguments):
+        raise InputError("broken")
+
+    if fails:
+        monkeypatch.setattr(DiffusionModule, "training_step", broken)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with suppress(InputError):
+        tiny_train(tmp_path / "run", "trainer.max_steps=1")
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
 def test_previews_use_the_same_seeds_each_time(tmp_path):
     tiny_train(tmp_path, "trainer.max_steps=2", "callbacks.previews.every=1", "optimizer.lr=1e-12")
     pictures = sorted((tmp_path / "previews").iterdir())
