@@ -81,9 +81,18 @@ class EvaluatedModel(Evaluated):
     def __init__(self, path: str, device: torch.device):
         directory = model_directory.find_model(Path(path).expanduser())
         self.pipeline = model_directory.load(directory, str(device))
-        training = model_directory.read_config(directory).get("training") or {}
         self.name, self.modality, self.shape = path, self.pipeline.modality, self.pipeline.data_shape
-        self.holdout, self.split_seed = training.get("holdout", self.holdout), training.get("seed", self.split_seed)
+        training = model_directory.read_config(directory).get("training") or {}
+        if isinstance(training, dict):
+            self.holdout, self.split_seed = training.get("holdout", self.holdout), training.get("seed", self.split_seed)
+        if (
+            not isinstance(training, dict)
+            or not isinstance(self.holdout, float)
+            or not isinstance(self.split_seed, int)
+        ):
+            raise InputError(
+                f"{directory / model_directory.CONFIG}: training must hold numbers, among them holdout and seed"
+            )
 
     def check(self, dataset: Dataset, text: str) -> None:
         shape = tuple(dataset.shape)

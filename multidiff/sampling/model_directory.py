@@ -3,18 +3,22 @@
 model/    model.safetensors (EMA weights)  config.yaml  README.md
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from multidiff.configuration import instantiate, read_yaml
+from multidiff.configuration.build import TARGET
 from multidiff.data.files import atomic_directory, sha256, surviving
 from multidiff.errors import InputError
 from multidiff.modality import Modality
@@ -24,6 +28,9 @@ from multidiff.sampling.sampler_config import checked_sampler
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "README.md"
 FORMAT = 2
+SPARE = 2**20
+"""Weights that a model may have beyond those that its file leads to expect, while it is built."""
+
 READERS = {1: "0.1"}
 """Versions of multidiff-toolkit that read model directories of older formats."""
 
@@ -44,7 +51,8 @@ def load(path: str | Path, device: str | None = None) -> Pipeline:
     state, digest = _read_weights(weights, config.get("weights_sha256"))
     try:
         modality = instantiate(Modality, config["modality"])
-        model = build_model(config, tuple(config["data_shape"]))
+        with _no_larger_than(state, config):
+            model = build_model(config, tuple(config["data_shape"]))
         shape = model.codec.shape(tuple(config["data_shape"]))
         sampler, guidance = checked_sampler(config["sampler"], "sampler"), float(config["guidance"])
     except InputError as error:
@@ -136,6 +144,40 @@ def _read_weights(path: Path, expected: str | None) -> tuple[dict[str, Tensor], 
     if unfit:
         raise InputError(f"{path}: {unfit} has a weight that is not finite")
     return state, digest
+
+
+@contextmanager
+def _no_larger_than(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Iterator[None]:
+    """Refuse a model of far more weights than ``state`` while it is built, before they take memory.
+
+    A plug-in may hold frozen networks, which are in no file: its models are not limited.
+
+    Raises:
+        InputError: it has more.
+    """
+    left, thread = 2 * sum(tensor.numel() for tensor in state.values()) + SPARE, get_ident()
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal left
+        left -= parameter.numel() if parameter is not None and get_ident() == thread else 0
+        if left < 0:
+            raise InputError("the model has more weights than its file holds")
+
+    foreign = any(not target.startswith(("multidiff.", "modalities.")) for target in _targets(config))
+    counting = None if foreign else register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        if counting:
+            counting.remove()
+
+
+def _targets(config: Any) -> Iterator[str]:
+    """Every class that a config names."""
+    if isinstance(config, Mapping) and TARGET in config:
+        yield str(config[TARGET])
+    for part in config.values() if isinstance(config, Mapping) else config if isinstance(config, list) else ():
+        yield from _targets(part)
 
 
 def _card(pipeline: Pipeline, description: Mapping[str, Any]) -> str:

@@ -14,7 +14,9 @@ import multidiff
 from modalities.image.data import Digits
 from multidiff.data.streaming.shards import ShardDataset
 from multidiff.errors import InputError
+from multidiff.evaluation.evaluated import EvaluatedModel
 from multidiff.sampling.model_directory import load, read_config
+from tests.mutations import limited
 from tests.tiny import tiny_train
 
 
@@ -135,6 +137,20 @@ def test_any_wrong_setting_of_a_config_is_refused(model, value):
 def test_weights_of_another_shape(model):
     edit(model, lambda config: config["backbone"].update(widths=[16, 16], head_size=16))
     refused(model, "weights of another model")
+
+
+@pytest.mark.parametrize("setting", [{"blocks": [2**31, 1]}, {"widths": [2**15, 2**15]}])
+def test_a_model_larger_than_its_weights_is_refused_before_it_takes_memory(model, setting):
+    edit(model, lambda config: config["backbone"].update(setting))
+    with limited():
+        refused(model, "the model has more weights than its file holds")
+
+
+@pytest.mark.parametrize("training", ["text", [1], {"holdout": "x"}, {"seed": [1]}])
+def test_facts_of_a_training_that_are_none_are_refused_by_evaluation(model, training):
+    edit(model, lambda config: config.update(training=training))
+    with pytest.raises(InputError, match="training must hold numbers"):
+        EvaluatedModel(str(model), torch.device("cpu"))
 
 
 def test_a_config_that_names_foreign_code(model, tmp_path, monkeypatch):
