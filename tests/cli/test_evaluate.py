@@ -193,6 +193,9 @@ def test_a_folder_is_data_too(run_dir, tmp_path, pictures):
         (["--data", "digits", "--sampler", "guess"], "no sampler is called 'guess'"),
         (["--data", ""], "neither a folder nor one of: "),
         (["--data", "digits", "--json", "."], ". is a folder: name a file to write to"),
+        (["--data", "digits '"], 'data "digits \'": no closing quotation'),
+        (["--data", "digits", "--features", "encoder '"], 'features "encoder \'": no closing quotation'),
+        (["--data", "digits", "--split-seed", -1], "the seed of the split must be at least 0, got -1"),
     ],
 )
 def test_mistakes_are_one_line(run_dir, tmp_path, arguments, saying):
@@ -218,6 +221,8 @@ def test_mistakes_with_files_are_one_line(tmp_path, pictures):
     generated = ("evaluate", "--generated", pictures, *gray, "--data", "digits")
     refused(*generated, "--steps", 3, cwd=tmp_path, saying="--steps and --guidance are for a MODEL")
     refused(*generated, "--sweep", cwd=tmp_path, saying="it needs a MODEL")
+    quoted = ("evaluate", "--generated", pictures, "--modality", 'image "channels=1', "--data", "digits")
+    refused(*quoted, cwd=tmp_path, saying="no closing quotation")
     alone = ("evaluate", "--generated", pictures / "0.png", *gray, "--data", "digits")
     refused(*alone, cwd=tmp_path, saying="there is no folder")
     for text, saying in (

@@ -1,6 +1,7 @@
 """`multidiff train`: a Hydra application whose mistakes are one line and status 2."""
 
 import re
+import shlex
 import subprocess
 import sys
 
@@ -170,3 +171,5 @@ def test_a_path_is_taken_as_it_is_written_through_the_whole_command(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run [1], x" / "model" / "config.yaml").is_file()
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("next: "))
+    assert shlex.split(line)[1:5] == ["multidiff", "sample", "run [1], x", "-n"]

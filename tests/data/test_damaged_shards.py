@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from multidiff.data.streaming.shards import Shards
 from multidiff.data.streaming.tar_index import TarIndex
 from multidiff.errors import InputError
 from tests.data.shards import images, numbers, picture, write_shards
+from tests.mutations import limited
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -106,6 +108,33 @@ def test_a_shard_that_changed_or_vanished_since_is_named(tmp_path):
     (root / "001.tar").unlink()
     with pytest.raises(InputError, match=r"001\.tar: No such file"):
         dataset.data(4, np.random.default_rng(0))
+
+
+def hostile_shard(path, name, content, claimed=None):
+    """A tar with a picture and another member, whose header may claim another size."""
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+        for member, data, size in (("0.png", picture(1), None), (name, content, claimed)):
+            known = tarfile.TarInfo(member)
+            known.size = len(data) if size is None else size
+            tar.fileobj.write(known.tobuf(tarfile.GNU_FORMAT))
+            tar.fileobj.write(data.ljust(-(-len(data) // 512) * 512, b"\0"))
+            tar.offset = tar.fileobj.tell()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "claimed", "message"),
+    [
+        ("0.cls", b"7", int(5e18), "truncated|not a tar"),
+        ("0.json", b"[" * 100_000, None, "nested too deeply"),
+        ("0.json", b'{"x": ' + b"1" * 5000 + b"}", None, "not JSON"),
+    ],
+)
+def test_a_hostile_member_of_a_shard_is_refused(tmp_path, name, content, claimed, message):
+    hostile_shard(tmp_path / "a.tar", name, content, claimed)
+    with limited(), pytest.raises(InputError, match=message) as error:
+        images(tmp_path / "a.tar", label="json.x" if name == "0.json" else "cls")
+    assert "a.tar" in str(error.value)
+    assert len(str(error.value)) < 500
 
 
 DAMAGED = [
