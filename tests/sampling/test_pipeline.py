@@ -116,6 +116,10 @@ GRIDS, SAMPLERS = "multidiff.diffusion.grids", "multidiff.diffusion.samplers"
             ({"method": {"_target_": f"{SAMPLERS}.{name}", "order": 2.5}}, f"{name}: order must be of type int")
             for name in ("DPMSolverMultistep", "DPMSolverSinglestep", "DEIS", "LMS")
         ],
+        *[
+            ({"method": {"_target_": f"{SAMPLERS}.{name}", key: 50}}, f"{key} must be at most 8, got 50")
+            for name, key in (("DPMSolverMultistep", "order"), ("LMS", "order"), ("UniPC", "predictor_order"))
+        ],
         ({"grid": 4}, "the _target_ of a Grid, .* got 4"),
         ({"grid": {"_target_": f"{GRIDS}.KarrasRho", "sigma_min": -1}}, "0 < sigma_min < sigma_max, got -1"),
         ({"grid": {"_target_": f"{GRIDS}.UniformLogSNR", "sigma_min": 90}}, "0 < sigma_min < sigma_max, got 90"),

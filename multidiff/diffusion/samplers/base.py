@@ -62,6 +62,17 @@ def check_count(name: str, count: int) -> None:
         raise ValueError(f"{name} must be an integer of at least 1, got {count!r}")
 
 
+HIGHEST_ORDER = 8
+"""Estimates that a multistep method interpolates at most: polynomials through more nodes oscillate beyond any use."""
+
+
+def check_order(name: str, order: int) -> None:
+    """Refuse a number of estimates, in the setting ``name``, that is not from 1 to `HIGHEST_ORDER`."""
+    check_count(name, order)
+    if order > HIGHEST_ORDER:
+        raise ValueError(f"{name} must be at most {HIGHEST_ORDER}, got {order}")
+
+
 def sampler_from(method: Callable[[Schedule], Sampler], schedule: Schedule) -> Sampler:
     """Build the inner sampler of a composite sampler.
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from multidiff.diffusion.noise import NoiseSource
-from multidiff.diffusion.samplers.base import Denoise, History, Sampler, check_count
+from multidiff.diffusion.samplers.base import Denoise, History, Sampler, check_count, check_order
 from multidiff.diffusion.samplers.exponential import Equation, combine, exponential_weights, make_equation
 from multidiff.diffusion.samplers.multistep import Multistep
 from multidiff.diffusion.samplers.noise_level import NoiseLevel, euler_step
@@ -54,7 +54,7 @@ class DPMSolverMultistep(Multistep):
     stretch: float = math.inf
 
     def __post_init__(self) -> None:
-        check_count("order", self.order)
+        check_order("order", self.order)
         make_equation(self.form, self.eta)
 
     @property

@@ -8,7 +8,7 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
-from multidiff.diffusion.samplers.base import check_count
+from multidiff.diffusion.samplers.base import check_order
 from multidiff.diffusion.samplers.exponential import Equation, interpolation_weights, make_equation
 from multidiff.diffusion.samplers.multistep import Multistep
 from multidiff.diffusion.samplers.noise_level import NoiseLevel
@@ -43,7 +43,7 @@ class NoiseMultistep(Multistep):
     order: int = 3
 
     def __post_init__(self) -> None:
-        check_count("order", self.order)
+        check_order("order", self.order)
 
     @property
     def memory(self) -> int:
@@ -106,7 +106,7 @@ class IPNDM(Multistep):
     estimates: int = 4
 
     def __post_init__(self) -> None:
-        check_count("estimates", self.estimates)
+        check_order("estimates", self.estimates)
 
     @property
     def order(self) -> int:  # type: ignore[override]

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from multidiff.diffusion.samplers.base import check_count
+from multidiff.diffusion.samplers.base import check_order
 from multidiff.diffusion.samplers.dpm_solver import solver_weights
 from multidiff.diffusion.samplers.exponential import (
     Equation,
@@ -46,7 +46,7 @@ class UniPC(Multistep):
     stretch: float = math.inf
 
     def __post_init__(self) -> None:
-        check_count("predictor_order", self.predictor_order)
+        check_order("predictor_order", self.predictor_order)
         if self.b not in {"bh1", "bh2"}:
             raise ValueError(f"b must be bh1 or bh2, got {self.b!r}")
         make_equation(self.form)
@@ -95,7 +95,7 @@ class SASolver(Multistep):
     corrector = True
 
     def __post_init__(self) -> None:
-        check_count("predictor_order", self.predictor_order)
+        check_order("predictor_order", self.predictor_order)
         make_equation("data", self.eta)
 
     @property
