@@ -111,11 +111,11 @@ class ShapePreparation(Preparation):
             )
         dropped = [noted.dropped for noted in self.noted if noted.dropped]
         if dropped:
-            yield f"{sum(dropped)} degenerate faces in {len(dropped)} files were dropped"
+            yield f"{sum(dropped)} degenerate faces were dropped, in {len(dropped)} files"
         if turned := [noted.name for noted in self.noted if noted.turned]:
-            yield f"{_named(turned)} are closed and inside out: their normals are turned outwards"
+            yield f"closed meshes that were inside out and are turned outwards: {_named(turned)}"
         if doubled := [noted.name for noted in self.noted if noted.doubled]:
-            yield f"{_named(doubled)} have faces in opposite pairs, whose normals point both ways"
+            yield f"meshes with pairs of opposite faces, whose normals point both ways: {_named(doubled)}"
 
     def _sampled(self, shape: trimesh.Trimesh | PointCloud) -> PointCloud:
         if not isinstance(shape, PointCloud):
@@ -127,9 +127,9 @@ class ShapePreparation(Preparation):
 
 
 def _named(files: Sequence[str]) -> str:
-    """``2 files (a.obj, b.obj)``."""
-    more = ", ..." if len(files) > NAMED else ""
-    return f"{len(files)} files ({', '.join(files[:NAMED])}{more})"
+    """``a.obj, b.obj, c.obj and 12 more``."""
+    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+    return ", ".join(files[:NAMED]) + more
 
 
 def _generator_of(positions: np.ndarray) -> np.random.Generator:
