@@ -25,7 +25,7 @@ class Dataset(ABC):
     Attributes:
         shape: of every data tensor, ``(C, *size)``.
         fields: columns of N values by name: ``label`` (a `Labels`), ``caption`` (texts), ``seconds`` and others. None
-            or an empty text in a column is an unknown value.
+            or an empty text in a column is an unknown value; a tuple holds alternatives, such as several captions.
         origin: hex hash of the sources and of the settings that they were prepared with.
         shards: index of the file that holds each sample, ``(N,)``, if few files should be open at a time; or None.
         mixed: number of such files that are open at a time.
@@ -50,6 +50,11 @@ class Dataset(ABC):
         names = self.labels.names if self.labels else ()
         return hashlib.sha256(repr((self.origin, tuple(self.shape), names, columns)).encode()).hexdigest()
 
+    @property
+    def values(self) -> dict[str, Sequence[Any]]:
+        """The fields with each of their alternatives."""
+        return {name: _flat(column) for name, column in self.fields.items()}
+
     @abstractmethod
     def __len__(self) -> int: ...
 
@@ -61,12 +66,24 @@ class Dataset(ABC):
             UnreadableError: training continues with another sample.
         """
 
-    def facts(self, index: int) -> dict[str, Any]:
-        """The fields of sample ``index``."""
-        return {name: column[index] for name, column in self.fields.items()}
+    def facts(self, index: int, random: np.random.Generator | None = None) -> dict[str, Any]:
+        """The fields of sample ``index``; of alternatives, the one that ``random`` chooses, by default the first."""
+        return {name: _chosen(column[index], random) for name, column in self.fields.items()}
 
     def expect(self, index: int) -> None:  # noqa: B027  most data sets need no preparation
         """Prepare for sample ``index``, which will be read soon."""
+
+
+def _flat(column: Sequence[Any]) -> Sequence[Any]:
+    if not isinstance(column, list) or not any(isinstance(entry, tuple) for entry in column):
+        return column
+    return [value for entry in column for value in (entry if isinstance(entry, tuple) else (entry,))]
+
+
+def _chosen(entry: Any, random: np.random.Generator | None) -> Any:
+    if not isinstance(entry, tuple):
+        return entry
+    return entry[0 if random is None else int(random.integers(len(entry)))]
 
 
 class Unaugmented(Sequence[Tensor]):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -59,6 +59,9 @@ class Folder(Prepared):
         InputError: there is no file, or too many cannot be read.
     """
 
+    preparation_type: ClassVar[type[Preparation] | None] = None
+    """Class of the preparation; None stands for that of the modality."""
+
     def __init__(
         self,
         modality: Modality[Any],
@@ -68,7 +71,7 @@ class Folder(Prepared):
         cache: str | Path | None = None,
         **settings: Any,
     ):
-        root, preparation = path_of(root), preparation_of(modality, settings)
+        root, preparation = path_of(root), preparation_of(modality, settings, self.preparation_type)
         entries = find_entries(root, preparation.suffixes, modality.name, split, preparation.companions)
         store = decoded(
             [entry.path for entry in entries],
@@ -81,15 +84,18 @@ class Folder(Prepared):
         super().__init__(preparation, store, fields_of([entries[i] for i in store.kept]))
 
 
-def preparation_of(modality: Modality[Any], settings: dict[str, Any]) -> Preparation:
-    """The preparation of a modality with these settings.
+def preparation_of(
+    modality: Modality[Any], settings: dict[str, Any], kind: type[Preparation] | None = None
+) -> Preparation:
+    """The preparation of a modality, or another ``kind`` of it, with these settings.
 
     Raises:
         InputError: the modality has none, or a setting is unknown or cannot be used.
     """
-    if modality.preparation is None:
+    kind = kind or modality.preparation
+    if kind is None:
         raise InputError(f"the modality {modality.name} reads no folders, shards or tables")
-    return construct(modality.preparation, settings, modality=modality)
+    return construct(kind, settings, modality=modality)
 
 
 def _at(column: Sequence[Any], rows: np.ndarray) -> Sequence[Any]:

@@ -97,7 +97,7 @@ def example(
         InputError: none can be read.
     """
     index, data = readable(dataset, indices, place, random)
-    return {"data": data, "fields": dataset.facts(index)}
+    return {"data": data, "fields": dataset.facts(index, random)}
 
 
 def collate(examples: Sequence[dict[str, Any]]) -> dict[str, Any]:

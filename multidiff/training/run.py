@@ -142,7 +142,7 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     dataset = instantiate(Dataset, settings["data"], modality=modality)
     before = read_settings(run_dir) if checkpoint else None
     settings = decided(settings, before)
-    learned = informed(settings, dataset.fields, Unaugmented(dataset))
+    learned = informed(settings, dataset.values, Unaugmented(dataset))
     kept = in_force(settings, learned, before or learned)
     if kept != learned and is_first_process():
         log.warning("the data have changed: the classes, words and statistics of the checkpoint stay in force")

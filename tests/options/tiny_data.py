@@ -49,7 +49,8 @@ COUNT = 40
 def make(root):
     """The files, below ``root``; settings of each option of the group ``data``, with the modality that reads it."""
     folders = {
-        name: root / name for name in ("pictures", "sounds", "meshes", "modelnet", "clouds", "speech", "idx", "cifar")
+        name: root / name
+        for name in ("pictures", "drawings", "sounds", "meshes", "modelnet", "clouds", "speech", "idx", "cifar")
     }
     for folder in folders.values():
         folder.mkdir()
@@ -59,6 +60,9 @@ def make(root):
             (folders[name] / label).mkdir(exist_ok=True)
             (folders[name] / label / f"{i}.txt").write_text(f"{label} number {i % 3}")
         Image.new("RGB", (17, 16), (10 * i, 5 * i, 255 - 10 * i)).save(folders["pictures"] / label / f"{i}.png")
+        (folders["drawings"] / f"{i}.svg").write_text(
+            f'<svg viewBox="0 0 9 9" xmlns="http://www.w3.org/2000/svg"><circle cx="{i % 9}" cy="4" r="3"/></svg>'
+        )
         (folders["sounds"] / label / f"{i}.wav").write_bytes(tone(i))
         box = trimesh.creation.box((1, 1 + i / 10, 1))
         box.export(folders["meshes"] / label / f"{i}.glb")
@@ -103,6 +107,8 @@ def settings(root):
         "idx": (IMAGE, [f"data.root={root}/idx", *gray]),
         "cifar": (IMAGE, [f"data.root={root}/cifar"]),
         "image_folder": (IMAGE, [f"data.root={root}/pictures", "data.size=16"]),
+        "svg_folder": (IMAGE, [f"data.root={root}/drawings", "data.size=16"]),
+        "emoji": (IMAGE, ["data.size=16"]),
         "image_shards": (IMAGE, [f"data.shards={root}/image_shards", "data.size=16"]),
         "image_table": (IMAGE, [f"data.root={root}/image_table", "data.size=16"]),
         "drums": (AUDIO, [*few, *sounds]),
