@@ -72,7 +72,7 @@ def informed(config: Mapping[str, Any], fields: Mapping[str, Sequence[Any]], dat
         InputError: the data lack a field that the conditioning reads.
     """
     conditioning = {
-        field: {**part, **target_class(part, FieldConditioner).settings_from(field, fields.get(field))}
+        field: {**part, **target_class(part, FieldConditioner).learned(part, field, fields.get(field))}
         for field, part in config["conditioning"].items()
     }
     codec = {**config["codec"], **target_class(config["codec"], Codec).settings_from(config["codec"], data)}

@@ -52,7 +52,7 @@ def run(model: str, steps: int, n: int, settings: dict[str, Any], out: Path | No
     rows = range(n)
     with torch.no_grad(), refusals():
         noise = plan.seeds.noise(rows, plan.pipeline.noise)
-        condition = plan.pipeline.model.condition(plan.fields(rows))
+        condition = plan.conditions()(plan.fields(rows))
         fitted = optimized_grid(plan.denoiser(rows), noise, steps, condition).log_snr
     config = {
         "name": f"{plan.sampler['name']}_{steps}" if out is None else out.stem,

@@ -11,7 +11,14 @@ Out = Annotated[Path, typer.Option(help="A new or empty folder for the files.")]
 Count = Annotated[int, typer.Option("-n", help="Number of samples.")]
 Label = Annotated[list[str] | None, typer.Option(help="Class label. Repeat for several; samples cycle through them.")]
 Prompt = Annotated[
-    list[str] | None, typer.Option(help="Text prompt, for a model trained with captions. Repeat for several.")
+    list[str] | None,
+    typer.Option(help="Text prompt, for a model trained with captions; (red:1.3) weights words. Repeat for several."),
+]
+Prompts = Annotated[
+    Path | None, typer.Option(help="Text file with a prompt on each line; -n samples of each, with the same noise.")
+]
+Versions = Annotated[
+    int | None, typer.Option("-n", help="Number of samples, 16 by default; of each line of --prompts, 1.")
 ]
 Set = Annotated[
     list[str] | None,

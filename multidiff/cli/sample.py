@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 def sample(
     model: options.Model,
     out: options.Out,
-    n: options.Count = 16,
+    n: options.Versions = None,
     label: options.Label = None,
     prompt: options.Prompt = None,
+    prompts: options.Prompts = None,
     set: options.Set = None,
     sampler: options.SamplerName = None,
     steps: options.Steps = None,
@@ -42,6 +43,7 @@ def sample(
         label,
         prompt,
         options.assignments(set),
+        prompts=None if prompts is None else _lines(prompts),
         sampler=sampler,
         steps=steps,
         guidance=guidance,
@@ -52,6 +54,8 @@ def sample(
         batch_size=batch_size,
     )
     edits = {"strength": strength, "mask": mask, "extend": extend}
+    if n is None:
+        n = 16 if prompts is None else 1
     run(model, out, n, settings, init=init, edits=edits, format=format, turntable=turntable)
 
 
@@ -66,7 +70,7 @@ def run(
     format: str | None = None,
     turntable: bool = False,
 ) -> None:
-    """Generate ``n`` samples of ``model`` into the folder ``out``.
+    """Generate ``n`` samples of ``model``, or of each of its prompts, into the folder ``out``.
 
     Processes that torchrun started share the batches, each of which is computed as one process alone would compute it.
     """
@@ -101,7 +105,18 @@ def run(
                 artifacts = [everything[index].artifact for index in sorted(everything)]
                 samples.write_turntable(pipeline.modality, artifacts, out)
             samples.finish(pipeline.modality, everything, failures, record, out, suffix)
-        print(f"{n} samples in {out}; see {out / samples.PREVIEW}")
+        print(f"{len(plan)} samples in {out}; see {out / samples.PREVIEW}")
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file that are not blank."""
+    from multidiff.data.captions import read_text
+    from multidiff.errors import InputError
+
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    if not lines:
+        raise InputError(f"{path} holds no prompt: write one on each line")
+    return lines
 
 
 def _suffix(given_format: str | None, pipeline: "Pipeline") -> str:

@@ -3,6 +3,14 @@
 from multidiff.conditioners.base import Conditioner, FieldConditioner
 from multidiff.conditioners.label import LabelConditioner
 from multidiff.conditioners.number import NumberConditioner
-from multidiff.conditioners.text import WordConditioner
+from multidiff.conditioners.text import TextConditioner
+from multidiff.conditioners.words import WordConditioner
 
-__all__ = ["Conditioner", "FieldConditioner", "LabelConditioner", "NumberConditioner", "WordConditioner"]
+__all__ = [
+    "Conditioner",
+    "FieldConditioner",
+    "LabelConditioner",
+    "NumberConditioner",
+    "TextConditioner",
+    "WordConditioner",
+]

@@ -48,17 +48,42 @@ class FieldConditioner(nn.Module, ABC):
             InputError: the data lack what this conditioner reads.
         """
 
+    @classmethod
+    def learned(cls, config: Mapping[str, Any], field: str, column: Sequence[Any] | None) -> dict[str, Any]:
+        """As `settings_from`, for conditioners whose arguments also follow from their other settings, ``config``."""
+        return cls.settings_from(field, column)
+
     @abstractmethod
     def forward(self, values: Sequence[Any]) -> Conditioning:
-        """Encode one value a sample; None is the null condition.
+        """Encode one value of the data a sample; None is the null condition.
 
         Raises:
             InputError: a value that this conditioner does not accept; the message says what it accepts.
         """
 
+    def prompted(self, values: Sequence[Any]) -> Conditioning:
+        """Encode values that a person requests, which may have a notation of their own, such as weights of words.
+
+        Raises:
+            InputError: as `forward`.
+        """
+        return self(values)
+
+    def quoted(self, value: Any) -> Any:
+        """The request that stands for a value of the data: `prompted` encodes it as `forward` encodes ``value``."""
+        return value
+
+    def remarks(self, values: Sequence[Any]) -> list[str]:
+        """What a person should know about requested values, a line each."""
+        return []
+
     def check(self, value: Any) -> None:
-        """Refuse a value as `forward` does."""
+        """Refuse a value of the data as `forward` does."""
         self([value])
+
+    def check_prompt(self, value: Any) -> None:
+        """Refuse a requested value as `prompted` does."""
+        self.check(value)
 
     def accepts(self, value: Any) -> bool:
         """Whether `forward` takes ``value``."""
@@ -107,9 +132,12 @@ class Conditioner(nn.Module):
         Raises:
             InputError: a value that a part does not accept.
         """
+        return self.joined([part([sample.get(part.field) for sample in samples]) for part in self])
+
+    def joined(self, encoded: Sequence[Conditioning]) -> Conditioning | None:
+        """One condition from those of the parts, in their order."""
         if not self.parts:
             return None
-        encoded = [part([sample.get(part.field) for sample in samples]) for part in self]
         vectors = [each.vector for each in encoded if each.vector is not None]
         tokens = [_padded(each.tokens, self.token_dim) for each in encoded if each.tokens is not None]
         masks = [each.mask for each in encoded if each.mask is not None]
@@ -125,6 +153,14 @@ class Conditioner(nn.Module):
             {**sample, **{part.field: None for part in self if not part.accepts(sample.get(part.field))}}
             for sample in samples
         ]
+
+    def quoted(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """The request that stands for the fields of a sample of the data."""
+        return {**sample, **{part.field: part.quoted(sample[part.field]) for part in self if part.field in sample}}
+
+    def remarks(self, samples: Sequence[Mapping[str, Any]]) -> list[str]:
+        """What a person should know about requested samples, a line each."""
+        return [line for part in self for line in part.remarks([sample.get(part.field) for sample in samples])]
 
     def dropped(self, samples: Sequence[Mapping[str, Any]], generator: torch.Generator) -> list[dict[str, Any]]:
         """The samples with each field hidden as often as its ``dropout`` says, independently."""

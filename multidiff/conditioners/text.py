@@ -1,90 +1,220 @@
-"""Short descriptions in the words of the training captions."""
+"""Text: any string, encoded as tokens for attention and as one pooled vector."""
 
-import unicodedata
+from abc import abstractmethod
+from collections import Counter
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from multidiff.conditioners.base import FieldConditioner
+from multidiff.conditioners.base import FieldConditioner, is_unknown
+from multidiff.conditioners.pieces import Pieces, byte_level, parts, read, train_merges, vocabulary
+from multidiff.conditioners.prompts import Prompt, literal, parse, quoted
+from multidiff.conditioners.words import words
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.errors import InputError
+from multidiff.nn.sequence import SequenceEncoder
+
+KNOWN = 100_000
+"""Words of the captions that a model remembers, the most frequent ones: its config has a limited size."""
+
+SHOWN = 10
+"""Words, or prompts, that a remark lists."""
 
 
-def words(text: str) -> list[str]:
-    """The words of a caption, lower case, without punctuation; combining marks belong to their letters."""
-    composed = unicodedata.normalize("NFC", text.lower())
-    letters = "".join(each if each.isalnum() or each == "_" or _is_mark(each) else " " for each in composed)
-    return letters.split()
+class TextEncoder(FieldConditioner):
+    """What the encoders of text share: prompts with weights, cut texts, the null condition and pooling.
 
-
-def _is_mark(character: str) -> bool:
-    """Whether it modifies the letter before it, as vowel signs and accents do."""
-    return unicodedata.category(character).startswith("M")
-
-
-SHOWN = 100
-"""Words that a message lists."""
-
-
-class WordConditioner(FieldConditioner):
-    """A learned token for each word, in order, over the closed vocabulary of the training captions.
-
-    Small and trained with the model, so that it needs no download; it suits captions made of a few hundred words.
+    The weight of a character multiplies the state of its token, which moves it along the line from the null condition,
+    zero, through its encoding; 1 changes no bit. The pooled vector is the mean of the weighted states.
 
     Args:
         field: the name of the field.
-        vocabulary: the words.
-        dim: E, the size of a token.
-        length: the most words that a prompt may have, those of the longest caption.
-        dropout: how often training hides the caption.
+        known: the words of the training captions, separated by spaces.
+        dim: size of a token and of the vector.
+        dropout: how often training hides the text.
+
+    Attributes:
+        tokenizer: cuts texts to the length that the encoder reads.
     """
 
-    def __init__(self, field: str, vocabulary: Sequence[str], dim: int, length: int, dropout: float = 0.1):
+    tokenizer: Tokenizer
+
+    def __init__(self, field: str, known: str, dim: int, dropout: float):
         super().__init__(field, dropout)
-        self.vocabulary = tuple(vocabulary)
-        self.token_dim = dim
-        self.length = length
-        self.index = {word: i for i, word in enumerate(self.vocabulary)}
-        self.embedding = nn.Embedding(len(self.vocabulary), dim)
-        self.position = nn.Parameter(torch.randn(length, dim) / dim**0.5)
+        self.known = frozenset(known.split())
+        self.token_dim = self.vector_dim = dim
 
     @classmethod
     def settings_from(cls, field: str, column: Sequence[Any] | None) -> dict[str, Any]:
-        texts = [str(text) for text in column or () if text is not None]
-        vocabulary = sorted({word for text in texts for word in words(text)})
-        if not vocabulary:
-            raise InputError(
-                f"conditioning=text needs captions and these data have no {field}; "
-                "put a .txt beside each file or a metadata.jsonl in the folder, or set conditioning=none"
-            )
-        return {"vocabulary": vocabulary, "length": max(len(words(text)) for text in texts)}
+        counts = Counter(word for text in captions(field, column) for word in words(text))
+        return {"known": " ".join(sorted(word for word, _ in counts.most_common(KNOWN)))}
+
+    @abstractmethod
+    def states(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The state of each token, ``(B, L, dim)``, of which padding has no part.
+
+        Args:
+            ids: ``(B, L)``.
+            mask: ``(B, L)``, true where a token is valid, false for padding.
+        """
+
+    def pieces(self, texts: Sequence[str]) -> list[Pieces]:
+        """The tokens of each text."""
+        return read(self.tokenizer, texts)
 
     def forward(self, values: Sequence[Any]) -> Conditioning:
-        encoded = [self._encode(str(value or "")) for value in values]
-        longest = max(1, *(len(row) for row in encoded))
-        device = self.position.device
-        indices = torch.tensor([row + [0] * (longest - len(row)) for row in encoded], device=device)
-        lengths = torch.tensor([len(row) for row in encoded], device=device)
-        mask: Tensor = torch.arange(longest, device=device) < lengths[:, None]
-        tokens = self.embedding(indices) + self.position[:longest]
-        return Conditioning(tokens=tokens * mask[:, :, None], mask=mask)
+        return self._encoded([literal(_text(value)) for value in values])
+
+    def prompted(self, values: Sequence[Any]) -> Conditioning:
+        return self._encoded([parse(_text(value)) for value in values])
+
+    def quoted(self, value: Any) -> Any:
+        return value if is_unknown(value) else quoted(_text(value))
 
     def check(self, value: Any) -> None:
-        self._encode(str(value or ""))
+        """Any value is a text."""
+
+    def check_prompt(self, value: Any) -> None:
+        parse(_text(value))
+
+    def remarks(self, values: Sequence[Any]) -> list[str]:
+        """The words that training never saw, and what the encoder cannot read of a prompt that is too long."""
+        texts = list(dict.fromkeys(text for value in values if (text := parse(_text(value)).text).strip()))
+        unseen = dict.fromkeys(word for text in texts for word in words(text) if word not in self.known)
+        cut = [
+            f"{text[pieces.end :].strip()!r} of {_short(text)!r}"
+            for text, pieces in zip(texts, self.pieces(texts), strict=True)
+            if pieces.cut
+        ]
+        lines = [f"training never saw these words: {_listed([*unseen])}"] if unseen else []
+        return lines + ([f"this model reads shorter texts; cut off: {_listed(cut)}"] if cut else [])
 
     def describe(self) -> str:
-        return f"a text of up to {self.length} words, of {len(self.vocabulary)} known ones"
+        return f"any text; training saw {len(self.known)} words"
 
-    def _encode(self, text: str) -> list[int]:
-        unknown = [word for word in words(text) if word not in self.index]
-        if unknown:
-            hidden = len(self.vocabulary) - SHOWN
-            raise InputError(
-                f"this model does not know the word {unknown[0]!r} in the prompt {text!r}; "
-                f"it knows: {', '.join(self.vocabulary[:SHOWN])}{f' and {hidden} more' if hidden > 0 else ''}"
-            )
-        if len(words(text)) > self.length:
-            raise InputError(f"the prompt {text!r} has {len(words(text))} words, and this model reads {self.length}")
-        return [self.index[word] for word in words(text)]
+    def pool(self, states: Tensor, mask: Tensor) -> Tensor:
+        """The vector, ``(B, dim)``, of the weighted states, which are zero where ``mask`` is false."""
+        return states.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+
+    def _encoded(self, prompts: Sequence[Prompt]) -> Conditioning:
+        given = [bool(prompt.text.strip()) for prompt in prompts]
+        found = iter(self.pieces([prompt.text for prompt, there in zip(prompts, given, strict=True) if there]))
+        rows = [next(found) if there else Pieces() for there in given]
+        size, device = (len(rows), max(1, *(len(row.ids) for row in rows))), next(self.parameters()).device
+        ids, weights = torch.zeros(size, dtype=torch.long), torch.ones(size)
+        for i, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
+            ids[i, : len(row.ids)] = torch.tensor(row.ids, dtype=torch.long)
+            if prompt.weighted:
+                weights[i, : len(row.ids)] = torch.tensor([_weight(prompt, *span) for span in row.spans])
+        lengths = torch.tensor([len(row.ids) for row in rows], device=device)
+        mask = torch.arange(size[1], device=device) < lengths[:, None]
+        states = self.states(ids.to(device), mask)
+        states = states * weights.to(states)[:, :, None] * mask[:, :, None]
+        return Conditioning(self.pool(states, mask), states, mask)
+
+
+class TextConditioner(TextEncoder):
+    """A small transformer on byte-level BPE, both of them trained on the captions: it needs nothing from outside.
+
+    In training, a merged piece is sometimes split into its two parts, and these again, so that the small pieces of
+    which an unknown word is made are trained too: Provilkov et al. (2020), https://arxiv.org/abs/1910.13267.
+
+    Args:
+        field: the name of the field.
+        merges: of the BPE, as `train_merges` returns them.
+        known: the words of the training captions, separated by spaces.
+        dim: size of a token and of the vector.
+        depth: transformer blocks.
+        head_size: channels of each attention head.
+        length: most tokens that it reads.
+        split: how often training splits a piece.
+        dropout: how often training hides the text.
+    """
+
+    def __init__(
+        self,
+        field: str,
+        merges: str,
+        known: str,
+        dim: int,
+        depth: int = 2,
+        head_size: int = 32,
+        length: int = 64,
+        split: float = 0.1,
+        dropout: float = 0.1,
+    ):
+        super().__init__(field, known, dim, dropout)
+        if length < 1 or not 0 <= split < 1:
+            raise InputError(f"conditioning.{field} takes length of 1 or more and split below 1, got {length}, {split}")
+        self.length, self.split = length, split
+        self.parts = parts(merges)
+        self.tokenizer = byte_level(merges, length)
+        self.embedding = nn.Embedding(len(vocabulary(merges)), dim)
+        self.encoder = SequenceEncoder(dim, depth, head_size=head_size)
+
+    @classmethod
+    def settings_from(cls, field: str, column: Sequence[Any] | None) -> dict[str, Any]:
+        return {**super().settings_from(field, column), "merges": train_merges(captions(field, column))}
+
+    def pieces(self, texts: Sequence[str]) -> list[Pieces]:
+        found = super().pieces(texts)
+        return [self._resplit(row) for row in found] if self.training and self.split else found
+
+    def states(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self.encoder(self.embedding(ids), mask)
+
+    def _resplit(self, row: Pieces) -> Pieces:
+        """``row`` with some of its pieces split, by torch's own generator."""
+        chosen = torch.rand(len(row.ids)) < self.split
+        ids = [self._split(piece) if split else [piece] for piece, split in zip(row.ids, chosen.tolist(), strict=True)]
+        spans = [span for span, parts in zip(row.spans, ids, strict=True) for _ in parts]
+        return Pieces([piece for parts in ids for piece in parts][: self.length], spans[: self.length], row.cut)
+
+    def _split(self, piece: int) -> list[int]:
+        """The two parts of ``piece``, each of which is split with even odds; a byte has none."""
+        if piece not in self.parts:
+            return [piece]
+        return [
+            smaller
+            for part in self.parts[piece]
+            for smaller in (self._split(part) if float(torch.rand(())) < 0.5 else [part])
+        ]
+
+
+def captions(field: str, column: Sequence[Any] | None) -> list[str]:
+    """The texts in a column.
+
+    Raises:
+        InputError: there are none.
+    """
+    texts = [_text(value) for value in column or () if not is_unknown(value)]
+    if not any(words(text) for text in texts):
+        raise InputError(
+            f"conditioning on the text {field} needs captions and these data have none; "
+            "put a .txt beside each file or a metadata.jsonl in the folder, or set conditioning=none"
+        )
+    return texts
+
+
+def _text(value: Any) -> str:
+    """A value as Unicode; characters that file systems and shells make of other bytes become question marks."""
+    return "" if value is None else str(value).encode("utf-8", "replace").decode()
+
+
+def _weight(prompt: Prompt, start: int, end: int) -> float:
+    """The weight of a token: the mean over its characters other than spaces."""
+    weights = [prompt.weights[i] for i in range(start, end) if not prompt.text[i].isspace()]
+    return fmean(weights) if weights else 1.0
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _listed(items: Sequence[str]) -> str:
+    hidden = len(items) - SHOWN
+    return ", ".join(items[:SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")

@@ -44,7 +44,7 @@ def facts_of(root: Path, paths: Sequence[Path], everything: set[Path]) -> list[F
         InputError: a caption cannot be read, or belongs to no file.
     """
     captions = {_stem(path): path for path in everything if path.suffix.lower() == ".txt"}
-    facts = {path: Facts(caption=_text(captions[_stem(path)]).strip()) for path in paths if _stem(path) in captions}
+    facts = {path: Facts(caption=read_text(captions[_stem(path)]).strip()) for path in paths if _stem(path) in captions}
     if root / METADATA in everything:
         facts |= _listed(root, paths)
     without = sum(path not in facts or facts[path].caption is None for path in paths)
@@ -71,7 +71,7 @@ def _stem(path: Path) -> Path:
 def _listed(root: Path, paths: Sequence[Path]) -> dict[Path, Facts]:
     by_name = {text_form(path.relative_to(root).as_posix()): path for path in paths}
     found = {}
-    for number, line in enumerate(_text(root / METADATA).split("\n"), start=1):
+    for number, line in enumerate(read_text(root / METADATA).split("\n"), start=1):
         if not line.strip():
             continue
         name, facts = _parsed(line, f"{root / METADATA}, line {number}")
@@ -96,10 +96,18 @@ def _parsed(line: str, where: str) -> tuple[str, Facts]:
     return name, Facts(None if text is None else text.strip(), None if label is None else str(label), others)
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        InputError: it cannot be read, or is in another encoding.
+    """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not text in UTF-8") from error
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
+    if "\0" in text:
+        raise InputError(f"{path}: not text in UTF-8, perhaps in UTF-16")
+    return text

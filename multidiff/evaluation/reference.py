@@ -76,7 +76,7 @@ class Reference:
         return None if labels is None else labels[index]
 
     def conditions(self, n: int, conditioner: Conditioner) -> list[dict[str, Any]]:
-        """Fields for ``n`` samples, distributed as in the training data.
+        """Fields to request for ``n`` samples, distributed as in the training data.
 
         Args:
             n: number of samples.
@@ -92,4 +92,4 @@ class Reference:
                 columns[part.field] = [fields[part.field][row] for row in rows]
             elif part.choices:
                 columns[part.field] = [part.choices[i % len(part.choices)] for i in range(n)]
-        return [{name: column[i] for name, column in columns.items()} for i in range(n)]
+        return [conditioner.quoted({name: column[i] for name, column in columns.items()}) for i in range(n)]

@@ -1,6 +1,7 @@
 """Self-attention and cross-attention for samples with any number of dimensions."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -89,6 +90,55 @@ class CrossAttention(nn.Module):
         k, v = rearrange(self.key_value(context), "b l (two h d) -> two b h l d", two=2, h=self.heads)
         visible = None if mask is None else rearrange(F.pad(mask, (1, 0), value=True), "b l -> b 1 1 l")
         return x + _as_field(self.out(_merge_heads(dot_product_attention(q, k, v, visible))), x)
+
+
+class MultiHeadAttention(nn.Module):
+    """Attention of a sequence to itself or to a context, with RMS-normalised queries and keys; zero at initialisation.
+
+    Neither residual nor normalised: blocks add both in their own way. Query-key norm: Dehghani et al. (2023), section
+    2, https://arxiv.org/abs/2302.05442.
+
+    Args:
+        dim: D of the sequence ``(B, N, D)``, a multiple of ``head_size``.
+        context_dim: width of the context ``(B, M, context_dim)``; None for self-attention.
+        head_size: channels of each head.
+
+    Raises:
+        ValueError: ``head_size`` does not divide ``dim``.
+    """
+
+    def __init__(self, dim: int, context_dim: int | None = None, *, head_size: int):
+        super().__init__()
+        self.heads = _heads(dim, head_size)
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(context_dim or dim, 2 * dim)
+        self.query_norm = RootMeanSquareNorm(head_size)
+        self.key_norm = RootMeanSquareNorm(head_size)
+        self.out = zero_init(nn.Linear(dim, dim))
+
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        mask: Tensor | None = None,
+        rotate: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            x: ``(B, N, dim)``.
+            context: ``(B, M, context_dim)``; None for ``x`` itself.
+            mask: ``(B, M)``, true where the context is valid, at least once per sample; None if all of it is valid.
+            rotate: applies positions to queries and keys, ``(B, heads, N, head_size)``; None for no positions.
+        """
+        q = rearrange(self.query(x), "b n (h d) -> b h n d", h=self.heads)
+        source = x if context is None else context
+        k, v = rearrange(self.key_value(source), "b m (two h d) -> two b h m d", two=2, h=self.heads)
+        q, k = self.query_norm(q), self.key_norm(k)
+        if rotate is not None:
+            q, k = rotate(q), rotate(k)
+        visible = None if mask is None else rearrange(mask, "b m -> b 1 1 m")
+        return self.out(_merge_heads(dot_product_attention(q, k, v, visible)))
 
 
 def dot_product_attention(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:

@@ -1,10 +1,10 @@
 """A trained model with its modality, ready to sample."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, TypedDict, Unpack
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,11 +12,14 @@ from multidiff.diffusion.noise import NoiseSource
 from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.model import Model
+from multidiff.sampling.conditions import plain
 from multidiff.sampling.editing import Canvas, Continue, Edit, Redo, Vary
 from multidiff.sampling.guidance import Fields, Guidance, Guide
 from multidiff.sampling.plan import Plan
 from multidiff.sampling.sampler_config import chosen_sampler
-from multidiff.sampling.seeds import Interpolated, Seeded, Seeds, Varied
+from multidiff.sampling.seeds import Interpolated, Seeded, Seeds, Varied, Versions
+
+log = logging.getLogger(__name__)
 
 Names = str | int | float | Sequence[str | int | float]
 """A value for all samples, or several that the samples take in turn."""
@@ -27,6 +30,7 @@ class Settings(TypedDict, total=False):
 
     label: Names | None
     prompt: Names | None
+    prompts: Sequence[str] | None
     fields: Mapping[str, Names] | None
     negative: str | int | Fields | None
     sampler: str | None
@@ -82,6 +86,7 @@ class Pipeline:
         *,
         label: Names | None = None,
         prompt: Names | None = None,
+        prompts: Sequence[str] | None = None,
         fields: Mapping[str, Names] | None = None,
         negative: str | int | Fields | None = None,
         sampler: str | None = None,
@@ -101,7 +106,8 @@ class Pipeline:
         Args:
             n: number of samples.
             label: a class that the model was trained with; of several, sample i takes number i modulo their count.
-            prompt: a text, likewise, for a model that was trained with captions.
+            prompt: a text, likewise, for a model that was trained with captions; ``(red:1.3)`` weights words.
+            prompts: texts; ``n`` samples of each, which are those of that ``prompt`` alone: the noise is the same.
             fields: values of further fields, likewise, and settings of the modality, such as the number of points.
             negative: a label, a prompt or fields to steer away from.
             sampler: an option of the config group ``sampler``, or a file that `multidiff grid` wrote.
@@ -117,8 +123,11 @@ class Pipeline:
         Raises:
             InputError: a value that cannot be used; the message lists what can.
         """
-        if seeds is not None and seed:
-            raise InputError("the samples take their seeds from this way of sampling: leave seed out")
+        if seeds is not None and (seed or prompts is not None):
+            given = "seed" if seed else "prompts"
+            raise InputError(f"the samples take their seeds from this way of sampling: leave {given} out")
+        if prompts is not None:
+            seeds, prompt, n = Versions(seed, n), _repeated(prompt, prompts, n), n * len(prompts)
         known, sizes = self._sorted(fields or {}, {"label": label, "caption": prompt})
         pipeline = self.resized(**sizes) if sizes else self
         samples = self._samples(n, known)
@@ -128,7 +137,10 @@ class Pipeline:
         if chosen and not guided.acts_on(samples):
             raise InputError("guidance needs a condition to follow or a negative one; give one, or leave guidance out")
         config = chosen_sampler(self.sampler, sampler, steps)
-        return Plan(pipeline, samples, config, guided, seeds or Seeded(seed), edit, sizes, batch_size)
+        plan = Plan(pipeline, samples, config, guided, seeds or Seeded(seed), edit, sizes, batch_size)
+        for line in self.model.conditioner.remarks([*samples, opposite]):
+            log.warning("%s", line)
+        return plan
 
     def sample(
         self,
@@ -258,7 +270,7 @@ class Pipeline:
                 takes = ", ".join("prompt" if field == "caption" else field for field in reads) or "no condition"
                 raise InputError(f"this model was not trained with a {option}: it takes {takes}")
             several = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
-            columns[name] = [each.item() if isinstance(each, np.generic) else each for each in several]
+            columns[name] = [plain(each) for each in several]
             if not columns[name]:
                 raise InputError(f"the list of values for {name} is empty")
         return tuple({name: values[i % len(values)] for name, values in columns.items()} for i in range(n))
@@ -275,3 +287,12 @@ class Pipeline:
             raise InputError("this model takes no condition, so it takes no negative one either")
         field = guided or next((name for name in ("caption", "label") if name in reads), reads[0])
         return {field: str(negative)}
+
+
+def _repeated(prompt: Names | None, prompts: Sequence[str], n: int) -> list[str]:
+    """Each of ``prompts`` ``n`` times."""
+    if prompt is not None:
+        raise InputError("give a prompt or several prompts, not both")
+    if isinstance(prompts, str) or not prompts or n < 1:
+        raise InputError(f"prompts is a list of texts, with at least 1 sample of each, got {prompts!r} and {n}")
+    return [text for text in prompts for _ in range(n)]

@@ -16,6 +16,7 @@ from multidiff.diffusion.editing import SampleFunction
 from multidiff.diffusion.grids import Grid
 from multidiff.diffusion.samplers import Sampler, sample
 from multidiff.errors import InputError, refusals
+from multidiff.sampling.conditions import Conditions, check
 from multidiff.sampling.editing import Edit
 from multidiff.sampling.guidance import Fields, Guidance
 from multidiff.sampling.seeds import Seeds, seeds_record
@@ -62,8 +63,7 @@ class Plan:
         object.__setattr__(self, "guidance", self.guidance.effective(self.samples))
         with refusals(), torch.no_grad():
             _ = self.method, self.grid, self.function
-            distinct = {json.dumps(dict(fields), default=str): fields for fields in self.samples}
-            self.pipeline.model.condition(list(distinct.values()))
+            check(self.pipeline.model.conditioner, self.samples)
             self.denoiser(range(1))
 
     def __len__(self) -> int:
@@ -95,31 +95,40 @@ class Plan:
         """The fields of the samples ``rows``, which start again after the last."""
         return [self.samples[row % len(self)] for row in rows]
 
-    def denoiser(self, rows: range) -> Denoiser:
+    def conditions(self) -> Conditions:
+        """Encodes the fields of the samples with the present weights, each distinct value once."""
+        return Conditions(self.pipeline.model.conditioner)
+
+    def denoiser(self, rows: range, conditions: Conditions | None = None) -> Denoiser:
         """The denoiser for the samples ``rows``, under guidance."""
-        model = self.pipeline.model
         negative = None
         if self.guidance.field or self.guidance.negative:
-            negative = model.condition([self.guidance.opposite(fields) for fields in self.fields(rows)])
-        return self.guidance.guided(model.denoiser, negative)
+            opposites = [self.guidance.opposite(fields) for fields in self.fields(rows)]
+            negative = (conditions or self.conditions())(opposites)
+        return self.guidance.guided(self.pipeline.model.denoiser, negative)
 
     @torch.no_grad()
-    def x0(self, rows: range, on_step: OnStep | None = None) -> Tensor:
+    def x0(self, rows: range, on_step: OnStep | None = None, conditions: Conditions | None = None) -> Tensor:
         """One batch of samples in the space of the network, ``(B, C, *size)``."""
+        conditions = conditions or self.conditions()
         with refusals():
             noise = self.seeds.noise(rows, self.pipeline.noise)
-            condition = self.pipeline.model.condition(self.fields(rows))
-            return self.function(self.denoiser(rows), noise, self.method, self.grid, condition, on_step)
+            condition = conditions(self.fields(rows))
+            denoiser = self.denoiser(rows, conditions)
+            return self.function(denoiser, noise, self.method, self.grid, condition, on_step)
 
-    def generate(self, rows: range | None = None, on_step: OnStep | None = None) -> list[Any]:
+    def generate(
+        self, rows: range | None = None, on_step: OnStep | None = None, conditions: Conditions | None = None
+    ) -> list[Any]:
         """Generate the samples ``rows``, all by default, as one batch of artifacts."""
-        x0 = self.x0(range(len(self)) if rows is None else rows, on_step)
+        x0 = self.x0(range(len(self)) if rows is None else rows, on_step, conditions)
         return self.pipeline.artifacts(x0)
 
     def stream(self, batches: Sequence[range] | None = None) -> Iterator[Any]:
         """Generate the samples in ``batches``, all by default, one artifact after another."""
+        conditions = self.conditions()
         for rows in self.batches if batches is None else batches:
-            yield from self.generate(rows)
+            yield from self.generate(rows, conditions=conditions)
 
     def record(self) -> dict[str, Any]:
         """The plan as plain values.

@@ -93,7 +93,33 @@ class Varied(Seeds):
         return MixedNoise(make(base), make(others), [self.amount] * len(rows))
 
 
-KINDS: Mapping[str, type[Seeds]] = {"seeded": Seeded, "interpolated": Interpolated, "varied": Varied}
+@dataclass(frozen=True)
+class Versions(Seeds):
+    """Groups of ``n`` samples with the same noise, that of the first ``n`` samples of ``seed``.
+
+    Raises:
+        InputError: there is no sample in a group, or the seed is not an integer of 64 bits.
+    """
+
+    seed: int
+    n: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", checked_seed(self.seed))
+        if self.n < 1:
+            raise InputError(f"the number of versions must be at least 1, got {self.n}")
+
+    def noise(self, rows: range, make: MakeNoise) -> NoiseSource:
+        places = [row % self.n for row in rows]
+        return make([seed for place in places for seed in sample_seeds(self.seed, place, place + 1)])
+
+
+KINDS: Mapping[str, type[Seeds]] = {
+    "seeded": Seeded,
+    "interpolated": Interpolated,
+    "varied": Varied,
+    "versions": Versions,
+}
 """Kinds of seeds by their name in a record."""
 
 

@@ -88,13 +88,14 @@ class Run:
 
     @cached_property
     def samples(self) -> Sequence[Mapping[str, Any]]:
-        """Fields to condition on: each class, or those of samples spread evenly over the data."""
+        """Fields to request: each class, or those of samples spread evenly over the data."""
         conditioner = self.module.model.conditioner
         if conditioner.reads == ("label",):
             return [{"label": name} for part in conditioner for name in part.choices]
         step = -(-len(self.dataset) // SHOWN)
         facts = [self.dataset.facts(row) for row in range(0, len(self.dataset), step)]
-        return conditioner.known([{name: fact[name] for name in conditioner.reads} for fact in facts])
+        known = conditioner.known([{name: fact[name] for name in conditioner.reads} for fact in facts])
+        return [conditioner.quoted(sample) for sample in known]
 
     def plan(self, n: int, steps: int | None = None, samples: Sequence[Mapping[str, Any]] | None = None) -> Plan:
         """A plan for ``n`` samples of the averaged model.

@@ -65,19 +65,51 @@ def test_wrong_files_to_start_from(run_dir, tmp_path, arguments, saying):
     refused("sample", run_dir, "--out", "out", *arguments, cwd=tmp_path, saying=saying)
 
 
-def test_captions_become_prompts(tmp_path):
-    folder = tmp_path / "pictures"
+@pytest.fixture(scope="module")
+def captioned(tmp_path_factory):
+    """Pictures with captions."""
+    folder = tmp_path_factory.mktemp("captioned") / "pictures"
     folder.mkdir()
     for colour in ("red", "blue", "green"):
         Image.new("RGB", (9, 9), colour).save(folder / f"{colour}.png")
         (folder / f"{colour}.txt").write_text(f"A {colour} square")
-    training = ("train", *PICTURES, f"data.root={folder}", "run_dir=run", "conditioning=text", "trainer.max_steps=1")
+    return folder
+
+
+def test_captions_become_prompts(captioned, tmp_path, caplog):
+    training = ("train", *PICTURES, f"data.root={captioned}", "run_dir=run", "conditioning=text", "trainer.max_steps=1")
     assert multidiff(*training, cwd=tmp_path).returncode == 0
-    request = ("sample", "run", "-n", 1, "--steps", 2, "--out")
-    assert multidiff(*request, "out", "--prompt", "a red square", cwd=tmp_path).returncode == 0
-    assert read_metadata(tmp_path / "out" / "00000.png")["samples"] == [{"caption": "a red square"}]
-    refused(*request, "no", "--prompt", "a red dog", cwd=tmp_path, saying="'dog' in the prompt")
+    request = ("sample", "run", "--steps", 2, "--out")
+    done = multidiff(*request, "a", "-n", 1, "--prompt", "a (red:1.3) square", "--prompt", "", cwd=tmp_path)
+    assert (done.returncode, caplog.messages) == (0, [])
+    assert read_metadata(tmp_path / "a" / "00000.png")["samples"][0] == {"caption": "a (red:1.3) square"}
+    (tmp_path / "prompts.txt").write_text("\ufeffa red dog\r\n\nthe dog of 日本\n")
+    done = multidiff(*request, "b", "--prompts", "prompts.txt", "--guidance", 2, "--negative", "wug", cwd=tmp_path)
+    assert done.returncode == 0
+    assert caplog.messages == ["training never saw these words: dog, the, of, 日本, wug"]
+    record = json.loads((tmp_path / "b" / "samples.json").read_text())
+    assert [file["fields"] for file in record["files"]] == [{"caption": "a red dog"}, {"caption": "the dog of 日本"}]
+    (tmp_path / "utf16.txt").write_text("a red dog", "utf-16")
+    (tmp_path / "empty.txt").write_text("\n \n")
+    for file, saying in {"utf16.txt": "not text in UTF-8", "empty.txt": "no prompt", "no.txt": "No such file"}.items():
+        refused(*request, "no", "--prompts", file, cwd=tmp_path, saying=f"{file}")
+        refused(*request, "no", "--prompts", file, cwd=tmp_path, saying=saying)
+    refused(*request, "no", "--prompt", "a (red:x) dog", cwd=tmp_path, saying="the weight 'x' in the prompt")
+    refused(*request, "no", "--prompt", "a", "--prompts", "prompts.txt", cwd=tmp_path, saying="not both")
     refused(*request, "no", "--label", "red", cwd=tmp_path, saying="it takes prompt")
+
+
+def test_a_closed_vocabulary_refuses_other_words(captioned, tmp_path):
+    training = (
+        "train",
+        *PICTURES,
+        f"data.root={captioned}",
+        "run_dir=run",
+        "conditioning=words",
+        "trainer.max_steps=1",
+    )
+    assert multidiff(*training, cwd=tmp_path).returncode == 0
+    refused("sample", "run", "--out", "no", "--prompt", "a red dog", cwd=tmp_path, saying="'dog' in the prompt")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from multidiff.conditioners import Conditioner, LabelConditioner, NumberConditioner, WordConditioner
-from multidiff.conditioners.text import words as split_words
+from multidiff.conditioners.words import words as split_words
 from multidiff.errors import InputError
 
 

@@ -44,6 +44,7 @@ FREE = {group: [name for name in group_options(group) if name not in (*MISSING, 
 """Options that go with any option of the other groups; so does a ``sampler``, of which each run uses two."""
 
 CONDITIONING = {"image": ["label", "none"], "audio": ["[label,seconds]", "none", "seconds"], "shape": ["label", "none"]}
+TEXT = ("text", "words")
 EVALUATION = (
     "callbacks.evaluation.every=2",
     "callbacks.evaluation.samples=20",
@@ -89,7 +90,7 @@ def test_every_option_is_in_a_run():
     assert {name for part in MODALITIES.values() for name, *_ in part["backbone"]} == set(group_options("backbone"))
     assert {name for part in MODALITIES.values() for name in part["codec"]} == set(group_options("codec"))
     conditioning = {name for texts in CONDITIONING.values() for text in texts for name in text.strip("[]").split(",")}
-    assert conditioning | {"text"} == set(group_options("conditioning"))
+    assert conditioning | set(TEXT) == set(group_options("conditioning"))
 
 
 @pytest.mark.parametrize("number", range(RUNS))
@@ -125,8 +126,9 @@ def test_evaluation_in_training(option, features, data, tmp_path):
     train(tmp_path, [*base(data, option, 0), "callbacks=evaluation", *count, *settings, "run_dir=run"])
 
 
-def test_captions_condition_a_model_and_check_overfit_ends(data, tmp_path):
-    overrides = [*base(data, "image_folder", 0), "conditioning=text", "check=overfit", "optimizer.lr=1e-2"]
+@pytest.mark.parametrize("text", TEXT)
+def test_captions_condition_a_model_and_check_overfit_ends(text, data, tmp_path):
+    overrides = [*base(data, "image_folder", 0), f"conditioning={text}", "check=overfit", "optimizer.lr=1e-2"]
     train(tmp_path, [*overrides, "callbacks.learns_one_batch.fraction=0.95", "trainer.max_steps=2000", "run_dir=run"])
 
 
