@@ -93,10 +93,10 @@ class CrossAttention(nn.Module):
 
 
 class MultiHeadAttention(nn.Module):
-    """Attention of a sequence to itself or to a context, with RMS-normalised queries and keys; zero at initialisation.
+    """Attention of a sequence to itself or to a context, with RMS-normalised queries and keys.
 
-    Neither residual nor normalised: blocks add both in their own way. Query-key norm: Dehghani et al. (2023), section
-    2, https://arxiv.org/abs/2302.05442.
+    Neither residual nor with a norm of its input: blocks add both in their own way. Query-key norm: Dehghani et al.
+    (2023), section 2, https://arxiv.org/abs/2302.05442.
 
     Args:
         dim: D of the sequence ``(B, N, D)``, a multiple of ``head_size``.
@@ -114,7 +114,7 @@ class MultiHeadAttention(nn.Module):
         self.key_value = nn.Linear(context_dim or dim, 2 * dim)
         self.query_norm = RootMeanSquareNorm(head_size)
         self.key_norm = RootMeanSquareNorm(head_size)
-        self.out = zero_init(nn.Linear(dim, dim))
+        self.out = nn.Linear(dim, dim)
 
     def forward(
         self,

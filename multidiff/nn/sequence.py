@@ -54,6 +54,7 @@ class _Block(nn.Module):
         super().__init__()
         self.attention_norm = nn.LayerNorm(dim)
         self.attention = MultiHeadAttention(dim, head_size=head_size)
+        zero_init(self.attention.out)
         self.norm = nn.LayerNorm(dim)
         self.inner = nn.Linear(dim, 4 * dim)
         self.dropout = nn.Dropout(dropout)

@@ -8,10 +8,17 @@ from torch.profiler import ProfilerActivity, profile
 
 from multidiff.configuration import instantiate, load_option
 
-SHAPES = {"unet": (3, 16, 16), "unet1d_small": (64, 48), "points_latent_small": (6, 256), "points_plain": (6, 64)}
+SHAPES = {
+    "unet": (3, 16, 16),
+    "unet1d_small": (64, 48),
+    "dit": (3, 16, 16),
+    "points_latent_small": (6, 256),
+    "points_plain": (6, 64),
+}
 SMALL = {
     "unet": {"widths": [32, 32], "blocks": [2, 2], "attention": [False, True], "head_size": 32},
     "unet1d_small": {"widths": [32, 32], "blocks": [2, 2], "head_size": 32},
+    "dit": {"width": 64},
     "points_latent_small": {},
     "points_plain": {"width": 64, "depth": 4},
 }

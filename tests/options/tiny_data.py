@@ -20,6 +20,8 @@ MODALITIES = {
         "backbone": [
             ["unet_small", "backbone.widths=[8,16]", "backbone.head_size=8"],
             ["unet", "backbone.widths=[8,8,8]", "backbone.head_size=8"],
+            ["dit_small", "backbone.width=8", "backbone.head_size=8", "backbone.depth=1"],
+            ["dit", "backbone.width=8", "backbone.head_size=8", "backbone.depth=1"],
         ],
         "codec": ["identity", "scaling"],
     },
@@ -28,6 +30,7 @@ MODALITIES = {
         "backbone": [
             ["unet1d_small", "backbone.widths=[8,16]", "backbone.head_size=8"],
             ["unet1d", "backbone.widths=[8,8,8,8,8,8,8,8]", "backbone.head_size=8"],
+            ["dit1d", "backbone.width=8", "backbone.head_size=8", "backbone.depth=1"],
         ],
         "codec": ["waveform", "patched", "stft", "stft_bands"],
     },
