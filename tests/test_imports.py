@@ -18,9 +18,10 @@ FORBIDDEN = {
 ORDER = (
     ("errors", "diffusion"),
     ("nn",),
-    ("codecs", "conditioners", "plugins"),
+    ("codecs", "plugins"),
     ("configuration", "modality"),
     ("data",),
+    ("conditioners",),
     ("model",),
     ("sampling",),
     ("evaluation",),

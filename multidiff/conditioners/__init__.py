@@ -3,6 +3,8 @@
 from multidiff.conditioners.base import Conditioner, FieldConditioner
 from multidiff.conditioners.label import LabelConditioner
 from multidiff.conditioners.number import NumberConditioner
+from multidiff.conditioners.pretrained_text import PretrainedTextConditioner
+from multidiff.conditioners.static_text import StaticTextConditioner
 from multidiff.conditioners.text import TextConditioner
 from multidiff.conditioners.words import WordConditioner
 
@@ -11,6 +13,8 @@ __all__ = [
     "FieldConditioner",
     "LabelConditioner",
     "NumberConditioner",
+    "PretrainedTextConditioner",
+    "StaticTextConditioner",
     "TextConditioner",
     "WordConditioner",
 ]

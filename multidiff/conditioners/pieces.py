@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tokenizers import Encoding, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
@@ -21,15 +22,15 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not s
 
 @dataclass(frozen=True)
 class Pieces:
-    """A text as a tokenizer reads it.
+    """A text as an encoder reads it.
 
     Attributes:
-        ids: of the pieces.
+        ids: of the pieces; where a piece is a word, those of its own pieces.
         spans: the characters of each piece, ``(start, end)``; empty for pieces that stand for no character.
         cut: whether the text is longer than the tokenizer reads.
     """
 
-    ids: Sequence[int] = ()
+    ids: Sequence[Any] = ()
     spans: Sequence[tuple[int, int]] = ()
     cut: bool = False
 

@@ -7,7 +7,6 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from multidiff.conditioners.base import FieldConditioner, is_unknown
@@ -35,16 +34,16 @@ class TextEncoder(FieldConditioner):
         field: the name of the field.
         known: the words of the training captions, separated by spaces.
         dim: size of a token and of the vector.
+        length: most tokens that it reads.
         dropout: how often training hides the text.
 
-    Attributes:
-        tokenizer: cuts texts to the length that the encoder reads.
     """
 
-    tokenizer: Tokenizer
-
-    def __init__(self, field: str, known: str, dim: int, dropout: float):
+    def __init__(self, field: str, known: str, dim: int, length: int, dropout: float):
         super().__init__(field, dropout)
+        if length < 1:
+            raise InputError(f"conditioning.{field}.length is the number of tokens that are read, got {length}")
+        self.length = length
         self.known = frozenset(known.split())
         self.token_dim = self.vector_dim = dim
 
@@ -54,17 +53,17 @@ class TextEncoder(FieldConditioner):
         return {"known": " ".join(sorted(word for word, _ in counts.most_common(KNOWN)))}
 
     @abstractmethod
-    def states(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """The state of each token, ``(B, L, dim)``, of which padding has no part.
+    def states(self, rows: Sequence[Pieces], mask: Tensor) -> Tensor:
+        """The state of each token, ``(B, L, dim)``; padding has no effect on others, and any state.
 
         Args:
-            ids: ``(B, L)``.
+            rows: the tokens of B texts.
             mask: ``(B, L)``, true where a token is valid, false for padding.
         """
 
+    @abstractmethod
     def pieces(self, texts: Sequence[str]) -> list[Pieces]:
-        """The tokens of each text."""
-        return read(self.tokenizer, texts)
+        """The tokens of each text, cut to the length that is read."""
 
     def forward(self, values: Sequence[Any]) -> Conditioning:
         return self._encoded([literal(_text(value)) for value in values])
@@ -104,16 +103,14 @@ class TextEncoder(FieldConditioner):
         given = [bool(prompt.text.strip()) for prompt in prompts]
         found = iter(self.pieces([prompt.text for prompt, there in zip(prompts, given, strict=True) if there]))
         rows = [next(found) if there else Pieces() for there in given]
-        size, device = (len(rows), max(1, *(len(row.ids) for row in rows))), next(self.parameters()).device
-        ids, weights = torch.zeros(size, dtype=torch.long), torch.ones(size)
+        lengths = torch.tensor([len(row.ids) for row in rows], device=next(self.parameters()).device)
+        mask = torch.arange(max(1, *(len(row.ids) for row in rows)), device=lengths.device) < lengths[:, None]
+        weights = torch.ones(mask.shape)
         for i, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
-            ids[i, : len(row.ids)] = torch.tensor(row.ids, dtype=torch.long)
             if prompt.weighted:
                 weights[i, : len(row.ids)] = torch.tensor([_weight(prompt, *span) for span in row.spans])
-        lengths = torch.tensor([len(row.ids) for row in rows], device=device)
-        mask = torch.arange(size[1], device=device) < lengths[:, None]
-        states = self.states(ids.to(device), mask)
-        states = states * weights.to(states)[:, :, None] * mask[:, :, None]
+        states = self.states(rows, mask)
+        states = (states * weights.to(states)[:, :, None]).masked_fill(~mask[:, :, None], 0)
         return Conditioning(self.pool(states, mask), states, mask)
 
 
@@ -147,10 +144,10 @@ class TextConditioner(TextEncoder):
         split: float = 0.1,
         dropout: float = 0.1,
     ):
-        super().__init__(field, known, dim, dropout)
-        if length < 1 or not 0 <= split < 1:
-            raise InputError(f"conditioning.{field} takes length of 1 or more and split below 1, got {length}, {split}")
-        self.length, self.split = length, split
+        super().__init__(field, known, dim, length, dropout)
+        if not 0 <= split < 1:
+            raise InputError(f"conditioning.{field}.split is a probability below 1, got {split}")
+        self.split = split
         self.parts = parts(merges)
         self.tokenizer = byte_level(merges, length)
         self.embedding = nn.Embedding(len(vocabulary(merges)), dim)
@@ -161,11 +158,14 @@ class TextConditioner(TextEncoder):
         return {**super().settings_from(field, column), "merges": train_merges(captions(field, column))}
 
     def pieces(self, texts: Sequence[str]) -> list[Pieces]:
-        found = super().pieces(texts)
+        found = read(self.tokenizer, texts)
         return [self._resplit(row) for row in found] if self.training and self.split else found
 
-    def states(self, ids: Tensor, mask: Tensor) -> Tensor:
-        return self.encoder(self.embedding(ids), mask)
+    def states(self, rows: Sequence[Pieces], mask: Tensor) -> Tensor:
+        ids = torch.zeros(mask.shape, dtype=torch.long)
+        for i, row in enumerate(rows):
+            ids[i, : len(row.ids)] = torch.tensor(row.ids, dtype=torch.long)
+        return self.encoder(self.embedding(ids.to(mask.device)), mask)
 
     def _resplit(self, row: Pieces) -> Pieces:
         """``row`` with some of its pieces split, by torch's own generator."""

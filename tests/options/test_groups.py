@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from multidiff.configuration import group_options
+from tests.conditioners.encoders import bert
 from tests.options.commands import run, succeed, train
 from tests.options.tiny_data import MODALITIES, settings
 
@@ -44,7 +45,7 @@ FREE = {group: [name for name in group_options(group) if name not in (*MISSING, 
 """Options that go with any option of the other groups; so does a ``sampler``, of which each run uses two."""
 
 CONDITIONING = {"image": ["label", "none"], "audio": ["[label,seconds]", "none", "seconds"], "shape": ["label", "none"]}
-TEXT = ("text", "words")
+TEXT = ("text", "text_pretrained", "text_static", "words")
 EVALUATION = (
     "callbacks.evaluation.every=2",
     "callbacks.evaluation.samples=20",
@@ -128,7 +129,8 @@ def test_evaluation_in_training(option, features, data, tmp_path):
 
 @pytest.mark.parametrize("text", TEXT)
 def test_captions_condition_a_model_and_check_overfit_ends(text, data, tmp_path):
-    overrides = [*base(data, "image_folder", 0), f"conditioning={text}", "check=overfit", "optimizer.lr=1e-2"]
+    path = [f"conditioning.caption.path={bert(tmp_path / 'bert')}"] if text == "text_pretrained" else []
+    overrides = [*base(data, "image_folder", 0), f"conditioning={text}", *path, "check=overfit", "optimizer.lr=1e-2"]
     train(tmp_path, [*overrides, "callbacks.learns_one_batch.fraction=0.95", "trainer.max_steps=2000", "run_dir=run"])
 
 
