@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from multidiff.conditioners.base import is_unknown
 from multidiff.configuration import instantiate, load_option
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import Denoiser
@@ -74,7 +73,7 @@ class Guidance:
     def acts_on(self, samples: Sequence[Fields]) -> bool:
         """Whether there is a condition to follow or one to steer away from."""
         followed = [self.field] if self.field else {name for sample in samples for name in sample}
-        conditioned = any(not is_unknown(sample.get(name)) for sample in samples for name in followed)
+        conditioned = any(sample.get(name) is not None for sample in samples for name in followed)
         return callable(self.scale) or bool(self.negative) or conditioned
 
     def effective(self, samples: Sequence[Fields]) -> "Guidance":
