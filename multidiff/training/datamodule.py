@@ -5,6 +5,7 @@ number of loader workers.
 """
 
 import logging
+import math
 import os
 import signal
 import threading
@@ -22,6 +23,7 @@ from multidiff.data.dataset import Dataset, readable
 from multidiff.data.order import shuffled
 from multidiff.data.split import split
 from multidiff.errors import InputError
+from multidiff.training import hardware
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +108,12 @@ def collate(examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"data": torch.stack(data), "fields": [example["fields"] for example in examples]}
 
 
+def in_arrays(examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A batch whose data are a NumPy array, which processes send through pipes: tensors go through shared memory."""
+    batch = collate(examples)
+    return {**batch, "data": batch["data"].numpy()}
+
+
 def _leave_signals_to_the_parent(worker: int) -> None:
     """Let a loader process live through a signal to all processes of a run, whose step still needs its batches.
 
@@ -122,8 +130,18 @@ def _leave_signals_to_the_parent(worker: int) -> None:
     threading.Thread(target=obey, daemon=True).start()
 
 
+AHEAD = 2
+"""Batches that each loader process prepares in advance, as torch has it by default."""
+
+SEMAPHORES = 2**20
+"""Bytes of shared memory that suffice for the locks of the loaders' queues."""
+
+
 class DataModule(L.LightningDataModule):
     """A dataset, split once by ``seed`` into training and held-out samples.
+
+    Loader processes send batches through shared memory. Where it is too small for them, as in a container of Docker's
+    default settings, they use pipes; where it is missing, the training process loads the batches itself.
 
     Args:
         dataset: the data.
@@ -142,6 +160,29 @@ class DataModule(L.LightningDataModule):
         self.dataset = dataset
         self.training, self.validation = split(len(dataset), holdout, seed, dataset.shards)
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self.collate = collate
+
+    def setup(self, stage: str) -> None:
+        """Choose how batches reach this process by the shared memory that is free."""
+        trainer, free = self._trainer(), hardware.free_shared_memory()
+        batch = torch.float32.itemsize * self.batch_size * math.prod(self.dataset.shape)
+        loaders = 2 * trainer.num_devices  # for training and for validation
+        needed = SEMAPHORES + loaders * (self.workers * AHEAD + 2) * batch  # the trainer holds two more
+        if not self.workers or free >= needed:
+            return
+        if free < SEMAPHORES:
+            self.workers, instead = 0, "the training process loads the batches itself"
+        else:
+            self.collate, instead = in_arrays, "batches go through pipes"
+        if trainer.is_global_zero:
+            log.warning(
+                "/dev/shm has %d MiB free, and the loaders need %d: %s, which is slower; enlarge it, with Docker by "
+                "--shm-size=%dg, or lower loader.workers or loader.batch_size",
+                *(free >> 20, needed >> 20, instead, math.ceil(needed / 2**30)),
+            )
+
+    def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        return {**batch, "data": torch.as_tensor(batch["data"])}
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches, starting after the last optimiser step of the trainer."""
@@ -179,7 +220,8 @@ class DataModule(L.LightningDataModule):
         return DataLoader(
             dataset,
             num_workers=self.workers,
-            collate_fn=collate,
+            collate_fn=self.collate,
+            prefetch_factor=AHEAD if self.workers else None,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
             worker_init_fn=_leave_signals_to_the_parent,

@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -75,3 +76,16 @@ def memory() -> int:
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.exists() else "max"
     return total if text == "max" else min(total, int(text))
+
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+def free_shared_memory() -> int:
+    """Bytes that processes can still share through ``/dev/shm``, also by semaphores; unlimited on other systems."""
+    if sys.platform != "linux":
+        return sys.maxsize
+    if not os.access(SHARED_MEMORY, os.W_OK):  # absent or read-only
+        return 0
+    status = os.statvfs(SHARED_MEMORY)
+    return status.f_bavail * status.f_frsize if status.f_blocks else sys.maxsize
