@@ -62,6 +62,8 @@ def _one_line(error: Exception) -> str | None:
     """The line that explains a mistake of the user; None for an error of our own."""
     from multidiff.errors import InputError
 
+    if "Too many open files" in str(error):
+        return "too many open files: raise the limit, for example with ulimit -n 4096"
     if isinstance(error, InputError):
         return " ".join(str(error).split())
     if isinstance(error, RuntimeError) and "memory" in str(error):  # torch's, of the CPU and of GPUs

@@ -1,9 +1,10 @@
 """From a config to a trained model."""
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from omegaconf import DictConfig
 from multidiff.errors import InputError
 from multidiff.training.run import Run, build, is_first_process
 from multidiff.training.run_directory import held, open_run
-from multidiff.training.stop import Request
+from multidiff.training.stop import NoBatch, Request
 
 KNOWN_WARNINGS = (
     ".*smaller than the logging interval.*",
@@ -25,6 +26,12 @@ KNOWN_WARNINGS = (
     ".*LeafSpec.*is deprecated.*",  # within Lightning
 )
 """Warnings of Lightning that do not apply here."""
+
+
+KILLED = (
+    "a loader process was killed, probably for lack of memory: lower loader.workers or loader.batch_size; resume=true "
+    "continues from the newest checkpoint"
+)
 
 
 @dataclass(frozen=True)
@@ -65,18 +72,37 @@ def fit(run: Run) -> Result:
         with warnings.catch_warnings(), _environment_kept():
             for message in KNOWN_WARNINGS:
                 warnings.filterwarnings("ignore", message=message)
-            try:
+            with _loaders_told(), suppress(NoBatch):
                 run.trainer.fit(run.module, run.datamodule, ckpt_path=run.checkpoint, weights_only=True)
-            except InputError as error:
-                raise InputError(_without_traceback(str(error))) from error
     step = run.trainer.global_step
     finished = step >= run.trainer.max_steps or run.stop.request == Request.NONE
     return Result(run.run_dir, step, run.module.samples_seen, finished)
 
 
-def _without_traceback(message: str) -> str:
-    """The message of an `InputError`, around which torch puts the traceback of the loader process that raised it."""
-    return message.rstrip().rpartition("Error: ")[2] if "DataLoader worker process" in message else message
+@contextmanager
+def _loaders_told() -> Iterator[None]:
+    """Turn errors of loader processes, around which torch puts their traceback, into one line each.
+
+    Raises:
+        InputError: a loader process refused something, or was killed.
+        MemoryError: a loader process ran out of memory.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise MemoryError("in a loader process; lower loader.workers or loader.batch_size") from error
+    except (InputError, OSError) as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise InputError(re.split(r"^[\w.]+Error: ", str(error), flags=re.MULTILINE)[-1]) from error
+    except RuntimeError as error:
+        if "DataLoader worker" in str(error) and re.search("killed by signal|exited unexpectedly", str(error)):
+            raise InputError(KILLED) from error
+        if isinstance(error.__context__, OSError):  # Lightning's clean-up fails where loaders cannot be started
+            raise error.__context__ from None
+        raise
 
 
 @contextmanager

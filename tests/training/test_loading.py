@@ -1,10 +1,23 @@
 """Loaders on small machines: little shared memory, processes that are killed, data that hang."""
 
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from itertools import count
+
 import pytest
 import torch
 
-from multidiff.training import hardware
-from tests.tiny import tiny_train, weights
+from modalities.image.data import Digits
+from multidiff.cli.main import main
+from multidiff.errors import InputError
+from multidiff.training import hardware, stop
+from multidiff.training.checkpoints import newest_checkpoint
+from multidiff.training.train import _loaders_told
+from tests.tiny import TINY, tiny_train, weights
+from tests.training.processes import start
 
 
 @pytest.mark.parametrize(
@@ -20,3 +33,78 @@ def test_batches_take_the_way_that_shared_memory_leaves_and_stay_the_same(tmp_pa
     assert all(torch.equal(alone[name], value) for name, value in other.items())
     assert ("/dev/shm" in caplog.text) == (instead is not None)
     assert (instead or "") in caplog.text
+
+
+def train_on(data, run_dir, overrides):
+    """Train by the command on digits; ``data`` is called with the number of samples that this process has read."""
+    original, calls = Digits.data, count(1)
+
+    def changed(self, index, random):
+        data(next(calls))
+        return original(self, index, random)
+
+    Digits.data, stop.GRACE = changed, 1.0
+    sys.argv = ["multidiff", "train", *TINY, f"run_dir={run_dir}", *overrides]
+    main()
+
+
+def hang(calls):
+    if calls > 8 * 3:  # the fourth batch
+        time.sleep(600)
+
+
+def die(calls):
+    if calls > 8 * 3 and multiprocessing.parent_process() is not None:
+        time.sleep(1)  # the third batch is sent meanwhile
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_signal_ends_a_training_whose_loader_hangs_and_keeps_its_steps(tmp_path, workers):
+    run_dir, log = tmp_path / "run", tmp_path / "log"
+    overrides = (f"loader.workers={workers}", "checkpoint_every=2", "trainer.max_steps=100")
+    process = start(train_on, hang, run_dir, overrides, log=log)
+    while process.is_alive() and newest_checkpoint(run_dir / "checkpoints") is None:
+        time.sleep(0.05)
+    time.sleep(1)  # the third step ends
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(60)
+    process.kill()
+    assert process.exitcode == 0, log.read_text()
+    assert "stopped; the same command with resume=true continues" in log.read_text()
+    assert newest_checkpoint(run_dir / "checkpoints").name == "step_00000003.ckpt"
+    tiny_train(tmp_path / "whole", "trainer.max_steps=5")
+    tiny_train(run_dir, "trainer.max_steps=5", "resume=true")
+    whole = weights(tmp_path / "whole")
+    assert all(torch.equal(whole[name], value) for name, value in weights(run_dir).items())
+
+
+def test_a_loader_process_that_is_killed_is_a_line_and_the_last_step_is_kept(tmp_path):
+    run_dir, log = tmp_path / "run", tmp_path / "log"
+    process = start(train_on, die, run_dir, ("loader.workers=1", "trainer.max_steps=100"), log=log)
+    process.join(60)
+    process.kill()
+    (line,) = log.read_text().strip().splitlines()
+    assert process.exitcode == 2
+    assert "a loader process was killed, probably for lack of memory: lower loader.workers" in line
+    assert newest_checkpoint(run_dir / "checkpoints").name == "step_00000003.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "line"),
+    [
+        (InputError, "s.tar: truncated\nat byte 7", "s.tar: truncated\nat byte 7"),
+        (PermissionError, "[Errno 13] a.png: Error: no", "[Errno 13] a.png: Error: no"),
+    ],
+)
+def test_what_a_loader_process_says_comes_without_its_traceback(kind, said, line):
+    name = f"multidiff.errors.{kind.__name__}" if kind is InputError else kind.__name__
+    caught = f"Caught {kind.__name__} in DataLoader worker process 0.\nOriginal Traceback:\n  File x\n{name}: {said}"
+    with pytest.raises(InputError) as refused, _loaders_told():
+        raise kind(caught)
+    assert str(refused.value) == line
+
+
+def test_a_loader_process_without_memory_is_told_so():
+    with pytest.raises(MemoryError, match=r"^in a loader process; lower loader\.workers"), _loaders_told():
+        raise MemoryError("Caught MemoryError in DataLoader worker process 0.\nOriginal Traceback:\nMemoryError")
