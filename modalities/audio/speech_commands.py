@@ -101,6 +101,6 @@ def _check_speakers(root: Path, places: dict[Path, str]) -> None:
 
 def _listed(path: Path) -> set[str]:
     try:
-        return set(path.read_text().split())
+        return set(path.read_text("utf-8").split())
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: Speech Commands comes with it, and it decides the split") from error

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import NoReturn
 
 import typer
@@ -35,6 +36,8 @@ for command in (sample, evaluate, export, reproduce, grid, samplers, doctor):
 
 def main() -> NoReturn:
     """Run the command line. Exit status: 0 done, 2 wrong usage or bad input, 130 interrupted."""
+    if isinstance(sys.stdout, TextIOWrapper):  # which need not know every character of a caption
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except typer.TyperException as error:
@@ -64,6 +67,8 @@ def _one_line(error: Exception) -> str | None:
 
     if "Too many open files" in str(error):
         return "too many open files: raise the limit, for example with ulimit -n 4096"
+    if isinstance(error, ImportError | OSError) and "failed to map segment" in str(error):
+        return f"not enough memory to load torch ({error}): free some, or raise the limit, ulimit -v"
     if isinstance(error, InputError):
         return " ".join(str(error).split())
     if isinstance(error, RuntimeError) and "memory" in str(error):  # torch's, of the CPU and of GPUs

@@ -40,10 +40,8 @@ def run(arguments: Sequence[str]) -> None:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
-    from omegaconf.errors import OmegaConfBaseException
 
     from multidiff.configuration import config_dir
-    from multidiff.errors import InputError
 
     command = sys.argv
     sweep = any(argument in MULTIRUN for argument in arguments)
@@ -54,7 +52,7 @@ def run(arguments: Sequence[str]) -> None:
     def job(config: "DictConfig") -> None:
         try:
             _train(config, command[0])
-        except (InputError, OmegaConfBaseException, OSError, MemoryError) as error:
+        except Exception as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # the launcher may run this in another process, and reports which run failed
             failures.append(error)  # Hydra would print its own lines around it

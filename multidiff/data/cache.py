@@ -114,10 +114,17 @@ def generated(
 
 
 def default_cache() -> Path:
-    """``$MULTIDIFF_CACHE``, or ``multidiff`` in the user's cache folder."""
-    if chosen := os.environ.get("MULTIDIFF_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "multidiff"
+    """``$MULTIDIFF_CACHE``, or ``multidiff`` in the user's cache folder.
+
+    Raises:
+        InputError: the user has no home directory.
+    """
+    try:
+        if chosen := os.environ.get("MULTIDIFF_CACHE"):
+            return Path(chosen).expanduser()
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "multidiff"
+    except RuntimeError as error:
+        raise InputError("there is no home directory for the cache: set MULTIDIFF_CACHE to a folder") from error
 
 
 def _key(paths: Sequence[Path], hashes: Sequence[str], settings: Mapping[str, Any]) -> str:

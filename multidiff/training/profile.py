@@ -154,7 +154,7 @@ class StepProfiler(Profiler):
 
     def _write(self) -> None:
         with atomic_path(self.folder / "summary.md") as path:
-            path.write_text(self.summary())
+            path.write_text(self.summary(), "utf-8")
 
 
 def part_of(action: str) -> str:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from io import BytesIO, TextIOWrapper
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import yaml
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from multidiff.cli.main import _one_line
+from multidiff.cli.main import _one_line, main
 from multidiff.evaluation import Reference
 from multidiff.sampling.plan import Plan
 from multidiff.training.reproduce import _difference
@@ -78,10 +79,13 @@ def test_reproduce_says_equal_or_where_it_differs(run_dir, tmp_path):
     [
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory: lower --batch-size"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "not enough memory: lower --batch-size"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "not enough memory to load torch"),
+        (OSError("libtorch_cpu.so: failed to map segment from shared object"), "not enough memory to load torch"),
+        (OSError(24, "Too many open files"), "too many open files: raise the limit, for example with ulimit -n"),
         (RuntimeError("our own fault"), None),
     ],
 )
-def test_running_out_of_memory_is_a_line(error, line):
+def test_running_out_of_memory_or_files_is_a_line(error, line):
     found = _one_line(error)
     assert found is None if line is None else found.startswith(line)
 
@@ -121,3 +125,13 @@ def test_a_broken_environment_of_torchrun_is_a_line(run_dir, tmp_path, monkeypat
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("RANK", raising=False)
     refused("sample", run_dir, "--out", "out", cwd=tmp_path, saying="WORLD_SIZE and RANK must be integers")
+
+
+def test_a_terminal_without_the_characters_of_a_message_shows_their_codes(monkeypatch):
+    stdout = TextIOWrapper(BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(sys, "argv", ["multidiff", "sample", "猫", "--out", "x"])
+    with pytest.raises(SystemExit):
+        main()
+    print("猫", file=stdout, flush=True)
+    assert stdout.buffer.getvalue() == b"\\u732b\n"

@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
 from multidiff.cli.train import _quoted
+from multidiff.training.module import DiffusionModule
 from tests.cli.command import PICTURES, multidiff, refused
 from tests.tiny import TINY
 
@@ -144,6 +145,19 @@ def test_one_corrupt_image_among_good_ones(tmp_path, caplog, allowed, ends):
         assert done.returncode == 0, done.stderr
         assert "1 of 5 image files" in caplog.text
         assert "corrupt.png" in caplog.text
+
+
+def test_a_step_without_memory_is_one_line(tmp_path, monkeypatch):
+    """Hydra adds none of its own."""
+
+    def step(self, batch, batch_idx):
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes.")
+
+    monkeypatch.setattr(DiffusionModule, "training_step", step)
+    done = multidiff("train", *TINY, "run_dir=run", cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("multidiff: not enough memory: lower")
 
 
 def test_a_run_directory_that_cannot_be_made(tmp_path):

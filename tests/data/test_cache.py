@@ -257,3 +257,15 @@ def test_the_place_of_the_cache(monkeypatch):
     assert default_cache() == Path("/xdg/multidiff")
     monkeypatch.setenv("MULTIDIFF_CACHE", "~/here")
     assert default_cache() == Path("/home/ada/here")
+
+
+def test_a_user_without_a_home_is_asked_for_a_cache(monkeypatch):
+    for name in ("MULTIDIFF_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody(number):
+        raise KeyError(number)
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    with pytest.raises(InputError, match="there is no home directory for the cache: set MULTIDIFF_CACHE"):
+        default_cache()

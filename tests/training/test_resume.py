@@ -120,6 +120,7 @@ def test_a_resume_takes_the_learning_rate_of_its_config(tmp_path):
         "loader.holdout=0.2",
         "schedule=flow",
         "optimizer._target_=torch.optim.Adam",
+        "optimizer=schedule_free",
         "codec=scaling",
     ],
 )
