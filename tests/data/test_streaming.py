@@ -176,6 +176,14 @@ def test_what_holds_no_table_is_named(tmp_path):
         images(tmp_path)
 
 
+def test_a_cache_that_cannot_be_written_is_named_for_a_table_too(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "table").mkdir()
+    table_of_pictures().to_parquet(tmp_path / "table" / "a.parquet")
+    with pytest.raises(InputError, match=r"cannot write the cache .*; set MULTIDIFF_CACHE elsewhere"):
+        images(tmp_path / "table", cache=tmp_path / "file" / "cache")
+
+
 def test_a_remote_table_must_fit_the_limit(tmp_path):
     root = saved("disk", tmp_path / "table")
     with pytest.raises(InputError, match=r"data\.cache_limit is 1e-06: raise it"):

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from multidiff.data.cache import default_cache
+from multidiff.data.cache import default_cache, writing_to
 from multidiff.data.encoded_file import EncodedFile
 from multidiff.data.files import member
 from multidiff.data.folder import preparation_of
@@ -110,7 +110,7 @@ def _opened(folder: Path, split: str, converted: Path) -> Any:
         files = sorted(str(path) for path in folder.rglob(f"*.{kind}"))
         of_split = [file for file in files if split in os.path.relpath(file, folder)]
         if files:
-            with _reading(folder):
+            with writing_to(converted), _reading(folder):
                 return datasets.load_dataset(
                     kind, data_files=of_split or files, split="train", cache_dir=str(converted)
                 )
