@@ -110,13 +110,20 @@ def _subtype(suffix: str, encoding: Encoding) -> str | None:
     return "PCM_24" if suffix == ".flac" and encoding == "float" else _SUBTYPES[encoding]
 
 
+class _Sequential(soundfile.SoundFile):
+    """Read from start to end without seeking, which fails in a FLAC whose header does not state its length."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 def _opened(file: File) -> tuple[np.ndarray, int, str]:
     """Samples ``(C, T)``, rate and comment of a file; every error becomes an `InputError` that names it."""
     name = name_of(file)
     try:
         if missing := _missing_bytes(file):
             raise InputError(f"{name}: truncated, its last {missing} bytes are missing; copy it again from its source")
-        with soundfile.SoundFile(file) as sound:
+        with _Sequential(file) as sound:
             samples = _read(sound)
             if len(samples) < sound.frames < _UNKNOWN_FRAMES:
                 raise InputError(f"{name}: truncated, {len(samples)} of {sound.frames} samples are there")

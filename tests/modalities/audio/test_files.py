@@ -1,9 +1,12 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import soundfile
 
 from modalities.audio.clip import AudioClip, limited, resampled, true_peak
 from modalities.audio.files import SUFFIXES, read_clip, read_metadata, write_clip
+from multidiff.data.encoded_file import EncodedFile
 from multidiff.errors import InputError
 
 RATE = 16000
@@ -191,12 +194,31 @@ def test_a_wav_from_a_pipe_is_read(tmp_path, stated):
     assert read_clip(path).waveform.shape == (1, RATE // 2)
 
 
-def test_a_header_that_claims_samples_that_are_not_there_takes_no_memory(tmp_path):
-    path = tmp_path / "a.flac"
-    write_clip(tone(seconds=0.01), path, {})
+def claiming(path, samples):
+    """The FLAC at ``path``, after its header says that it holds so many samples: 36 bits of STREAMINFO."""
     content = bytearray(path.read_bytes())
-    content[21] |= 0x0F  # the number of samples: 36 bits of STREAMINFO
-    content[22:26] = b"\xff" * 4
+    content[21] = content[21] & 0xF0 | samples >> 32
+    content[22:26] = (samples % 2**32).to_bytes(4, "big")
     path.write_bytes(content)
+    return path
+
+
+def test_a_streamed_flac_is_read_whole_from_a_path_and_from_a_shard(tmp_path):
+    write_clip(clip := tone(seconds=70, channels=2), tmp_path / "a.flac", {}, "24")  # two blocks
+    path = claiming(tmp_path / "a.flac", 0)
+    for file in (path, EncodedFile(path.read_bytes(), "0.tar/a.flac")):
+        again = read_clip(file)
+        assert again.waveform.shape == clip.waveform.shape
+        assert np.abs(again.waveform - clip.waveform).max() <= 2**-23
+
+
+@pytest.mark.parametrize("samples", [2**29, 2**36 - 1])
+def test_a_header_that_claims_samples_that_are_not_there_takes_no_memory(tmp_path, samples):
+    write_clip(tone(seconds=0.01), tmp_path / "a.flac", {})
+    path = claiming(tmp_path / "a.flac", samples)
+    tracemalloc.start()
     with pytest.raises(InputError, match=r"a\.flac: "):
         read_clip(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**25
