@@ -21,7 +21,8 @@ class AudioClip:
     """A sound. A notebook shows it as a player.
 
     Attributes:
-        waveform: ``(C, T)``, C being 1 (mono) or 2 (stereo), float32, full scale at -1 and 1, read-only.
+        waveform: ``(C, T)``, C being 1 (mono) or 2 (stereo), float32, full scale at -1 and 1, read-only; an array that
+            is read-only already is not copied.
         sample_rate: samples a second.
 
     Raises:
@@ -32,12 +33,14 @@ class AudioClip:
     sample_rate: int
 
     def __post_init__(self) -> None:
-        waveform = np.array(self.waveform, dtype=np.float32)
+        waveform = np.asarray(self.waveform)
+        if waveform.dtype != np.float32 or waveform.flags.writeable:
+            waveform = np.array(waveform, dtype=np.float32)
         if waveform.ndim != 2 or not waveform.size:
             raise InputError(f"a waveform is (channels, samples), at least one of each, not {waveform.shape}")
         if self.sample_rate < 1:
             raise InputError(f"a sample rate is at least 1 Hz, not {self.sample_rate}")
-        if not np.isfinite(waveform).all():
+        if not math.isfinite(peak(waveform)):
             raise InputError("there are non-finite samples (NaN or infinity)")
         waveform.setflags(write=False)
         object.__setattr__(self, "waveform", waveform)
@@ -58,7 +61,7 @@ class AudioClip:
 
     def resampled(self, sample_rate: int) -> "AudioClip":
         """The sound at another rate, band-limited."""
-        return AudioClip(resampled(self.waveform, self.sample_rate, sample_rate), sample_rate)
+        return AudioClip(frozen(resampled(self.waveform, self.sample_rate, sample_rate)), sample_rate)
 
     def with_channels(self, channels: int) -> "AudioClip":
         """The sound with ``channels`` channels: their mean for mono; a mono sound is repeated.
@@ -69,9 +72,9 @@ class AudioClip:
         if channels == self.channels:
             return self
         if channels == 1:
-            return AudioClip(self.waveform.mean(axis=0, keepdims=True), self.sample_rate)
+            return AudioClip(frozen(self.waveform.mean(axis=0, keepdims=True)), self.sample_rate)
         if self.channels == 1:
-            return AudioClip(np.repeat(self.waveform, channels, axis=0), self.sample_rate)
+            return AudioClip(np.broadcast_to(self.waveform, (channels, self.waveform.shape[1])), self.sample_rate)
         raise InputError(f"{self.channels} channels do not become {channels}: mix them down to 1 or 2 first")
 
     def __repr__(self) -> str:
@@ -97,13 +100,41 @@ def resampled(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     if length * len(waveform) > LARGEST:
         raise InputError(f"{waveform.shape[-1]} samples at {rate} Hz are {length} at {new_rate} Hz: too many")
     if max(rate, new_rate) // math.gcd(rate, new_rate) <= _LARGEST_TERM:
-        return _resampler(rate, new_rate)(torch.tensor(waveform)).numpy()
-    found = soxr.resample(waveform.T, rate, new_rate, "VHQ").astype(np.float32).T
+        return _in_blocks(waveform, rate, new_rate, length)
+    found = soxr.resample(waveform.T, rate, new_rate, "VHQ").astype(np.float32, copy=False).T
     return np.pad(found, ((0, 0), (0, max(0, length - found.shape[-1]))))[:, :length]
+
+
+def _in_blocks(waveform: np.ndarray, rate: int, new_rate: int, length: int) -> np.ndarray:
+    """Torchaudio's resampler, which takes several times the memory of what it is given, on one block after another."""
+    resampler, divisor = _resampler(rate, new_rate), math.gcd(rate, new_rate)
+    old, new = rate // divisor, new_rate // divisor
+    margin, size = -(-resampler.width // old), max(1, BLOCK // max(old, new))  # in periods of both rates
+    found = np.empty((len(waveform), length), np.float32)
+    for start in range(0, -(-waveform.shape[1] // old), size):
+        first, stop = max(0, start - margin), start + size
+        block = resampler(torch.tensor(waveform[:, first * old : (stop + margin) * old])).numpy()
+        place = found[:, start * new : stop * new]
+        place[:] = block[:, (start - first) * new :][:, : place.shape[1]]
+    return found
+
+
+def frozen(waveform: np.ndarray) -> np.ndarray:
+    """``waveform``, read-only from now on."""
+    waveform.setflags(write=False)
+    return waveform
+
+
+def peak(waveform: np.ndarray) -> float:
+    """The largest magnitude in ``waveform``; not finite if a sample is not."""
+    return float(max(waveform.max(), -waveform.min()))
 
 
 LARGEST = 2**30
 """Samples of all channels of a sound, at most: 4 GB in memory."""
+
+BLOCK = 2**22
+"""Samples of a channel that are processed at a time."""
 
 _LARGEST_TERM = 2000
 """Largest term of a reduced ratio of rates that torchaudio's resampler is used for."""
@@ -119,14 +150,13 @@ def true_peak(clip: AudioClip) -> float:
 
     ITU-R BS.1770-4, annex 2, https://www.itu.int/rec/R-REC-BS.1770.
     """
-    between = resampled(clip.waveform, 1, 4)
-    return float(max(np.abs(between).max(), np.abs(clip.waveform).max()))
+    return max(peak(resampled(clip.waveform, 1, 4)), peak(clip.waveform))
 
 
 def limited(clip: AudioClip, ceiling: float = 1.0) -> tuple[AudioClip, float]:
     """``clip``, attenuated so that its true peak is at most ``ceiling``, and the attenuation in dB."""
-    peak = true_peak(clip)
-    if peak <= ceiling:
+    highest = true_peak(clip)
+    if highest <= ceiling:
         return clip, 0.0
-    gain = ceiling / peak * (1 - 1e-6)  # rounding must not exceed it
+    gain = ceiling / highest * (1 - 1e-6)  # rounding must not exceed it
     return AudioClip(clip.waveform * np.float32(gain), clip.sample_rate), float(-20 * np.log10(gain))

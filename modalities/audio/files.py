@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import soundfile
 
-from modalities.audio.clip import LARGEST, AudioClip, limited
+from modalities.audio.clip import LARGEST, AudioClip, frozen, limited
 from multidiff.data.files import atomic_path
 from multidiff.errors import InputError
 from multidiff.modality import File, name_of
@@ -127,7 +127,7 @@ def _opened(file: File) -> tuple[np.ndarray, int, str]:
             samples = _read(sound)
             if len(samples) < sound.frames < _UNKNOWN_FRAMES:
                 raise InputError(f"{name}: truncated, {len(samples)} of {sound.frames} samples are there")
-            return np.ascontiguousarray(samples.T), sound.samplerate, sound.comment
+            return frozen(samples).T, sound.samplerate, sound.comment
     except InputError:
         raise
     except (OSError, ValueError, MemoryError, soundfile.SoundFileError) as error:
@@ -136,12 +136,14 @@ def _opened(file: File) -> tuple[np.ndarray, int, str]:
 
 def _read(sound: soundfile.SoundFile) -> np.ndarray:
     """The samples that are there, ``(T, C)``, whatever number the header claims."""
-    blocks = [np.empty((0, sound.channels), np.float32)]
-    while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
-        blocks.append(block)
-        if sum(map(np.size, blocks)) > LARGEST:
+    samples, count = np.empty((0, sound.channels), np.float32), max(1, _BLOCK // sound.channels)
+    while len(block := sound.read(count, dtype="float32", always_2d=True)):
+        end = len(samples)
+        if samples.size + block.size > LARGEST:
             raise InputError(f"{sound.name}: more than {LARGEST} samples; split it into shorter files")
-    return np.concatenate(blocks)
+        samples.resize((end + len(block), sound.channels), refcheck=False)
+        samples[end:] = block
+    return samples
 
 
 def _missing_bytes(file: File) -> int:

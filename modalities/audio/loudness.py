@@ -1,36 +1,89 @@
-"""Loudness normalisation, and detection of silence."""
+"""Loudness by ITU-R BS.1770-4, https://www.itu.int/rec/R-REC-BS.1770, and detection of silence."""
+
+import math
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torchaudio.functional import loudness
+from scipy.signal import sosfilt
+
+from modalities.audio.clip import BLOCK, peak
 
 SILENCE = -60.0
 """dB of full scale: a sound that never exceeds it is silent."""
 
-_BLOCK = 0.4
-"""Length of the blocks of the standard, in seconds."""
+HOP = 0.1
+"""Seconds from one block to the next."""
+
+OVERLAP = 4
+"""Hops that a block lasts."""
+
+_ABSOLUTE_GATE, _RELATIVE_GATE = -70.0, -10.0
 
 
 def is_silent(waveform: np.ndarray) -> bool:
     """Whether no sample of ``waveform`` is above `SILENCE`."""
-    return bool(np.abs(waveform).max() < 10 ** (SILENCE / 20))
+    return peak(waveform) < 10 ** (SILENCE / 20)
 
 
-def at_loudness(waveform: np.ndarray, sample_rate: int, target: float, peak: float = 0.9) -> np.ndarray:
-    """``waveform`` with a gain that brings it to ``target`` LUFS, limited so that its peak is at most ``peak``.
-
-    ITU-R BS.1770-4, https://www.itu.int/rec/R-REC-BS.1770: K-weighted, gated, over blocks of 0.4 s. A
-    shorter sound is padded with silence for the measurement.
+def gain_to(waveform: np.ndarray, sample_rate: int, target: float, ceiling: float = 0.9) -> float:
+    """The gain that brings ``waveform`` to ``target`` LUFS, limited so that its peak is at most ``ceiling``.
 
     Args:
         waveform: ``(C, T)``, not silent.
         sample_rate: samples a second.
         target: in LUFS, such as -23 for broadcast and -14 for streaming.
-        peak: largest magnitude of the result.
+        ceiling: largest magnitude of the result.
     """
-    missing = max(0, round(_BLOCK * sample_rate) - waveform.shape[1])
-    measured = loudness(F.pad(torch.tensor(waveform), (0, missing)), sample_rate).item()
-    limit = peak / np.abs(waveform).max()
-    gain = min(limit, 10 ** ((target - measured) / 20)) if np.isfinite(measured) else limit
-    return (waveform * gain).astype(np.float32)
+    measured, limit = loudness(waveform, sample_rate), ceiling / peak(waveform)
+    return min(limit, 10 ** ((target - measured) / 20)) if math.isfinite(measured) else limit
+
+
+def loudness(waveform: np.ndarray, sample_rate: int) -> float:
+    """Integrated loudness of ``waveform``, ``(C, T)``, in LUFS: K-weighted, gated; -inf if all is below the gate.
+
+    A sound shorter than one block of 0.4 s is padded with silence.
+    """
+    energy = _block_energy(waveform, sample_rate)
+    level = _lufs(energy)
+    loud = level > _ABSOLUTE_GATE
+    if not loud.any():
+        return -math.inf
+    loud &= level > _lufs(energy[loud].mean()) + _RELATIVE_GATE
+    return float(_lufs(energy[loud].mean()))
+
+
+def _lufs(energy: np.ndarray) -> np.ndarray:
+    return -0.691 + 10 * np.log10(np.maximum(energy, 1e-30))
+
+
+def _block_energy(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Mean square of the K-weighted blocks, summed over channels."""
+    hop, filters = max(1, round(HOP * sample_rate)), k_weighting(sample_rate)
+    state = np.zeros((len(filters), len(waveform), 2))
+    hops: list[np.ndarray] = []
+    size = max(1, BLOCK // hop) * hop
+    for start in range(0, waveform.shape[1], size):
+        weighted, state = sosfilt(filters, waveform[:, start : start + size], zi=state)
+        whole = weighted[:, : weighted.shape[1] // hop * hop]
+        hops.append(np.square(whole).reshape(len(whole), -1, hop).mean(axis=2).sum(axis=0))
+    rest = np.square(weighted[:, whole.shape[1] :]).sum() / hop
+    energy = np.concatenate(hops)
+    if len(energy) < OVERLAP:
+        energy = np.pad(np.append(energy, rest), (0, OVERLAP))[:OVERLAP]
+    return np.convolve(energy, np.full(OVERLAP, 1 / OVERLAP), "valid")
+
+
+def k_weighting(sample_rate: int) -> np.ndarray:
+    """The filter of the standard, whose coefficients are given for 48 kHz, at another rate: sections ``(2, 6)``.
+
+    The analogue prototypes are those of libebur128, https://github.com/jiixyj/libebur128.
+    """
+    k = math.tan(math.pi * 1681.974450955533 / sample_rate)
+    q, high = 0.7071752369554196, 10 ** (3.999843853973347 / 20)
+    middle = high**0.4996667741545416
+    shelf = [high + middle * k / q + k * k, 2 * (k * k - high), high - middle * k / q + k * k]
+    shelf += [1 + k / q + k * k, 2 * (k * k - 1), 1 - k / q + k * k]
+    k = math.tan(math.pi * 38.13547087602444 / sample_rate)
+    q = 0.5003270373238773
+    denominator = [1 + k / q + k * k, 2 * (k * k - 1), 1 - k / q + k * k]
+    high_pass = [denominator[0], -2 * denominator[0], denominator[0], *denominator]  # its numerator is 1, -2, 1
+    return np.array([[value / row[3] for value in row] for row in (shelf, high_pass)])

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from modalities.audio.clip import BLOCK
 from modalities.audio.files import SUFFIXES, read_clip
-from modalities.audio.loudness import at_loudness, is_silent
+from modalities.audio.loudness import gain_to, is_silent
 from multidiff.errors import InputError
 from multidiff.modality import File, Preparation, name_of
 
@@ -59,6 +60,7 @@ class AudioPreparation(Preparation):
     def prepare(self, file: File) -> np.ndarray:
         """16 bits ``(C, T)``."""
         clip, rate, channels = read_clip(file), self.modality.sample_rate, self.modality.channels
+        source = clip.sample_rate, clip.channels
         if clip.seconds < self.min_seconds:
             raise InputError(
                 f"{name_of(file)}: lasts {clip.seconds:.3g} s, shorter than data.min_seconds={self.min_seconds}"
@@ -66,16 +68,21 @@ class AudioPreparation(Preparation):
         if is_silent(clip.waveform):
             raise InputError(f"{name_of(file)}: silent")
         try:
-            waveform = self.modality.converted(clip).waveform
+            clip = self.modality.converted(clip)
         except InputError as error:
             raise InputError(f"{name_of(file)}: {error}") from error
-        if is_silent(waveform):
+        if is_silent(clip.waveform):
             raise InputError(f"{name_of(file)}: silent at {rate} Hz and {channels} channels")
-        if clip.sample_rate != rate:
-            self.noted.append(f"from {clip.sample_rate} to {rate} Hz")
-        if clip.channels != channels:
-            self.noted.append(f"from {clip.channels} to {channels} channels")
-        return sixteen_bits(waveform if self.loudness is None else at_loudness(waveform, rate, self.loudness))
+        if source[0] != rate:
+            self.noted.append(f"from {source[0]} to {rate} Hz")
+        if source[1] != channels:
+            self.noted.append(f"from {source[1]} to {channels} channels")
+        return sixteen_bits(clip.waveform, self._gain(clip.waveform))
+
+    def _gain(self, waveform: np.ndarray) -> float:
+        if self.loudness is None:
+            return 1.0
+        return gain_to(waveform, self.modality.sample_rate, self.loudness)
 
     def sample(self, prepared: np.ndarray, random: np.random.Generator) -> Tensor:
         return torch.from_numpy(full_scale(sounding_piece(prepared, self.length, random)))
@@ -102,14 +109,18 @@ def sounding_piece(sound: np.ndarray, length: int, random: np.random.Generator) 
         piece = sound[:, start : start + length]
         if not is_silent(full_scale(piece)):
             return piece
-    loudest = int(np.abs(full_scale(sound)).max(axis=0).argmax())
+    loudest = int(np.abs(sound).max(axis=0).argmax())
     start = min(max(0, loudest - length // 2), -missing)
     return sound[:, start : start + length]
 
 
-def sixteen_bits(waveform: np.ndarray) -> np.ndarray:
-    """Full scale at -1 and 1 as int16."""
-    return (np.clip(waveform, -1, 1) * 32767).round().astype(np.int16)
+def sixteen_bits(waveform: np.ndarray, gain: float = 1.0) -> np.ndarray:
+    """``gain`` times ``waveform``, ``(C, T)``, with full scale at -1 and 1 as int16."""
+    samples = np.empty(waveform.shape, np.int16)
+    for start in range(0, waveform.shape[1], BLOCK):
+        block = waveform[:, start : start + BLOCK] * np.float32(gain)
+        samples[:, start : start + BLOCK] = (np.clip(block, -1, 1) * 32767).round()
+    return samples
 
 
 def full_scale(samples: np.ndarray) -> np.ndarray:

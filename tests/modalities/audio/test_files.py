@@ -222,3 +222,20 @@ def test_a_header_that_claims_samples_that_are_not_there_takes_no_memory(tmp_pat
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2**25
+
+
+def test_reading_takes_the_memory_of_the_sound_and_of_a_block(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros((2**22, 2), np.int16), 44100)
+    tracemalloc.start()
+    clip = read_clip(tmp_path / "a.wav")
+    _, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert highest < 1.5 * clip.waveform.nbytes
+
+
+@pytest.mark.parametrize("new_rate", [8000, 16000, 48000])
+def test_resampling_in_blocks_changes_nothing(monkeypatch, new_rate):
+    sound = np.random.default_rng(0).standard_normal((2, 44100), np.float32)
+    whole = resampled(sound, 44100, new_rate)
+    monkeypatch.setattr("modalities.audio.clip.BLOCK", 1000)
+    assert np.abs(resampled(sound, 44100, new_rate) - whole).max() < 1e-5
