@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modalities.audio.clip import BLOCK
+from modalities.audio.clip import BLOCK, peak
 from modalities.audio.files import SUFFIXES, read_clip
 from modalities.audio.loudness import gain_to, is_silent
 from multidiff.errors import InputError
@@ -30,7 +30,8 @@ class AudioPreparation(Preparation):
     Args:
         modality: of the sounds.
         seconds: length of the clips.
-        loudness: LUFS that every file is brought to; None leaves them as they are.
+        loudness: LUFS that every file is brought to; None leaves them as they are, except that one that exceeds full
+            scale is turned down as a whole.
         min_seconds: shorter files count as unreadable.
 
     Raises:
@@ -51,6 +52,7 @@ class AudioPreparation(Preparation):
         self.shape = (modality.channels, self.length)
         self.settings: dict[str, Any] = {
             "kind": "audio",
+            "format": 2,
             "sample_rate": modality.sample_rate,
             "channels": modality.channels,
             "min_seconds": min_seconds,
@@ -80,9 +82,13 @@ class AudioPreparation(Preparation):
         return sixteen_bits(clip.waveform, self._gain(clip.waveform))
 
     def _gain(self, waveform: np.ndarray) -> float:
-        if self.loudness is None:
-            return 1.0
-        return gain_to(waveform, self.modality.sample_rate, self.loudness)
+        """What the file is multiplied with: it is never clipped."""
+        if self.loudness is not None:
+            return gain_to(waveform, self.modality.sample_rate, self.loudness)
+        highest = peak(waveform)
+        if highest > 1:
+            self.converted["to a lower level, since they exceeded full scale"] += 1
+        return 1 / max(1.0, highest)
 
     def sample(self, prepared: np.ndarray, random: np.random.Generator) -> Tensor:
         return torch.from_numpy(full_scale(sounding_piece(prepared, self.length, random)))

@@ -184,6 +184,16 @@ class TestAudioFolder:
         levels = [dataset.data(i, generator()).std().item() for i in range(3)]
         assert levels == pytest.approx([levels[0]] * 3, rel=0.01)
 
+    def test_a_file_above_full_scale_is_turned_down_as_a_whole_and_counted(self, tmp_path, caplog):
+        sound = noise(0.5)
+        save(tmp_path / "root/loud.wav", 30 * sound)
+        save(tmp_path / "root/quiet.wav", sound)
+        dataset = self.folder(tmp_path / "root", loudness=None)
+        loud, quiet = (dataset.data(i, generator()).numpy() for i in range(2))
+        assert np.allclose(quiet, sound.T, atol=STEP)
+        assert np.allclose(loud, sound.T / np.abs(sound).max(), atol=STEP)
+        assert "files converted: 1 to a lower level, since they exceeded full scale" in caplog.text
+
     def test_loudness_never_clips_and_spares_no_short_sound(self):
         for seconds in (0.01, 0.1, 1):
             sound = noise(seconds).T
