@@ -1,5 +1,6 @@
 """Captions and other facts about the files of a folder: text files beside them, or a ``metadata.jsonl``."""
 
+import codecs
 import logging
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -32,25 +33,54 @@ class Facts:
     others: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def facts_of(root: Path, paths: Sequence[Path], everything: set[Path]) -> list[Facts]:
+def facts_of(root: Path, paths: Sequence[Path], everything: set[Path]) -> tuple[list[Facts], list[str]]:
     """The facts of each of ``paths``; a line of the metadata takes precedence over a text file.
+
+    The caption of a file whose text cannot be read is empty.
 
     Args:
         root: the folder.
         paths: of the data files below it.
         everything: all files below it.
 
+    Returns:
+        The facts, and a line for each text that could not be read.
+
     Raises:
-        InputError: a caption cannot be read, or belongs to no file.
+        InputError: the metadata cannot be read, or a line belongs to no file.
     """
     captions = {_stem(path): path for path in everything if path.suffix.lower() == ".txt"}
-    facts = {path: Facts(caption=read_text(captions[_stem(path)]).strip()) for path in paths if _stem(path) in captions}
+    facts: dict[Path, Facts] = {}
+    unread: list[str] = []
+    for path in paths:
+        if beside := captions.get(_stem(path)):
+            try:
+                facts[path] = Facts(caption=read_text(beside, beside.relative_to(root).as_posix()).strip())
+            except InputError as error:
+                facts[path] = Facts(caption="")
+                unread.append(str(error))
     if root / METADATA in everything:
         facts |= _listed(root, paths)
     without = sum(path not in facts or facts[path].caption is None for path in paths)
     if 0 < without < len(paths):
         log.warning("%s/: %d of %d files have no caption", root, without, len(paths))
-    return [facts.get(path, Facts()) for path in paths]
+    return [facts.get(path, Facts()) for path in paths], unread
+
+
+def text_of(content: bytes, name: str) -> str:
+    """The text in a file: UTF-8, with or without a byte order mark, or UTF-16 with one.
+
+    Raises:
+        InputError: it is neither; no other encoding is guessed.
+    """
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: not text in UTF-8") from error
+    if text.count("\0") > len(text) // 4:
+        raise InputError(f"{name}: not text in UTF-8, perhaps UTF-16 without a byte order mark")
+    return text
 
 
 def text_form(name: str) -> str:
@@ -96,18 +126,19 @@ def _parsed(line: str, where: str) -> tuple[str, Facts]:
     return name, Facts(None if text is None else text.strip(), None if label is None else str(label), others)
 
 
-def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark.
+def read_text(path: Path, name: str | None = None) -> str:
+    """The text of a file, by the rule of `text_of`.
+
+    Args:
+        path: of the file.
+        name: of the file in messages; by default its path.
 
     Raises:
         InputError: it cannot be read, or is in another encoding.
     """
+    name = name or str(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not text in UTF-8") from error
+        content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    if "\0" in text:
-        raise InputError(f"{path}: not text in UTF-8, perhaps in UTF-16")
-    return text
+        raise InputError(f"{name}: {error.strerror}") from error
+    return text_of(content, name)

@@ -51,7 +51,7 @@ class Folder(Prepared):
         modality: of the files.
         root: the folder.
         split: of ``root/CLASS/SPLIT/FILE``; None takes every file.
-        max_unreadable: how many files may be left out because they cannot be used.
+        max_unreadable: how many files may be left out because they cannot be used, and how many captions be empty.
         cache: folder for the prepared files; by default that of the user.
         **settings: of the modality's preparation.
 
@@ -72,7 +72,7 @@ class Folder(Prepared):
         **settings: Any,
     ):
         root, preparation = path_of(root), preparation_of(modality, settings, self.preparation_type)
-        entries = find_entries(root, preparation.suffixes, modality.name, split, preparation.companions)
+        entries = find_entries(root, preparation.suffixes, modality.name, split, preparation.companions, max_unreadable)
         store = decoded(
             [entry.path for entry in entries],
             preparation,

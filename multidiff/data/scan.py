@@ -49,7 +49,12 @@ def path_of(root: str | Path) -> Path:
 
 
 def find_entries(
-    root: Path, suffixes: Sequence[str], kind: str, split: str | None = None, companions: Sequence[str] = ()
+    root: Path,
+    suffixes: Sequence[str],
+    kind: str,
+    split: str | None = None,
+    companions: Sequence[str] = (),
+    max_unreadable: int = 10,
 ) -> tuple[Entry, ...]:
     """The files below ``root`` whose suffix, in any case, is one of ``suffixes``, in the order of their paths.
 
@@ -62,10 +67,11 @@ def find_entries(
         kind: of the files, for messages: "image".
         split: take the files at ``root/CLASS/SPLIT/`` alone; None takes all.
         companions: suffixes of files that belong to others, such as textures.
+        max_unreadable: how many captions may be empty because they cannot be read.
 
     Raises:
-        InputError: there is no such folder or no such file in it, a caption cannot be read or belongs to no file, or
-            only some files have a class.
+        InputError: there is no such folder or no such file in it, too many captions cannot be read, a line of metadata
+            belongs to no file, or only some files have a class.
     """
     everything, special = _files(root)
     paths = [path for path in everything if path.suffix.lower() in suffixes]
@@ -79,8 +85,22 @@ def find_entries(
         paths = [path for path in paths if path.relative_to(root).parts[1:2] == (split,)]
         if not paths:
             raise InputError(f"{root} holds no CLASS/{split}/FILE: set data.split to one of its folders")
-    facts = facts_of(root, paths, set(everything))
+    facts, unread = facts_of(root, paths, set(everything))
+    report_unread(f"{root}/", unread, max_unreadable)
     return tuple(map(Entry, paths, _labels(root, paths, facts), facts))
+
+
+def report_unread(where: str, lines: Sequence[str], max_unreadable: int) -> None:
+    """Say in one line which captions cannot be read; ``lines`` has one for each.
+
+    Raises:
+        InputError: there are more than ``max_unreadable``.
+    """
+    summary = f"{where}: {len(lines)} captions cannot be read ({_first_lines(lines)})"
+    if len(lines) > max_unreadable:
+        raise InputError(f"{summary}: save them in UTF-8, or set data.max_unreadable to at least {len(lines)}")
+    if lines:
+        log.warning("%s: left empty", summary)
 
 
 def _report_others(root: Path, kind: str, others: Sequence[str]) -> None:
@@ -116,9 +136,12 @@ def nothing_readable(kind: str, root: Path, reasons: Mapping[str, str]) -> Input
 
 def first_few(reasons: Mapping[str, str]) -> str:
     """``name: reason; name: reason; and 12 more``."""
-    shown = [f"{name}: {reason}" for name, reason in list(reasons.items())[:_SHOWN]]
-    hidden = len(reasons) - len(shown)
-    return "; ".join([*shown, f"and {hidden} more"] if hidden else shown)
+    return _first_lines([f"{name}: {reason}" for name, reason in reasons.items()])
+
+
+def _first_lines(lines: Sequence[str]) -> str:
+    hidden = len(lines) - _SHOWN
+    return "; ".join([*lines[:_SHOWN], f"and {hidden} more"] if hidden > 0 else lines)
 
 
 def name_in(root: Path, path: Path) -> str:

@@ -1,5 +1,6 @@
 """Shards that cannot be used are refused, with the reason."""
 
+import io
 import os
 import signal
 import tarfile
@@ -42,6 +43,15 @@ def test_a_sample_that_crashes_its_decoder_is_left_out(tmp_path, caplog, monkeyp
     dataset = images(write_shards(tmp_path / "bad", 1, 6, picture))
     assert set(numbers(dataset, 0, 2)) == {0, 2, 3, 4, 5}
     assert "000.tar/00001.png: crashes its decoder (SIGSEGV): left out" in caplog.text
+
+
+def write_members(path, *members):
+    """A tar of these names and contents, in this order."""
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
 
 
 def truncated(path):
@@ -96,7 +106,9 @@ def test_what_cannot_be_opened_is_a_line(root, shards, settings, message):
 
 def test_shards_of_something_else_are_refused(root):
     with pytest.raises(InputError, match=r"no audio in 8 shards, .* of their 72 samples none has a member \.wav"):
-        Shards(str(root), [".wav"], "audio", label="cls", caption="txt", mix=1, cache=None, cache_limit=1)
+        Shards(
+            str(root), [".wav"], "audio", label="cls", caption="txt", mix=1, cache=None, cache_limit=1, max_unreadable=0
+        )
 
 
 def test_a_shard_that_changed_or_vanished_since_is_named(tmp_path):
@@ -141,10 +153,10 @@ DAMAGED = [
     "",
     "[]",
     "{}",
-    '{"names":["a"],"offsets":[-5],"sizes":[10],"labels":[null],"captions":[null],"others":0}',
-    '{"names":["a"],"offsets":[0],"sizes":[1000000000000],"labels":[null],"captions":[null],"others":0}',
-    '{"names":["a"],"offsets":[],"sizes":[1],"labels":[null],"captions":[null],"others":0}',
-    '{"names":[3],"offsets":[0],"sizes":[1],"labels":[null],"captions":[null],"others":0}',
+    '{"names":["a"],"offsets":[-5],"sizes":[10],"labels":[null],"captions":[null],"others":0,"scattered":0,"unread":[]}',
+    '{"names":["a"],"offsets":[0],"sizes":[1000000000000],"labels":[null],"captions":[null],"others":0,"scattered":0,"unread":[]}',
+    '{"names":["a"],"offsets":[],"sizes":[1],"labels":[null],"captions":[null],"others":0,"scattered":0,"unread":[]}',
+    '{"names":[3],"offsets":[0],"sizes":[1],"labels":[null],"captions":[null],"others":0,"scattered":0,"unread":[]}',
     "[" * 100_000,
 ]
 
@@ -153,3 +165,30 @@ DAMAGED = [
 def test_a_damaged_index_is_refused_so_that_it_is_made_again(text):
     with pytest.raises(InputError):
         TarIndex.from_json(text, 10_000)
+
+
+def test_captions_follow_the_rule_of_folders(tmp_path, caplog):
+    """UTF-8, UTF-16 with a byte order mark; anything else is empty, named and counted."""
+    captions = ["café".encode(), "\ufeffcafé".encode(), "café".encode("utf-16"), "café".encode("cp1252")]
+    write_members(
+        tmp_path / "0.tar",
+        *(
+            (f"{i}.{kind}", each)
+            for i, text in enumerate(captions)
+            for kind, each in (("png", picture(i)), ("txt", text))
+        ),
+    )
+    dataset = images(tmp_path, mix=1)
+    assert list(dataset.fields["caption"]) == ["café", "café", "café", ""]
+    assert f"1 shards: 1 captions cannot be read ({tmp_path}/0.tar/3.txt: not text in UTF-8): left empty" in caplog.text
+    with pytest.raises(
+        InputError, match=r"3\.txt: not text in UTF-8\): save them in UTF-8, or set data\.max_unreadable"
+    ):
+        images(tmp_path, mix=1, max_unreadable=0)
+
+
+def test_members_of_a_sample_that_lie_apart_are_explained(tmp_path, caplog):
+    write_members(tmp_path / "0.tar", *((f"{i}.{kind}", picture(i)) for kind in ("png", "txt") for i in range(3)))
+    images(tmp_path, mix=1)
+    assert "3 samples have no member" in caplog.text
+    assert "3 names occur again later in their shard, and the files of a sample must be adjacent" in caplog.text

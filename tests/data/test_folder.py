@@ -116,10 +116,28 @@ def test_a_split_is_the_folder_below_the_class(tmp_path):
         find_entries(tmp_path, SUFFIXES, "thing", split="val")
 
 
-def test_a_caption_in_another_encoding_is_named(tmp_path):
+def test_captions_in_other_encodings_are_empty_named_and_counted(tmp_path, caplog):
+    """UTF-8, UTF-16 with a byte order mark; anything else is not guessed."""
+    encodings = ("utf-8", "utf-8-sig", "utf-16", "utf-16-be", "cp1252")
+    for name, encoding in zip("abcde", encodings, strict=True):
+        fill(tmp_path, f"{name}.dat")
+        mark = "\ufeff" if encoding == "utf-16-be" else ""
+        (tmp_path / f"{name}.txt").write_bytes(f"{mark}café".encode(encoding))
+    assert fields_of(find_entries(tmp_path, SUFFIXES, "thing"))["caption"] == ["café"] * 4 + [""]
+    assert caplog.messages == [f"{tmp_path}/: 1 captions cannot be read (e.txt: not text in UTF-8): left empty"]
+    with pytest.raises(
+        InputError, match=r"1 captions .*: save them in UTF-8, or set data\.max_unreadable to at least 1"
+    ):
+        find_entries(tmp_path, SUFFIXES, "thing", max_unreadable=0)
+
+
+def test_metadata_follow_the_rule_of_captions(tmp_path):
     fill(tmp_path, "a.dat")
-    (tmp_path / "a.txt").write_bytes("café".encode("latin1"))
-    with pytest.raises(InputError, match=r"a\.txt: not text in UTF-8"):
+    line = '{"file_name": "a.dat", "text": "café"}'
+    (tmp_path / "metadata.jsonl").write_bytes(line.encode("utf-16"))
+    assert found(tmp_path)["a.dat"].facts.caption == "café"
+    (tmp_path / "metadata.jsonl").write_bytes(line.encode("cp1252"))
+    with pytest.raises(InputError, match=r"metadata\.jsonl: not text in UTF-8"):
         found(tmp_path)
 
 

@@ -23,6 +23,7 @@ from multidiff.data.encoded_file import EncodedFile
 from multidiff.data.files import atomic_path
 from multidiff.data.folder import preparation_of
 from multidiff.data.labels import Labels
+from multidiff.data.scan import report_unread
 from multidiff.data.streaming.copies import Copies
 from multidiff.data.streaming.encoded import Encoded, EncodedDataset
 from multidiff.data.streaming.remote import GB, File, find_files, total
@@ -34,7 +35,7 @@ from multidiff.modality import Modality
 READERS = 8
 """Shards that are indexed at a time."""
 
-_FORMAT = 1
+_FORMAT = 2
 """Indices of another format have other keys."""
 
 log = logging.getLogger(__name__)
@@ -55,10 +56,11 @@ class Shards(Encoded):
         mix: shards whose samples are mixed at a time.
         cache: folder for indices and copies; by default that of the user.
         cache_limit: GB that copies may take.
+        max_unreadable: how many captions may be empty because they cannot be read.
 
     Raises:
-        InputError: a shard cannot be opened or used, none has a sample, some samples have a class and others none, or
-            the shards that are mixed exceed the limit.
+        InputError: a shard cannot be opened or used, none has a sample, some samples have a class and others none, too
+            many captions cannot be read, or the shards that are mixed exceed the limit.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Shards(Encoded):
         mix: int,
         cache: str | Path | None,
         cache_limit: float,
+        max_unreadable: int,
     ):
         if mix < 1 or cache_limit <= 0:
             raise InputError(f"data.mix must be at least 1 and data.cache_limit above 0, got {mix} and {cache_limit}")
@@ -81,7 +84,9 @@ class Shards(Encoded):
         self.copies = Copies(folder / "copies", round(cache_limit * GB))
         self._check_room()
         how = (tuple(suffixes), label, caption)
-        self._join(self._indices(partial(self._index, folder / "indices", how)), kind, suffixes)
+        indices = self._indices(partial(self._index, folder / "indices", how))
+        self._report(indices, kind, suffixes, max_unreadable)
+        self._join(indices)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -139,16 +144,23 @@ class Shards(Encoded):
             part.write_text(index.to_json(), "utf-8")
         return index
 
-    def _join(self, indices: Sequence[TarIndex], kind: str, suffixes: Sequence[str]) -> None:
-        counts = [len(index.names) for index in indices]
-        others = sum(index.others for index in indices)
-        if not sum(counts):
+    def _report(self, indices: Sequence[TarIndex], kind: str, suffixes: Sequence[str], max_unreadable: int) -> None:
+        """Say what is left out, and refuse shards with too little."""
+        others, scattered = (sum(counts) for counts in zip(*((i.others, i.scattered) for i in indices), strict=True))
+        order = f"; {scattered} names occur again later in their shard, and the files of a sample must be adjacent"
+        hint = order if scattered else ""
+        if not any(index.names for index in indices):
             raise InputError(
                 f"no {kind} in {len(indices)} shards, the first of them {self.files[0].url}: of their {others} samples "
-                f"none has a member {' '.join(suffixes)}"
+                f"none has a member {' '.join(suffixes)}{hint}"
             )
         if others:
-            log.warning("%d samples have no member %s: left out", others, " ".join(suffixes))
+            log.warning("%d samples have no member %s: left out%s", others, " ".join(suffixes), hint)
+        unread = [line for index in indices for line in index.unread]
+        report_unread(f"{len(indices)} shards", unread, max_unreadable)
+
+    def _join(self, indices: Sequence[TarIndex]) -> None:
+        counts = [len(index.names) for index in indices]
         self.shards: np.ndarray = np.repeat(np.arange(len(indices), dtype=np.int32), counts)
         self.offsets = np.array([offset for index in indices for offset in index.offsets], dtype=np.int64)
         self.sizes = np.array([size for index in indices for size in index.sizes], dtype=np.int64)
@@ -183,7 +195,7 @@ class ShardDataset(EncodedDataset):
         label: suffix of the member that holds the class, or ``json.KEY``.
         caption: likewise, of the caption.
         mix: shards whose samples are mixed at a time.
-        max_unreadable: how many samples may be left out in a process.
+        max_unreadable: how many samples may be left out in a process, and how many captions be empty.
         cache: folder for indices and copies; by default that of the user.
         cache_limit: GB that copies may take.
         **settings: of the modality's preparation.
@@ -211,5 +223,6 @@ class ShardDataset(EncodedDataset):
             mix=mix,
             cache=cache,
             cache_limit=cache_limit,
+            max_unreadable=max_unreadable,
         )
         super().__init__(source, preparation, max_unreadable)

@@ -7,11 +7,13 @@ As in WebDataset, a sample consists of consecutive members whose names are equal
 
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO
 
 from multidiff.configuration import parse_json
+from multidiff.data.captions import text_of
 from multidiff.data.streaming.remote import INSTALL
 from multidiff.errors import InputError
 
@@ -29,6 +31,8 @@ class TarIndex:
         labels: text of the class of each; None where there is none.
         captions: likewise.
         others: number of samples without a member of a supported kind.
+        scattered: number of samples of which other members lie elsewhere in the tar.
+        unread: a line for each caption that could not be read.
     """
 
     names: list[str]
@@ -37,6 +41,8 @@ class TarIndex:
     labels: list[str | None]
     captions: list[str | None]
     others: int
+    scattered: int
+    unread: list[str]
 
     def to_json(self) -> str:
         """The index as a line of text."""
@@ -58,10 +64,10 @@ class TarIndex:
             texts = all(
                 isinstance(name, str) and isinstance(a, str | None) and isinstance(b, str | None)
                 for name, _, _, a, b in rows
-            )
+            ) and all(isinstance(line, str) for line in index.unread)
         except (TypeError, ValueError) as error:
             raise InputError(f"a tar index is damaged: {error}") from error
-        if not inside or not texts or type(index.others) is not int:
+        if not inside or not texts or not type(index.others) is type(index.scattered) is int:
             raise InputError("a tar index is damaged")
         return index
 
@@ -77,17 +83,20 @@ def index_of(tar: BinaryIO, name: str, suffixes: Sequence[str], label: str, capt
         caption: likewise, of the caption.
 
     Raises:
-        InputError: it is compressed, truncated or no tar, or two members of a sample have one suffix.
+        InputError: it is compressed, truncated or no tar, two members of a sample have one suffix, or a class cannot be
+            read.
     """
     try:
         from webdataset.tariterators import group_by_keys  # noqa: PLC0415  of an extra
     except ImportError as error:
         raise InputError(f"tar shards need further packages: {INSTALL} ({error})") from error
 
-    index = TarIndex([], [], [], [], [], 0)
+    index = TarIndex([], [], [], [], [], 0, 0, [])
+    keys: Counter[str] = Counter()
     others = 0
     try:
         for sample in group_by_keys(_members(tar, name)):
+            keys[sample["__key__"]] += 1
             members = {suffix: member for suffix, member in sample.items() if isinstance(member, tarfile.TarInfo)}
             read = next((m for s, m in members.items() if f".{s.rpartition('.')[2]}" in suffixes), None)
             if read is None:
@@ -96,15 +105,19 @@ def index_of(tar: BinaryIO, name: str, suffixes: Sequence[str], label: str, capt
             index.names.append(read.name)
             index.offsets.append(read.offset_data)
             index.sizes.append(read.size)
-            index.labels.append(_said(tar, name, members, label))
-            index.captions.append(_said(tar, name, members, caption))
+            index.labels.append(_said(tar, members, label, name))
+            try:
+                index.captions.append(_said(tar, members, caption, name))
+            except InputError as error:
+                index.captions.append(None)
+                index.unread.append(str(error))
     except InputError:
         raise
     except (tarfile.TarError, OSError, OverflowError) as error:
         raise InputError(f"{name}: {_complaint(tar, error)}") from error
     except ValueError as error:  # webdataset's, of two members with one suffix
         raise InputError(f"{name}: {error.args[0]}") from error
-    return TarIndex(index.names, index.offsets, index.sizes, index.labels, index.captions, others)
+    return replace(index, others=others, scattered=keys.total() - len(keys))
 
 
 def _members(tar: BinaryIO, name: str) -> Iterator[dict[str, Any]]:
@@ -129,18 +142,19 @@ def _complaint(tar: BinaryIO, error: Exception) -> str:
     return "truncated: copy it again from its source" if cut_off else f"not a tar ({error})"
 
 
-def _said(tar: BinaryIO, name: str, members: dict[str, tarfile.TarInfo], where: str) -> str | None:
+def _said(tar: BinaryIO, members: dict[str, tarfile.TarInfo], where: str, shard: str) -> str | None:
     """The text of the member ``where``; None if there is none."""
     suffix, _, key = where.partition(".")
     member = members.get(suffix)
     if member is None:
         return None
     tar.seek(member.offset_data)
-    text = tar.read(member.size).decode("utf-8-sig", "replace").strip()
+    name = f"{shard}/{member.name}"
+    text = text_of(tar.read(member.size), name).strip()
     if not key:
         return text
-    found = parse_json(text, f"{name}: {member.name}")
+    found = parse_json(text, name)
     if not isinstance(found, dict):
-        raise InputError(f"{name}: {member.name}: not a JSON object")
+        raise InputError(f"{name}: not a JSON object")
     value = found.get(key)
     return None if value is None else str(value)
