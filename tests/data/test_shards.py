@@ -4,18 +4,22 @@ import threading
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from itertools import chain
 
 import fsspec
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from modalities.image.modality import ImageModality
+from multidiff.data.folder import Folder
 from multidiff.data.order import shuffled
 from multidiff.data.split import split
 from multidiff.errors import InputError
 from multidiff.training.datamodule import Stream
-from tests.data.shards import COUNT, EACH, images, number, numbers, picture, write_shards
+from tests.data.shards import COUNT, EACH, SIDE, images, number, numbers, picture, write_shards
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -171,6 +175,21 @@ def test_a_sample_takes_its_class_along(tmp_path):
 def test_images_that_are_too_small_are_left_out_by_name(root):
     with pytest.raises(InputError, match=r"000\.tar/00003\.png: 16x16 pixels, smaller than 17x17"):
         images(root, size=17).data(3, np.random.default_rng(0))
+
+
+def test_one_image_that_is_too_small_is_left_out_as_in_a_folder(tmp_path, caplog):
+    small = BytesIO()
+    Image.new("L", (1, 1)).save(small, "png")
+    content = [small.getvalue() if n == 2 else picture(n) for n in range(6)]
+    shards = write_shards(tmp_path / "shards", 1, 6, content.__getitem__)
+    assert set(numbers(images(shards, mix=1), 0, 2)) == {0, 1, 3, 4, 5}
+    (tmp_path / "folder").mkdir()
+    for n, each in enumerate(content):
+        (tmp_path / f"folder/{n}.png").write_bytes(each)
+    assert len(Folder(ImageModality(1), tmp_path / "folder", size=SIDE)) == 5
+    in_shard, in_folder = (message for message in caplog.messages if "left out" in message)
+    assert "00002.png: 1x1 pixels, smaller than 16x16; data.size=1 fits" in in_shard
+    assert "1 of 6 image files" in in_folder
 
 
 def test_a_limit_that_would_thrash_is_refused(root):
