@@ -12,6 +12,10 @@ class InputError(ValueError):
     """
 
 
+class DiskFullError(InputError):
+    """There is no space left for a file."""
+
+
 @contextmanager
 def refusals() -> Iterator[None]:
     """Turn a `ValueError` of the core into an `InputError`."""

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from modalities.audio.clip import LARGEST, AudioClip, frozen, limited
-from multidiff.data.files import atomic_path
+from multidiff.data.files import new_file
 from multidiff.errors import InputError
 from multidiff.modality import File, name_of
 
@@ -67,17 +67,16 @@ def write_clip(clip: AudioClip, path: Path, metadata: Mapping[str, Any], encodin
     kept, lowered = limited(clip, _LOSSY_CEILING if suffix in (".ogg", ".mp3") else 1.0)
     if lowered:
         log.warning("%s: attenuated by %.2g dB to avoid clipping", path.name, lowered)
+    settings = clip.sample_rate, clip.channels, _subtype(suffix, encoding)
+    encoded = io.BytesIO()
     try:
-        with (
-            atomic_path(path) as part,
-            soundfile.SoundFile(
-                part, "w", clip.sample_rate, clip.channels, _subtype(suffix, encoding), format=_FORMATS[suffix]
-            ) as file,
-        ):
+        with soundfile.SoundFile(encoded, "w", *settings, format=_FORMATS[suffix]) as file:
             file.comment = json.dumps({_METADATA_KEY: dict(metadata)})
             file.write(kept.waveform.T)
-    except (OSError, soundfile.SoundFileError) as error:
+    except soundfile.SoundFileError as error:
         raise InputError(f"cannot write {path}: {_reason(error)}") from error
+    with new_file(path) as part:
+        part.write_bytes(encoded.getbuffer())
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class AudioPreparation(Preparation):
             return gain_to(waveform, self.modality.sample_rate, self.loudness)
         highest = peak(waveform)
         if highest > 1:
-            self.converted["to a lower level, since they exceeded full scale"] += 1
+            self.noted.append("to a lower level, since they exceeded full scale")
         return 1 / max(1.0, highest)
 
     def sample(self, prepared: np.ndarray, random: np.random.Generator) -> Tensor:

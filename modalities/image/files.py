@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from multidiff.data.files import atomic_path
+from multidiff.data.files import new_file
 from multidiff.errors import InputError
 from multidiff.modality import File, name_of
 
@@ -104,11 +104,11 @@ def write_image(image: Image.Image, path: Path, metadata: Mapping[str, Any]) -> 
     if image.mode == "RGBA" and file_format in _OPAQUE_FORMATS:
         raise InputError(f"cannot write {path}: {suffix} holds no transparency; use .png, .webp or .tiff")
     settings = _WRITE_SETTINGS[file_format] | _metadata_settings(file_format, metadata)
-    try:
-        with atomic_path(path) as part:
+    with new_file(path) as part:
+        try:
             image.save(part, format=file_format, **settings)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot write {path}: {_reason(error)}") from error
+        except ValueError as error:
+            raise InputError(f"cannot write {path}: {_reason(error)}") from error
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

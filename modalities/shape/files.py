@@ -14,7 +14,7 @@ from modalities.shape.cloud import PointCloud
 from modalities.shape.metadata import NPZ_KEY, comment
 from modalities.shape.scenes import flattened, load_scene
 from modalities.shape.winding import turn_outwards
-from multidiff.data.files import atomic_path
+from multidiff.data.files import new_file
 from multidiff.errors import InputError
 from multidiff.modality import File, name_of
 
@@ -121,7 +121,7 @@ def write_cloud(cloud: PointCloud, path: Path, metadata: Mapping[str, Any]) -> N
     """
     if path.suffix.lower() not in POINT_SUFFIXES:
         raise InputError(f"cannot write points to {path}: its suffix is not one of {' '.join(POINT_SUFFIXES)}")
-    with atomic_path(path) as part:
+    with new_file(path) as part:
         if path.suffix.lower() == ".npz":
             found: dict[str, Any] = {name: getattr(cloud, name) for name in ("points", "normals", "colours")}
             arrays = {name: values for name, values in found.items() if values is not None}

@@ -21,7 +21,7 @@ from modalities.shape.files import POINT_SUFFIXES, write_cloud
 from modalities.shape.metadata import KEY, comment
 from modalities.shape.surface import Reconstruction
 from multidiff.configuration import construct
-from multidiff.data.files import atomic_path
+from multidiff.data.files import new_file
 from multidiff.errors import InputError
 
 WRITTEN = (".glb", ".obj", ".ply", ".stl", ".3mf")
@@ -136,7 +136,7 @@ def write_mesh(mesh: trimesh.Trimesh, path: Path, metadata: Mapping[str, Any]) -
         content = _encoded(mesh, suffix, metadata)
     except ImportError as error:
         raise InputError(f"{suffix} needs another package: pip install 'multidiff-toolkit[mesh]' ({error})") from error
-    with atomic_path(path) as part:
+    with new_file(path) as part:
         part.write_bytes(content)
 
 

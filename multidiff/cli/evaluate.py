@@ -75,7 +75,7 @@ def run(processes: "Processes", settings: "EvaluationSettings", json: Path | Non
     from rich.progress import Progress
 
     from multidiff.cli.processes import device_of
-    from multidiff.data.files import atomic_path
+    from multidiff.data.files import new_file
     from multidiff.evaluation import EvaluationRun
 
     evaluation = EvaluationRun(settings, processes, device_of(processes))
@@ -88,10 +88,10 @@ def run(processes: "Processes", settings: "EvaluationSettings", json: Path | Non
         return
     _print(result.evaluation)
     if json:
-        with atomic_path(json) as path:
+        with new_file(json) as path:
             path.write_text(result.to_json(), "utf-8")
     if report:
-        with atomic_path(report) as path:
+        with new_file(report) as path:
             path.write_text(result.to_html(), "utf-8")
         print(f"report in {report}")
 

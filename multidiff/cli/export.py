@@ -62,7 +62,7 @@ def run(
     """
     import json
 
-    from multidiff.data.files import atomic_path
+    from multidiff.data.files import new_file
     from multidiff.data.scan import first_few
     from multidiff.errors import InputError
     from multidiff.sampling import samples as folder
@@ -76,7 +76,7 @@ def run(
         artifacts, reports, failures = _written(samples, exporter, out, suffix)
         if not reports:
             raise InputError(f"none of {len(failures)} samples could be exported: {first_few(failures)}")
-        with atomic_path(out / "report.json") as path:
+        with new_file(out / "report.json") as path:
             failed = [{"sample": name, "error": reason} for name, reason in failures.items()]
             path.write_text(json.dumps([*reports, *failed], indent=2) + "\n", "utf-8")
         if turntable:
@@ -91,7 +91,7 @@ def _written(
     samples: Iterable[Sample], exporter: "Exporter[Any]", out: Path, suffix: str
 ) -> tuple[list[Any], list[dict[str, Any]], dict[str, str]]:
     """The artifacts that were written, a report of each, and why the others were not."""
-    from multidiff.errors import InputError
+    from multidiff.errors import DiskFullError, InputError
 
     artifacts, reports, failures = [], [], {}
     for sample in samples:
@@ -99,6 +99,8 @@ def _written(
             artifact = sample.artifact()
             reports.append(exporter(artifact, out / f"{sample.name}{suffix}", sample.metadata))
             artifacts.append(artifact)
+        except DiskFullError:
+            raise
         except InputError as error:
             failures[sample.name] = str(error)
     return artifacts, reports, failures

@@ -41,7 +41,7 @@ def run(model: str, steps: int, n: int, settings: dict[str, Any], out: Path | No
     import torch
     import yaml
 
-    from multidiff.data.files import atomic_path
+    from multidiff.data.files import new_file
     from multidiff.diffusion.optimized_grid import optimized_grid
     from multidiff.errors import InputError, refusals
     from multidiff.sampling import model_directory
@@ -70,7 +70,7 @@ def run(model: str, steps: int, n: int, settings: dict[str, Any], out: Path | No
     if out is None:
         print(text, end="")
         return
-    with atomic_path(out) as path:
+    with new_file(out) as path:
         path.write_text(text)
     print(f"a grid of {steps} steps in {out}")
 

@@ -3,6 +3,7 @@
 A file is written as ``.NAME-XXXXXXXX.partial.SUFFIX`` beside its place; only names of exactly this form are removed.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -14,7 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TextIO
 
-from multidiff.errors import InputError
+from multidiff.errors import DiskFullError, InputError
 
 PARTIAL = ".partial"
 _LEFTOVER = re.compile(rf"\.(?P<name>.+)-(?:[a-z0-9_]{{8}}|previous)\{PARTIAL}(?:\.[^.]+)?", re.DOTALL)
@@ -34,6 +35,23 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """`atomic_path`, for a file that a person asked for.
+
+    Raises:
+        DiskFullError: there is no space left for it.
+        InputError: it cannot be written for another reason.
+    """
+    try:
+        with atomic_path(path) as part:
+            yield part
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(f"the disk is full: there is no space left in {path.parent}") from error
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @contextmanager

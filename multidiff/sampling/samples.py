@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from multidiff.configuration import instantiate, read_json
-from multidiff.data.files import atomic_path, member, sha256
+from multidiff.data.files import member, new_file, sha256
 from multidiff.data.scan import first_few
-from multidiff.errors import InputError
+from multidiff.errors import DiskFullError, InputError
 from multidiff.modality import Modality
 from multidiff.sampling.plan import fields_in
 
@@ -60,6 +60,7 @@ def claimed(out: Path) -> Iterator[None]:
 
     Raises:
         InputError: it holds something, or another command is writing to it.
+        DiskFullError: the disk is full; says what was written before.
     """
     require_empty(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -70,6 +71,10 @@ def claimed(out: Path) -> Iterator[None]:
         raise InputError(f"another command is writing to --out {out}; choose another folder") from error
     try:
         yield
+    except DiskFullError as error:
+        count = sum(path != claim for path in out.iterdir())
+        left = f"; the {count} files that were written are there, without a record" if count else ""
+        raise DiskFullError(f"{error}{left}; free some space, remove {out} and start again") from error
     finally:
         claim.unlink(missing_ok=True)
         if not any(out.iterdir()):
@@ -108,6 +113,8 @@ def write_samples(
         path = out / file_name(index, suffix)
         try:
             modality.write(artifact, path, metadata(plan, index))
+        except DiskFullError:
+            raise
         except InputError as error:  # a shape without a surface, say: the others are worth keeping
             failed[index] = str(error)
             continue
@@ -119,9 +126,9 @@ def write_samples(
 def write_record(modality: Modality[Any], written: Mapping[int, Written], plan: Mapping[str, Any], out: Path) -> None:
     """Write the preview and the record."""
     ordered = [written[index] for index in sorted(written)]
-    with atomic_path(out / PREVIEW) as path:
+    with new_file(out / PREVIEW) as path:
         modality.preview([each.artifact for each in ordered if each.artifact is not None]).save(path)
-    with atomic_path(out / RECORD) as path:
+    with new_file(out / RECORD) as path:
         record = {**plan, "files": [each.entry for each in ordered]}
         path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
@@ -129,7 +136,7 @@ def write_record(modality: Modality[Any], written: Mapping[int, Written], plan: 
 def write_turntable(modality: Modality[Any], artifacts: Sequence[Any], out: Path) -> None:
     """Write ``turntable.webp``, one turn around the first of ``artifacts``."""
     frames = modality.turntable(artifacts[:TURNED])
-    with atomic_path(out / "turntable.webp") as path:
+    with new_file(out / "turntable.webp") as path:
         frames[0].save(path, save_all=True, append_images=frames[1:], duration=FRAME_MS, loop=0)
 
 
