@@ -96,7 +96,7 @@ def _loaders_told() -> Iterator[None]:
     except (InputError, OSError) as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise InputError(re.split(r"^[\w.]+Error: ", str(error), flags=re.MULTILINE)[-1]) from error
+        raise InputError(re.split(r"^[\w.]+Error: ", str(error), flags=re.MULTILINE)[-1].strip()) from error
     except RuntimeError as error:
         if "DataLoader worker" in str(error) and re.search("killed by signal|exited unexpectedly", str(error)):
             raise InputError(KILLED) from error

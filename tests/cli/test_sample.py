@@ -89,7 +89,7 @@ def test_captions_become_prompts(captioned, tmp_path, caplog):
     assert caplog.messages == ["training never saw these words: dog, the, of, 日本, wug"]
     record = json.loads((tmp_path / "b" / "samples.json").read_text())
     assert [file["fields"] for file in record["files"]] == [{"caption": "a red dog"}, {"caption": "the dog of 日本"}]
-    (tmp_path / "utf16.txt").write_text("a red dog", "utf-16")
+    (tmp_path / "utf16.txt").write_bytes("a red dog".encode("utf-16-le"))
     (tmp_path / "empty.txt").write_text("\n \n")
     for file, saying in {"utf16.txt": "not text in UTF-8", "empty.txt": "no prompt", "no.txt": "No such file"}.items():
         refused(*request, "no", "--prompts", file, cwd=tmp_path, saying=f"{file}")
