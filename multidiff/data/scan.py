@@ -193,6 +193,10 @@ def _labels(root: Path, paths: Sequence[Path], facts: Sequence[Facts]) -> list[s
         text_form(fact.label) if fact.label else (text_form(parts[0]) if classed else None)
         for parts, fact in zip(folders, facts, strict=True)
     ]
+    outside = [name_in(root, path) for path, parts in zip(paths, folders, strict=True) if not parts]
+    if 0 < len(outside) < len(paths) and not any(labels):
+        those = outside[0] if len(outside) == 1 else f"{outside[0]} and {len(outside) - 1} more files"
+        log.warning("%s/: the subfolders are no classes, since there is %s beside them", root, those)
     without = [name_in(root, path) for path, label in zip(paths, labels, strict=True) if label is None]
     if without and len(without) < len(paths):
         raise InputError(

@@ -45,11 +45,12 @@ def test_first_level_folders_are_classes(tmp_path):
     assert fields_of(entries)["label"].indices.tolist() == [0, 0, 1]
 
 
-def test_a_file_in_the_root_means_no_classes(tmp_path):
+def test_a_file_in_the_root_means_no_classes(tmp_path, caplog):
     fill(tmp_path, "a.dat", "cats/b.dat")
     entries = find_entries(tmp_path, SUFFIXES, "thing")
     assert [entry.label for entry in entries] == [None, None]
     assert fields_of(entries) == {}
+    assert caplog.messages == [f"{tmp_path}/: the subfolders are no classes, since there is a.dat beside them"]
 
 
 def test_captions_lie_beside_their_files_and_may_be_missing(tmp_path):
