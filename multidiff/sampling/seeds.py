@@ -3,6 +3,7 @@
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,13 +53,13 @@ class Interpolated(Seeds):
     n: int
 
     def __post_init__(self) -> None:
+        for name in ("first", "second"):
+            object.__setattr__(self, name, checked_seed(getattr(self, name)))
         if self.n < 2 or self.first == self.second:
             raise InputError(
                 f"interpolation takes two different seeds and at least 2 samples, got {self.first}, {self.second} and "
                 f"{self.n}"
             )
-        for seed in (self.first, self.second):
-            checked_seed(seed)
 
     def noise(self, rows: range, make: MakeNoise) -> NoiseSource:
         if rows.stop > self.n:
@@ -83,7 +84,7 @@ class Varied(Seeds):
     amount: float
 
     def __post_init__(self) -> None:
-        checked_seed(self.seed)
+        object.__setattr__(self, "seed", checked_seed(self.seed))
         if not 0 <= self.amount <= 1:
             raise InputError(f"the amount of variation is from 0 to 1, got {self.amount}")
 
@@ -143,15 +144,13 @@ def seeds_from(record: Mapping[str, Any]) -> Seeds:
 
 
 def checked_seed(seed: Any) -> int:
-    """``seed`` as an integer.
+    """``seed`` as a signed integer of 64 bits; 2**63 to 2**64 - 1, which other programs use, are the negative ones.
 
     Raises:
-        InputError: it is not an integer of 64 bits.
+        InputError: it is not an integer, or has more than 64 bits.
     """
-    try:
+    with suppress(TypeError):
         integer = operator.index(seed)
-    except TypeError as error:
-        raise InputError(f"a seed is an integer of 64 bits, got {seed!r}") from error
-    if not -(2**63) <= integer < 2**63:
-        raise InputError(f"a seed is an integer of 64 bits, got {seed!r}")
-    return integer
+        if -(2**63) <= integer < 2**64:
+            return integer - 2**64 if integer >= 2**63 else integer
+    raise InputError(f"a seed is an integer of 64 bits, from {-(2**63)} to {2**64 - 1}, not {seed!r}")

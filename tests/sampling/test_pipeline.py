@@ -196,7 +196,7 @@ def test_the_dtype_of_the_weights_is_the_dtype_of_the_samples(pipeline):
         ({"sampler": "fast"}, "no sampler is called 'fast'"),
         ({"steps": 0}, "steps must be an integer from 1 to 100000, got 0"),
         ({"steps": 4.5}, "steps must be an integer from 1 to 100000, got 4.5"),
-        ({"seed": 2**64}, "64 bits"),
+        ({"seed": 2**64}, "64 bits, from -9223372036854775808 to 18446744073709551615, not 18446744073709551616"),
         ({"seed": 0.5}, "64 bits"),
         ({"guidance": -1.0, "label": 3}, "guidance scale"),
         ({"guidance": 3.0}, "guidance needs a condition to follow"),

@@ -46,6 +46,12 @@ def test_a_record_is_enough_to_generate_the_same(pipeline, request_):
     assert again(pipeline, plan).record() == plan.record()
 
 
+def test_a_seed_of_other_programs_is_the_signed_integer_of_the_same_bits(pipeline):
+    unsigned, signed = (pipeline.plan(1, steps=2, seed=seed) for seed in (2**64 - 7, -7))
+    assert torch.equal(unsigned.x0(range(1)), signed.x0(range(1)))
+    assert again(pipeline, unsigned).record() == signed.record()
+
+
 def test_everything_is_built_once(pipeline, monkeypatch):
     plan = pipeline.plan(4, label=1, steps=2, batch_size=1)
     monkeypatch.setattr("multidiff.sampling.plan.instantiate", None)
