@@ -1,7 +1,11 @@
-"""The error that reports wrong input."""
+"""The errors that report wrong input, and what their messages share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
+
+LISTED, NEAREST = 20, 5
+"""Names that a message lists, and names like a wrong one."""
 
 
 class InputError(ValueError):
@@ -14,6 +18,14 @@ class InputError(ValueError):
 
 class DiskFullError(InputError):
     """There is no space left for a file."""
+
+
+def few_of(names: Sequence[str], wanted: str = "") -> str:
+    """``names`` in a message: all of few; of many, those most like ``wanted``, or the first, and how many there are."""
+    if len(names) <= LISTED:
+        return ", ".join(names)
+    shown = get_close_matches(wanted, names, NEAREST) or names[:LISTED]
+    return f"{', '.join(shown)} and {len(names) - len(shown)} more"
 
 
 @contextmanager

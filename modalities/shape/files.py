@@ -12,13 +12,9 @@ import trimesh
 from modalities.shape.arrays import read_npy, read_npz
 from modalities.shape.cloud import PointCloud
 from modalities.shape.metadata import NPZ_KEY, comment
-<<<<<<< ours
 from modalities.shape.scenes import flattened, load_scene
 from modalities.shape.winding import turn_outwards
 from multidiff.data.files import new_file
-=======
-from multidiff.data.files import member, new_file
->>>>>>> theirs
 from multidiff.errors import InputError
 from multidiff.modality import File, name_of
 

@@ -8,10 +8,7 @@ from torch import nn
 
 from multidiff.conditioners.base import FieldConditioner, is_unknown
 from multidiff.diffusion.conditioning import Conditioning
-from multidiff.errors import InputError
-
-SHOWN = 20
-"""Classes that a message lists."""
+from multidiff.errors import InputError, few_of
 
 
 class LabelConditioner(FieldConditioner):
@@ -58,10 +55,10 @@ class LabelConditioner(FieldConditioner):
             self._lookup(str(value))
 
     def describe(self) -> str:
-        hidden = len(self.choices) - SHOWN
-        return ", ".join(self.choices[:SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")
+        return few_of(self.choices)
 
     def _lookup(self, name: str) -> int:
         if name not in self.index:
-            raise InputError(f"this model does not know the {self.field} {name!r}; it knows: {self.describe()}")
+            known = few_of(self.choices, name)
+            raise InputError(f"this model does not know the {self.field} {name!r}; it knows: {known}")
         return self.index[name]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from multidiff.conditioners.base import FieldConditioner
 from multidiff.diffusion.conditioning import Conditioning
-from multidiff.errors import InputError
+from multidiff.errors import InputError, few_of
 
 
 def words(text: str) -> list[str]:
@@ -22,10 +22,6 @@ def words(text: str) -> list[str]:
 def _is_mark(character: str) -> bool:
     """Whether it modifies the letter before it, as vowel signs and accents do."""
     return unicodedata.category(character).startswith("M")
-
-
-SHOWN = 100
-"""Words that a message lists."""
 
 
 class WordConditioner(FieldConditioner):
@@ -80,10 +76,9 @@ class WordConditioner(FieldConditioner):
     def _encode(self, text: str) -> list[int]:
         unknown = [word for word in words(text) if word not in self.index]
         if unknown:
-            hidden = len(self.vocabulary) - SHOWN
             raise InputError(
                 f"this model does not know the word {unknown[0]!r} in the prompt {text!r}; "
-                f"it knows: {', '.join(self.vocabulary[:SHOWN])}{f' and {hidden} more' if hidden > 0 else ''}"
+                f"it knows: {few_of(self.vocabulary, unknown[0])}"
             )
         if len(words(text)) > self.length:
             raise InputError(f"the prompt {text!r} has {len(words(text))} words, and this model reads {self.length}")

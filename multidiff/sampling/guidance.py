@@ -8,7 +8,7 @@ from typing import Any
 from multidiff.configuration import instantiate, load_option
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import Denoiser
-from multidiff.errors import InputError
+from multidiff.errors import InputError, few_of
 
 Guide = float | Callable[[Denoiser], Denoiser]
 """The guidance scale, 1 being off; or, from Python, any guidance at all, as a function of the denoiser."""
@@ -60,7 +60,7 @@ class Guidance:
             if value is not None and new == 1:
                 raise InputError(f"guidance 1 is off, so a {name} would change nothing; set guidance above 1")
         if field is not None and field not in reads:
-            raise InputError(f"guidance on {field!r}: this model reads {', '.join(reads) or 'no field'}")
+            raise InputError(f"guidance on {field!r}: this model reads {few_of(reads, field) or 'no field'}")
         if field is not None and set(negative) - {field}:
             raise InputError(f"guidance on {field!r} alone takes no negative {', '.join(set(negative) - {field})}")
         return Guidance(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from multidiff.diffusion.noise import NoiseSource
-from multidiff.errors import InputError
+from multidiff.errors import InputError, few_of
 from multidiff.modality import Modality
 from multidiff.model import Model
 from multidiff.sampling.conditions import plain
@@ -267,7 +267,8 @@ class Pipeline:
         for name, value in given.items():
             if name not in reads:
                 option = "prompt" if name == "caption" else name
-                takes = ", ".join("prompt" if field == "caption" else field for field in reads) or "no condition"
+                known = ["prompt" if field == "caption" else field for field in reads]
+                takes = few_of(known, option) or "no condition"
                 raise InputError(f"this model was not trained with a {option}: it takes {takes}")
             several = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
             columns[name] = [plain(each) for each in several]
@@ -281,7 +282,9 @@ class Pipeline:
         if negative is None or isinstance(negative, Mapping):
             unknown = [name for name in negative or {} if name not in reads]
             if unknown:
-                raise InputError(f"a negative {unknown[0]}: this model takes {', '.join(reads) or 'no condition'}")
+                raise InputError(
+                    f"a negative {unknown[0]}: this model takes {few_of(reads, unknown[0]) or 'no condition'}"
+                )
             return negative or {}
         if not reads:
             raise InputError("this model takes no condition, so it takes no negative one either")

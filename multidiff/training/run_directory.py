@@ -66,19 +66,26 @@ def check_same_run(run_dir: Path, settings: dict[str, Any]) -> None:
         InputError: the configs differ in such a setting, which the message names.
     """
     before = read_settings(run_dir)
-    for key in (*MODEL_GROUPS, "seed", "loader.holdout", "optimizer._target_"):
-        old, new = (_leaves(_select(config, key), key) for config in (before, settings))
-        changed = [name for name in {**old, **new} if name not in FREE and old.get(name) != new.get(name)]
-        if changed:
-            name = changed[0]
-            was, now = (repr(values.get(name))[:80] for values in (old, new))
-            raise InputError(
-                f"{run_dir} was trained with {name}={was}, and this is {name}={now}: resume with the same, or choose "
-                "another run_dir"
-            )
+    fixed = (*MODEL_GROUPS, "seed", "loader.holdout", "optimizer._target_")
+    old, new = ({k: v for key in fixed for k, v in _leaves(_select(s, key), key).items()} for s in (before, settings))
+    changed = [name for name in {**old, **new} if name not in FREE and old.get(name) != new.get(name)]
+    if changed:
+        shown = [f"{name}={_short(old.get(name))}, now {_short(new.get(name))}" for name in changed[:SHOWN]]
+        hidden = [f"and {len(changed) - SHOWN} more"] if len(changed) > SHOWN else []
+        raise InputError(
+            f"{run_dir} was trained with {'; '.join(shown + hidden)}: resume with the same, or choose another run_dir"
+        )
 
 
 FREE = ("backbone.gradient_checkpointing",)
+
+SHOWN = 3
+"""Settings that a refusal to resume names."""
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _leaves(value: Any, name: str) -> dict[str, Any]:

@@ -30,6 +30,8 @@ def test_an_unknown_label_lists_the_known_ones():
     many = labels(*map(str, range(2000)))
     with pytest.raises(InputError, match=r"it knows: 0, 1, .* 19 and 1980 more"):
         many(["bird"])
+    with pytest.raises(InputError, match=r"it knows: Rose and 20 more$"):
+        labels("Rose", *map(str, range(20)))(["rose"])
 
 
 def test_words_become_tokens_in_order_whatever_the_batch():

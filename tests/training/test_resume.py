@@ -4,13 +4,14 @@ import csv
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from multidiff.diffusion.objectives import Objective
 from multidiff.errors import InputError
 from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.module import DiffusionModule
-from multidiff.training.run_directory import read_settings
+from multidiff.training.run_directory import check_same_run, read_settings
 from tests.cli.command import PICTURES, multidiff
 from tests.tiny import tiny_train, weights
 
@@ -130,6 +131,21 @@ def test_a_run_is_not_resumed_as_another(tmp_path, override):
     with pytest.raises(InputError, match=f"was trained with {override.split('=')[0]}"):
         tiny_train(tmp_path, "trainer.max_steps=2", "resume=true", override)
     assert (tmp_path / "config.yaml").read_text() == before
+
+
+def test_a_refused_resume_names_a_few_settings_before_and_after(tmp_path):
+    names = [f"a class with a long name, number {i}" for i in range(2000)]
+    before = {"seed": 0, "conditioning": {"vocabulary": names}, "backbone": {"a": 1, "b": 2}, "loader": {"holdout": 1}}
+    after = {
+        "seed": 1,
+        "conditioning": {"vocabulary": names[1:]},
+        "backbone": {"a": 3, "b": 4},
+        "loader": {"holdout": 2},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(before))
+    with pytest.raises(InputError, match=r"backbone.a=1, now 3; .*; and 2 more: resume with the same") as error:
+        check_same_run(tmp_path, after)
+    assert len(str(error.value)) < 500
 
 
 def test_resuming_in_the_middle_of_an_epoch_repeats_no_data(tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ from multidiff.data.streaming.encoded import Encoded, EncodedDataset
 from multidiff.data.streaming.folder_copy import folder_at
 from multidiff.data.streaming.remote import GB, INSTALL
 from multidiff.data.texts import Texts
-from multidiff.errors import InputError
+from multidiff.errors import InputError, few_of
 from multidiff.modality import Modality
 
 
@@ -63,9 +63,8 @@ class Table(Encoded):
         with _quiet_and_offline():
             table = _opened(folder, split, cache / "tables" / "converted")
         if column not in table.column_names:
-            raise InputError(
-                f"{root} has no column {column!r} but {', '.join(table.column_names)}: set data.column to one of them"
-            )
+            known = few_of(table.column_names, column)
+            raise InputError(f"{root} has no column {column!r} but {known}: set data.column to one of them")
         self.rows = _undecoded(table.select_columns([column]), column, root)
         self.fields = _fields(table, {column, label, caption}, label, caption, root)
         self.content = self._hash()
@@ -104,7 +103,9 @@ def _opened(folder: Path, split: str, converted: Path) -> Any:
         if isinstance(found, datasets.Dataset):
             return found
         if split not in found:
-            raise InputError(f"{folder} has no split {split!r} but {', '.join(found)}: set data.split to one of them")
+            raise InputError(
+                f"{folder} has no split {split!r} but {few_of(list(found), split)}: set data.split to one of them"
+            )
         return found[split]
     for kind in ("parquet", "arrow"):
         files = sorted(str(path) for path in folder.rglob(f"*.{kind}"))
