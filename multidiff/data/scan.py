@@ -149,6 +149,14 @@ def name_in(root: Path, path: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
+def _no_text(name: bytes) -> str:
+    """Why a name is not text: its bytes, or a locale of another encoding than UTF-8."""
+    try:
+        return f"the locale cannot show the name {name.decode()}: set PYTHONUTF8=1"
+    except UnicodeDecodeError:
+        return f"the name {name!r} is not UTF-8: rename that file or folder"
+
+
 def _files(root: Path) -> tuple[list[Path], list[str]]:
     """The files below ``root`` that are not hidden, sorted by their names in the root; and what else there is."""
     if not root.exists():
@@ -167,7 +175,7 @@ def _files(root: Path) -> tuple[list[Path], list[str]]:
         raise InputError(f"cannot read the folder {error.filename}: {error.strerror}") from error
     for path in found:
         if not is_text(name_in(root, path)):
-            raise InputError(f"the name {os.fsencode(path)!r} is not UTF-8: rename that file or folder")
+            raise InputError(_no_text(os.fsencode(path)))
     return sorted(found, key=lambda path: name_in(root, path)), sorted(special)
 
 

@@ -181,6 +181,13 @@ def test_a_caption_may_have_a_suffix_in_upper_case(tmp_path):
     assert found(tmp_path)["A.DAT"].facts.caption == "upper"
 
 
+def test_a_name_that_the_locale_cannot_show_is_refused_with_the_way_out(tmp_path, monkeypatch):
+    fill(tmp_path, "é.dat")
+    monkeypatch.setattr("multidiff.data.scan.is_text", lambda name: False)  # as under LC_ALL=POSIX PYTHONUTF8=0
+    with pytest.raises(InputError, match=r"the locale cannot show the name .*/é\.dat: set PYTHONUTF8=1"):
+        found(tmp_path)
+
+
 def test_a_name_that_is_not_unicode_is_refused(tmp_path):
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     folder.mkdir()
