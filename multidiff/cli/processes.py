@@ -56,7 +56,11 @@ def shared(work: Callable[..., None], count: int, *arguments: Any) -> None:
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         meeting, threads = f"file://{folder}/meeting", torch.get_num_threads()
-        refused = context.SimpleQueue()
+        try:
+            refused = context.SimpleQueue()
+        except OSError as error:
+            reason = f"several processes need shared memory, /dev/shm: {error.strerror}"
+            raise InputError(f"{reason}; leave --processes out") from error
         tasks = [(work, meeting, rank, count, threads, arguments, refused) for rank in range(1, count)]
         children = [context.Process(target=_child, args=task, daemon=True) for task in tasks]
         for child in children:

@@ -11,6 +11,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from multidiff.cli.main import _one_line, main
+from multidiff.cli.processes import shared
+from multidiff.errors import InputError
 from multidiff.evaluation import Reference
 from multidiff.sampling.plan import Plan
 from multidiff.training.reproduce import _difference
@@ -135,3 +137,12 @@ def test_a_terminal_without_the_characters_of_a_message_shows_their_codes(monkey
         main()
     print("猫", file=stdout, flush=True)
     assert stdout.buffer.getvalue() == b"\\u732b\n"
+
+
+def test_several_processes_without_shared_memory_are_refused(monkeypatch):
+    def read_only(context):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("multiprocessing.context.BaseContext.SimpleQueue", read_only)
+    with pytest.raises(InputError, match="shared memory, /dev/shm: Read-only file system; leave --processes out"):
+        shared(print, 2)
