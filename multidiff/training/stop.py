@@ -65,16 +65,17 @@ class GracefulStop(L.Callback):
         self._handlers = {number: signal.getsignal(number) for number in signals}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        def stop(number: int, frame: FrameType | None) -> None:
-            self.request = Request.REQUEUE if number == self._requeue_signal else Request.STOP
-            signal.signal(signal.SIGINT, self._handlers[signal.SIGINT])
-            if trainer.world_size == 1:  # of several, one that leaves would keep the others waiting
-                signal.setitimer(signal.ITIMER_REAL, GRACE, 1.0)
-
         def give_up(number: int, frame: FrameType | None) -> None:
             ends = trainer.should_stop or trainer.global_step >= trainer.max_steps
             if not ends and time.monotonic() - self._waits_since >= GRACE:
                 raise NoBatch
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self.request = Request.REQUEUE if number == self._requeue_signal else Request.STOP
+            signal.signal(signal.SIGINT, self._handlers[signal.SIGINT])
+            if trainer.world_size == 1:  # of several, one that leaves would keep the others waiting
+                signal.signal(signal.SIGALRM, give_up)
+                signal.setitimer(signal.ITIMER_REAL, GRACE, 1.0)
 
         def a_child_ended(number: int, frame: FrameType | None) -> None:
             if self._waits_since < math.inf and callable(torchs):  # else torch finds out when it waits for its batch
@@ -86,9 +87,8 @@ class GracefulStop(L.Callback):
         for number in self._handlers:
             signal.signal(number, stop)
         torchs = signal.getsignal(signal.SIGCHLD)
-        for number, handler in {signal.SIGALRM: give_up, signal.SIGCHLD: a_child_ended}.items():
-            self._handlers[number] = signal.getsignal(number)
-            signal.signal(number, handler)
+        self._handlers |= {number: signal.getsignal(number) for number in (signal.SIGALRM, signal.SIGCHLD)}
+        signal.signal(signal.SIGCHLD, a_child_ended)
 
     def on_train_batch_start(self, *arguments: Any) -> None:
         self._work()
@@ -116,13 +116,13 @@ class GracefulStop(L.Callback):
             mine = torch.tensor(int(self.request), device=pl_module.device)
             self.request = Request(int(trainer.strategy.reduce(mine, reduce_op="max")))
             if self.request != Request.NONE:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                self._hurry_no_more()
                 trainer.should_stop = True
                 trainer.limit_val_batches = 0  # a validation could take longer than the remaining time
                 self.save(trainer)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._hurry_no_more()
         if isinstance(exception, NoBatch):
             self._handlers[signal.SIGCHLD] = signal.SIG_DFL
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would report the loaders that are ended here
@@ -142,7 +142,7 @@ class GracefulStop(L.Callback):
         self._restore()
 
     def _restore(self) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._hurry_no_more()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
@@ -153,3 +153,7 @@ class GracefulStop(L.Callback):
 
     def _work(self) -> None:
         self._between_steps, self._waits_since = False, math.inf
+
+    def _hurry_no_more(self) -> None:
+        if self.request != Request.NONE:
+            signal.setitimer(signal.ITIMER_REAL, 0)
