@@ -137,6 +137,7 @@ def test_captions_condition_a_model_and_check_overfit_ends(text, data, tmp_path)
 EXPERIMENTS = {
     "image/digits": "digits",
     "image/folder": "image_folder",
+    "image/scenes_text": "emoji_scenes",
     "audio/drums": "drums",
     "audio/folder": "audio_folder",
     "audio/sc09": "speech_commands",

@@ -112,6 +112,7 @@ def settings(root):
         "image_folder": (IMAGE, [f"data.root={root}/pictures", "data.size=16"]),
         "svg_folder": (IMAGE, [f"data.root={root}/drawings", "data.size=16"]),
         "emoji": (IMAGE, ["data.size=16"]),
+        "emoji_scenes": (IMAGE, few),
         "image_shards": (IMAGE, [f"data.shards={root}/image_shards", "data.size=16"]),
         "image_table": (IMAGE, [f"data.root={root}/image_table", "data.size=16"]),
         "drums": (AUDIO, [*few, *sounds]),
