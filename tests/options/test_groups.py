@@ -137,11 +137,14 @@ def test_captions_condition_a_model_and_check_overfit_ends(text, data, tmp_path)
 EXPERIMENTS = {
     "image/digits": "digits",
     "image/folder": "image_folder",
+    "image/emoji_text": "emoji",
     "image/scenes_text": "emoji_scenes",
     "audio/drums": "drums",
+    "audio/drums_text": "drums",
     "audio/folder": "audio_folder",
     "audio/sc09": "speech_commands",
     "shape/furniture": "furniture",
+    "shape/furniture_text": "furniture",
     "shape/mesh_folder": "mesh_folder",
     "shape/shapenet": "shapenet_points",
 }
