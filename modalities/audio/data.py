@@ -35,7 +35,7 @@ class Drums(Dataset):
         self.shape = (modality.channels, modality.samples(seconds))
         names, drums = tuple(DRUMS), [i % len(DRUMS) for i in range(count)]
         hits = [hit(names[drum], np.random.default_rng([seed, i]), seconds) for i, drum in enumerate(drums)]
-        self.fields = {"label": Labels(drums, names), "caption": [each.caption for each in hits]}
+        self.fields = {"label": Labels(drums, names), "caption": [each.captions for each in hits]}
         self.waveforms = sixteen_bits(np.stack([each.waveform for each in hits]))
         self.origin = hashlib.sha256(self.waveforms.tobytes()).hexdigest()
 

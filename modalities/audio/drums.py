@@ -5,7 +5,7 @@ frequencies for metal, filtered noise for rattles.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,6 +82,25 @@ class Hit:
         ranges = DRUMS[self.drum].ranges
         words = [ranges[name].word(value) for name, value in self.parameters.items()]
         return " ".join([*(word for word in words if word), self.drum.replace("_", " ")])
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """`caption`, and other ways to say it: "a quick crisp snare", "a snare with a short decay"."""
+        name, ranges = self.drum.replace("_", " "), DRUMS[self.drum].ranges
+        said = [(key, word) for key, value in self.parameters.items() if (word := ranges[key].word(value))]
+        others = " ".join([*(_SYNONYMS.get(word, word) for _, word in said), name])
+        parts = _listed([f"a {word} {_NOUNS[key]}" for key, word in said])
+        phrases = [_a(self.caption), *([_a(others), _a(f"{name} with {parts}")] if said else [])]
+        return tuple(dict.fromkeys((self.caption, *phrases)))
+
+
+def _a(words: str) -> str:
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
 
 
 def hit(drum: str, random: np.random.Generator, seconds: float = 1.0) -> Hit:
@@ -166,6 +185,26 @@ def band(wave: Wave, low: float, high: float) -> Wave:
     """A Butterworth band-pass of 12 dB an octave."""
     return sosfilt(butter(2, [low, min(high, 7900)], "bandpass", fs=SAMPLE_RATE, output="sos"), wave)
 
+
+_NOUNS = {
+    "decay": "decay",
+    "brightness": "tone",
+    "pitch": "pitch",
+    "click": "attack",
+    "tick": "attack",
+    "spread": "spacing",
+    "breath": "skin",
+}
+_SYNONYMS = {
+    "short": "quick",
+    "long": "sustained",
+    "dark": "dull",
+    "bright": "crisp",
+    "low": "deep",
+    "high": "high-pitched",
+    "soft": "gentle",
+    "hard": "punchy",
+}
 
 _LENGTH, _TONE, _PITCH = ("short", "long"), ("dark", "bright"), ("low", "high")
 

@@ -59,5 +59,5 @@ class Furniture(Prepared):
         settings = {**preparation.settings, "kind": "furniture", "version": 1, "labels": list(labels), "seed": seed}
         del settings["points"]  # all solids have enough
         store = generated(count, rows, settings, cache=None if cache is None else path_of(cache))
-        captions = [make(label, np.random.default_rng((seed, i))).caption for i, label in enumerate(column)]
+        captions = [make(label, np.random.default_rng((seed, i))).captions for i, label in enumerate(column)]
         super().__init__(preparation, store, {"label": column, "caption": captions})

@@ -20,10 +20,20 @@ class Piece:
     Attributes:
         parts: solids that touch or overlap; their union is the object.
         caption: a true description.
+        details: true of it as well: "four legs", "a thick seat".
     """
 
     parts: tuple[Solid, ...]
     caption: str
+    details: tuple[str, ...]
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """`caption`, and it with each detail, and with all of them."""
+        *others, last = self.details
+        start = f"{self.caption}, " if " with " in self.caption else f"{self.caption} with "
+        every = (f"{', '.join(others)} and {last}",) if others else ()
+        return (self.caption, *(start + told for told in (*self.details, *every)))
 
 
 WOODS: dict[str, Colour] = {"oak": (0.76, 0.6, 0.38), "walnut": (0.42, 0.28, 0.18), "white": (0.92, 0.91, 0.88)}
@@ -62,7 +72,11 @@ def chair(random: Random) -> Piece:
             parts.append(box((leg, rest - height, leg), colour).moved(x, (rest + height) / 2, (depth - leg) / 2))
     kind = f"{slats} slats" if slats else "a solid back"
     size = _grade(back, 0.35, 0.65, "low", "high")
-    return Piece(tuple(parts), f"a {size} {name} chair with {kind}{' and arms' if arms else ''}")
+    details = (
+        f"four {_grade(leg, 0.04, 0.06, 'slim', 'sturdy')} legs",
+        f"a {_grade(seat, 0.04, 0.07, 'thin', 'thick')} {_grade(width, 0.4, 0.5, 'narrow', 'wide')} seat",
+    )
+    return Piece(tuple(parts), f"a {size} {name} chair with {kind}{' and arms' if arms else ''}", details)
 
 
 def table(random: Random) -> Piece:
@@ -89,7 +103,9 @@ def table(random: Random) -> Piece:
         parts += _legs(width, depth, height - thickness / 2, leg, colour)
     form = "round" if round_top else "rectangular"
     count = {1: "one leg", 3: "three legs", 4: "four legs"}[legs]
-    return Piece(tuple(parts), f"a {_grade(height, 0.4, 1.0, 'low', 'tall')} {form} {name} table with {count}")
+    plate = f"a {_grade(width, 0.7, 1.2, 'small', 'large')} {_grade(thickness, 0.04, 0.07, 'thin', 'thick')} top"
+    caption = f"a {_grade(height, 0.4, 1.0, 'low', 'tall')} {form} {name} table with {count}"
+    return Piece(tuple(parts), caption, (plate, *(["a round foot"] if legs == 1 else [])))
 
 
 def lamp(random: Random) -> Piece:
@@ -100,7 +116,11 @@ def lamp(random: Random) -> Piece:
     metal = (0.3, 0.3, 0.32)
     shade = lathe([(0, 0), (wide, 0), (narrow, tall), (0, tall)], colour).moved(y=height - tall)
     parts = (cylinder(foot, 0.03, metal), cylinder(pole, height - tall / 2, metal), shade)
-    return Piece(parts, f"a {_grade(height, 0.5, 1.4, 'short', 'tall')} lamp with a {name} shade")
+    details = (
+        f"a {_grade(pole, 0.015, 0.025, 'thin', 'thick')} pole",
+        f"a {_grade(foot, 0.12, 0.2, 'small', 'large')} foot",
+    )
+    return Piece(parts, f"a {_grade(height, 0.5, 1.4, 'short', 'tall')} lamp with a {name} shade", details)
 
 
 def mug(random: Random) -> Piece:
@@ -112,7 +132,10 @@ def mug(random: Random) -> Piece:
     body = lathe([(0, 0), (radius, 0), (radius, height), (inner, height), (inner, wall), (0, wall)], colour)
     handle = ring(grip, thick, colour).moved(x=inner + grip + thick, y=height / 2)  # it ends inside the wall
     size = _grade(height / radius, 1.8, 3.2, "wide", "slim")
-    return Piece((body, handle), f"a {size} {name} mug")
+    details = (
+        f"a {_grade(grip, 0.024, 0.032, 'small', 'large')} {_grade(thick, 0.005, 0.007, 'thin', 'thick')} handle",
+    )
+    return Piece((body, handle), f"a {size} {name} mug", details)
 
 
 def bottle(random: Random) -> Piece:
@@ -123,7 +146,11 @@ def bottle(random: Random) -> Piece:
     lip, top = neck + 0.005, body + shoulder + long
     outline = [(0, 0), (radius, 0), (radius, body), (neck, body + shoulder), (neck, top), (lip, top)]
     parts = (lathe([*outline, (lip, top + 0.015), (0, top + 0.015)], colour),)
-    return Piece(parts, f"a {_grade(body / radius, 2.0, 5.7, 'stout', 'slender')} {name} bottle")
+    details = (
+        f"a {_grade(long, 0.04, 0.09, 'short', 'long')} {_grade(neck, 0.011, 0.017, 'narrow', 'wide')} neck",
+        f"{_grade(shoulder, 0.03, 0.06, 'square', 'sloping')} shoulders",
+    )
+    return Piece(parts, f"a {_grade(body / radius, 2.0, 5.7, 'stout', 'slender')} {name} bottle", details)
 
 
 def shelf(random: Random) -> Piece:
@@ -139,7 +166,11 @@ def shelf(random: Random) -> Piece:
     count = {2: "two", 3: "three", 4: "four", 5: "five"}[boards]
     kind = "a closed back" if closed else "an open back"
     size = _grade(height, 0.8, 1.8, "low", "tall")
-    return Piece(tuple(parts), f"a {size} {name} shelf with {count} boards and {kind}")
+    details = (
+        f"{_grade(width, 0.6, 1.1, 'narrow', 'wide')} {_grade(thick, 0.035, 0.05, 'thin', 'thick')} boards",
+        f"{_grade(depth, 0.25, 0.35, 'shallow', 'deep')} sides",
+    )
+    return Piece(tuple(parts), f"a {size} {name} shelf with {count} boards and {kind}", details)
 
 
 def sofa(random: Random) -> Piece:
@@ -157,7 +188,12 @@ def sofa(random: Random) -> Piece:
     if base:
         parts += _legs(width, depth, base + 0.05, 0.1, (0.25, 0.2, 0.15))
     size = _grade(width, 1.3, 2.2, "short", "long")
-    return Piece(tuple(parts), f"a {size} {name} sofa{' on legs' if base else ''}")
+    details = (
+        f"a {_grade(back, 0.35, 0.5, 'low', 'high')} back",
+        f"{_grade(arm, 0.14, 0.24, 'slim', 'wide')} arms",
+        f"a {_grade(depth, 0.75, 0.95, 'shallow', 'deep')} seat",
+    )
+    return Piece(tuple(parts), f"a {size} {name} sofa{' on legs' if base else ''}", details)
 
 
 def bed(random: Random) -> Piece:
@@ -175,7 +211,12 @@ def bed(random: Random) -> Piece:
     for i in range(pillows):
         parts.append(pillow.moved((i - (pillows - 1) / 2) * width / 2, height + 0.2, 0.35 - length / 2))
     size = "wide" if pillows == 2 else "narrow"
-    return Piece(tuple(parts), f"a {size} {wood} bed with a {name} mattress")
+    details = (
+        "one pillow" if pillows == 1 else "two pillows",
+        f"a {_grade(head, 0.3, 0.7, 'low', 'high')} headboard",
+        "four legs",
+    )
+    return Piece(tuple(parts), f"a {size} {wood} bed with a {name} mattress", details)
 
 
 MAKERS: dict[str, Callable[[Random], Piece]] = {

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from modalities.audio.drums import DRUMS, PEAK, SAMPLE_RATE, Range, decay, hit, square, sweep
+from modalities.audio.drums import DRUMS, PEAK, SAMPLE_RATE, Hit, Range, decay, hit, square, sweep
 
 HITS = {name: [hit(name, np.random.default_rng([0, i])) for i in range(12)] for name in DRUMS}
 TIME = np.arange(SAMPLE_RATE) / SAMPLE_RATE
@@ -56,6 +56,17 @@ def test_captions_are_true_of_the_parameters(name):
                 third = (span.high / span.low) ** (1 / 3)
                 near = max(made.parameters[key] / extreme, extreme / made.parameters[key]) < third
                 assert (word in said) == near
+
+
+def test_a_hit_has_several_captions():
+    low_and_long = {"decay": 0.8, "click": 0.2, "pitch": 39, "fall": 5, "glide": 0.02, "drive": 1}
+    assert Hit("kick", low_and_long, TIME).captions == (
+        "long low kick",
+        "a long low kick",
+        "a sustained deep kick",
+        "a kick with a long decay and a low pitch",
+    )
+    assert Hit("open_hat", {"decay": 0.8}, TIME).captions == ("open hat", "an open hat")
 
 
 @pytest.mark.parametrize("name", DRUMS)

@@ -21,6 +21,27 @@ def test_pieces_are_watertight_connected_and_captioned_by_class(label):
 
 
 @pytest.mark.parametrize("label", LABELS)
+def test_the_other_captions_add_details(label):
+    piece = make(label, np.random.default_rng(0))
+    first, *others = piece.captions
+    assert first == piece.caption
+    assert others
+    for other in others:
+        assert other.startswith(first)
+        assert any(detail in other for detail in piece.details)
+    assert all(detail in others[-1] for detail in piece.details)
+
+
+@pytest.mark.parametrize("size", ["thin", "thick"])
+def test_details_are_true_of_the_proportions(size):
+    """The pole of a lamp is its narrowest part."""
+    lamps = [make("lamp", np.random.default_rng(seed)) for seed in range(20)]
+    radii = [np.ptp(lamp.parts[1].mesh.vertices[:, 0]) / 2 for lamp in lamps if f"a {size} pole" in lamp.details]
+    assert radii
+    assert all((radius > 0.02) == (size == "thick") for radius in radii)
+
+
+@pytest.mark.parametrize("label", LABELS)
 def test_a_seed_gives_the_same_piece(label):
     one, other = (make(label, np.random.default_rng(3)) for _ in range(2))
     assert one.caption == other.caption
