@@ -24,7 +24,7 @@ INSTALL = "pip install 'multidiff[emoji]'"
 LARGEST = 2**24
 """Bytes of an SVG, at most."""
 
-_IMAGE = re.compile(rb"<\s*(?:[\w.-]+:)?(?:image|feImage)\b")
+_IMAGE = re.compile(rb"<\s*(?:[^\s<>:]+:)?(?:image|feImage)\b")
 _OUTWARD = re.compile(rb"""href\s*=\s*["'](?!\s*(?:#|data:))""")
 
 

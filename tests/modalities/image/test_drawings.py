@@ -42,6 +42,7 @@ def test_four_channels_keep_the_background_transparent(root):
     [
         (WIDE.format('<image href="/etc/secret.png" width="9" height="9"/>'), "refers to other files"),
         (WIDE.format('<s:image x:href="&#x2f;etc/a.png" width="9" height="9"/>'), "refers to other files"),
+        (WIDE.format('<é:image x:href="/etc/a.png" width="9" height="9"/>'), "refers to other files"),
         ('<!DOCTYPE svg [<!ENTITY a "b">]>' + WIDE.format("&a;"), "defines entities"),
         ("<svg", "not an SVG, or damaged"),
         ("", "not an SVG, or damaged"),
