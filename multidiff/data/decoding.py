@@ -93,8 +93,14 @@ class Decoder:
         if self._worker is None or self._worker.owner != os.getpid():
             self._worker = _Worker(self.preparation, self.limits)
             finalize(self, self._worker.close)
-        self._worker.submit(0, file)
-        return _array(self._worker.collect()[1], self.preparation)
+        try:
+            self._worker.submit(0, file)
+            _, reply = self._worker.collect()
+        except BaseException:  # such as Ctrl-C: the answer to this file must not become that to the next
+            self._worker.close()
+            self._worker = None
+            raise
+        return _array(reply, self.preparation)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_worker": None}
@@ -131,7 +137,8 @@ def _replies(preparation: Preparation, files: Sequence[File], limits: Limits) ->
     replies: dict[int, _Reply] = {}
     sent = 0
     try:
-        workers += [_Worker(preparation, limits) for _ in range(count)]
+        for _ in range(count):
+            workers.append(_Worker(preparation, limits))  # one by one: if one fails, the others are closed
         for number in range(len(files)):
             while number not in replies:
                 for worker in workers:
@@ -182,17 +189,18 @@ class _Worker:
             os.waitpid(self.process, 0)
 
     def _start(self) -> None:
-        self.connection, theirs = Pipe()
         try:
+            connection, theirs = Pipe()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which the child does not use
-                self.process = os.fork()
+                process = os.fork()
         except OSError as error:
             raise InputError(f"cannot start a process to decode files: {error.strerror}") from error
-        if not self.process:
-            self.connection.close()  # else it would keep itself alive
+        if not process:
+            connection.close()  # else it would keep itself alive
             _serve(theirs, self.preparation, self.limits)
         theirs.close()
+        self.connection, self.process = connection, process
 
     def _send(self, file: File) -> None:
         with suppress(BrokenPipeError, ConnectionResetError):  # `collect` finds it dead
@@ -221,11 +229,7 @@ def _serve(connection: Connection, preparation: Preparation, limits: Limits) -> 
     it is doing, even after its parent.
     """
     try:
-        for ignored in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(ignored, signal.SIG_IGN)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
-        faulthandler.disable()
+        _leave_signals_to_the_parent()
         torch.set_num_threads(1)  # the threads of the parent are not here
         _limit_memory(limits.memory)
         preparation.noted.clear()
@@ -239,6 +243,17 @@ def _serve(connection: Connection, preparation: Preparation, limits: Limits) -> 
         os._exit(0)
     finally:
         os._exit(1)
+
+
+def _leave_signals_to_the_parent() -> None:
+    """Ignore what the parent handles, and let crashes and the alarm end this process, in silence."""
+    handled = {number for number in signal.valid_signals() if callable(signal.getsignal(number))}
+    for ignored in handled | {signal.SIGINT, signal.SIGTERM}:
+        signal.signal(ignored, signal.SIG_IGN)
+    faulthandler.disable()
+    for default in (signal.SIGALRM, signal.SIGCHLD, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV):  # torch handles some
+        signal.signal(default, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
 
 
 def _limit_memory(size: int) -> None:

@@ -1,3 +1,4 @@
+import errno
 import os
 import pickle
 import signal
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from multidiff.data import decoding
 from multidiff.data.decoding import Decoder, Limits, decode_all
 from multidiff.data.encoded_file import EncodedFile
 from multidiff.errors import InputError
@@ -27,6 +29,11 @@ def count_forever(path):
     sum(range(10**15))
 
 
+def interrupt_the_parent(path):
+    os.kill(os.getppid(), signal.SIGUSR2)
+    time.sleep(0.3)
+
+
 ODD = {
     "refused": refuse,
     "raises": lambda path: {}["key"],
@@ -36,6 +43,8 @@ ODD = {
     "hangs": lambda path: time.sleep(60),
     "hangs in C": count_forever,
     "memory": lambda path: np.ones(2**28),
+    "signalled": lambda path: crash(signal.SIGUSR1),
+    "interrupts": interrupt_the_parent,
 }
 """What files do to their decoder, by name."""
 
@@ -71,12 +80,12 @@ def outcome(result):
 
 def test_each_odd_file_costs_itself_alone_and_is_named_in_its_place():
     preparation, paths = Names(), []
-    for number, name in enumerate(ODD):
+    for number, name in enumerate(REASONS):
         paths += [Path("x" * (number + 1)), Path("folder") / name]
     results = list(map(outcome, decode_all(preparation, paths, LIMITS)))
-    assert results[::2] == list(range(1, len(ODD) + 1))
-    assert results[1::2] == [f"folder/{name}: {REASONS[name]}" for name in ODD]
-    assert sorted(preparation.noted, key=len) == ["x" * n for n in range(1, len(ODD) + 1)]
+    assert results[::2] == list(range(1, len(REASONS) + 1))
+    assert results[1::2] == [f"folder/{name}: {REASONS[name]}" for name in REASONS]
+    assert sorted(preparation.noted, key=len) == ["x" * n for n in range(1, len(REASONS) + 1)]
 
 
 def test_order_is_kept_however_long_each_takes_and_no_process_is_left():
@@ -130,3 +139,52 @@ def test_the_decoder_of_a_killed_process_ends_with_it():
     while Path(f"/proc/{process}/cmdline").exists() and Path(f"/proc/{process}/cmdline").read_bytes():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_a_signal_that_the_training_handles_is_none_of_a_decoders_business():
+    def handler(number, frame):
+        raise AssertionError
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        assert outcome(Decoder(Names(), LIMITS)(Path("signalled"))) == len("signalled")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_an_interrupted_decoder_does_not_answer_the_next_file_with_the_interrupted_one():
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    decoder = Decoder(Names(), Limits(memory=2**28, seconds=60))
+    before = signal.signal(signal.SIGUSR2, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            decoder(Path("interrupts"))
+        assert outcome(decoder(Path("next"))) == len("next")
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+@pytest.mark.parametrize("call", ["Pipe", "os.fork"])
+def test_decoders_that_cannot_be_started_say_so_and_those_before_them_end(monkeypatch, call):
+    start, calls = {"Pipe": decoding.Pipe, "os.fork": os.fork}[call], []
+
+    def fail_the_second_time(*arguments):
+        calls.append(call)
+        if len(calls) > 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return start(*arguments)
+
+    monkeypatch.setattr(decoding.os, "sched_getaffinity", lambda process: {0, 1})
+    monkeypatch.setattr(f"multidiff.data.decoding.{call}", fail_the_second_time)
+    with pytest.raises(InputError, match=r"^cannot start a process to decode files: Too many open files$"):
+        list(decode_all(Names(), [Path("a"), Path("b")], LIMITS))
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    calls.clear()
+    decoder = Decoder(Names(), LIMITS)
+    with pytest.raises(InputError, match="cannot start"):
+        decoder(Path("killed"))
+    calls.clear()
+    assert outcome(decoder(Path("next"))) == len("next")
