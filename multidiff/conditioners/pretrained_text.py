@@ -19,7 +19,7 @@ from multidiff.conditioners.text import TextEncoder
 from multidiff.data.cache import default_cache
 from multidiff.data.files import sha256 as file_hash
 from multidiff.errors import InputError
-from multidiff.nn.frozen import Frozen
+from multidiff.nn.frozen import Frozen, loading_frozen
 
 POOLINGS = ("mean", "first", "last")
 """Whose state is the vector: all tokens, the first (BERT's ``[CLS]``) or the last (CLIP's end of text)."""
@@ -72,7 +72,8 @@ class PretrainedTextConditioner(TextEncoder):
                 f"put that encoder there, or change conditioning.{field}.path in the config of the model"
             )
         self.layer, self.pooling = layer, pooling
-        network = load_encoder(folder)
+        with loading_frozen():
+            network = load_encoder(folder)
         layers = network.config.num_hidden_layers
         if not -layers - 1 <= layer <= layers:
             raise InputError(f"conditioning.{field}.layer is from {-layers - 1} to {layers} for {folder}/, got {layer}")

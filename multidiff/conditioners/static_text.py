@@ -18,7 +18,7 @@ from multidiff.conditioners.pieces import Pieces
 from multidiff.conditioners.text import TextEncoder
 from multidiff.data.files import sha256
 from multidiff.errors import InputError
-from multidiff.nn.frozen import Frozen
+from multidiff.nn.frozen import Frozen, loading_frozen
 from multidiff.nn.sequence import SequenceEncoder
 
 INSTALL = "pip install 'multidiff-toolkit[text]'"
@@ -70,7 +70,8 @@ class StaticTextConditioner(TextEncoder):
                 "trained with; install that version"
             )
         self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        self.table = Frozen(nn.Embedding.from_pretrained(load_file(folder / TABLE)["embedding.weight"].float()))
+        with loading_frozen():
+            self.table = Frozen(nn.Embedding.from_pretrained(load_file(folder / TABLE)["embedding.weight"].float()))
         self.project = nn.Linear(WIDTH, dim)
         self.encoder = SequenceEncoder(dim, depth, head_size=head_size)
 

@@ -1,10 +1,29 @@
 """Frozen modules: used in the forward pass, but never trained, saved or copied."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import nn
+
+_loading = ContextVar("loading", default=False)
+
+
+@contextmanager
+def loading_frozen() -> Iterator[None]:
+    """Marks modules that are built from files of their own, and will be frozen."""
+    token = _loading.set(True)
+    try:
+        yield
+    finally:
+        _loading.reset(token)
+
+
+def is_loading_frozen() -> bool:
+    """Whether the modules built now are frozen ones."""
+    return _loading.get()
 
 
 class Frozen(nn.Module):

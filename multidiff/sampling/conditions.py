@@ -8,6 +8,7 @@ import torch
 
 from multidiff.conditioners import Conditioner, FieldConditioner
 from multidiff.diffusion.conditioning import Conditioning, concatenate
+from multidiff.errors import InputError
 
 KEPT = 1024
 """Encoded values that are kept at a time."""
@@ -70,3 +71,16 @@ def plain(value: Any) -> Any:
 def _key(value: Any) -> Hashable:
     """What equal values share: plain ones their type and value, objects from Python their identity."""
     return (type(value), value) if value is None or isinstance(value, str | int | float) else id(value)
+
+
+def repeated(prompt: Any, prompts: Sequence[str], n: int) -> list[str]:
+    """Each of ``prompts`` ``n`` times.
+
+    Raises:
+        InputError: a single ``prompt`` is given too, or there is nothing to repeat.
+    """
+    if prompt is not None:
+        raise InputError("give a prompt or several prompts, not both")
+    if isinstance(prompts, str) or not prompts or n < 1:
+        raise InputError(f"prompts is a list of texts, with at least 1 sample of each, got {prompts!r} and {n}")
+    return [text for text in prompts for _ in range(n)]

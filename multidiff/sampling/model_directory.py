@@ -23,6 +23,7 @@ from multidiff.data.files import atomic_directory, sha256, surviving
 from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.model import MODEL_GROUPS, build_model
+from multidiff.nn.frozen import is_loading_frozen
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.sampler_config import checked_sampler
 
@@ -150,7 +151,7 @@ def _read_weights(path: Path, expected: str | None) -> tuple[dict[str, Tensor], 
 def _no_larger_than(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Iterator[None]:
     """Refuse a model of far more weights than ``state`` while it is built, before they take memory.
 
-    A plug-in may hold frozen networks, which are in no file: its models are not limited.
+    Frozen parts of MultiDiff are in files of their own. Those of plug-ins are not known: such models are not limited.
 
     Raises:
         InputError: it has more.
@@ -159,7 +160,8 @@ def _no_larger_than(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> I
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal left
-        left -= parameter.numel() if parameter is not None and get_ident() == thread else 0
+        if parameter is not None and get_ident() == thread and not is_loading_frozen():
+            left -= parameter.numel()
         if left < 0:
             raise InputError("the model has more weights than its file holds")
 

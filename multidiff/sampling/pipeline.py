@@ -12,7 +12,7 @@ from multidiff.diffusion.noise import NoiseSource
 from multidiff.errors import InputError, few_of
 from multidiff.modality import Modality
 from multidiff.model import Model
-from multidiff.sampling.conditions import plain
+from multidiff.sampling.conditions import plain, repeated
 from multidiff.sampling.editing import Canvas, Continue, Edit, Redo, Vary
 from multidiff.sampling.guidance import Fields, Guidance, Guide
 from multidiff.sampling.plan import Plan
@@ -127,7 +127,7 @@ class Pipeline:
             given = "seed" if seed else "prompts"
             raise InputError(f"the samples take their seeds from this way of sampling: leave {given} out")
         if prompts is not None:
-            seeds, prompt, n = Versions(seed, n), _repeated(prompt, prompts, n), n * len(prompts)
+            seeds, prompt, n = Versions(seed, n), repeated(prompt, prompts, n), n * len(prompts)
         known, sizes = self._sorted(fields or {}, {"label": label, "caption": prompt})
         pipeline = self.resized(**sizes) if sizes else self
         samples = self._samples(n, known)
@@ -290,12 +290,3 @@ class Pipeline:
             raise InputError("this model takes no condition, so it takes no negative one either")
         field = guided or next((name for name in ("caption", "label") if name in reads), reads[0])
         return {field: str(negative)}
-
-
-def _repeated(prompt: Names | None, prompts: Sequence[str], n: int) -> list[str]:
-    """Each of ``prompts`` ``n`` times."""
-    if prompt is not None:
-        raise InputError("give a prompt or several prompts, not both")
-    if isinstance(prompts, str) or not prompts or n < 1:
-        raise InputError(f"prompts is a list of texts, with at least 1 sample of each, got {prompts!r} and {n}")
-    return [text for text in prompts for _ in range(n)]

@@ -143,13 +143,18 @@ def test_a_folder_in_which_nothing_is_readable_is_an_error_whatever_the_limit(ro
 
 
 def test_an_interrupted_build_leaves_no_store(root, tmp_path):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in background
+
     def interrupted(path):
         if path.name == "c":
             os.kill(os.getppid(), signal.SIGINT)
         return np.zeros(3)
 
-    with pytest.raises(KeyboardInterrupt):
-        opened(root, tmp_path / "cache", Decoder(interrupted))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            opened(root, tmp_path / "cache", Decoder(interrupted))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["contents"]
     assert len(opened(root, tmp_path / "cache")) == 3
 
