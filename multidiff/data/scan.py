@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multidiff.data.captions import Facts, facts_of, is_text, text_form
+from multidiff.data.captions import METADATA, Facts, facts_of, is_text, text_form
 from multidiff.data.labels import Labels
 from multidiff.errors import InputError
 
@@ -203,11 +203,18 @@ def _labels(root: Path, paths: Sequence[Path], facts: Sequence[Facts]) -> list[s
     ]
     outside = [name_in(root, path) for path, parts in zip(paths, folders, strict=True) if not parts]
     if 0 < len(outside) < len(paths) and not any(labels):
-        those = outside[0] if len(outside) == 1 else f"{outside[0]} and {len(outside) - 1} more files"
-        log.warning("%s/: the subfolders are no classes, since there is %s beside them", root, those)
+        log.warning(
+            "%s/: the subfolders are no classes, since there is %s beside them", root, _first_and_count(outside)
+        )
     without = [name_in(root, path) for path, label in zip(paths, labels, strict=True) if label is None]
     if without and len(without) < len(paths):
         raise InputError(
-            f"{without[0]} and {len(without) - 1} more files in {root}/ have no class, and others have one"
+            f"no class for {_first_and_count(without)} in {root}/, while others have one: give every file a label in "
+            f"{METADATA}, or none"
         )
     return labels
+
+
+def _first_and_count(names: Sequence[str]) -> str:
+    """``a.png and 12 more``."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -105,7 +105,7 @@ def test_a_label_of_the_metadata_goes_before_the_folder(tmp_path):
 def test_a_class_for_some_files_alone_is_refused(tmp_path):
     fill(tmp_path, "a.dat", "b.dat")
     fill(tmp_path, "metadata.jsonl", text='{"file_name": "b.dat", "label": "other"}')
-    with pytest.raises(InputError, match=r"a\.dat and 0 more files in .* have no class, and others have one"):
+    with pytest.raises(InputError, match=r"no class for a\.dat in .*, while others have one"):
         found(tmp_path)
 
 
