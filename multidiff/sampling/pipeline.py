@@ -124,8 +124,7 @@ class Pipeline:
             InputError: a value that cannot be used; the message lists what can.
         """
         if seeds is not None and (seed or prompts is not None):
-            given = "seed" if seed else "prompts"
-            raise InputError(f"the samples take their seeds from this way of sampling: leave {given} out")
+            raise InputError(f"this way of sampling sets its own seeds: leave {'seed' if seed else 'prompts'} out")
         if prompts is not None:
             seeds, prompt, n = Versions(seed, n), repeated(prompt, prompts, n), n * len(prompts)
         known, sizes = self._sorted(fields or {}, {"label": label, "caption": prompt})
