@@ -39,11 +39,12 @@ def machine() -> Iterator[tuple[str, str]]:
     import torch
 
     from multidiff.data.cache import default_cache
+    from multidiff.data.machine import memory, usable_cores
     from multidiff.training import hardware
 
     yield "processor", hardware.processor()
-    yield "cores", f"{hardware.usable_cores()} usable, {torch.get_num_threads()} threads"
-    yield "memory", f"{hardware.memory() / 2**30:.1f} GiB"
+    yield "cores", f"{usable_cores()} usable, {torch.get_num_threads()} threads"
+    yield "memory", f"{memory() / 2**30:.1f} GiB"
     yield "instructions", " ".join(hardware.instruction_sets()) or "none of those that speed up training"
     for dtype in (torch.float32, torch.bfloat16):
         yield (
@@ -72,6 +73,7 @@ def choices() -> Iterator[tuple[str, str]]:
     import torch
 
     from multidiff.configuration import load_option
+    from multidiff.data.machine import usable_cores
     from multidiff.training import hardware
     from multidiff.training.speed import decided_precision
 
@@ -85,7 +87,7 @@ def choices() -> Iterator[tuple[str, str]]:
     yield "optimizer", "fused AdamW, one pass over all weights; the moving average too"
     yield (
         "loader",
-        f"pinned memory: {'yes' if gpu else 'no GPU to pin for'}; loader.workers up to {hardware.usable_cores()}",
+        f"pinned memory: {'yes' if gpu else 'no GPU to pin for'}; loader.workers up to {usable_cores()}",
     )
     gpus = torch.cuda.device_count()
     yield "strategy", f"trainer=ddp for {gpus} GPUs" if gpus > 1 else "single device"

@@ -133,17 +133,17 @@ def _key(paths: Sequence[Path], hashes: Sequence[str], settings: Mapping[str, An
 
 
 def _usable(folder: Path) -> bool:
-    """Whether there is a store ``folder``. A damaged one is removed."""
+    """Whether there is a store ``folder``. One that is damaged, or not `Store.final`, is removed."""
     if not folder.exists():
         return False
     try:
-        Store(folder)
+        if Store(folder).final:
+            return True
     except InputError as error:
         log.warning("%s: it is made again", str(error).removesuffix("; delete that folder"))
-        with writing_to(folder.parent):
-            shutil.rmtree(folder)
-        return False
-    return True
+    with writing_to(folder.parent):
+        shutil.rmtree(folder)
+    return False
 
 
 def _build(folder: Path, arrays: Iterable[np.ndarray | InputError], paths: Sequence[Path] = ()) -> None:

@@ -22,6 +22,7 @@ from weakref import finalize
 import numpy as np
 import torch
 
+from multidiff.data.machine import memory, usable_cores
 from multidiff.errors import InputError
 from multidiff.modality import File, Preparation, name_of
 
@@ -40,6 +41,10 @@ _LONGEST = 200
 """Characters of an unforeseen error that are repeated."""
 
 
+class OverrunError(InputError):
+    """A file that took more than its limits, or whose decoder was killed; another time it may be decoded."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """What one file may take.
@@ -54,18 +59,18 @@ class Limits:
 
 
 def default_limits() -> Limits:
-    """8 GB, or half of the machine's memory if that is less, and two minutes."""
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if _FORKS else 0
-    return Limits(min(8 * 2**30, there // 2), 120.0)
+    """8 GB, or half of the memory if that is less, and two minutes."""
+    return Limits(min(8 * 2**30, memory() // 2 if _FORKS else 0), 120.0)
 
 
 @dataclass(frozen=True)
 class _Reply:
-    """The outcome of one file: an array, or the reason why there is none, and what the preparation noted."""
+    """The outcome of one file: an array and what the preparation noted, or the reason why there is none."""
 
     array: np.ndarray | None = None
-    reason: str = ""
     noted: tuple[Any, ...] = ()
+    reason: str = ""
+    overrun: bool = False
 
 
 class Decoder:
@@ -113,7 +118,7 @@ def decode_all(
 
     Args:
         preparation: makes an array of a file; its `Preparation.noted` is kept up to date.
-        files: paths.
+        files: paths, since several are sent ahead.
         limits: of each file.
     """
     replies = _replies(preparation, files, limits or default_limits())
@@ -126,13 +131,13 @@ def decode_all(
 
 def _array(reply: _Reply, preparation: Preparation) -> np.ndarray:
     if reply.array is None:
-        raise InputError(reply.reason)
+        raise (OverrunError if reply.overrun else InputError)(reply.reason)
     preparation.noted.extend(reply.noted)
     return reply.array
 
 
 def _replies(preparation: Preparation, files: Sequence[File], limits: Limits) -> Iterator[_Reply]:
-    count = min(len(os.sched_getaffinity(0)), len(files), _MOST)
+    count = min(usable_cores(), len(files), _MOST)
     workers: list[_Worker] = []
     replies: dict[int, _Reply] = {}
     sent = 0
@@ -212,7 +217,8 @@ class _Worker:
         self._start()
         for _, following in self.pending:
             self._send(following)
-        return _Reply(reason=f"{name_of(file)}: {self._cause(status)}")
+        overrun = status in (-signal.SIGALRM, -signal.SIGKILL)
+        return _Reply(reason=f"{name_of(file)}: {self._cause(status)}", overrun=overrun)
 
     def _cause(self, status: int) -> str:
         if status == -signal.SIGALRM:
@@ -272,7 +278,7 @@ def _pickled(preparation: Preparation, file: File, limits: Limits) -> bytes:
         return pickle.dumps(_attempt(preparation, file), pickle.HIGHEST_PROTOCOL)
     except MemoryError:
         reason = f"{name_of(file)}: takes more than {limits.memory / 2**30:.3g} GB of memory to decode"
-        return pickle.dumps(_Reply(reason=reason))
+        return pickle.dumps(_Reply(reason=reason, overrun=True))
 
 
 def _attempt(preparation: Preparation, file: File) -> _Reply:
@@ -290,4 +296,4 @@ def _attempt(preparation: Preparation, file: File) -> _Reply:
         return _Reply(reason=f"{name_of(file)}: {type(error).__name__}{': ' if text else ''}{text}")
     noted = tuple(preparation.noted[before:])
     del preparation.noted[before:]
-    return _Reply(array, noted=noted)
+    return _Reply(array, noted)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from multidiff.data.decoding import OverrunError
 from multidiff.errors import InputError
 
 
@@ -23,6 +24,7 @@ class Store:
         shapes: of the arrays, ``(N, D)``.
         kept: index of the source of each array, ``(N,)``.
         skipped: sources that could not be decoded, and why.
+        final: whether these would fail again; others took too long or too much memory.
 
     Raises:
         InputError: the store is missing or damaged.
@@ -37,6 +39,7 @@ class Store:
                 self.skipped: dict[int, str] = dict(
                     zip(index["skipped"].tolist(), index["reasons"].tolist(), strict=True)
                 )
+                self.final = bool(index.get("final", True))
             self._ends = np.cumsum(self.shapes.prod(axis=1, dtype=np.int64))
             if (self.shapes < 0).any() or len(self.shapes) != len(self.kept):
                 raise ValueError("its index contradicts itself")
@@ -67,9 +70,11 @@ def write_store(folder: Path, arrays: Iterable[np.ndarray | InputError], paths: 
     shapes: dict[int, tuple[int, ...]] = {}
     reasons: dict[int, str] = {}
     dtypes: set[np.dtype[Any]] = set()
+    final = True
     with (folder / "data.bin").open("wb") as data:
         for i, array in enumerate(arrays):
             if isinstance(array, InputError):
+                final = final and not isinstance(array, OverrunError)
                 reasons[i] = str(array).removeprefix(f"{paths[i]}: ")
                 continue
             shapes[i] = array.shape
@@ -83,5 +88,6 @@ def write_store(folder: Path, arrays: Iterable[np.ndarray | InputError], paths: 
         kept=np.array(list(shapes), dtype=np.int64),
         type=np.empty(0, next(iter(dtypes), None)),
         skipped=np.array(list(reasons), dtype=np.int64),
+        final=np.array(final),
         reasons=np.array(list(reasons.values()), dtype=np.str_),
     )

@@ -204,6 +204,28 @@ def test_a_damaged_store_is_named_and_made_again(root, tmp_path, caplog, file):
     assert caplog.messages[0].endswith("it is made again")
 
 
+def test_a_file_that_took_too_long_is_tried_again_and_a_damaged_one_is_not(root, tmp_path):
+    busy = tmp_path / "busy"
+    busy.touch()
+
+    def slow(path):
+        if path.name == "c" and busy.exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return decode.prepare(path)
+
+    decode = Decoder()
+    assert (
+        opened(root, tmp_path / "cache", Decoder(slow), max_unreadable=2)
+        .skipped[2]
+        .startswith("its decoder was killed")
+    )
+    busy.unlink()
+    assert opened(root, tmp_path / "cache", Decoder(slow)).skipped == {1: "not a number"}
+    count = decode.calls
+    opened(root, tmp_path / "cache", Decoder(slow))
+    assert decode.calls == count
+
+
 def test_every_flipped_bit_of_an_index_is_harmless_or_noticed(root, tmp_path):
     store = opened(root, tmp_path / "cache")
     whole, index = contents(store), store.folder / "index.npz"

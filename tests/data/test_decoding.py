@@ -176,7 +176,7 @@ def test_decoders_that_cannot_be_started_say_so_and_those_before_them_end(monkey
             raise OSError(errno.EMFILE, "Too many open files")
         return start(*arguments)
 
-    monkeypatch.setattr(decoding.os, "sched_getaffinity", lambda process: {0, 1})
+    monkeypatch.setattr(decoding, "usable_cores", lambda: 2)
     monkeypatch.setattr(f"multidiff.data.decoding.{call}", fail_the_second_time)
     with pytest.raises(InputError, match=r"^cannot start a process to decode files: Too many open files$"):
         list(decode_all(Names(), [Path("a"), Path("b")], LIMITS))
