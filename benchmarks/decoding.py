@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, Any] = {"machine": platform.processor(), "cores": len(os.sched_getaffinity(0))}
+    found: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))}
     kinds = {
         "pictures": (pictures, options.pictures, ImagePreparation(ImageModality(channels=3), size=16)),
         "sounds": (sounds, options.sounds, AudioPreparation(AudioModality(sample_rate=16000), seconds=1.0)),

@@ -134,7 +134,8 @@ def encoder_folder(path: str) -> Path:
 
 def folder_hash(folder: Path) -> str:
     """One hash of the config, the tokenizer and the weights in ``folder``."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model"))
+    suffixes = (".json", ".safetensors", ".txt", ".model")
+    files = sorted(path for path in folder.iterdir() if path.suffix in suffixes and path.is_file())
     lines = [f"{path.name} {file_hash(path)}\n" for path in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
