@@ -5,7 +5,6 @@ python benchmarks/decoding.py --pictures 20000 --sounds 2000 --json decoding.jso
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import tempfile
@@ -24,6 +23,7 @@ from modalities.audio.preparation import AudioPreparation
 from modalities.image.modality import ImageModality
 from modalities.image.preparation import ImagePreparation
 from multidiff.data.decoding import decode_all
+from multidiff.data.machine import usable_cores
 from multidiff.data.store import write_store
 from multidiff.modality import Preparation
 
@@ -67,7 +67,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found: dict[str, Any] = {"machine": platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0))}
+    found: dict[str, Any] = {
+        "machine": platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+    }
     kinds = {
         "pictures": (pictures, options.pictures, ImagePreparation(ImageModality(channels=3), size=16)),
         "sounds": (sounds, options.sounds, AudioPreparation(AudioModality(sample_rate=16000), seconds=1.0)),
