@@ -69,7 +69,7 @@ def main() -> None:
     torch.set_num_threads(1)
     found: dict[str, Any] = {
         "machine": platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
     }
     kinds = {
         "pictures": (pictures, options.pictures, ImagePreparation(ImageModality(channels=3), size=16)),
