@@ -27,6 +27,7 @@ GUIDANCE = "--guidance 2 --guidance-rule apg --guidance-field label"
 LINES = [
     f"sample pictures -n 3 {CONDITION} --sampler heun --steps 2 --seed 3 --batch-size 2 --format webp",
     f"sample pictures -n 2 {CONDITION} {GUIDANCE} --steps 2",
+    "sample pictures -n 2 --label a --prompts {data}/pictures/a/0.txt --steps 2",
     f"sample pictures -n 1 {CONDITION} --init {{picture}} --strength 0.5 --steps 2",
     "sample sounds -n 1 --label a --set seconds=0.128 --init {sound} --extend 0.05 --steps 2",
     "sample labelled -n 1 --label a --negative b --guidance 2 --guidance-rule cfg_interval --steps 2",

@@ -45,6 +45,7 @@ FREE = {group: [name for name in group_options(group) if name not in (*MISSING, 
 """Options that go with any option of the other groups; so does a ``sampler``, of which each run uses two."""
 
 CONDITIONING = {"image": ["label", "none"], "audio": ["[label,seconds]", "none", "seconds"], "shape": ["label", "none"]}
+UNLABELLED = ("emoji", "emoji_scenes")
 TEXT = ("text", "text_pretrained", "text_static", "words")
 EVALUATION = (
     "callbacks.evaluation.every=2",
@@ -81,6 +82,8 @@ def base(data, option, number):
     conditioning = CONDITIONING[modality][number % len(CONDITIONING[modality])]
     if "seconds" in conditioning and option != "audio_folder":
         conditioning = "label"
+    if conditioning == "label" and option in UNLABELLED:
+        conditioning = "none"
     groups = [f"modality={modality}", f"data={option}", f"backbone={backbone[0]}", f"codec={codec}"]
     return [*groups, f"conditioning={conditioning}", *parts["settings"], *own, *backbone[1:], *FEW]
 

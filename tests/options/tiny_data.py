@@ -59,11 +59,11 @@ def make(root):
         folder.mkdir()
     for i in range(COUNT):
         label = ("a", "b")[i % 2]
-        for name in ("pictures", "sounds", "meshes"):
+        for name in ("pictures", "drawings", "sounds", "meshes"):
             (folders[name] / label).mkdir(exist_ok=True)
             (folders[name] / label / f"{i}.txt").write_text(f"{label} number {i % 3}")
         Image.new("RGB", (17, 16), (10 * i, 5 * i, 255 - 10 * i)).save(folders["pictures"] / label / f"{i}.png")
-        (folders["drawings"] / f"{i}.svg").write_text(
+        (folders["drawings"] / label / f"{i}.svg").write_text(
             f'<svg viewBox="0 0 9 9" xmlns="http://www.w3.org/2000/svg"><circle cx="{i % 9}" cy="4" r="3"/></svg>'
         )
         (folders["sounds"] / label / f"{i}.wav").write_bytes(tone(i))
