@@ -26,6 +26,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
@@ -103,6 +104,7 @@ def serve(pipe: Connection, formats: Mapping[str, Format], memory: float) -> Non
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
+    torch.set_num_threads(1)  # the threads of the parent are not here
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     limit = used + round(memory * GB)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
