@@ -22,6 +22,9 @@ from multidiff.sampling.plan import FORMAT, Plan, fields_in
 from multidiff.sampling.samples import RECORD, claimed, metadata, read_record
 from multidiff.sampling.seeds import seeds_from
 
+MOST = 10**6
+"""Samples in a record, at most: a damaged number would fill the memory."""
+
 FindFile = Callable[[str, Mapping[str, Any]], Path]
 """From the role of a file in an edit and its record to its path."""
 
@@ -123,6 +126,8 @@ def plan_from(pipeline: Pipeline, record: Mapping[str, Any], find: FindFile) -> 
         resized = pipeline.resized(**sizes) if sizes else pipeline
         edit = None if record["edit"] is None else _edit(resized, record["edit"], find)
         guidance = Guidance(settings["scale"], settings["rule"], settings["field"], settings["negative"])
+        if record["n"] > MOST:
+            raise InputError(f"a record of more than {MOST} samples")
         samples = tuple(fields_in(record, index) for index in range(record["n"]))
         seeds = seeds_from(record["seeds"])
         return Plan(resized, samples, record["sampler"], guidance, seeds, edit, sizes, record["batch_size"])

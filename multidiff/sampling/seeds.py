@@ -136,10 +136,10 @@ def seeds_from(record: Mapping[str, Any]) -> Seeds:
     Raises:
         InputError: the record is not one of seeds.
     """
-    settings = dict(record)
     try:
+        settings = dict(record)
         return KINDS[settings.pop("kind")](**settings)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"not a record of seeds: {record!r}") from error
 
 

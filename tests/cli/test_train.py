@@ -95,7 +95,12 @@ def test_wrong_training_settings(tmp_path, arguments, saying):
 
 
 def test_an_unknown_experiment_lists_the_known_ones(tmp_path):
-    refused("train", "experiment=image/digit", cwd=tmp_path, saying="audio/sc09, image/digits, image/folder")
+    refused(
+        "train",
+        "experiment=image/digit",
+        cwd=tmp_path,
+        saying="audio/sc09, image/digits, image/emoji_text, image/folder",
+    )
 
 
 def test_an_unknown_launcher_lists_the_known_ones(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from multidiff.cli.sample import run
 from multidiff.errors import InputError
 from multidiff.sampling.plan import shortest_cycle
 from multidiff.sampling.reproduce import plan_from, reproduce_samples
+from multidiff.sampling.seeds import seeds_from
 from tests.tiny import tiny_train
 
 
@@ -175,3 +177,15 @@ class TestReproduce:
         tiny_train(other, "trainer.max_steps=1")
         with pytest.raises(InputError, match="and the plan needs"):
             reproduce_samples(folder, other, None, None)
+
+
+@pytest.mark.parametrize("seeds", ["7e72f945", [1, 2], {"kind": "seeded"}, {"kind": "other"}])
+def test_what_is_no_record_of_seeds_is_refused(seeds):
+    with pytest.raises(InputError, match="not a record of seeds"):
+        seeds_from(seeds)
+
+
+def test_a_record_of_absurdly_many_samples_is_refused(pipeline):
+    record = {**pipeline.plan(1).record(), "n": 10**400}
+    with pytest.raises(InputError, match="more than 1000000 samples"):
+        plan_from(pipeline, record, lambda role, file: Path(file["file"]))
