@@ -120,7 +120,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or "format" not in config:
         raise InputError(f"{path} is not a model's config; `multidiff train` writes one")
     if config["format"] != FORMAT:
-        reader = READERS.get(config["format"])
+        reader = next((version for known, version in READERS.items() if known == config["format"]), None)
         way = f"install multidiff-toolkit {reader} to use it" if reader else "a newer multidiff-toolkit reads it"
         raise InputError(f"{path} has format {config['format']}, and this version reads format {FORMAT}: {way}")
     return config

@@ -181,7 +181,11 @@ def test_a_config_that_is_none(model, text):
 
 @pytest.mark.parametrize(
     ("number", "way"),
-    [(1, "reads format 2: install multidiff-toolkit 0.1"), (3, "reads format 2: a newer multidiff-toolkit reads it")],
+    [
+        (1, "reads format 2: install multidiff-toolkit 0.1"),
+        (3, "reads format 2: a newer multidiff-toolkit reads it"),
+        ([], "a newer multidiff-toolkit"),
+    ],
 )
 def test_another_format_names_the_version_that_reads_it(model, number, way):
     edit(model, lambda config: config.update(format=number))

@@ -179,7 +179,7 @@ class TestReproduce:
             reproduce_samples(folder, other, None, None)
 
 
-@pytest.mark.parametrize("seeds", ["7e72f945", [1, 2], {"kind": "seeded"}, {"kind": "other"}])
+@pytest.mark.parametrize("seeds", ["7e72f945", [1, 2], {"kind": "other"}])
 def test_what_is_no_record_of_seeds_is_refused(seeds):
     with pytest.raises(InputError, match="not a record of seeds"):
         seeds_from(seeds)
