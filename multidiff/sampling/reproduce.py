@@ -19,6 +19,7 @@ from multidiff.sampling.guidance import Guidance
 from multidiff.sampling.model_directory import WEIGHTS, find_model, load
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.plan import FORMAT, Plan, fields_in
+from multidiff.sampling.sampler_config import chosen_sampler
 from multidiff.sampling.samples import RECORD, claimed, metadata, read_record
 from multidiff.sampling.seeds import seeds_from
 
@@ -130,7 +131,8 @@ def plan_from(pipeline: Pipeline, record: Mapping[str, Any], find: FindFile) -> 
             raise InputError(f"a record of more than {MOST} samples")
         samples = tuple(fields_in(record, index) for index in range(record["n"]))
         seeds = seeds_from(record["seeds"])
-        return Plan(resized, samples, record["sampler"], guidance, seeds, edit, sizes, record["batch_size"])
+        sampler = chosen_sampler(record["sampler"], None, None)
+        return Plan(resized, samples, sampler, guidance, seeds, edit, sizes, record["batch_size"])
     except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise InputError(f"the record is not one of a plan: {error!r}") from error
 

@@ -189,3 +189,9 @@ def test_a_record_of_absurdly_many_samples_is_refused(pipeline):
     record = {**pipeline.plan(1).record(), "n": 10**400}
     with pytest.raises(InputError, match="more than 1000000 samples"):
         plan_from(pipeline, record, lambda role, file: Path(file["file"]))
+
+
+def test_a_record_of_absurdly_many_steps_is_refused(pipeline):
+    record = pipeline.plan(1).record()
+    with pytest.raises(InputError, match="steps must be an integer from 1 to"):
+        plan_from(pipeline, {**record, "sampler": {**record["sampler"], "steps": 2**32 - 1}}, lambda role, file: Path())
