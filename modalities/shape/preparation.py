@@ -1,7 +1,7 @@
 """Files of shapes as training samples: many points of each are kept, of which every sample takes others."""
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from modalities.shape.cloud import Normalisation, PointCloud, to_up
 from modalities.shape.files import DROPPED, READ_SUFFIXES, read_geometry, sample_surface
 from modalities.shape.winding import DOUBLED, TURNED
-from multidiff.errors import InputError
+from multidiff.errors import InputError, first_of
 from multidiff.modality import File, Preparation, name_of
 
 if TYPE_CHECKING:
@@ -113,9 +113,9 @@ class ShapePreparation(Preparation):
         if dropped:
             yield f"{sum(dropped)} degenerate faces were dropped, in {len(dropped)} files"
         if turned := [noted.name for noted in self.noted if noted.turned]:
-            yield f"closed meshes that were inside out and are turned outwards: {_named(turned)}"
+            yield f"closed meshes that were inside out and are turned outwards: {first_of(turned, NAMED)}"
         if doubled := [noted.name for noted in self.noted if noted.doubled]:
-            yield f"meshes with pairs of opposite faces, whose normals point both ways: {_named(doubled)}"
+            yield f"meshes with pairs of opposite faces, whose normals point both ways: {first_of(doubled, NAMED)}"
 
     def _sampled(self, shape: trimesh.Trimesh | PointCloud) -> PointCloud:
         if not isinstance(shape, PointCloud):
@@ -124,12 +124,6 @@ class ShapePreparation(Preparation):
             raise InputError(f"has {len(shape)} points, fewer than data.points={self.points}, which a sample needs")
         kept = min(len(shape), self.stored)
         return shape[_generator_of(shape.points).choice(len(shape), kept, replace=False)]
-
-
-def _named(files: Sequence[str]) -> str:
-    """``a.obj, b.obj, c.obj and 12 more``."""
-    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
-    return ", ".join(files[:NAMED]) + more
 
 
 def _generator_of(positions: np.ndarray) -> np.random.Generator:

@@ -14,7 +14,7 @@ from multidiff.conditioners.pieces import Pieces, byte_level, parts, read, train
 from multidiff.conditioners.prompts import Prompt, literal, parse, quoted
 from multidiff.conditioners.words import words
 from multidiff.diffusion.conditioning import Conditioning
-from multidiff.errors import InputError
+from multidiff.errors import InputError, first_of
 from multidiff.nn.sequence import SequenceEncoder
 
 KNOWN = 100_000
@@ -89,8 +89,8 @@ class TextEncoder(FieldConditioner):
             for text, pieces in zip(texts, self.pieces(texts), strict=True)
             if pieces.cut
         ]
-        lines = [f"training never saw these words: {_listed([*unseen])}"] if unseen else []
-        return lines + ([f"this model reads shorter texts; cut off: {_listed(cut)}"] if cut else [])
+        lines = [f"training never saw these words: {first_of([*unseen], SHOWN)}"] if unseen else []
+        return lines + ([f"this model reads shorter texts; cut off: {first_of(cut, SHOWN)}"] if cut else [])
 
     def describe(self) -> str:
         return f"any text; training saw {len(self.known)} words"
@@ -213,8 +213,3 @@ def _weight(prompt: Prompt, start: int, end: int) -> float:
 
 def _short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _listed(items: Sequence[str]) -> str:
-    hidden = len(items) - SHOWN
-    return ", ".join(items[:SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")

