@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MULTIRUN = ("--multirun", "-m")
 """Options that Hydra does not take between overrides, and that are therefore moved before them."""
 
+DRY = "--dry-run"
+
 PATHS = ("run_dir", "data.root", "data.cache", "teacher")
 """Settings that are paths, which are taken as they are written; in a sweep, Hydra's grammar splits them at commas."""
 
@@ -27,6 +29,8 @@ def train(context: typer.Context) -> None:
     multidiff train experiment=image/folder data.root=PICTURES data.size=64 run_dir=RUN
 
     multidiff train ... run_dir=RUN resume=true      continue from the newest checkpoint
+
+    multidiff train ... --dry-run                    what it finds, its memory and its time; nothing is trained
 
     multidiff train ... --multirun seed=0,1          one run for each combination
 
@@ -43,7 +47,8 @@ def run(arguments: Sequence[str]) -> None:
 
     from multidiff.configuration import config_dir
 
-    command = sys.argv
+    command, dry = sys.argv, DRY in arguments
+    arguments = [argument for argument in arguments if argument != DRY]
     sweep = any(argument in MULTIRUN for argument in arguments)
     given = arguments if sweep else [_quoted(argument) for argument in arguments]
     sys.argv = ["multidiff train", *sorted(given, key=lambda argument: argument not in MULTIRUN)]
@@ -51,7 +56,7 @@ def run(arguments: Sequence[str]) -> None:
 
     def job(config: "DictConfig") -> None:
         try:
-            _train(config, command[0])
+            _train(config, command[0], dry)
         except Exception as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # the launcher may run this in another process, and reports which run failed
@@ -65,11 +70,12 @@ def run(arguments: Sequence[str]) -> None:
         raise failures[0]
 
 
-def _train(config: "DictConfig", program: str) -> None:
+def _train(config: "DictConfig", program: str, dry: bool) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     from multidiff.errors import InputError
+    from multidiff.training.rehearsal import rehearsed
     from multidiff.training.run import is_first_process
     from multidiff.training.train import train as train_run
 
@@ -77,6 +83,12 @@ def _train(config: "DictConfig", program: str) -> None:
         config.run_dir = HydraConfig.get().runtime.output_dir
     elif _started_together() and not any(text.startswith("run_dir=") for text in HydraConfig.get().overrides.task):
         raise InputError("processes of torchrun or SLURM must share one run_dir: give run_dir=DIR")
+    given = {text.lstrip("+").partition("=")[0] for text in HydraConfig.get().overrides.task}
+    if {"budget", "trainer.max_steps"} <= given and config.budget is not None:
+        raise InputError("budget and trainer.max_steps both set the length of training: give one of them")
+    if dry:
+        print(*rehearsed(config), sep="\n")
+        return
     sys.argv = _repeated(config, program)
     result = train_run(config)
     if not is_first_process():

@@ -70,6 +70,10 @@ class Dataset(ABC):
         """The fields of sample ``index``; of alternatives, the one that ``random`` chooses, by default the first."""
         return {name: _chosen(column[index], random) for name, column in self.fields.items()}
 
+    def name(self, index: int) -> str:
+        """What a message calls sample ``index``."""
+        return f"sample {index}"
+
     def expect(self, index: int) -> None:  # noqa: B027  most data sets need no preparation
         """Prepare for sample ``index``, which will be read soon."""
 

@@ -13,6 +13,7 @@ from multidiff.data.dataset import Dataset
 from multidiff.data.labels import Labels
 from multidiff.data.scan import fields_of, find_entries, path_of
 from multidiff.data.store import Store
+from multidiff.data.texts import Texts
 from multidiff.errors import InputError
 from multidiff.modality import Modality, Preparation
 
@@ -81,7 +82,13 @@ class Folder(Prepared):
             max_unreadable=max_unreadable,
             cache=None if cache is None else path_of(cache),
         )
-        super().__init__(preparation, store, fields_of([entries[i] for i in store.kept]))
+        kept = [entries[i] for i in store.kept]
+        super().__init__(preparation, store, fields_of(kept))
+        self.files = Texts(str(entry.path.relative_to(root)) for entry in kept)
+
+    def name(self, index: int) -> str:
+        """The file of sample ``index``."""
+        return self.files[self.sources[index]]
 
 
 def preparation_of(

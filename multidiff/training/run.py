@@ -26,6 +26,7 @@ from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.plan import Plan
 from multidiff.sampling.sampler_config import chosen_sampler
 from multidiff.sampling.seeds import Seeded
+from multidiff.training.budget import UNKNOWN, Budget, seconds_of
 from multidiff.training.callbacks import RunCallback, Throughput
 from multidiff.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from multidiff.training.datamodule import DataModule
@@ -201,7 +202,9 @@ def _callbacks(run: Run) -> list[L.Callback]:
         run.run_dir / "checkpoints", run.settings["checkpoint_every"], partial(run.save, run.run_dir / "model")
     )
     run.stop = GracefulStop(checkpoints.save)
+    budget = run.settings["budget"]
     callbacks = [
+        *([] if budget is None else [Budget(seconds_of(budget))]),
         *instantiate_all(L.Callback, run.settings["callbacks"]),
         Throughput(),
         Progress(),
@@ -217,6 +220,8 @@ def _callbacks(run: Run) -> list[L.Callback]:
 def _trainer(run: Run) -> L.Trainer:
     settings = {name: value for name, value in run.settings["trainer"].items() if name not in SPEED_SETTINGS}
     profile = settings.pop("profile")
+    if run.settings["budget"] is not None:
+        settings["max_steps"] = UNKNOWN
     strategy = str(settings.get("strategy", "auto"))
     if strategy not in STRATEGIES:
         raise InputError(

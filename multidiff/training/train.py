@@ -13,6 +13,7 @@ import torch.distributed as dist
 from omegaconf import DictConfig
 
 from multidiff.errors import InputError
+from multidiff.training.announce import announced
 from multidiff.training.run import Run, build, is_first_process
 from multidiff.training.run_directory import held, open_run
 from multidiff.training.stop import NoBatch, Request
@@ -60,8 +61,12 @@ def train(config: DictConfig | dict[str, Any]) -> Result:
     return fit(build(config))
 
 
-def fit(run: Run) -> Result:
+def fit(run: Run, *, quiet: bool = False) -> Result:
     """Train a run that `build` made.
+
+    Args:
+        run: to train.
+        quiet: whether to start without telling what the data and the model are.
 
     Raises:
         InputError: another process trains in the same directory, or training cannot continue.
@@ -69,6 +74,8 @@ def fit(run: Run) -> Result:
     with held(run.run_dir) if is_first_process() else nullcontext():
         if is_first_process():
             open_run(run.run_dir, run.settings, run.checkpoint)
+            if run.checkpoint is None and not quiet:
+                print(*announced(run), sep="\n", flush=True)
         with warnings.catch_warnings(), _environment_kept():
             for message in KNOWN_WARNINGS:
                 warnings.filterwarnings("ignore", message=message)

@@ -88,6 +88,8 @@ def test_every_shipped_experiment_runs(tmp_path):
         (["ema=null"], "a config group takes the name of an option, not null"),
         (["sampler=dpm2"], "the sampler dpm2 is now called midpoint: sampler=midpoint"),
         (["schedule._target_=os.system"], "'os.system', which is not allowed"),
+        (["budget=1m", "trainer.max_steps=3"], "budget and trainer.max_steps both set the length of training"),
+        (["budget=30"], "budget is a time such as 90s, 30m, 2h, 1d or overnight"),
     ],
 )
 def test_wrong_training_settings(tmp_path, arguments, saying):

@@ -1,0 +1,91 @@
+"""What is in a data set, and what in it may spoil a training, in lines for a person."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from multidiff.data.dataset import Dataset, Unaugmented
+from multidiff.data.folder import Prepared
+from multidiff.data.labels import Labels
+
+COMPARED = 2000
+"""Samples, spread evenly over the data, that are compared with each other."""
+
+BINS = {1: 64, 2: 8, 3: 4}
+"""Cells along each axis of the sketch by which samples are compared, by the number of axes."""
+
+NEAR = 0.02
+"""Difference of the sketches of near-duplicates, relative to either of them."""
+
+FEW = 200
+"""Below so many samples, a model learns each of them by heart."""
+
+SHOWN = 3
+
+
+def described(dataset: Dataset) -> list[str]:
+    """The number and shape of the samples, and what their fields hold."""
+    shape = "x".join(map(str, dataset.shape))
+    lines = [f"{len(dataset):,} samples of {shape} from {type(dataset).__name__}"]
+    return lines + [f"{name}: {_column(column)}" for name, column in dataset.fields.items()]
+
+
+def problems(dataset: Dataset) -> Iterator[str]:
+    """What may spoil a training: few samples, classes of one sample, equal captions, and duplicates among files."""
+    if len(dataset) < FEW:
+        yield f"{len(dataset)} samples are few: the model will learn them by heart"
+    if dataset.labels:
+        counts = Counter(dataset.labels)
+        if single := [name for name, count in counts.items() if count == 1]:
+            yield f"{_count(len(single), 'class', 'classes')} of one sample: {_some(single)}"
+    captions = [caption for caption in dataset.values.get("caption", ()) if caption]
+    if len(captions) > 1 and len(set(captions)) == 1:
+        yield f"all captions are {captions[0]!r}: they cannot steer the model"
+    if isinstance(dataset, Prepared) and (pairs := near_duplicates(dataset)):
+        names = [f"{dataset.name(first)} and {dataset.name(second)}" for first, second in pairs]
+        yield f"{_count(len(pairs), 'sample', 'samples')} nearly equal to another one, for example {_some(names)}"
+
+
+def near_duplicates(dataset: Dataset) -> list[tuple[int, int]]:
+    """Pairs of samples that are nearly equal, each sample with the first one that it repeats.
+
+    At most `COMPARED` samples are compared, by the local means of their values and of their magnitudes.
+    """
+    rows = torch.linspace(0, len(dataset) - 1, min(COMPARED, len(dataset))).int().tolist()
+    data = Unaugmented(dataset)
+    sketches = torch.stack([_sketch(data[row]) for row in rows])
+    distances = torch.cdist(sketches, sketches, compute_mode="donot_use_mm_for_euclid_dist")
+    near = (distances < NEAR * sketches.norm(dim=1)).tril(-1)
+    return [(rows[int(near[i].nonzero()[0])], rows[i]) for i in near.any(dim=1).nonzero().flatten().tolist()]
+
+
+def _sketch(data: Tensor) -> Tensor:
+    axes = data.ndim - 1
+    pool = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[axes - 1]
+    return torch.cat([pool(values, BINS[axes]).flatten() for values in (data, data.abs())])
+
+
+def _column(column: Sequence[Any]) -> str:
+    if isinstance(column, Labels):
+        return f"{_count(len(column.names), 'class', 'classes')}, {_some(column.names)}"
+    known = [value for value in column if value not in (None, "")]
+    missing = f", {len(column) - len(known):,} without" if len(known) < len(column) else ""
+    if known and isinstance(known[0], int | float):
+        return f"{min(known):g} to {max(known):g}{missing}"
+    distinct = list(dict.fromkeys(known))
+    first = [value[0] if isinstance(value, tuple) else value for value in distinct[:SHOWN]]
+    return f"{len(distinct):,} different{missing}, such as {_some([repr(value) for value in first], len(distinct))}"
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def _some(names: Sequence[str], total: int | None = None) -> str:
+    total = len(names) if total is None else total
+    more = f" and {total - SHOWN:,} more" if total > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

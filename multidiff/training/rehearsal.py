@@ -1,0 +1,54 @@
+"""A training that is not done: what it would find, and what it would cost."""
+
+import resource
+import sys
+import tempfile
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from multidiff.training.announce import announced
+from multidiff.training.budget import seconds_of
+from multidiff.training.progress import Pace, duration
+from multidiff.training.run import build
+from multidiff.training.run_directory import held
+from multidiff.training.train import fit
+
+TRIED = 6
+"""Steps of a trial."""
+
+
+def rehearsed(config: DictConfig | dict[str, Any]) -> list[str]:
+    """What `announced` tells of a training, and its memory and time by a trial of a few steps; nothing is trained.
+
+    Raises:
+        InputError: something in the config or in the data cannot be used.
+    """
+    run = build(config)
+    settings = run.settings
+    with held(run.run_dir):
+        lines = announced(run)
+    device = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+    with tempfile.TemporaryDirectory() as folder:
+        short = {**settings["trainer"], **device, "max_steps": TRIED, "val_check_interval": TRIED + 1}
+        alone: dict[str, Any] = {"resume": False, "budget": None, "callbacks": {}, "logger": {}, "check": None}
+        trial = build({**settings, **alone, "run_dir": folder, "trainer": short})
+        pace = Pace(TRIED)
+        trial.trainer.callbacks.append(pace)  # type: ignore[attr-defined]
+        fit(trial, quiet=True)
+    return [*lines, f"memory   {_memory() / 1e9:.2g} GB", f"time     {_length(pace.seconds, settings)}"]
+
+
+def _length(pace: float, settings: dict[str, Any]) -> str:
+    steps, budget = settings["trainer"]["max_steps"], settings["budget"]
+    if budget is not None:
+        steps = round(seconds_of(budget) / pace)
+    return f"{duration(pace)} a step, {duration(steps * pace)} for {steps:,} steps"
+
+
+def _memory() -> int:
+    """Bytes of the device, or of this process, that were in use at most."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
