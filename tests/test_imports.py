@@ -18,10 +18,11 @@ FORBIDDEN = {
 ORDER = (
     ("errors", "diffusion"),
     ("nn",),
-    ("codecs", "plugins"),
+    ("plugins",),
     ("configuration", "modality"),
     ("data",),
-    ("conditioners",),
+    ("weights",),
+    ("codecs", "conditioners"),
     ("model",),
     ("sampling",),
     ("evaluation",),

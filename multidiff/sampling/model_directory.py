@@ -3,37 +3,22 @@
 model/    model.safetensors (EMA weights)  config.yaml  README.md
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from threading import get_ident
 from typing import Any
 
 import torch
-import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from multidiff.configuration import instantiate, read_yaml
-from multidiff.configuration.build import TARGET
-from multidiff.data.files import atomic_directory, sha256, surviving
+from multidiff.configuration import instantiate
 from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.model import MODEL_GROUPS, build_model
-from multidiff.nn.frozen import is_loading_frozen
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.sampler_config import checked_sampler
+from multidiff.weights import CONFIG, WEIGHTS, fill, find_model, no_larger_than, read_config, read_weights, write
 
-WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "README.md"
-FORMAT = 2
-SPARE = 2**20
-"""Weights that a model may have beyond those that its file leads to expect, while it is built."""
-
-READERS = {1: "0.1"}
-"""Versions of multidiff-toolkit that read model directories of older formats."""
+__all__ = ["CONFIG", "WEIGHTS", "find_model", "load", "read_config", "save"]
 
 
 def load(path: str | Path, device: str | None = None) -> Pipeline:
@@ -49,10 +34,10 @@ def load(path: str | Path, device: str | None = None) -> Pipeline:
     directory = find_model(Path(path).expanduser())
     config = read_config(directory)
     weights = directory / WEIGHTS
-    state, digest = _read_weights(weights, config.get("weights_sha256"))
+    state, digest = read_weights(weights, config.get("weights_sha256"))
     try:
         modality = instantiate(Modality, config["modality"])
-        with _no_larger_than(state, config):
+        with no_larger_than(state, config):
             model = build_model(config, tuple(config["data_shape"]))
         shape = model.codec.shape(tuple(config["data_shape"]))
         sampler, guidance = checked_sampler(config["sampler"], "sampler"), float(config["guidance"])
@@ -60,10 +45,7 @@ def load(path: str | Path, device: str | None = None) -> Pipeline:
         raise InputError(f"{directory / CONFIG}: {error}") from error
     except Exception as error:  # whatever impossible settings make the parts of a model raise
         raise InputError(f"{directory / CONFIG} does not describe a model: {' '.join(str(error).split())}") from error
-    own = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
-    if own != {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}:
-        raise InputError(f"{weights} holds the weights of another model than {CONFIG} describes")
-    model.load_state_dict(state)
+    fill(model, state, weights)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return Pipeline(model, modality, shape, sampler, guidance, digest, config["modality"])
 
@@ -81,105 +63,13 @@ def save(pipeline: Pipeline, config: Mapping[str, Any], directory: Path, trainin
         InputError: the weights cannot be written, for example because the disk is full; what was there stays.
     """
     description = {
-        "format": FORMAT,
-        "multidiff": version("multidiff-toolkit"),
         **{group: config[group] for group in MODEL_GROUPS},
         "data_shape": list(pipeline.data_shape),
         "sampler": dict(pipeline.sampler),
         "guidance": pipeline.guidance,
         "training": dict(training),
     }
-    with atomic_directory(directory) as temporary:
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in pipeline.model.state_dict().items()}
-        try:
-            save_file(state, temporary / WEIGHTS, metadata={"format": "pt"})
-        except SafetensorError as error:
-            raise InputError(f"{directory / WEIGHTS} cannot be written: {error}") from error
-        description["weights_sha256"] = sha256(temporary / WEIGHTS)
-        (temporary / CONFIG).write_text(yaml.safe_dump(description, sort_keys=False, allow_unicode=True), "utf-8")
-        (temporary / CARD).write_text(_card(pipeline, description), "utf-8")
-
-
-def find_model(path: Path) -> Path:
-    """The model directory that ``path``, a run directory or a model directory, stands for."""
-    for directory in (surviving(path), surviving(path / "model")):
-        if (directory / CONFIG).is_file() and (directory / WEIGHTS).exists():
-            return directory
-    if (path / "model").is_dir():
-        path = path / "model"
-    if not path.exists():
-        raise InputError(f"there is no model at {path}: no such directory")
-    missing = [name for name in (CONFIG, WEIGHTS) if not (path / name).exists()]
-    raise InputError(f"there is no model at {path}: {' and '.join(missing)} missing; give a run or a model directory")
-
-
-def read_config(directory: Path) -> dict[str, Any]:
-    """The config of a model directory."""
-    path = directory / CONFIG
-    config = read_yaml(path)
-    if not isinstance(config, dict) or "format" not in config:
-        raise InputError(f"{path} is not a model's config; `multidiff train` writes one")
-    if config["format"] != FORMAT:
-        reader = next((version for known, version in READERS.items() if known == config["format"]), None)
-        way = f"install multidiff-toolkit {reader} to use it" if reader else "a newer multidiff-toolkit reads it"
-        raise InputError(f"{path} has format {config['format']}, and this version reads format {FORMAT}: {way}")
-    return config
-
-
-def _read_weights(path: Path, expected: str | None) -> tuple[dict[str, Tensor], str]:
-    """The weights in a file, and its SHA-256, which is ``expected`` where the config records it.
-
-    Raises:
-        InputError: the file is missing, damaged, or holds a value that is not finite.
-    """
-    if not path.is_file():
-        raise InputError(f"{path} is missing or not a file; a model directory holds {WEIGHTS} and {CONFIG}")
-    digest = sha256(path)
-    if expected not in (None, digest):
-        raise InputError(f"{path} is damaged: its SHA-256 is not the one in {CONFIG}; copy it again from its source")
-    try:
-        state = load_file(path)
-    except SafetensorError as error:
-        raise InputError(f"{path} is damaged or truncated ({error}); copy it again from its source") from error
-    unfit = next((name for name, tensor in state.items() if not torch.isfinite(tensor).all()), None)
-    if unfit:
-        raise InputError(f"{path}: {unfit} has a weight that is not finite")
-    return state, digest
-
-
-@contextmanager
-def _no_larger_than(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Iterator[None]:
-    """Refuse a model of far more weights than ``state`` while it is built, before they take memory.
-
-    Frozen parts of MultiDiff are in files of their own. Those of plug-ins are not known: such models are not limited.
-
-    Raises:
-        InputError: it has more.
-    """
-    left, thread = 2 * sum(tensor.numel() for tensor in state.values()) + SPARE, get_ident()
-
-    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        nonlocal left
-        if parameter is not None and get_ident() == thread and not is_loading_frozen():
-            left -= parameter.numel()
-        if left < 0:
-            raise InputError("the model has more weights than its file holds")
-
-    foreign = any(not target.startswith(("multidiff.", "modalities.")) for target in _targets(config))
-    counting = None if foreign else register_module_parameter_registration_hook(count)
-    try:
-        yield
-    finally:
-        if counting:
-            counting.remove()
-
-
-def _targets(config: Any) -> Iterator[str]:
-    """Every class that a config names."""
-    if isinstance(config, Mapping) and TARGET in config:
-        yield str(config[TARGET])
-    for part in config.values() if isinstance(config, Mapping) else config if isinstance(config, list) else ():
-        yield from _targets(part)
+    write(pipeline.model, description, _card(pipeline, description), directory)
 
 
 def _card(pipeline: Pipeline, description: Mapping[str, Any]) -> str:
@@ -196,7 +86,7 @@ def _card(pipeline: Pipeline, description: Mapping[str, Any]) -> str:
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return (
         f"---\nlibrary_name: multidiff\ntags: [diffusion, {pipeline.modality.name}]\n---\n\n"
-        f"# A diffusion model ({pipeline.modality.name})\n\nTrained with MultiDiff {description['multidiff']}.\n\n"
+        f"# A diffusion model ({pipeline.modality.name})\n\nTrained with MultiDiff {version('multidiff-toolkit')}.\n\n"
         f"| | |\n| --- | --- |\n{rows}\n\n"
         "```\nmultidiff sample THIS_DIRECTORY -n 16 --out samples\n```\n"
     )
