@@ -76,8 +76,8 @@ def _train(config: "DictConfig", program: str, dry: bool) -> None:
 
     from multidiff.errors import InputError
     from multidiff.training.rehearsal import rehearsed
-    from multidiff.training.run import is_first_process
     from multidiff.training.train import train as train_run
+    from multidiff.training.trainer import is_first_process
 
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         config.run_dir = HydraConfig.get().runtime.output_dir

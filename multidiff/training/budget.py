@@ -110,4 +110,6 @@ class Budget(L.Callback):
             if getattr(callback, "every", 0):
                 callback.every = min(callback.every, longest)
         trainer.log_every_n_steps = min(trainer.log_every_n_steps, longest)  # type: ignore[attr-defined]
-        trainer.val_check_batch = min(int(trainer.val_check_batch or UNKNOWN), longest * trainer.accumulate_grad_batches)
+        trainer.val_check_batch = min(
+            int(trainer.val_check_batch or UNKNOWN), longest * trainer.accumulate_grad_batches
+        )

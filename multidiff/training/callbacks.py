@@ -7,12 +7,11 @@ import lightning as L
 
 from multidiff.data.files import atomic_path
 from multidiff.errors import InputError
-from multidiff.sampling.plan import Plan
+from multidiff.training.averaged import AveragedModule
 from multidiff.training.loggers import log_picture
-from multidiff.training.module import DiffusionModule
 
 if TYPE_CHECKING:
-    from multidiff.training.run import Run
+    from multidiff.training.base_run import BaseRun
 
 
 def step_done(trainer: L.Trainer, batch_idx: int) -> bool:
@@ -23,7 +22,7 @@ def step_done(trainer: L.Trainer, batch_idx: int) -> bool:
 class RunCallback(L.Callback):
     """A callback that is given its run before training."""
 
-    def attach(self, run: "Run") -> None:
+    def attach(self, run: "BaseRun") -> None:
         """Prepare the callback for ``run``.
 
         Raises:
@@ -33,7 +32,7 @@ class RunCallback(L.Callback):
 
 
 class Previews(RunCallback):
-    """Samples the averaged model at regular steps, always from the same seeds.
+    """Pictures of what the averaged model makes at regular steps, always from the same seeds.
 
     Args:
         every: steps between previews; 0 for none.
@@ -51,9 +50,9 @@ class Previews(RunCallback):
         self.every = every
         self.count = count
 
-    def attach(self, run: "Run") -> None:
-        """Plan samples of the fields of the training data, in turn; pictures go into ``RUN_DIR/previews``."""
-        self.plan: Plan = run.plan(self.count)
+    def attach(self, run: "BaseRun") -> None:
+        """Pictures go into ``RUN_DIR/previews``."""
+        self.picture = run.previewer(self.count)
         self.folder = run.run_dir / "previews"
 
     def on_train_batch_end(
@@ -61,7 +60,7 @@ class Previews(RunCallback):
     ) -> None:
         due = self.every and trainer.global_step % self.every == 0 and step_done(trainer, batch_idx)
         if due and trainer.is_global_zero:
-            picture = self.plan.pipeline.modality.preview(list(self.plan.stream()))
+            picture = self.picture()
             with atomic_path(self.folder / f"step_{trainer.global_step:08d}.png") as path:
                 picture.save(path)
             for logger in trainer.loggers:
@@ -76,13 +75,13 @@ class Throughput(L.Callback):
         self.since = time.perf_counter()
         self.steps = self.samples = 0
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: DiffusionModule) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: L.Trainer, pl_module: AveragedModule) -> None:  # type: ignore[override]
         self._start_counting(trainer, pl_module)
 
     def on_train_batch_end(
         self,
         trainer: L.Trainer,
-        pl_module: DiffusionModule,  # type: ignore[override]
+        pl_module: AveragedModule,  # type: ignore[override]
         outputs: Any,
         batch: Any,
         batch_idx: int,
@@ -93,5 +92,5 @@ class Throughput(L.Callback):
             pl_module.log("train/samples", float(pl_module.samples_seen))
             self._start_counting(trainer, pl_module)
 
-    def _start_counting(self, trainer: L.Trainer, module: DiffusionModule) -> None:
+    def _start_counting(self, trainer: L.Trainer, module: AveragedModule) -> None:
         self.since, self.steps, self.samples = time.perf_counter(), trainer.global_step, module.samples_seen

@@ -18,6 +18,7 @@ from multidiff.evaluation import (
     require_enough,
 )
 from multidiff.sampling.processes import Processes
+from multidiff.training.base_run import BaseRun
 from multidiff.training.callbacks import RunCallback, step_done
 from multidiff.training.run import Run
 
@@ -62,8 +63,10 @@ class Evaluate(RunCallback):
         self.run: Run | None = None
         self.evaluator: Evaluator | None = None
 
-    def attach(self, run: Run) -> None:
+    def attach(self, run: BaseRun) -> None:
         """Prepare features and samples, so that missing weights are reported before training."""
+        if not isinstance(run, Run):
+            raise InputError("callbacks.evaluation scores samples of a diffusion model: use callbacks=default here")
         pipeline = run.pipeline
         self.run = run
         self.reference = Reference(pipeline.modality, run.dataset, run.holdout, run.seed)

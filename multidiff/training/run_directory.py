@@ -146,7 +146,7 @@ def held(run_dir: Path) -> Iterator[None]:
 
 def open_run(run_dir: Path, settings: dict[str, Any], checkpoint: Path | None) -> None:
     """Clean up after a killed process and write the config; for the one process that holds the lock."""
-    heal(run_dir, "model", "best", "config.yaml")
+    heal(run_dir, "model", "best", "config.yaml", "data.png")
     heal(run_dir / "checkpoints", "*.ckpt")
     heal(run_dir / "previews", "*.png")
     for requeued in run_dir.glob("hpc_ckpt_*.ckpt"):

@@ -14,9 +14,11 @@ from omegaconf import DictConfig
 
 from multidiff.errors import InputError
 from multidiff.training.announce import announced
-from multidiff.training.run import Run, build, is_first_process
+from multidiff.training.base_run import BaseRun
+from multidiff.training.run import build
 from multidiff.training.run_directory import held, open_run
 from multidiff.training.stop import NoBatch, Request
+from multidiff.training.trainer import is_first_process
 
 KNOWN_WARNINGS = (
     ".*smaller than the logging interval.*",
@@ -61,7 +63,7 @@ def train(config: DictConfig | dict[str, Any]) -> Result:
     return fit(build(config))
 
 
-def fit(run: Run, *, quiet: bool = False) -> Result:
+def fit(run: BaseRun, *, quiet: bool = False) -> Result:
     """Train a run that `build` made.
 
     Args:

@@ -39,7 +39,9 @@ def test_pictures_that_repeat_are_found(tmp_path, suffix):
     smooth = noise(9)[:4, :4].repeat(4, axis=0).repeat(4, axis=1)
     data = folder(tmp_path, {**pictures, "a.png": smooth, f"b.{suffix}": smooth})
     assert near_duplicates(data) == [(5, 6)]
-    assert any(f"1 sample nearly equal to another one, for example a.png and b.{suffix}" in line for line in problems(data))
+    assert any(
+        f"1 sample nearly equal to another one, for example a.png and b.{suffix}" in line for line in problems(data)
+    )
 
 
 def test_different_pictures_are_no_duplicates(tmp_path):

@@ -12,8 +12,11 @@ from tests.tiny import TINY, tiny_train
 def test_a_training_tells_what_it_found(tmp_path, capsys):
     tiny_train(tmp_path / "run", "trainer.max_steps=1")
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["data     1,797 samples of 1x8x8 from Digits", "data     label: 10 classes, 0, 1, 2 and 7 more"]
-    assert Image.open(tmp_path / "run/previews/data.png").width > 8
+    assert lines[:2] == [
+        "data     1,797 samples of 1x8x8 from Digits",
+        "data     label: 10 classes, 0, 1, 2 and 7 more",
+    ]
+    assert Image.open(tmp_path / "run/data.png").width > 8
 
 
 def test_a_rehearsal_tells_memory_and_time_and_trains_nothing(tmp_path):
@@ -22,7 +25,7 @@ def test_a_rehearsal_tells_memory_and_time_and_trains_nothing(tmp_path):
     lines = rehearsed(config)
     assert re.fullmatch(r"memory   \d\.?\d* GB", lines[-2])
     assert re.fullmatch(r"time     \S+ s a step, \S+ (s|min) for 100 steps", lines[-1])
-    assert {path.name for path in (tmp_path / "run").rglob("*")} == {"run.lock", "previews", "data.png"}
+    assert {path.name for path in (tmp_path / "run").rglob("*")} == {"run.lock", "data.png"}
 
 
 def test_a_rehearsed_training_starts_in_the_same_directory(tmp_path):

@@ -1,0 +1,126 @@
+"""What every training has: settings, data, a module and a trainer."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from omegaconf import DictConfig
+from PIL.Image import Image
+from torch import nn
+
+from multidiff.configuration import instantiate, resolved
+from multidiff.data.dataset import Dataset
+from multidiff.modality import Modality
+from multidiff.training.averaged import AveragedModule
+from multidiff.training.datamodule import DataModule
+from multidiff.training.run_directory import check_same_run, read_settings, run_directory, start_of
+from multidiff.training.settings import check_numbers, decided
+from multidiff.training.stop import GracefulStop
+
+
+@dataclass
+class Prepared:
+    """What a training starts with.
+
+    Attributes:
+        settings: resolved, including those that follow from the machine.
+        before: of the run that is resumed; None at the start.
+        run_dir: directory of the run.
+        checkpoint: to resume from; None at the start.
+        modality: of the data.
+        dataset: the training data.
+    """
+
+    settings: dict[str, Any]
+    before: dict[str, Any] | None
+    run_dir: Path
+    checkpoint: Path | None
+    modality: Modality[Any]
+    dataset: Dataset
+
+    def loader(self, dataset: Dataset) -> DataModule:
+        """Loads ``dataset``, which has a sample for each of the training data."""
+        return instantiate(DataModule, self.settings["loader"], dataset=dataset, seed=self.settings["seed"])
+
+
+@dataclass
+class BaseRun(Prepared, ABC):
+    """The objects of a training; callbacks may use them.
+
+    Attributes:
+        module: the model, its average and its optimiser.
+        datamodule: loads the data.
+        trainer: Lightning's.
+        stop: ends training on a signal.
+    """
+
+    module: AveragedModule
+    datamodule: DataModule
+    stop: GracefulStop = field(init=False)
+    trainer: L.Trainer = field(init=False)
+
+    @property
+    def seed(self) -> int:
+        """Of the split, the noise and everything else."""
+        return self.settings["seed"]
+
+    @property
+    def holdout(self) -> float:
+        """Fraction of the data that is held out."""
+        return self.settings["loader"]["holdout"]
+
+    @property
+    @abstractmethod
+    def networks(self) -> list[nn.Module]:
+        """The networks that take most of the time of a step."""
+
+    @abstractmethod
+    def previewer(self, count: int) -> Callable[[], Image]:
+        """Makes pictures of ``count`` results of the averaged model, always of the same seeds and data."""
+
+    @abstractmethod
+    def save(self, directory: Path, step: int, facts: Mapping[str, Any] | None = None) -> None:
+        """Write the averaged model into ``directory``, with the step and further facts about its training."""
+
+    def facts(self, step: int) -> dict[str, Any]:
+        """What a model directory says about the training after ``step`` steps."""
+        return {
+            "data": type(self.dataset).__name__,
+            "seed": self.seed,
+            "holdout": self.holdout,
+            "steps": step,
+            "samples_seen": self.module.samples_seen,
+        }
+
+    def check_resume(self) -> None:
+        """Refuse to resume with settings under which the weights, or the held-out data, would differ.
+
+        Raises:
+            InputError: such a setting has changed.
+        """
+        if self.checkpoint:
+            check_same_run(self.run_dir, self.settings)
+
+
+def prepared(config: DictConfig | dict[str, Any]) -> Prepared:
+    """The settings, the data and the checkpoint of the training in ``config``. Nothing is written.
+
+    Raises:
+        InputError: something in the config or in the data cannot be used.
+    """
+    for talkative in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
+    run_dir = run_directory(config["run_dir"])
+    config["run_dir"] = str(run_dir)  # of which loggers make their folders
+    settings = resolved(config) if isinstance(config, DictConfig) else dict(config)
+    check_numbers(settings)
+    checkpoint = start_of(run_dir, settings["resume"])
+    L.seed_everything(settings["seed"], verbose=False)
+    modality = instantiate(Modality, settings["modality"])
+    dataset = instantiate(Dataset, settings["data"], modality=modality)
+    before = read_settings(run_dir) if checkpoint else None
+    return Prepared(decided(settings, before), before, run_dir, checkpoint, modality, dataset)
