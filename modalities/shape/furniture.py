@@ -1,6 +1,7 @@
 """Furniture and household objects as parametric solids with captions that describe them: data without a download.
 
-Lengths are in metres and sampled uniformly from the range beside them. The y axis points up, and fronts face +z.
+Lengths are in metres and sampled uniformly from the range beside them. The y axis points up, and fronts face +z. The
+words for sizes tell proportions, since shapes are normalised: a low table is low for its width.
 """
 
 from collections.abc import Callable
@@ -71,10 +72,10 @@ def chair(random: Random) -> Piece:
             parts.append(box((leg, leg, depth), colour).moved(x, rest, 0))
             parts.append(box((leg, rest - height, leg), colour).moved(x, (rest + height) / 2, (depth - leg) / 2))
     kind = f"{slats} slats" if slats else "a solid back"
-    size = _grade(back, 0.35, 0.65, "low", "high")
+    size = _grade(back / height, 1.1, "low", "high")
     details = (
-        f"four {_grade(leg, 0.04, 0.06, 'slim', 'sturdy')} legs",
-        f"a {_grade(seat, 0.04, 0.07, 'thin', 'thick')} {_grade(width, 0.4, 0.5, 'narrow', 'wide')} seat",
+        f"four {_grade(leg / width, 0.11, 'slim', 'sturdy')} legs",
+        f"a {_grade(seat / width, 0.12, 'thin', 'thick')} {_grade(width / depth, 1.0, 'narrow', 'wide')} seat",
     )
     return Piece(tuple(parts), f"a {size} {name} chair with {kind}{' and arms' if arms else ''}", details)
 
@@ -103,8 +104,8 @@ def table(random: Random) -> Piece:
         parts += _legs(width, depth, height - thickness / 2, leg, colour)
     form = "round" if round_top else "rectangular"
     count = {1: "one leg", 3: "three legs", 4: "four legs"}[legs]
-    plate = f"a {_grade(width, 0.7, 1.2, 'small', 'large')} {_grade(thickness, 0.04, 0.07, 'thin', 'thick')} top"
-    caption = f"a {_grade(height, 0.4, 1.0, 'low', 'tall')} {form} {name} table with {count}"
+    plate = f"a {_grade(thickness / width, 0.058, 'thin', 'thick')} top"
+    caption = f"a {_grade(height / width, 0.73, 'low', 'tall')} {form} {name} table with {count}"
     return Piece(tuple(parts), caption, (plate, *(["a round foot"] if legs == 1 else [])))
 
 
@@ -117,10 +118,10 @@ def lamp(random: Random) -> Piece:
     shade = lathe([(0, 0), (wide, 0), (narrow, tall), (0, tall)], colour).moved(y=height - tall)
     parts = (cylinder(foot, 0.03, metal), cylinder(pole, height - tall / 2, metal), shade)
     details = (
-        f"a {_grade(pole, 0.015, 0.025, 'thin', 'thick')} pole",
-        f"a {_grade(foot, 0.12, 0.2, 'small', 'large')} foot",
+        f"a {_grade(pole / wide, 0.087, 'thin', 'thick')} pole",
+        f"a {_grade(foot / wide, 0.7, 'small', 'large')} foot",
     )
-    return Piece(parts, f"a {_grade(height, 0.5, 1.4, 'short', 'tall')} lamp with a {name} shade", details)
+    return Piece(parts, f"a {_grade(height / wide, 4.1, 'short', 'tall')} lamp with a {name} shade", details)
 
 
 def mug(random: Random) -> Piece:
@@ -131,10 +132,9 @@ def mug(random: Random) -> Piece:
     inner = radius - wall
     body = lathe([(0, 0), (radius, 0), (radius, height), (inner, height), (inner, wall), (0, wall)], colour)
     handle = ring(grip, thick, colour).moved(x=inner + grip + thick, y=height / 2)  # it ends inside the wall
-    size = _grade(height / radius, 1.8, 3.2, "wide", "slim")
-    details = (
-        f"a {_grade(grip, 0.024, 0.032, 'small', 'large')} {_grade(thick, 0.005, 0.007, 'thin', 'thick')} handle",
-    )
+    size = _grade(height / radius, 2.45, "wide", "slim")
+    reach = _grade(grip / radius, 0.66, "small", "large")
+    details = (f"a {reach} {_grade(thick / radius, 0.14, 'thin', 'thick')} handle",)
     return Piece((body, handle), f"a {size} {name} mug", details)
 
 
@@ -147,10 +147,10 @@ def bottle(random: Random) -> Piece:
     outline = [(0, 0), (radius, 0), (radius, body), (neck, body + shoulder), (neck, top), (lip, top)]
     parts = (lathe([*outline, (lip, top + 0.015), (0, top + 0.015)], colour),)
     details = (
-        f"a {_grade(long, 0.04, 0.09, 'short', 'long')} {_grade(neck, 0.011, 0.017, 'narrow', 'wide')} neck",
-        f"{_grade(shoulder, 0.03, 0.06, 'square', 'sloping')} shoulders",
+        f"a {_grade(long / radius, 1.5, 'short', 'long')} {_grade(neck / radius, 0.33, 'narrow', 'wide')} neck",
+        f"{_grade(shoulder / radius, 1.06, 'square', 'sloping')} shoulders",
     )
-    return Piece(parts, f"a {_grade(body / radius, 2.0, 5.7, 'stout', 'slender')} {name} bottle", details)
+    return Piece(parts, f"a {_grade(body / radius, 3.5, 'stout', 'slender')} {name} bottle", details)
 
 
 def shelf(random: Random) -> Piece:
@@ -165,10 +165,10 @@ def shelf(random: Random) -> Piece:
         parts.append(box((width - thick, height - thick, thick), colour).moved(0, height / 2, (thick - depth) / 2))
     count = {2: "two", 3: "three", 4: "four", 5: "five"}[boards]
     kind = "a closed back" if closed else "an open back"
-    size = _grade(height, 0.8, 1.8, "low", "tall")
+    size = _grade(height / width, 1.5, "low", "tall")
     details = (
-        f"{_grade(width, 0.6, 1.1, 'narrow', 'wide')} {_grade(thick, 0.035, 0.05, 'thin', 'thick')} boards",
-        f"{_grade(depth, 0.25, 0.35, 'shallow', 'deep')} sides",
+        f"{_grade(width / depth, 2.8, 'narrow', 'wide')} {_grade(thick / width, 0.05, 'thin', 'thick')} boards",
+        f"{_grade(depth / height, 0.23, 'shallow', 'deep')} sides",
     )
     return Piece(tuple(parts), f"a {size} {name} shelf with {count} boards and {kind}", details)
 
@@ -187,11 +187,11 @@ def sofa(random: Random) -> Piece:
         parts.append(box((arm, rest + 0.1, depth), colour).moved(side * (width - arm) / 2, seat + rest / 2 - 0.05))
     if base:
         parts += _legs(width, depth, base + 0.05, 0.1, (0.25, 0.2, 0.15))
-    size = _grade(width, 1.3, 2.2, "short", "long")
+    size = _grade(width / depth, 2.06, "short", "long")
     details = (
-        f"a {_grade(back, 0.35, 0.5, 'low', 'high')} back",
-        f"{_grade(arm, 0.14, 0.24, 'slim', 'wide')} arms",
-        f"a {_grade(depth, 0.75, 0.95, 'shallow', 'deep')} seat",
+        f"a {_grade(back / seat, 1.06, 'low', 'high')} back",
+        f"{_grade(arm / depth, 0.22, 'slim', 'wide')} arms",
+        f"a {_grade(depth / seat, 2.12, 'shallow', 'deep')} seat",
     )
     return Piece(tuple(parts), f"a {size} {name} sofa{' on legs' if base else ''}", details)
 
@@ -210,10 +210,10 @@ def bed(random: Random) -> Piece:
     pillow = box((0.7 * width / pillows, 0.12, 0.4), (0.95, 0.95, 0.95))
     for i in range(pillows):
         parts.append(pillow.moved((i - (pillows - 1) / 2) * width / 2, height + 0.2, 0.35 - length / 2))
-    size = "wide" if pillows == 2 else "narrow"
+    size = _grade(width / length, 0.67, "narrow", "wide")
     details = (
         "one pillow" if pillows == 1 else "two pillows",
-        f"a {_grade(head, 0.3, 0.7, 'low', 'high')} headboard",
+        f"a {_grade(head / length, 0.25, 'low', 'high')} headboard",
         "four legs",
     )
     return Piece(tuple(parts), f"a {size} {wood} bed with a {name} mattress", details)
@@ -232,9 +232,9 @@ def _legs(width: float, depth: float, height: float, side: float, colour: Colour
     return [leg.moved(a * x, 0, b * z) for a in (-1, 1) for b in (-1, 1)]
 
 
-def _grade(value: float, low: float, high: float, small: str, large: str) -> str:
-    """The word for the half of its range that a value lies in."""
-    return small if value < (low + high) / 2 else large
+def _grade(proportion: float, middle: float, small: str, large: str) -> str:
+    """The word for a proportion, of which half of the pieces lie below ``middle``."""
+    return small if proportion < middle else large
 
 
 def _one_of(colours: dict[str, Colour], random: Random) -> tuple[str, Colour]:
