@@ -49,6 +49,20 @@ class NetworkDenoiser(Denoiser):
         return self.network(self.prediction.scale_input(x_t, a, s), log_snr, cond)
 
 
+class Observed(Denoiser):
+    """A denoiser whose estimates of x0 a function is shown; an error that it raises ends the sampling."""
+
+    def __init__(self, denoiser: Denoiser, observe: Callable[[Tensor], None]):
+        super().__init__()
+        self.denoiser, self.schedule = denoiser, denoiser.schedule
+        self.observe = observe
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:
+        x0 = self.denoiser(x_t, t, cond)
+        self.observe(x0)
+        return x0
+
+
 def coefficients(schedule: Schedule, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Alpha and sigma at ``t``, ``(B,)`` or ``()``: in the dtype and on the device of ``x``, broadcastable to it."""
     shape = (*t.shape, *[1] * (x.ndim - t.ndim))

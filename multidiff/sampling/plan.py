@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from multidiff.configuration import instantiate
-from multidiff.diffusion.denoiser import Denoiser
+from multidiff.diffusion.denoiser import Denoiser, Observed
 from multidiff.diffusion.editing import SampleFunction
 from multidiff.diffusion.grids import Grid
 from multidiff.diffusion.samplers import Sampler, sample
@@ -28,6 +28,9 @@ FORMAT = 1
 
 OnStep = Callable[[int, Tensor], None]
 """Called with the number of steps done and the present x after each."""
+
+OnEstimate = Callable[[Tensor], None]
+"""Called with each estimate of x0 that the sampler works with, in the space of the network."""
 
 
 @dataclass(frozen=True)
@@ -108,20 +111,32 @@ class Plan:
         return self.guidance.guided(self.pipeline.model.denoiser, negative)
 
     @torch.no_grad()
-    def x0(self, rows: range, on_step: OnStep | None = None, conditions: Conditions | None = None) -> Tensor:
+    def x0(
+        self,
+        rows: range,
+        on_step: OnStep | None = None,
+        conditions: Conditions | None = None,
+        on_estimate: OnEstimate | None = None,
+    ) -> Tensor:
         """One batch of samples in the space of the network, ``(B, C, *size)``."""
         conditions = conditions or self.conditions()
         with refusals():
             noise = self.seeds.noise(rows, self.pipeline.noise)
             condition = conditions(self.fields(rows))
             denoiser = self.denoiser(rows, conditions)
+            if on_estimate is not None:
+                denoiser = Observed(denoiser, on_estimate)
             return self.function(denoiser, noise, self.method, self.grid, condition, on_step)
 
     def generate(
-        self, rows: range | None = None, on_step: OnStep | None = None, conditions: Conditions | None = None
+        self,
+        rows: range | None = None,
+        on_step: OnStep | None = None,
+        conditions: Conditions | None = None,
+        on_estimate: OnEstimate | None = None,
     ) -> list[Any]:
         """Generate the samples ``rows``, all by default, as one batch of artifacts."""
-        x0 = self.x0(range(len(self)) if rows is None else rows, on_step, conditions)
+        x0 = self.x0(range(len(self)) if rows is None else rows, on_step, conditions, on_estimate)
         return self.pipeline.artifacts(x0)
 
     def stream(self, batches: Sequence[range] | None = None) -> Iterator[Any]:

@@ -54,6 +54,14 @@ def test_a_seed_of_other_programs_is_the_signed_integer_of_the_same_bits(pipelin
     assert again(pipeline, unsigned).record() == signed.record()
 
 
+def test_estimates_can_be_watched_and_change_nothing(pipeline):
+    plan, estimates = pipeline.plan(2, label=1, steps=4, guidance=2.0), []
+    watched = plan.x0(range(2), on_estimate=estimates.append)
+    assert torch.equal(watched, plan.x0(range(2)))
+    assert len(estimates) == 4
+    assert torch.equal(estimates[-1], watched)
+
+
 def test_everything_is_built_once(pipeline, monkeypatch):
     plan = pipeline.plan(4, label=1, steps=2, batch_size=1)
     monkeypatch.setattr("multidiff.sampling.plan.instantiate", None)
