@@ -6,7 +6,7 @@ def samplers() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from multidiff.configuration import group_options, instantiate, load_option
+    from multidiff.configuration import advice, group_options, instantiate, load_option
     from multidiff.diffusion.samplers import Sampler
     from multidiff.diffusion.schedules import Cosine
 
@@ -17,13 +17,5 @@ def samplers() -> None:
         certified = sampler.weak_order if sampler.stochastic else sampler.order
         order = str(certified) if certified else "-"
         noise = "yes" if sampler.stochastic else "no"
-        table.add_row(name, order, str(sampler.evaluations), str(config["steps"]), noise, advice(name))
+        table.add_row(name, order, str(sampler.evaluations), str(config["steps"]), noise, advice("sampler", name))
     Console().print(table)
-
-
-def advice(name: str) -> str:
-    """The comment that ``sampler/NAME.yaml`` starts with."""
-    from multidiff.configuration import option_file
-
-    first = option_file("sampler", name).read_text("utf-8").partition("\n")[0]
-    return first.removeprefix("#").strip() if first.startswith("#") else ""

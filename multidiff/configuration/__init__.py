@@ -3,6 +3,7 @@
 from multidiff.configuration.build import check_target, construct, instantiate, target_class
 from multidiff.configuration.documents import parse_json, parse_yaml, read_json, read_yaml
 from multidiff.configuration.groups import (
+    advice,
     compose,
     config_dir,
     config_dirs,
@@ -15,6 +16,7 @@ from multidiff.configuration.groups import (
 )
 
 __all__ = [
+    "advice",
     "check_target",
     "compose",
     "config_dir",

@@ -65,6 +65,12 @@ def option_file(group: str, name: str) -> Path:
     return found[0]
 
 
+def advice(group: str, name: str) -> str:
+    """The comment that ``group/name.yaml`` starts with: when to use it; empty if there is none."""
+    first = option_file(group, name).read_text("utf-8").partition("\n")[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
 def load_option(group: str, name: str) -> dict[str, Any]:
     """The config ``group/name``, with its defaults list resolved.
 

@@ -6,8 +6,7 @@ import shlex
 import pytest
 import yaml
 
-from multidiff.cli.samplers import advice
-from multidiff.configuration import group_options, instantiate
+from multidiff.configuration import advice, group_options, instantiate
 from multidiff.diffusion.grids import Grid
 from multidiff.diffusion.samplers import Sampler
 from multidiff.diffusion.schedules import Cosine
@@ -27,7 +26,7 @@ def test_samplers_are_listed_with_what_they_are(tmp_path, monkeypatch):
     rows = {line.split()[0]: line.split() for line in multidiff("samplers", cwd=tmp_path).stdout.splitlines() if line}
     for name in group_options("sampler"):
         assert name in rows
-        assert advice(name), f"{name}.yaml does not say when to use it"
+        assert advice("sampler", name), f"{name}.yaml does not say when to use it"
     assert rows["heun"][1:5] == ["2", "2", "18", "no"]
     assert rows["dpmpp_3m_sde"][1] == "2", "of a stochastic one, the order of the law"
     assert rows["ddpm"][1:5] == ["1", "1", "250", "yes"]
