@@ -164,10 +164,19 @@ def _originals(target: Path) -> list[Original]:
         return [Original(record.path(entry), entry["index"], record.plan) for entry in record.files]
     if not target.is_file():
         raise InputError(f"there is no file {target}")
-    written = next((found for modality in _modalities(target.suffix) if (found := modality.metadata(target))), None)
+    return [read_original(target)]
+
+
+def read_original(path: Path) -> Original:
+    """A generated file with the plan inside it. The plan is not checked: anybody may have changed the file.
+
+    Raises:
+        InputError: there is no plan in the file.
+    """
+    written = next((found for modality in _modalities(path.suffix) if (found := modality.metadata(path))), None)
     if written and {"format", "index", "modality", "model_sha256", "samples"} <= written.keys():
-        return [Original(target, written["index"], {key: value for key, value in written.items() if key != "index"})]
-    raise InputError(f"{target} holds no plan; `multidiff sample` writes one into files whose format stores metadata")
+        return Original(path, written["index"], {key: value for key, value in written.items() if key != "index"})
+    raise InputError(f"{path} holds no plan; `multidiff sample` writes one into files whose format stores metadata")
 
 
 def _modalities(suffix: str) -> Iterator[Modality[Any]]:
