@@ -14,6 +14,7 @@ from multidiff.errors import InputError
 from multidiff.training.budget import UNKNOWN, Budget, seconds_of
 from multidiff.training.callbacks import RunCallback, Throughput
 from multidiff.training.checkpoints import AtomicCheckpointIO, Checkpoints
+from multidiff.training.memorisation import Memorisation
 from multidiff.training.profile import StepProfiler
 from multidiff.training.progress import Progress
 from multidiff.training.settings import SPEED_SETTINGS
@@ -92,6 +93,7 @@ def _callbacks(run: "BaseRun") -> list[L.Callback]:
         *([] if budget is None else [Budget(seconds_of(budget))]),
         *instantiate_all(L.Callback, run.settings["callbacks"]),
         Throughput(),
+        Memorisation(),
         Progress(),
         checkpoints,
         run.stop,
