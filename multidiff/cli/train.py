@@ -17,7 +17,7 @@ MULTIRUN = ("--multirun", "-m")
 
 DRY = "--dry-run"
 
-PATHS = ("run_dir", "data.root", "data.cache", "teacher")
+PATHS = ("run_dir", "data.root", "data.cache", "teacher", "codec.path", "decoder_of")
 """Settings that are paths, which are taken as they are written; in a sweep, Hydra's grammar splits them at commas."""
 
 
@@ -95,10 +95,12 @@ def _train(config: "DictConfig", program: str, dry: bool) -> None:
         return
     where = result.run_dir
     print(f"{result.steps} steps, {result.samples:,} training samples; model in {where / 'model'}")
-    if result.finished:
-        print(f"next: multidiff sample {shlex.quote(str(where))} -n 16 --out samples")
-    else:
+    if not result.finished:
         print("stopped; the same command with resume=true continues")
+    elif config.get("autoencoder"):
+        print(f"next: multidiff train experiment=... codec=learned codec.path={shlex.quote(str(where))} run_dir=RUN")
+    else:
+        print(f"next: multidiff sample {shlex.quote(str(where))} -n 16 --out samples")
 
 
 def _quoted(argument: str) -> str:

@@ -61,7 +61,7 @@ class KL(Bottleneck):
         self.channels, self.inputs, self.weight = channels, 2 * channels, weight
 
     def forward(self, features: Tensor, generator: torch.Generator | None = None) -> Latents:
-        mean, log_variance = features.float().chunk(2, dim=1)
+        mean, log_variance = _at_least_single(features).chunk(2, dim=1)
         log_variance = log_variance.clamp(-20.0, 10.0)
         divergence = (mean.square() + log_variance.exp() - 1 - log_variance) / 2
         noise = 0 if generator is None else torch.exp(log_variance / 2) * _noise(mean, generator)
@@ -87,12 +87,17 @@ class Bounded(Bottleneck):
         self.noise = noise
 
     def forward(self, features: Tensor, generator: torch.Generator | None = None) -> Latents:
-        values = torch.tanh(features.float())
+        values = torch.tanh(_at_least_single(features))
         variance = values.transpose(0, 1).flatten(1).var(dim=1, correction=0)
         nats = torch.log1p(variance / self.noise**2) / 2
         if generator is not None:
             values = values + self.noise * _noise(values, generator)
         return Latents(values, nats, nats.new_zeros(()))
+
+
+def _at_least_single(x: Tensor) -> Tensor:
+    """``x`` in float32 if its precision is lower: latents in half precision may become non-finite."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _noise(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -134,10 +134,13 @@ class LearnedFeatures(Features):
     def task(self, reference: Reference) -> Task:
         """The task: the classes of the data or, where there are none, a self-supervised one."""
 
+    def network(self, reference: Reference) -> nn.Module:
+        """The trained encoder, in evaluation mode, on the CPU."""
+        return self._trained(self.task(reference), reference).network
+
     def extractor(self, reference: Reference, device: torch.device) -> Extractor:
         task = self.task(reference)
-        content = reference.dataset.content
-        result = trained(task, reference.training, reference.held_out, content, self.recipe, self.cache)
+        result = self._trained(task, reference)
         return Extractor(
             self.name,
             result.sha256,
@@ -146,6 +149,10 @@ class LearnedFeatures(Features):
             task.class_names if task.of_the_data else (),
             {"learned": task.name, "accuracy on held-out data": result.accuracy},
         )
+
+    def _trained(self, task: Task, reference: Reference) -> "Trained":
+        content = reference.dataset.content
+        return trained(task, reference.training, reference.held_out, content, self.recipe, self.cache)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from multidiff.codecs.directory import is_codec
 from multidiff.configuration import instantiate
 from multidiff.errors import InputError
 from multidiff.modality import Modality
@@ -33,6 +34,11 @@ def load(path: str | Path, device: str | None = None) -> Pipeline:
     """
     directory = find_model(Path(path).expanduser())
     config = read_config(directory)
+    if is_codec(config):
+        raise InputError(
+            f"{directory}/ is a codec, which generates nothing by itself: train a diffusion model on its latents with "
+            f"codec=learned codec.path={directory}"
+        )
     weights = directory / WEIGHTS
     state, digest = read_weights(weights, config.get("weights_sha256"))
     try:

@@ -11,9 +11,8 @@ from omegaconf import DictConfig
 from multidiff.training.announce import announced
 from multidiff.training.budget import seconds_of
 from multidiff.training.progress import Pace, duration
-from multidiff.training.run import build
 from multidiff.training.run_directory import held
-from multidiff.training.train import fit
+from multidiff.training.train import built, fit
 
 TRIED = 6
 """Steps of a trial."""
@@ -25,7 +24,7 @@ def rehearsed(config: DictConfig | dict[str, Any]) -> list[str]:
     Raises:
         InputError: something in the config or in the data cannot be used.
     """
-    run = build(config)
+    run = built(config)
     settings = run.settings
     with held(run.run_dir):
         lines = announced(run)
@@ -33,7 +32,7 @@ def rehearsed(config: DictConfig | dict[str, Any]) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         short = {**settings["trainer"], **device, "max_steps": TRIED, "val_check_interval": TRIED + 1}
         alone: dict[str, Any] = {"resume": False, "budget": None, "callbacks": {}, "logger": {}, "check": None}
-        trial = build({**settings, **alone, "run_dir": folder, "trainer": short})
+        trial = built({**settings, **alone, "run_dir": folder, "trainer": short})
         pace = Pace(TRIED)
         trial.trainer.callbacks.append(pace)  # type: ignore[attr-defined]
         fit(trial, quiet=True)

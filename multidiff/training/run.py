@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from multidiff.configuration import instantiate
 from multidiff.data.dataset import Dataset, Unaugmented
 from multidiff.diffusion.objectives import Objective
+from multidiff.errors import InputError
 from multidiff.model import build_model, in_force, informed
 from multidiff.sampling import model_directory
 from multidiff.sampling.guidance import Guidance
@@ -90,6 +91,8 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     Raises:
         InputError: something in the config or in the data cannot be used.
     """
+    if config.get("decoder_of") is not None:
+        raise InputError("decoder_of trains the decoder of a codec: use it with experiment=codec/...")
     start = prepared(config)
     settings, dataset, modality = start.settings, start.dataset, start.modality
     learned = informed(settings, dataset.values, Unaugmented(dataset))

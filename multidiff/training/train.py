@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from multidiff.errors import InputError
 from multidiff.training.announce import announced
 from multidiff.training.base_run import BaseRun
+from multidiff.training.codec_run import build_codec
 from multidiff.training.run import build
 from multidiff.training.run_directory import held, open_run
 from multidiff.training.stop import NoBatch, Request
@@ -60,7 +61,16 @@ def train(config: DictConfig | dict[str, Any]) -> Result:
     Raises:
         InputError: something in the config or in the data cannot be used. Nothing is written then.
     """
-    return fit(build(config))
+    return fit(built(config))
+
+
+def built(config: DictConfig | dict[str, Any]) -> BaseRun:
+    """The training in ``config``, of a diffusion model or of a codec. Nothing is written.
+
+    Raises:
+        InputError: something in the config or in the data cannot be used.
+    """
+    return build_codec(config) if config.get("autoencoder") else build(config)
 
 
 def fit(run: BaseRun, *, quiet: bool = False) -> Result:
