@@ -39,5 +39,7 @@ def refusals() -> Iterator[None]:
     """Turn a `ValueError` of the core into an `InputError`."""
     try:
         yield
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(str(error)) from error

@@ -89,6 +89,9 @@ class Modality(ABC, Generic[Artifact]):
         features: option of the config group ``features`` that evaluation takes by default.
         set_metric: option of the config group ``set_metric`` that compares sets of artifacts, or None.
         turns: whether artifacts have another side, which `turntable` shows.
+        viewer: by which a page shows an artifact: "picture", "player" (of sounds) or "solid" (a 3D view).
+        export_choices: settings of `exporter` that a page asks for, and their values, the default first; none for a
+            number above 0.
     """
 
     name: ClassVar[str]
@@ -97,6 +100,13 @@ class Modality(ABC, Generic[Artifact]):
     features: ClassVar[str | None] = None
     set_metric: ClassVar[str | None] = None
     turns: ClassVar[bool] = False
+    viewer: ClassVar[str] = "picture"
+    export_choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
+    @property
+    def exported(self) -> tuple[str, ...]:
+        """Suffixes that `exporter` writes without further settings."""
+        return self.written
 
     @property
     def written(self) -> tuple[str, ...]:
@@ -167,6 +177,10 @@ class Modality(ABC, Generic[Artifact]):
         """
         names = ", ".join(settings)
         raise InputError(f"{names}: neither a field of this model nor a setting of the modality {self.name}")
+
+    def sizes(self, shape: tuple[int, ...]) -> dict[str, int]:
+        """The settings of `resized` with the values that give ``shape``; none by default."""
+        return {}
 
     def mask(self, shape: tuple[int, ...], *region: Any) -> Tensor:
         """Booleans in the data ``shape``, true in the region; here, the region is an array that broadcasts to it.

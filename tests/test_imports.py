@@ -27,6 +27,7 @@ ORDER = (
     ("sampling",),
     ("evaluation",),
     ("training",),
+    ("studio",),
     ("cli",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
@@ -89,6 +90,16 @@ def test_only_configuration_and_the_command_line_know_hydra():
         if name.split(".")[0] == "hydra"
     }
     assert users == {"multidiff/configuration/groups.py", "multidiff/cli/main.py", "multidiff/cli/train.py"}
+
+
+def test_only_the_studio_knows_gradio():
+    users = {
+        path.relative_to(ROOT).parts[1]
+        for path in sources("multidiff")
+        for name in imports(path)
+        if name.split(".")[0] == "gradio"
+    }
+    assert users == {"studio"}
 
 
 @pytest.mark.parametrize("metric", ["frechet", "kernel", "manifold", "diversity", "classification", "memorisation"])

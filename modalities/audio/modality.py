@@ -37,6 +37,7 @@ class AudioModality(Modality[AudioClip]):
     suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
     preparation: ClassVar[type[Preparation]] = AudioPreparation
     features: ClassVar[str | None] = "audio_encoder"
+    viewer: ClassVar[str] = "player"
 
     def __init__(self, sample_rate: int, stereo: bool = False, encoding: str | int = "16"):
         if sample_rate < 1000:

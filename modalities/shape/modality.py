@@ -17,7 +17,7 @@ from modalities.shape.cloud import (
     check_normalisation,
 )
 from modalities.shape.files import POINT_SUFFIXES, READ_SUFFIXES, read_geometry, sample_surface, write_cloud
-from modalities.shape.meshes import WRITTEN, Export, write_mesh
+from modalities.shape.meshes import UNITS, WRITTEN, Export, write_mesh
 from modalities.shape.metadata import read_metadata
 from modalities.shape.normals import oriented
 from modalities.shape.preparation import ShapePreparation
@@ -53,6 +53,8 @@ class ShapeModality(Modality[PointCloud]):
     features: ClassVar[str | None] = "point_encoder"
     set_metric: ClassVar[str | None] = "point_clouds"
     turns: ClassVar[bool] = True
+    viewer: ClassVar[str] = "solid"
+    export_choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"units": tuple(UNITS), "up": ("y", "z"), "size": ()}
 
     def __init__(self, channels: int, normalisation: NormalisationKind = "bounding_box"):
         check_channels(channels)
@@ -62,6 +64,10 @@ class ShapeModality(Modality[PointCloud]):
     @property
     def written(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*POINT_SUFFIXES, *WRITTEN)))
+
+    @property
+    def exported(self) -> tuple[str, ...]:
+        return WRITTEN
 
     def read(self, file: File) -> PointCloud:
         """The points in a file, or points sampled from its mesh, in the scale of the file."""
@@ -118,6 +124,9 @@ class ShapeModality(Modality[PointCloud]):
         if type(points) is not int or points < 1:
             raise InputError(f"points is the number of points of a shape, at least 1, not {points!r}")
         return (self.channels, points)
+
+    def sizes(self, shape: tuple[int, ...]) -> dict[str, int]:
+        return {"points": shape[-1]}
 
     def mask(self, shape: tuple[int, ...], *region: Any) -> Tensor:
         """The last points; the region is their fraction of all points, between 0 and 1."""

@@ -14,6 +14,7 @@ PACKAGES = {
     "hydra-submitit-launcher": "sweeps under SLURM",
     "torch-fidelity": "--features inception",
     "transformers": "--features dinov2 and clip",
+    "gradio": "multidiff studio",
     "fast-simplification": "meshes of fewer faces",
     "manifold3d": "repair of meshes",
 }

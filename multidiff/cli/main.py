@@ -15,6 +15,7 @@ from multidiff.cli.quickstart import quickstart
 from multidiff.cli.reproduce import reproduce
 from multidiff.cli.sample import sample
 from multidiff.cli.samplers import samplers
+from multidiff.cli.studio import studio
 from multidiff.cli.train import train
 
 INTERRUPTED = 130
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 app.command()(quickstart)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
-for command in (sample, evaluate, export, reproduce, grid, samplers, doctor):
+for command in (sample, evaluate, export, reproduce, grid, samplers, studio, doctor):
     app.command()(command)
 
 

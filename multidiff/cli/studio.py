@@ -1,0 +1,57 @@
+"""multidiff studio: a web page that generates with trained models."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def studio(
+    models: Annotated[list[Path] | None, typer.Argument(help="Run or model directories.", show_default=False)] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; the default reaches this machine only.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at.")] = 7860,
+    auth: Annotated[
+        str | None,
+        typer.Option(help="USER:PASSWORD that visitors must give.", envvar="MULTIDIFF_STUDIO_AUTH", show_envvar=True),
+    ] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="Folder for the results. Default: ~/.local/share/multidiff/studio.")
+    ] = None,
+    max_samples: Annotated[int, typer.Option(help="Most samples of a request.")] = 64,
+    max_batch: Annotated[int, typer.Option(help="Largest batch size of a request.")] = 64,
+    max_steps: Annotated[int, typer.Option(help="Most steps of a request.")] = 1000,
+    max_size: Annotated[int, typer.Option(help="Most numbers in a sample: pixels times channels.")] = 2**22,
+    max_seconds: Annotated[float, typer.Option(help="Longest computing time of a request.")] = 600.0,
+    max_upload: Annotated[int, typer.Option(help="Largest uploaded file, in MB.")] = 64,
+) -> None:
+    """Open a web page that generates with trained models."""
+    from multidiff.errors import InputError
+
+    try:
+        from multidiff.studio.server import Address, serve
+    except ModuleNotFoundError as error:
+        if error.name != "gradio":
+            raise
+        raise InputError("the studio needs gradio: pip install 'multidiff-toolkit[studio]'") from error
+    from multidiff.studio.engine import Studio
+    from multidiff.studio.history import History
+    from multidiff.studio.limits import Limits
+    from multidiff.studio.models import Models
+
+    limits = Limits(max_samples, max_batch, max_steps, max_size, max_seconds, upload=max_upload)
+    address = Address(host, port, _login(auth))
+    serve(Studio(Models.load(models or []), History(history), limits), address)
+
+
+def _login(text: str | None) -> tuple[str, str] | None:
+    """The name and the password in ``USER:PASSWORD``."""
+    from multidiff.errors import InputError
+
+    if text is None:
+        return None
+    user, colon, password = text.partition(":")
+    if not (user and colon and password):
+        raise InputError("--auth takes USER:PASSWORD")
+    return user, password

@@ -1,0 +1,1 @@
+"""The studio: a web page that generates samples, keeps them, and follows a training. Only this room imports gradio."""

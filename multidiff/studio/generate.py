@@ -1,0 +1,102 @@
+"""The page that generates: a tab for each model."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from multidiff.errors import InputError
+from multidiff.sampling.plan import Plan
+from multidiff.studio.controls import Controls, new_seed
+from multidiff.studio.engine import QUEUE, Studio
+from multidiff.studio.jobs import Progress
+from multidiff.studio.notices import bar, done, failed, reported
+from multidiff.studio.results import ResultView
+
+
+class Panel:
+    """The controls and the results of one model, made in the present place of the page.
+
+    Args:
+        studio: that generates.
+        name: of the model.
+    """
+
+    def __init__(self, studio: Studio, name: str):
+        self.studio, self.name = studio, name
+        self.pipeline = studio.models[name]
+        self.controls = Controls(self.pipeline, studio.limits)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=320):
+                self.controls.conditions()
+                with gr.Row():
+                    start = gr.Button("Generate", variant="primary", min_width=120)
+                    stop = gr.Button("Stop", min_width=80)
+                self.controls.seed()
+                with gr.Accordion("How it is sampled", open=False):
+                    self.controls.sampling()
+            with gr.Column(scale=3, min_width=320):
+                self.status = gr.HTML('<p class="progress">Nothing yet: press Generate.</p>')
+                self.live = gr.Image(
+                    label="Being denoised",
+                    interactive=False,
+                    visible=False,
+                    buttons=[],
+                    height=280,
+                    elem_classes="live",
+                )
+                self.view = ResultView(studio, self.pipeline.modality)
+        outputs = [self.status, self.live, self.controls.parts["seed"], *self.view.outputs]
+        triggers = [start.click, *(part.submit for part in self.controls.inputs if isinstance(part, gr.Textbox))]
+        gr.on(
+            triggers, self.run, self.controls.inputs, outputs, api_visibility="private", show_progress="hidden", **QUEUE
+        )
+        stop.click(self._stop, None, None, api_visibility="private", queue=False)
+        self.view.restore.click(
+            self._restored, self.view.shown, self.controls.inputs, api_visibility="private", queue=False
+        )
+
+    def updates(self, plan: Plan, seed: int, session: str) -> Iterator[list[Any]]:
+        """Carry out a plan, and yield what the outputs are to show: the progress, then the result.
+
+        Raises:
+            InputError: it was stopped, or cannot be done; the outputs say so.
+        """
+        started = time.monotonic()
+        try:
+            for event in self.studio.generate(session, self.name, plan):
+                if isinstance(event, Progress):
+                    live = gr.skip() if event.picture is None else gr.update(value=event.picture, visible=True)
+                    yield [bar(event), live, seed, *self.view.unchanged()]
+                else:
+                    line = done(time.monotonic() - started, len(plan))
+                    yield [line, gr.update(value=None, visible=False), seed, *self.view.values(event)]
+        except InputError as error:
+            yield [failed(error), gr.update(value=None, visible=False), seed, *self.view.unchanged()]
+            raise
+
+    @property
+    def run(self) -> Any:
+        """The event that generates."""
+
+        def generate(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+            asked = self.controls.request(values)
+            if not values[list(self.controls.parts).index("lock")]:
+                asked = replace(asked, seed=new_seed())
+            plan = asked.plan(self.pipeline, self.studio.limits)
+            yield from self.updates(plan, asked.seed, str(request.session_hash))
+
+        return reported(generate)
+
+    def _stop(self, request: gr.Request) -> None:
+        if not self.studio.stop(str(request.session_hash)):
+            gr.Info("Nothing is running.")
+
+    @property
+    def _restored(self) -> Any:
+        def restore(shown: str) -> list[Any]:
+            return self.controls.filled(self.studio.settings_of(self.studio.history[shown])[1])
+
+        return reported(restore)

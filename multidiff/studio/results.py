@@ -1,0 +1,121 @@
+"""The part of a page that shows a result: gallery, viewer, files to download, and plan."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from multidiff.modality import Modality
+from multidiff.sampling.reproduce import reproduce_samples
+from multidiff.studio.artifacts import exported, gallery, viewer_of
+from multidiff.studio.engine import QUEUE, Studio
+from multidiff.studio.history import Result
+from multidiff.studio.notices import reported
+
+CHOICE_HELP = {"size": "along the longest side, in metres; empty keeps the scale of the model"}
+"""Explanations of export settings without fixed values."""
+
+
+class ResultView:
+    """Shows a result of one modality, made in the present place of the page.
+
+    Args:
+        studio: whose history holds it.
+        modality: of the artifacts.
+
+    Attributes:
+        shown: holds the id of the result, for each visitor.
+        outputs: the components that `values` fills.
+        restore: the button "use these settings".
+    """
+
+    def __init__(self, studio: Studio, modality: Modality[Any]):
+        self.studio, self.modality, self.viewer = studio, modality, viewer_of(modality)
+        self.shown, self.index = gr.State(""), gr.State(0)
+        self.component = self.viewer.component()
+        self.gallery = gr.Gallery(
+            label="Samples",
+            show_label=False,
+            columns=4,
+            object_fit="contain",
+            interactive=False,
+            allow_preview=self.component is None,
+            buttons=["download", "fullscreen"],
+            elem_classes="samples",
+        )
+        with gr.Accordion("Download", open=False):
+            self._downloads()
+        with gr.Accordion("Plan", open=False):
+            self.plan = gr.Code(
+                language="json", label="All that it takes to generate this again", interactive=False, max_lines=16
+            )
+            with gr.Row():
+                self.restore = gr.Button("Use these settings", size="sm")
+                again = gr.Button("Reproduce and compare", size="sm")
+            verdict = gr.Markdown()
+        again.click(self._reproduced, self.shown, verdict, api_visibility="private", **QUEUE)
+        viewed = [] if self.component is None else [self.component]
+        self.gallery.select(self._selected, self.shown, [self.index, *viewed], api_visibility="private", queue=False)
+        self.outputs = [self.shown, self.index, self.gallery, self.plan, self.files, self.converted, *viewed]
+
+    def values(self, result: Result) -> list[Any]:
+        """What `outputs` are to show of a result."""
+        files = [str(path) for path in result.files]
+        plan = json.dumps(result.record, indent=2, ensure_ascii=False)
+        shown = gallery(self.modality, result)
+        return [result.id, 0, shown, plan, files, None, *self._viewed(Path(files[0]))]
+
+    def unchanged(self) -> list[Any]:
+        """What leaves `outputs` as they are."""
+        return [gr.skip()] * len(self.outputs)
+
+    def _viewed(self, original: Path) -> list[str]:
+        return [] if self.component is None else [str(self.viewer.file(self.modality, original))]
+
+    def _downloads(self) -> None:
+        """Make the files as they were written, and the conversion of the selected one."""
+        formats = [suffix.removeprefix(".") for suffix in self.modality.exported]
+        self.files = gr.File(label="Files, with their plan inside", file_count="multiple", interactive=False)
+        with gr.Row():
+            suffix = gr.Dropdown(formats, value=formats[0], label="Format", min_width=90)
+            choices = [
+                gr.Dropdown(list(values), value=values[0], label=name.capitalize(), min_width=90)
+                if values
+                else gr.Number(None, label=name.capitalize(), info=CHOICE_HELP.get(name), minimum=0, min_width=90)
+                for name, values in self.modality.export_choices.items()
+            ]
+        convert = gr.Button("Convert the selected sample", size="sm")
+        self.converted = gr.File(label="Converted", interactive=False)
+        convert.click(
+            reported(self._convert),
+            [self.shown, self.index, suffix, *choices],
+            self.converted,
+            api_visibility="private",
+        )
+
+    @property
+    def _selected(self) -> Any:
+        def select(shown: str, event: gr.SelectData) -> Any:
+            original = self.studio.history[shown].files[event.index]
+            return [event.index, *self._viewed(original)] if self.component is not None else event.index
+
+        return reported(select)
+
+    def _convert(self, shown: str, index: int, suffix: str, *choices: Any) -> str:
+        named = dict(zip(self.modality.export_choices, choices, strict=True))
+        settings = {name: value for name, value in named.items() if value not in (None, "")}
+        result = self.studio.history[shown]
+        return str(exported(self.modality, result, index, f".{suffix}", settings))
+
+    @property
+    def _reproduced(self) -> Any:
+        def reproduce(shown: str) -> str:
+            result = self.studio.history[shown]
+            place = self.studio.models.places[self.studio.models.by_hash(result.record["model_sha256"])]
+            compared = reproduce_samples(result.folder, model=place)
+            if compared.equal:
+                return f"Generated again: equal, byte for byte ({compared.compared} compared)."
+            return f"Generated again: {len(compared.differences)} of {compared.compared} differ."
+
+        return reported(reproduce)

@@ -1,0 +1,114 @@
+"""The page and its server."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from multidiff.studio.api import add_api
+from multidiff.studio.engine import Studio
+from multidiff.studio.generate import Panel
+from multidiff.studio.notices import reported
+from multidiff.studio.past import Past, restored
+
+STYLE = """
+.progress { display: block; margin: 0; font-size: 14px }
+.progress progress { display: block; width: 100%; height: 10px; margin-top: 4px; accent-color: var(--primary-600) }
+.samples .grid-wrap { min-height: 0 !important; max-height: 70vh }
+footer { display: none !important }
+"""
+
+KEPT = 24 * 3600
+"""Seconds that gradio keeps uploads and copies of results."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a studio listens, and whom it lets in.
+
+    Attributes:
+        host: the address of this machine; the loopback one reaches this machine alone.
+        port: the port; None for a free one.
+        auth: a name and a password, or None for everybody.
+    """
+
+    host: str = "127.0.0.1"
+    port: int | None = 7860
+    auth: tuple[str, str] | None = None
+
+
+def page(studio: Studio) -> gr.Blocks:
+    """The page, with its API."""
+    blocks = gr.Blocks(title="MultiDiff studio", analytics_enabled=False, delete_cache=(KEPT, KEPT))
+    with blocks:
+        add_api(studio)  # first: gradio numbers names that the private events of the page take too
+        gr.HTML("<h1>MultiDiff studio</h1>")
+        with gr.Tabs(selected="generate") as tabs:
+            with gr.Tab("Generate", id="generate"):
+                panels = {}
+                with gr.Tabs() as models:
+                    for name in studio.models.pipelines:
+                        with gr.Tab(name, id=name):
+                            panels[name] = Panel(studio, name)
+                dropped = gr.File(label="Drop a generated file here to use its settings", type="filepath", height=110)
+            with gr.Tab("History", id="history") as history:
+                past = Past(studio, panels, tabs, models)
+        history.select(past.search, past.words, [past.found, past.gallery], api_visibility="private")
+        blocks.load(
+            past.search, past.words, [past.found, past.gallery], api_visibility="private", show_progress="hidden"
+        )
+        everything = [part for panel in panels.values() for part in panel.controls.inputs]
+
+        def restore(path: str) -> list[Any]:
+            return restored(panels, *studio.settings_in(Path(path)))
+
+        dropped.upload(reported(restore), dropped, [tabs, models, *everything], api_visibility="private", queue=False)
+
+        def leave(request: gr.Request) -> None:
+            studio.stop(str(request.session_hash))
+
+        blocks.unload(leave)
+    blocks.queue(max_size=studio.limits.waiting, api_open=True)
+    return blocks
+
+
+def serve(studio: Studio, address: Address, *, block: bool = True) -> tuple[gr.Blocks, str]:
+    """Serve the page, until the process is interrupted if ``block``; the page and its address."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    blocks = page(studio)
+    _, url, _ = blocks.launch(
+        server_name=address.host,
+        server_port=address.port,
+        auth=address.auth,
+        theme=theme(),
+        css=STYLE,
+        allowed_paths=[str(studio.history.results)],
+        max_file_size=studio.limits.upload * 2**20,
+        footer_links=[],
+        share=False,
+        ssr_mode=False,
+        quiet=True,
+        prevent_thread_lock=True,
+    )
+    if block:
+        print(f"the studio is at {url}; end it with Ctrl-C", flush=True)
+        blocks.block_thread()
+    return blocks, url
+
+
+def theme() -> gr.themes.Base:
+    """Fonts of the system: nothing is loaded from elsewhere."""
+    fonts, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
+    return gr.themes.Soft(primary_hue="indigo", font=fonts, font_mono=mono).set(  # contrasts of at least 4.5
+        block_label_text_color="*primary_800",
+        block_title_text_color="*primary_800",
+        body_text_color_subdued="*neutral_600",
+        block_info_text_color="*neutral_600",
+        input_placeholder_color="*neutral_500",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_700",
+    )

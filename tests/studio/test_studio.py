@@ -1,0 +1,157 @@
+"""Requests, their limits, jobs and history, without a page."""
+
+import json
+import shutil
+import threading
+
+import pytest
+from PIL import Image
+
+from multidiff.errors import InputError
+from multidiff.sampling.reproduce import reproduce_samples
+from multidiff.studio.api import last
+from multidiff.studio.artifacts import exported, gallery
+from multidiff.studio.history import History
+from multidiff.studio.jobs import Job, StoppedError
+from multidiff.studio.limits import Limits
+from multidiff.studio.models import Models
+from multidiff.studio.request import Request
+
+ASKED = Request(3, {"label": "4"}, "7", 2.5, "apg", "heun", 4, 11, 2)
+
+
+def made(studio, request=ASKED):
+    plan = request.plan(studio.models["digits"], studio.limits)
+    return last(studio.generate("visitor", "digits", plan))
+
+
+def test_a_request_survives_its_plan(studio):
+    plan = ASKED.plan(studio.models["digits"], studio.limits)
+    assert Request.of(json.loads(plan.to_json())) == ASKED
+
+
+def test_a_request_without_a_condition_needs_no_guidance(studio):
+    assert Request(1, guidance=3.0, steps=2).plan(studio.models["digits"], studio.limits).guidance.scale == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "saying"),
+    [
+        ({"n": 9}, "samples from 1 to 8, got 9"),
+        ({"n": 10**12}, "samples from 1 to 8"),
+        ({"steps": 5001}, "steps from 1 to 5000, got 5001"),
+        ({"batch_size": 0}, "batch size from 1 to 64, got 0"),
+        ({"sampler": "/etc/passwd.yaml"}, "there is no '/etc/passwd.yaml'; there are: adaptive"),
+        ({"rule": "../sampler/ddim"}, "there is no '../sampler/ddim'"),
+        ({"fields": {"label": "x"}}, "it knows: 0, 1"),
+        ({"fields": {"size": 9}}, "neither a field of this model nor a setting"),
+    ],
+)
+def test_a_wrong_request_is_explained(studio, wrong, saying):
+    with pytest.raises(InputError, match=saying):
+        Request(**wrong).plan(studio.models["digits"], studio.limits)
+
+
+def test_a_sample_above_the_limit_of_size_is_refused(studio):
+    with pytest.raises(InputError, match="a sample of 64 numbers is larger"):
+        Request().plan(studio.models["digits"], Limits(size=63))
+
+
+def test_a_limit_is_above_zero():
+    with pytest.raises(InputError, match="limit of samples is a number above 0"):
+        Limits(samples=0)
+
+
+def test_a_result_is_a_folder_that_can_be_reproduced(studio, run_dir):
+    result = made(studio)
+    assert len(result.files) == 3
+    assert reproduce_samples(result.folder, model=run_dir).equal
+    assert not studio.jobs
+
+
+def test_settings_come_back_from_a_file_and_from_the_history(studio):
+    result = made(studio)
+    assert studio.settings_in(result.files[1]) == ("digits", ASKED)
+    assert studio.settings_of(studio.history[result.id]) == ("digits", ASKED)
+
+
+def test_a_foreign_file_or_one_of_another_model_restores_nothing(studio, tmp_path, run_dir):
+    Image.new("L", (8, 8)).save(tmp_path / "foreign.png")
+    with pytest.raises(InputError, match="holds no plan"):
+        studio.settings_in(tmp_path / "foreign.png")
+    with pytest.raises(InputError, match="a model that is not open here"):
+        studio.models.by_hash("0123")
+
+
+def test_progress_grows_to_the_end_and_shows_what_is_denoised(studio):
+    job = Job(Request(2, steps=40).plan(studio.models["digits"], studio.limits), 60)
+    reports = list(job.run())
+    assert [report.done for report in reports] == sorted(report.done for report in reports)
+    assert 0 <= reports[0].done <= reports[-1].done <= 1
+    assert isinstance(reports[0].picture, Image.Image)
+    assert len(job.artifacts) == 2
+
+
+def test_a_stopped_job_ends_and_frees_its_place(studio):
+    plan = Request(8, {"label": "1"}, steps=5000).plan(studio.models["digits"], studio.limits)
+    events = studio.generate("visitor", "digits", plan)
+    next(events)
+    assert studio.stop("visitor")
+    with pytest.raises(StoppedError, match="stopped"):
+        list(events)
+    assert not studio.stop("visitor")
+    assert studio.history.search() == []
+
+
+def test_a_job_ends_when_its_time_is_up_or_nobody_waits(studio):
+    plan = Request(8, steps=5000).plan(studio.models["digits"], studio.limits)
+    with pytest.raises(StoppedError, match=r"longer than this studio allows, 0\.01 s"):
+        list(Job(plan, 0.01).run())
+    before = threading.active_count()
+    events = Job(plan, 60).run()
+    next(events)
+    events.close()
+    assert threading.active_count() == before
+
+
+def test_the_history_is_searched_by_words(studio):
+    three = made(studio, Request(1, {"label": "3"}, steps=2, seed=517))
+    made(studio, Request(1, {"label": "4"}, steps=2, seed=618))
+    assert [result.id for result in studio.history.search("digits SEED 517")] == [three.id]
+    assert len(studio.history.search("digits")) == 2
+    assert studio.history.search("100%") == []
+    studio.history.remove(three.id)
+    assert not three.folder.exists()
+    with pytest.raises(InputError, match="no longer in the history"):
+        studio.history[three.id]
+
+
+def test_a_result_that_a_killed_server_left_out_of_the_index_is_found(studio):
+    result = made(studio)
+    (studio.history.folder / "history.sqlite").unlink()
+    shutil.copytree(result.folder, studio.history.results / ".unfinished")
+    again = History(studio.history.folder)
+    assert [found.id for found in again.search()] == [result.id]
+    assert again[result.id].words == result.words
+
+
+def test_a_folder_that_is_no_history_is_refused(tmp_path):
+    (tmp_path / "history.sqlite").write_text("not a database" * 100)
+    with pytest.raises(InputError, match="choose another by --history"):
+        History(tmp_path)
+
+
+def test_files_are_shown_and_converted(studio):
+    result, modality = made(studio), studio.models["digits"].modality
+    assert [Image.open(path).size for path, _ in gallery(modality, result)] == [(8, 8)] * 3
+    assert exported(modality, result, 1, ".png", {}) == result.files[1]
+    converted = exported(modality, result, 1, ".webp", {})
+    assert modality.metadata(converted)["index"] == 1
+
+
+def test_models_have_the_names_of_their_directories(run_dir):
+    assert list(Models.load([run_dir, run_dir / "model"]).pipelines) == ["digits", "digits'"]
+    with pytest.raises(InputError, match="give at least one model"):
+        Models.load([])
+    with pytest.raises(InputError, match="no model is called 'x' here; there are: digits"):
+        Models.load([run_dir])["x"]
