@@ -137,6 +137,10 @@ class Modality(ABC, Generic[Artifact]):
     def preview(self, artifacts: Sequence[Artifact]) -> Image:
         """One picture by which a person can judge the samples."""
 
+    def describe(self, artifact: Artifact) -> str:
+        """The size of an artifact in a few words; by default the shape of its data."""
+        return " x ".join(map(str, self.to_data(artifact).shape))
+
     def turntable(self, artifacts: Sequence[Artifact]) -> list[Image]:
         """The frames of one turn around the artifacts; none if they have no other side."""
         return []

@@ -106,6 +106,10 @@ class AudioModality(Modality[AudioClip]):
     def preview(self, artifacts: Sequence[AudioClip]) -> Image:
         return sound_sheet(artifacts)
 
+    def describe(self, artifact: AudioClip) -> str:
+        kind = {1: "mono", 2: "stereo"}.get(artifact.channels, f"{artifact.channels} channels")
+        return f"{artifact.seconds:.3g} s, {kind}, {artifact.sample_rate} Hz"
+
     def comparable(self, artifact: AudioClip, shape: tuple[int, ...], *, foreign: bool) -> AudioClip:
         """A clip may be longer or shorter than the data by up to `PADDING` seconds; features pad or cut it."""
         own, expected = self.to_data(artifact).shape[-1] / self.sample_rate, shape[-1] / self.sample_rate

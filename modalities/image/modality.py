@@ -64,5 +64,8 @@ class ImageModality(Modality[Image.Image]):
     def preview(self, artifacts: Sequence[Image.Image]) -> Image.Image:
         return contact_sheet(artifacts)
 
+    def describe(self, artifact: Image.Image) -> str:
+        return f"{artifact.width} x {artifact.height} pixels"
+
     def settings_for(self, shape: Sequence[int]) -> dict[str, Any]:
         return {"size": list(shape[1:])}

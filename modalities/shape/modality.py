@@ -168,5 +168,9 @@ class ShapeModality(Modality[PointCloud]):
     def preview(self, artifacts: Sequence[PointCloud]) -> Image.Image:
         return contact_sheet(artifacts)
 
+    def describe(self, artifact: PointCloud) -> str:
+        extras = [name for name in ("normals", "colours") if getattr(artifact, name) is not None]
+        return ", ".join([f"{len(artifact)} points", *extras])
+
     def turntable(self, artifacts: Sequence[PointCloud]) -> list[Image.Image]:
         return turntable(artifacts)

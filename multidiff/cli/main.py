@@ -11,6 +11,7 @@ from multidiff.cli.doctor import doctor
 from multidiff.cli.evaluate import evaluate
 from multidiff.cli.export import export
 from multidiff.cli.grid import grid
+from multidiff.cli.inspect import inspect
 from multidiff.cli.quickstart import quickstart
 from multidiff.cli.reproduce import reproduce
 from multidiff.cli.sample import sample
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 app.command()(quickstart)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
-for command in (sample, evaluate, export, reproduce, grid, samplers, studio, doctor):
+for command in (sample, evaluate, export, reproduce, grid, samplers, studio, inspect, doctor):
     app.command()(command)
 
 

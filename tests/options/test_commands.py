@@ -44,6 +44,8 @@ LINES = [
     "evaluate --generated {data}/pictures --modality image --data {data}/pictures --holdout 0.5 --split-seed 1 "
     "--features 'encoder steps=5' --samples 20",
     "samplers",
+    "inspect {data}/pictures --picture {out}.png",
+    "inspect pictures",
     "doctor",
 ]
 """`sample` and `export` get ``--out`` besides."""

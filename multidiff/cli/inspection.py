@@ -1,0 +1,227 @@
+"""What a path is: samples, a model, a run, a folder of data, or a file."""
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from multidiff.configuration import group_options, instantiate, load_option
+from multidiff.data.files import sha256
+from multidiff.data.scan import Entry, find_entries
+from multidiff.errors import InputError, first_of
+from multidiff.modality import Modality
+from multidiff.sampling.model_directory import CONFIG, WEIGHTS, load
+from multidiff.sampling.plan import fields_in
+from multidiff.sampling.reproduce import read_original
+from multidiff.sampling.samples import Record, read_record
+from multidiff.training.run_directory import LOCK
+
+READ = 200
+"""Files of a folder that are read, at equal distances; more would take long."""
+
+SHOWN = 64
+"""Samples in a picture."""
+
+SCARCE = 0.1
+"""A class is scarce if it has fewer files than this fraction of the largest one."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found.
+
+    Attributes:
+        kind: what the path is.
+        facts: about it, by name.
+        problems: a line each.
+        picture: makes a picture of it.
+    """
+
+    kind: str
+    facts: Mapping[str, str]
+    picture: Callable[[], Image.Image]
+    problems: Sequence[str] = field(default_factory=list)
+
+
+def inspected(path: Path) -> Inspection:
+    """Find out what ``path`` is.
+
+    Raises:
+        InputError: there is nothing, or nothing that MultiDiff reads.
+    """
+    if path.is_file():
+        return _file(path)
+    if not path.exists():
+        raise InputError(f"there is nothing at {path}")
+    record = read_record(path)
+    if record is not None:
+        return _samples(path, record)
+    if (path / LOCK).exists() or (path / "checkpoints").is_dir():
+        return _run(path)
+    if (path / WEIGHTS).exists() and (path / CONFIG).exists():
+        return _model(path)
+    return _data(path)
+
+
+def _file(path: Path) -> Inspection:
+    """A generated file, or any other that a modality reads."""
+    modality = next((each for each in _modalities() if path.suffix.lower() in each.suffixes), None)
+    if modality is None:
+        known = dict.fromkeys(suffix for each in _modalities() for suffix in each.suffixes)
+        raise InputError(f"{path} is of no format that is read: {' '.join(known)}")
+    artifact = modality.read(path)
+    facts = {"size": modality.describe(artifact), "bytes": f"{path.stat().st_size:,}"}
+    try:
+        original = read_original(path)
+        facts |= _plan(original.record, original.index)
+        kind = f"a generated {modality.name}"
+    except InputError:
+        kind = f"a file of the modality {modality.name}, without a plan of MultiDiff"
+    return Inspection(kind, facts, lambda: modality.preview([artifact]))
+
+
+def _plan(record: Mapping[str, Any], index: int) -> dict[str, str]:
+    try:
+        fields = ", ".join(f"{name}={value}" for name, value in fields_in(record, index).items())
+        sampler, guidance = record["sampler"], record["guidance"]
+        return {
+            "sample": f"{index} of {record['n']}",
+            "fields": fields or "none",
+            "sampling": f"{sampler['name']}, {sampler['steps']} steps, guidance {guidance['scale']}",
+            "seeds": json.dumps(record["seeds"]),
+            "model": f"weights {str(record['model_sha256'])[:12]}",
+            "made by": f"multidiff {record['multidiff']}",
+        }
+    except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+        raise InputError(f"the plan lacks {error}") from error
+
+
+def _samples(path: Path, record: Record) -> Inspection:
+    """A folder that `multidiff sample` wrote."""
+    missing = [entry["file"] for entry in record.files if not record.path(entry).is_file()]
+    kept = [entry for entry in record.files if entry["file"] not in missing]
+    changed = [entry["file"] for entry in kept if sha256(record.path(entry)) != entry.get("sha256")]
+    problems = [
+        f"{len(names)} files {what}: {first_of(names, 5)}"
+        for what, names in (("are missing", missing), ("have changed since they were written", changed))
+        if names
+    ]
+    labels = Counter(" ".join(map(str, entry["fields"].values())) or "no condition" for entry in record.files)
+    facts = {"files": str(len(record.files)), "conditions": _counted(labels)}
+    facts |= {name: value for name, value in _plan(record.plan, 0).items() if name not in ("sample", "fields")}
+
+    def picture() -> Image.Image:
+        return record.modality.preview([record.modality.read(record.path(entry)) for entry in kept[:SHOWN]])
+
+    return Inspection(f"generated samples ({record.modality.name})", facts, picture, problems)
+
+
+def _model(path: Path) -> Inspection:
+    """A model directory."""
+    pipeline = load(path, "cpu")
+    conditioner = pipeline.model.conditioner
+    facts = {
+        "modality": pipeline.modality.name,
+        "samples": " x ".join(map(str, pipeline.data_shape)),
+        "parameters": f"{sum(each.numel() for each in pipeline.model.parameters()):,}",
+        "bytes": f"{(path / WEIGHTS).stat().st_size:,}",
+        "conditions": conditioner.describe(),
+        "sampling": f"{pipeline.sampler['name']}, {pipeline.sampler['steps']} steps, guidance {pipeline.guidance}",
+        "weights": f"SHA-256 {str(pipeline.sha256)[:12]}, all finite",
+    }
+
+    def picture() -> Image.Image:
+        choices = [{part.field: list(part.choices)} for part in conditioner if part.choices]
+        fields = {name: values for each in choices for name, values in each.items()}
+        return pipeline.modality.preview(pipeline.sample(16, fields=fields))
+
+    return Inspection("a model", facts, picture)
+
+
+def _run(path: Path) -> Inspection:
+    """A run directory."""
+    checkpoints = sorted((path / "checkpoints").glob("step_*.ckpt"))
+    previews = sorted((path / "previews").glob("step_*.png"))
+    problems = [] if checkpoints else ["there is no checkpoint yet"]
+    facts = {"checkpoints": f"{len(checkpoints)}, the newest {checkpoints[-1].stem}" if checkpoints else "none"}
+    facts["previews"] = str(len(previews))
+    if checkpoints:
+        facts["last written"] = time.strftime("%Y-%m-%d %H:%M", time.localtime(checkpoints[-1].stat().st_mtime))
+    model = path / "model"
+    found = _model(model) if (model / WEIGHTS).exists() else None
+    if found is None:
+        problems.append("there is no model yet")
+
+    def picture() -> Image.Image:
+        if previews:
+            return Image.open(previews[-1])
+        if found is None:
+            raise InputError(f"{path} has neither a preview nor a model yet")
+        return found.picture()
+
+    return Inspection("a run", facts | dict(found.facts if found else {}), picture, problems)
+
+
+def _data(path: Path) -> Inspection:
+    """A folder of data, of the modality that reads most of its files."""
+    suffixes = Counter(file.suffix.lower() for file in path.rglob("*") if file.is_file())
+    modality = max(_modalities(), key=lambda each: sum(suffixes[suffix] for suffix in each.suffixes))
+    entries = find_entries(path, modality.suffixes, modality.name)
+    artifacts, sizes, unread = _read(modality, entries)
+    count = f"{len(entries)} files, {sum(entry.path.stat().st_size for entry in entries):,} bytes"
+    facts = {"files": count, "sizes": f"{_counted(sizes)}" + _of(artifacts, entries)}
+    labels = Counter(entry.label for entry in entries if entry.label is not None)
+    captions = Counter(entry.facts.caption for entry in entries if entry.facts.caption)
+    facts["labels"] = _counted(labels) if labels else "none"
+    facts["captions"] = f"{captions.total()}, {len(captions)} different" if captions else "none"
+    if captions:
+        facts["for example"] = first_of([repr(text) for text in captions], 3)
+    problems = [f"{len(unread)} of the files read cannot be used: {first_of(unread, 3)}"] if unread else []
+    problems += _scarce(labels)
+    if captions and captions.total() < len(entries):
+        problems.append(f"{len(entries) - captions.total()} files have no caption")
+    return Inspection(f"data ({modality.name})", facts, lambda: modality.preview(artifacts[:SHOWN]), problems)
+
+
+def _read(modality: Modality[Any], entries: Sequence[Entry]) -> tuple[list[Any], Counter[str], list[str]]:
+    """Artifacts of some files, their sizes, and a line for each file that cannot be used."""
+    artifacts, sizes, unread = [], Counter[str](), []
+    for entry in entries[:: math.ceil(len(entries) / READ)]:
+        try:
+            artifact = modality.read(entry.path)
+        except InputError as error:
+            unread.append(str(error))
+            continue
+        sizes[modality.describe(artifact)] += 1
+        artifacts.append(artifact)
+    if not artifacts:
+        raise InputError(f"none of the files in {entries[0].path.parent} that were tried can be used: {unread[0]}")
+    return artifacts, sizes, unread
+
+
+def _of(artifacts: Sequence[Any], entries: Sequence[Entry]) -> str:
+    return f", in {len(artifacts)} files that were read" if len(artifacts) < len(entries) else ""
+
+
+def _scarce(labels: Counter[str]) -> Iterator[str]:
+    """Classes with so few files that a model hardly learns them."""
+    most = max(labels.values(), default=0)
+    scarce = [f"{label} ({count})" for label, count in labels.items() if count < SCARCE * most]
+    if scarce:
+        yield f"classes with few files: {first_of(scarce, 10)}; the largest has {most}"
+
+
+def _counted(counter: Counter[Any]) -> str:
+    """``a (12), b (3) and 4 more``, the most frequent first."""
+    return first_of([f"{value} ({count})" for value, count in counter.most_common()], 12)
+
+
+def _modalities() -> list[Modality[Any]]:
+    """The installed modalities."""
+    return [instantiate(Modality, load_option("modality", name)) for name in group_options("modality")]

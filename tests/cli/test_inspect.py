@@ -1,0 +1,75 @@
+"""The command that says what a path is."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from tests.cli.command import multidiff, refused
+
+
+def inspect(*arguments, cwd):
+    done = multidiff("inspect", *arguments, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return " ".join(done.stdout.split())
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for label, count in (("cat", 12), ("dog", 1)):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (9, 6), (20 * i, 0, 0)).save(tmp_path / "data" / label / f"{i}.png")
+    (tmp_path / "data" / "cat" / "0.txt").write_text("a red cat")
+    (tmp_path / "data" / "cat" / "broken.png").write_text("nothing")
+    return tmp_path / "data"
+
+
+def test_a_folder_of_data(pictures, tmp_path):
+    found = inspect(pictures, "--picture", "seen.png", cwd=tmp_path)
+    for part in ("data (image)", "14 files", "9 x 6 pixels (13)", "cat (13), dog (1)", "1, 1 different", "a red cat"):
+        assert part in found
+    for problem in ("1 of the files read cannot be used", "dog (1); the largest has 13", "13 files have no caption"):
+        assert problem in found
+    assert Image.open(tmp_path / "seen.png").size > (9, 6)
+
+
+def test_a_sound(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.sin(np.arange(4000)), 8000)
+    assert "a file of the modality audio, without a plan" in inspect("a.wav", cwd=tmp_path)
+    assert "0.5 s, mono, 8000 Hz" in inspect(".", cwd=tmp_path)
+
+
+def test_a_run_a_model_samples_and_one_of_them(run_dir, tmp_path):
+    run = inspect(run_dir, cwd=tmp_path)
+    assert "a run" in run
+    assert "label: 0, 1, 2" in run
+    assert "problems none found" in inspect(run_dir / "model", "--picture", "model.jpg", cwd=tmp_path)
+    assert (tmp_path / "model.jpg").is_file()
+    made = multidiff("sample", run_dir, "-n", 3, "--label", 7, "--steps", 2, "--out", "out", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    one = inspect("out/00001.png", cwd=tmp_path)
+    for part in ("a generated image", "8 x 8 pixels", "1 of 3", "label=7", "2 steps"):
+        assert part in one
+    (tmp_path / "out" / "00000.png").unlink()
+    Image.new("L", (8, 8)).save(tmp_path / "out" / "00001.png")
+    folder = inspect("out", cwd=tmp_path)
+    assert "1 files are missing: 00000.png" in folder
+    assert "1 files have changed since they were written: 00001.png" in folder
+
+
+def test_a_damaged_plan_is_no_plan(run_dir, tmp_path):
+    multidiff("sample", run_dir, "-n", 1, "--steps", 1, "--out", "out", cwd=tmp_path)
+    record = json.loads((tmp_path / "out" / "samples.json").read_text())
+    (tmp_path / "out" / "samples.json").write_text(json.dumps({**record, "sampler": 3}))
+    refused("inspect", "out", cwd=tmp_path, saying="the plan lacks")
+
+
+def test_what_cannot_be_inspected_is_explained(tmp_path):
+    refused("inspect", "missing", cwd=tmp_path, saying="there is nothing at missing")
+    (tmp_path / "a.xyz").touch()
+    refused("inspect", "a.xyz", cwd=tmp_path, saying="of no format that is read: .wav")
+    refused("inspect", ".", cwd=tmp_path, saying="no readable")
+    refused("inspect", "a.xyz", "--picture", "a.txt", cwd=tmp_path, saying="must end in .png or .jpg")
