@@ -7,7 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
+import pyarrow
 import soundfile
 import torch
 import trimesh
@@ -19,9 +21,11 @@ from modalities.audio.modality import AudioModality
 from modalities.image.modality import ImageModality
 from modalities.shape.cloud import PointCloud
 from modalities.shape.modality import ShapeModality
+from multidiff.data.dataset import Dataset
 from multidiff.data.folder import preparation_of
 from multidiff.data.scan import fields_of, find_entries
 from multidiff.data.streaming.shards import ShardDataset
+from multidiff.data.streaming.table import TableDataset
 from multidiff.evaluation.evaluated import EvaluatedFiles, EvaluatedModel
 from multidiff.modality import Modality
 from multidiff.model import in_force
@@ -32,7 +36,7 @@ from multidiff.sampling.samples import metadata, read_record, write_record, writ
 from multidiff.training.checkpoints import is_intact, newest_checkpoint
 from multidiff.training.run_directory import check_same_run, read_settings
 from multidiff.training.settings import decided
-from tests.data.shards import write_shards
+from tests.data.shards import picture, write_shards
 from tests.mutations import mutated, mutated_document
 from tests.tiny import tiny_train
 
@@ -160,7 +164,38 @@ def data(folder: Path) -> Iterator[Format]:
     yield of_documents("index", index, lambda path: _samples(_dataset(kept, cache)))
 
 
-KINDS: tuple[Callable[[Path], Iterator[Format]], ...] = (images, sounds, shapes, documents, data)
+def tables(folder: Path) -> Iterator[Format]:
+    """Parquet, Arrow, and what `datasets` saves."""
+    rows = datasets.Dataset.from_dict(
+        {
+            "image": [{"bytes": picture(number), "path": None} for number in range(3)],
+            "label": [0, 1, 0],
+            "text": ["a", "b", None],
+            "tempo": [1, 2, 3],
+        },
+        features=datasets.Features(
+            image=datasets.Image(),
+            label=datasets.ClassLabel(names=["even", "odd"]),
+            text=datasets.Value("string"),
+            tempo=datasets.Value("int32"),
+        ),
+    )
+    datasets.disable_progress_bars()
+    for place in ("parquet", "arrow"):
+        (folder / place).mkdir()
+    rows.to_parquet(folder / "parquet" / "rows.parquet")
+    datasets.DatasetDict(train=rows).save_to_disk(folder / "saved")
+    saved = folder / "saved" / "train"
+    with pyarrow.ipc.new_file(str(folder / "arrow" / "rows.arrow"), rows.data.schema) as writer:
+        writer.write_table(rows.data.table)
+    for path in (folder / "parquet" / "rows.parquet", folder / "arrow" / "rows.arrow", *saved.glob("*.arrow")):
+        yield of_bytes(path, lambda path: _table(path.parent))
+    for name in ("state.json", "dataset_info.json"):
+        yield of_documents(f"table_{name}", saved / name, lambda path: _table(path.parent))
+    yield of_documents("dataset_dict", folder / "saved" / "dataset_dict.json", lambda path: _table(path.parent))
+
+
+KINDS: tuple[Callable[[Path], Iterator[Format]], ...] = (images, sounds, shapes, documents, data, tables)
 
 
 def _reader(modality: Modality[Any], **settings: Any) -> Callable[[Path], Any]:
@@ -207,8 +242,14 @@ def _dataset(shards: Path, cache: Path, **settings: Any) -> ShardDataset:
     return ShardDataset(ImageModality(1), str(shards), size=8, cache=cache, **settings)
 
 
-def _samples(dataset: ShardDataset) -> list[Any]:
-    return [dataset.data(i, np.random.default_rng(0)) for i in range(len(dataset))]
+def _table(folder: Path) -> list[Any]:
+    cache = folder.parent / "cache"
+    dataset = TableDataset(ImageModality(1), folder, "image", size=8, max_unreadable=0, cache=cache)
+    return _samples(dataset)
+
+
+def _samples(dataset: Dataset) -> list[Any]:
+    return [(dataset.data(i, np.random.default_rng(0)), dataset.facts(i)) for i in range(len(dataset))]
 
 
 def _yaml(value: Any) -> str:

@@ -40,7 +40,12 @@ class Encoded(ABC):
 
     @abstractmethod
     def file(self, index: int) -> EncodedFile:
-        """The file of sample ``index``, in memory."""
+        """The file of sample ``index``, in memory.
+
+        Raises:
+            UnreadableError: this one cannot be read.
+            InputError: none can be read any more.
+        """
 
     def expect(self, index: int) -> None:  # noqa: B027  most sources have nothing to prepare
         """Prepare for sample ``index``, which will be read soon."""
@@ -68,7 +73,10 @@ class EncodedDataset(Dataset):
         return len(self.source)
 
     def data(self, index: int, random: np.random.Generator) -> Tensor:
-        file = self.source.file(index)
+        try:
+            file = self.source.file(index)
+        except UnreadableError as error:
+            raise self._left_out(index, str(error)) from error
         try:
             return self.preparation.sample(self.decoder(file), random)
         except InputError as error:

@@ -7,6 +7,7 @@
     root/.../*.parquet  or *.arrow   files of one table; those with the split in their path, if there are such
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -17,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from multidiff.configuration import read_json
 from multidiff.data.cache import default_cache, writing_to
+from multidiff.data.dataset import UnreadableError
 from multidiff.data.encoded_file import EncodedFile
 from multidiff.data.files import member
 from multidiff.data.folder import preparation_of
@@ -79,8 +82,8 @@ class Table(Encoded):
         if content is None and path:
             try:
                 content = member(self.folder, os.path.relpath(self.folder / path, self.folder)).read_bytes()
-            except OSError as error:
-                raise InputError(f"{name}: {error.strerror}") from error
+            except (InputError, OSError) as error:
+                raise UnreadableError(f"{name}: {getattr(error, 'strerror', error)}") from error
         return EncodedFile(content or b"", name)
 
     def _hash(self) -> str:
@@ -94,27 +97,42 @@ class Table(Encoded):
 
 
 def _opened(folder: Path, split: str, converted: Path) -> Any:
-    """The table in ``folder``."""
+    """The table in ``folder``. It is validated, since a damaged one could crash whoever reads its rows."""
+    with _reading(folder):
+        saved = any((folder / name).exists() for name in ("dataset_dict.json", "state.json"))
+        table = _saved(folder, split) if saved else _of_files(folder, split, converted)
+        table.data.validate(full=True)
+    return table
+
+
+def _saved(folder: Path, split: str) -> Any:
+    """The table that `Dataset.save_to_disk` left in ``folder``, or the split of those of `DatasetDict.save_to_disk`."""
     import datasets  # noqa: PLC0415  of an extra
 
-    if (folder / "dataset_dict.json").exists() or (folder / "state.json").exists():
-        with _reading(folder):
-            found = datasets.load_from_disk(str(folder))
-        if isinstance(found, datasets.Dataset):
-            return found
-        if split not in found:
-            raise InputError(
-                f"{folder} has no split {split!r} but {few_of(list(found), split)}: set data.split to one of them"
-            )
-        return found[split]
+    if (folder / "dataset_dict.json").exists():
+        splits = list(map(str, read_json(folder / "dataset_dict.json")["splits"]))
+        if split not in splits:
+            known = few_of(splits, split)
+            raise InputError(f"{folder} has no split {split!r} but {known}: set data.split to one of them")
+        folder = member(folder, f"{split}/state.json").parent
+    for file in read_json(folder / "state.json")["_data_files"]:
+        member(folder, file["filename"])
+    return datasets.load_from_disk(str(folder)).with_format(None)
+
+
+def _of_files(folder: Path, split: str, converted: Path) -> Any:
+    """The table of the Parquet files in ``folder``, or else of its Arrow files."""
+    import datasets  # noqa: PLC0415  of an extra
+
     for kind in ("parquet", "arrow"):
-        files = sorted(str(path) for path in folder.rglob(f"*.{kind}"))
+        files = sorted(folder.rglob(f"*.{kind}"))
+        if special := [file for file in files if file.exists() and not file.is_file()]:
+            raise InputError(f"{special[0]} is not a regular file")
         of_split = [file for file in files if split in os.path.relpath(file, folder)]
         if files:
+            names = [glob.escape(str(file)) for file in of_split or files]
             with writing_to(converted), _reading(folder):
-                return datasets.load_dataset(
-                    kind, data_files=of_split or files, split="train", cache_dir=str(converted)
-                )
+                return datasets.load_dataset(kind, data_files=names, split="train", cache_dir=str(converted))
     raise InputError(f"no table in {folder}: it holds neither state.json nor dataset_dict.json, *.parquet or *.arrow")
 
 
@@ -138,12 +156,21 @@ def _fields(
 ) -> dict[str, Sequence[Any]]:
     """The class and the caption of each row, and the columns of numbers under their own names."""
     fields: dict[str, Sequence[Any]] = {}
+    import datasets  # noqa: PLC0415  of an extra
+
+    for name in {label, caption} & set(table.column_names):
+        if not isinstance(table.features[name], datasets.Value | datasets.ClassLabel):  # others open what they name
+            kind = table.features[name]
+            raise InputError(
+                f"{root}: column {name!r} is of type {kind}, which is no class and no text: choose another"
+            )
     if label and label in table.column_names:
         fields["label"] = _classes(table, label, root)
     if caption in table.column_names:
         fields["caption"] = Texts("" if text is None else str(text) for text in table[caption])
     for name, feature in table.features.items():
-        if name not in used and str(getattr(feature, "dtype", "")).startswith(("int", "float")):
+        numbers = isinstance(feature, datasets.Value) and feature.dtype.startswith(("int", "float"))
+        if name not in used and numbers:
             fields[name] = table.with_format("numpy")[name][:]
     return fields
 
@@ -154,8 +181,9 @@ def _classes(table: Any, label: str, root: str | Path) -> Labels:
     if names is None:
         return Labels.of(map(str, values))
     indices = np.asarray(values, dtype=np.int32)
-    if (indices < 0).any():
-        raise InputError(f"{root}: row {int(np.argmax(indices < 0))} has no class; set data.label=null")
+    unknown = (indices < 0) | (indices >= len(names))
+    if unknown.any():
+        raise InputError(f"{root}: row {int(np.argmax(unknown))} has no class of the {len(names)}; set data.label=null")
     return Labels(indices, tuple(names))
 
 
@@ -202,12 +230,15 @@ def _quiet_and_offline() -> Iterator[None]:
         raise InputError(f"data of Hugging Face datasets needs that package: {INSTALL} ({error})") from error
 
     shown, offline = datasets.is_progress_bar_enabled(), datasets.config.HF_HUB_OFFLINE
+    verbosity = datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what it logs as an error, it raises too
     datasets.config.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
         datasets.config.HF_HUB_OFFLINE = offline
+        datasets.logging.set_verbosity(verbosity)
         if shown:
             datasets.enable_progress_bars()
 
@@ -216,6 +247,9 @@ def _quiet_and_offline() -> Iterator[None]:
 def _reading(folder: Path) -> Iterator[None]:
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:  # datasets and pyarrow raise whatever a damaged file leads them to
-        cause = " ".join(str(error.__cause__ or error).split())
+        lacking = "it asks for more memory than there is" if isinstance(error, MemoryError) else ""
+        cause = " ".join(str(error.__cause__ or error).split())[:500] or lacking or type(error).__name__
         raise InputError(f"{folder} cannot be read: {cause}") from error
