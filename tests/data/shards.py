@@ -1,6 +1,10 @@
-"""Tar shards of pictures in which every pixel is the number of the picture, and of tones."""
+"""Tar shards of pictures in which every pixel is the number of the picture, and of tones; folders over HTTP."""
 
 import io
+import threading
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import soundfile
@@ -57,3 +61,25 @@ def numbers(dataset, start, stop, rank=0, processes=1, size=6):
     stream = Stream(dataset, range(len(dataset)), seed=0)
     batches = [collate([stream[p] for p in places]) for places in Batches(size, start, stop, rank, processes)]
     return [number(x0) for batch in batches for x0 in batch["data"]]
+
+
+@contextmanager
+def served(folder):
+    """The folder over HTTP; yields its URL and the paths that were asked for."""
+    asked = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()

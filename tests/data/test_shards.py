@@ -1,9 +1,5 @@
 """Tar shards: every sample once an epoch, few shards at a time, the same from anywhere, within the cache's limit."""
 
-import threading
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from itertools import chain
 
@@ -19,31 +15,9 @@ from multidiff.data.order import shuffled
 from multidiff.data.split import split
 from multidiff.errors import InputError
 from multidiff.training.datamodule import Stream
-from tests.data.shards import COUNT, EACH, SIDE, images, number, numbers, picture, write_shards
+from tests.data.shards import COUNT, EACH, SIDE, images, number, numbers, picture, served, write_shards
 
 pytestmark = pytest.mark.usefixtures("cache")
-
-
-@contextmanager
-def served(folder):
-    """The folder over HTTP; yields its URL and the paths that were asked for."""
-    asked = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            super().do_GET()
-
-        def log_message(self, *arguments):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_samples_come_with_class_and_caption(root):

@@ -12,7 +12,7 @@ from multidiff.data.streaming.table import TableDataset
 from multidiff.errors import InputError
 from multidiff.training.datamodule import Stream
 from tests.cli.command import multidiff as command
-from tests.data.shards import SIDE, picture, tone, write_shards
+from tests.data.shards import SIDE, number, picture, served, tone, write_shards
 from tests.tiny import TINY, tiny_train, weights
 
 datasets.disable_progress_bars()
@@ -196,3 +196,22 @@ def put_in_memory(root):
 
     fsspec.filesystem("memory").put(str(root), "/table", recursive=True)
     return "table"
+
+
+@pytest.mark.parametrize("kind", ["disk", "parquet"])
+def test_a_table_over_http_is_the_table(tmp_path, kind):
+    root = saved(kind, tmp_path / "a table")
+    with served(tmp_path) as (url, _):
+        dataset = images(f"{url}/a%20table/")
+    assert dataset.source.folder.is_relative_to(tmp_path / "cache")
+    assert (dataset.content, dataset.fields["tempo"].tolist()) == (images(root).content, list(range(12)))
+
+
+def test_rows_of_a_table_over_http_name_files_beside_it(tmp_path):
+    (tmp_path / "table" / "some pictures").mkdir(parents=True)
+    (tmp_path / "table" / "some pictures" / "ä 1.png").write_bytes(picture(7))
+    rows = datasets.Dataset.from_dict({"image": ["some pictures/ä 1.png"]})
+    rows.to_parquet(tmp_path / "table" / "rows.parquet")
+    with served(tmp_path / "table") as (url, _):
+        dataset = images(url)
+    assert number(dataset.data(0, np.random.default_rng(0))) == 7

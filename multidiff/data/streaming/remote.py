@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
+from urllib.parse import unquote
 
 from multidiff.errors import InputError
 
@@ -66,14 +67,20 @@ def find_files(places: str | Sequence[str], suffix: str) -> list[File]:
 def files_below(root: str) -> dict[str, File]:
     """The remote files in the folder at the URL ``root`` and below, by their paths in it.
 
+    A server of HTTP must list the folder as a page of links, as ``python -m http.server`` and most others do.
+
     Raises:
-        InputError: it cannot be opened, or is empty.
+        InputError: it cannot be opened, is empty, or lists what does not lie below it.
     """
     with reaching(root):
         system, folder = opened_system(root.rstrip("/"))
         found = system.find(folder, detail=True)
-        names = {path: path.removeprefix(folder).lstrip("/") for path in found}
-        files = {names[path]: _remote(system.unstrip_protocol(path), found[path]) for path in found}
+        named = {_name_in(root, folder, path): path for path in found}
+        files = {
+            name: _remote(_url(system, root, folder, path), _with_size(system, path, found[path]))
+            for name, path in named.items()
+            if not name.startswith("?")  # a page of HTTP links to itself in another order
+        }
     if not files:
         raise InputError(f"there is nothing in {root}")
     return files
@@ -113,8 +120,8 @@ def _files_at(place: str, suffix: str) -> list[File]:
         else:
             paths = [path]
         if isinstance(system, LocalFileSystem):
-            return [_local(Path(path)) for path in paths]
-        return [_remote(system.unstrip_protocol(path), system.info(path)) for path in paths]
+            return [_local(Path(file)) for file in paths]
+        return [_remote(_url(system, place, path, file), system.info(file)) for file in paths]
 
 
 def opened_system(place: str) -> tuple[Any, str]:
@@ -137,6 +144,32 @@ def reaching(place: str) -> Iterator[None]:
         raise InputError(f"cannot open {place}: {reason or type(error).__name__}") from error
 
 
+def _name_in(root: str, folder: str, path: str) -> str:
+    """The name below ``folder``, which is ``root`` on its file system, of a ``path`` that it lists.
+
+    Raises:
+        InputError: the path is elsewhere.
+    """
+    name = path.removeprefix(f"{folder}/")
+    if "://" in folder:  # the paths of HTTP are URLs
+        name = unquote(name)
+    if name == path or ".." in PurePosixPath(name).parts:
+        raise InputError(f"{root} lists {path}, which leads out of it; only files below it are read")
+    return name
+
+
+def _url(system: Any, place: str, path: str, found: str) -> str:
+    """The URL of the file ``found`` on the ``system`` on which the URL ``place`` is ``path``."""
+    whole = place.rstrip("/")
+    return whole.removesuffix(path) + found if whole.endswith(path) else str(system.unstrip_protocol(found))
+
+
+def _with_size(system: Any, path: str, listed: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a file, of which a listing of HTTP knows no size."""
+    facts: dict[str, Any] = listed if isinstance(listed.get("size"), int) else system.info(path)
+    return facts
+
+
 def _local(path: Path) -> File:
     status = path.stat()
     return File(str(path), status.st_size, _hash(path.resolve(), status.st_size, status.st_mtime_ns))
@@ -144,7 +177,7 @@ def _local(path: Path) -> File:
 
 def _remote(url: str, facts: dict[str, Any]) -> File:
     if not isinstance(facts.get("size"), int):
-        raise InputError(f"{url}: the server does not say how large it is")
+        raise InputError(f"{url}: the server does not say how large it is; copy the files to this machine")
     return File(url, facts["size"], _hash(url, *(f"{key}={facts[key]}" for key in sorted(facts))))
 
 
