@@ -92,6 +92,7 @@ class Modality(ABC, Generic[Artifact]):
         viewer: by which a page shows an artifact: "picture", "player" (of sounds) or "solid" (a 3D view).
         export_choices: settings of `exporter` that a page asks for, and their values, the default first; none for a
             number above 0.
+        file_settings: constructor arguments that concern the files that it writes, and not the data.
     """
 
     name: ClassVar[str]
@@ -102,6 +103,7 @@ class Modality(ABC, Generic[Artifact]):
     turns: ClassVar[bool] = False
     viewer: ClassVar[str] = "picture"
     export_choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    file_settings: ClassVar[tuple[str, ...]] = ()
 
     @property
     def exported(self) -> tuple[str, ...]:

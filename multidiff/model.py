@@ -49,6 +49,7 @@ def build_model(config: Mapping[str, Any], data_shape: Shape) -> Model:
     """A model with fresh weights from the groups in `MODEL_GROUPS`, for data of ``data_shape``."""
     parts = {field: instantiate(FieldConditioner, part, field=field) for field, part in config["conditioning"].items()}
     conditioner, codec = Conditioner(parts), instantiate(Codec, config["codec"])
+    codec.require(config["modality"])
     backbone = instantiate(
         nn.Module,
         config["backbone"],

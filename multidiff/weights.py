@@ -5,6 +5,7 @@ DIR/    model.safetensors  config.yaml  README.md
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import version
 from pathlib import Path
 from threading import get_ident
@@ -30,6 +31,9 @@ SPARE = 2**20
 
 READERS = {1: "0.1"}
 """Versions of multidiff-toolkit that read model directories of older formats."""
+
+_counting: ContextVar[object] = ContextVar("counting", default=None)
+"""The innermost limit: a network that is loaded while another one is built counts for itself."""
 
 
 def write(network: nn.Module, description: Mapping[str, Any], card: str, directory: Path) -> None:
@@ -129,10 +133,11 @@ def no_larger_than(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> It
         InputError: it has more.
     """
     left, thread = 2 * sum(tensor.numel() for tensor in state.values()) + SPARE, get_ident()
+    token = _counting.set(mine := object())
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal left
-        if parameter is not None and get_ident() == thread and not is_loading_frozen():
+        if parameter is not None and get_ident() == thread and _counting.get() is mine and not is_loading_frozen():
             left -= parameter.numel()
         if left < 0:
             raise InputError("the model has more weights than its file holds")
@@ -142,6 +147,7 @@ def no_larger_than(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> It
     try:
         yield
     finally:
+        _counting.reset(token)
         if counting:
             counting.remove()
 

@@ -38,6 +38,7 @@ class AudioModality(Modality[AudioClip]):
     preparation: ClassVar[type[Preparation]] = AudioPreparation
     features: ClassVar[str | None] = "audio_encoder"
     viewer: ClassVar[str] = "player"
+    file_settings: ClassVar[tuple[str, ...]] = ("encoding",)
 
     def __init__(self, sample_rate: int, stereo: bool = False, encoding: str | int = "16"):
         if sample_rate < 1000:

@@ -1,7 +1,9 @@
 """What a network offers that is trained as a codec."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +46,16 @@ class Autoencoder(nn.Module, ABC):
     def __init__(self, encoder: nn.Module, bottleneck: Bottleneck, decoder: nn.Module):
         super().__init__()
         self.encoder, self.bottleneck, self.decoder = encoder, bottleneck, decoder
+
+    @classmethod
+    def settings_from(cls, config: Mapping[str, Any], data_shape: Shape) -> dict[str, Any]:
+        """The constructor arguments that follow from the data, for the ``config`` of an autoencoder.
+
+        Args:
+            config: of the autoencoder, with None where the data decide.
+            data_shape: of the data, ``(C, *size)``.
+        """
+        return {}
 
     def latents(self, data: Tensor, generator: torch.Generator | None = None) -> Latents:
         """The latents of data and what they cost; with the noise of training if ``generator`` is given."""

@@ -21,10 +21,12 @@ class Codec(nn.Module, ABC):
             what lies beyond the end. Extending a sample leaves them out.
         period: alignment of windows along the last axis of x0, in positions: a window that starts at a multiple of it
             encodes the same data in the same way.
+        lossy: whether decoded data differ from what was encoded so much that an edit puts back what it keeps.
     """
 
     edge: int = 0
     period: int = 1
+    lossy: bool = False
 
     @classmethod
     def settings_from(cls, config: Mapping[str, Any], data: Sequence[Tensor]) -> dict[str, Any]:
@@ -35,6 +37,16 @@ class Codec(nn.Module, ABC):
             data: samples, ``(C, *size)`` each.
         """
         return {}
+
+    def require(self, modality: Mapping[str, Any]) -> None:
+        """Refuse data of a modality that the codec was not made for.
+
+        Args:
+            modality: its config.
+
+        Raises:
+            InputError: it differs; the message names both.
+        """
 
     @abstractmethod
     def encode(self, data: Tensor) -> Tensor:

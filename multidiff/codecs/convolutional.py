@@ -1,7 +1,8 @@
 """The convolutional autoencoder, in one, two or three dimensions."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -62,6 +63,11 @@ class ConvolutionalAutoencoder(Autoencoder):
         self.locality = Locality(
             self.factor, encoder_reach(strides, blocks, kernel), decoder_reach(strides, decoded, kernel)
         )
+
+    @classmethod
+    def settings_from(cls, config: Mapping[str, Any], data_shape: Shape) -> dict[str, Any]:
+        """As many channels as the data have, where the config leaves them open."""
+        return {} if config.get("channels") is not None else {"channels": data_shape[0]}
 
     def latents(self, data: Tensor, generator: torch.Generator | None = None) -> Latents:
         missing = -data.shape[-1] % self.factor

@@ -11,11 +11,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from multidiff.codecs.autoencoder import Autoencoder
 from multidiff.configuration import instantiate
 from multidiff.data.cache import default_cache
 from multidiff.errors import InputError
-from multidiff.nn.frozen import loading_frozen
 from multidiff.weights import CONFIG, WEIGHTS, fill, find_model, no_larger_than, read_config, read_weights, write
 
 GROUPS = ("modality", "autoencoder")
@@ -35,6 +36,9 @@ class Trained:
     network: Autoencoder
     config: Mapping[str, Any]
     sha256: str
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Trained":
+        return self  # the moving average of a model shares it
 
 
 def is_codec(config: Mapping[str, Any]) -> bool:
@@ -70,7 +74,6 @@ def codec_hash(directory: Path) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-@lru_cache(4)
 def load_codec(directory: Path, sha256: str) -> Trained:
     """The autoencoder in ``directory``; it is shared by all that load it.
 
@@ -81,22 +84,28 @@ def load_codec(directory: Path, sha256: str) -> Trained:
     Raises:
         InputError: it is missing, damaged, no codec, or has another hash.
     """
-    config, found = _config_of(directory), codec_hash(directory)
+    found = codec_hash(directory)
     if sha256 != found:
         raise InputError(
             f"the codec {directory}/ has the hash {found[:12]}, and {sha256[:12]} is expected: put that codec "
             "there, or change codec.path"
         )
+    return _loaded(directory, sha256)
+
+
+@lru_cache(4)
+def _loaded(directory: Path, sha256: str) -> Trained:
+    config = _config_of(directory)
     state, _ = read_weights(directory / WEIGHTS, config.get("weights_sha256"))
     try:
-        with loading_frozen(), no_larger_than(state, config):
+        with no_larger_than(state, config), torch.random.fork_rng(devices=[]):
             network = instantiate(Autoencoder, config["autoencoder"])
     except InputError as error:
         raise InputError(f"{directory / CONFIG}: {error}") from error
     except Exception as error:  # whatever impossible settings make the parts of a network raise
         raise InputError(f"{directory / CONFIG} does not describe a codec: {' '.join(str(error).split())}") from error
     fill(network, state, directory / WEIGHTS)
-    return Trained(network.eval().requires_grad_(False), config, found)
+    return Trained(network.eval().requires_grad_(False), config, sha256)
 
 
 def save_codec(
@@ -123,9 +132,7 @@ def save_codec(
 def _config_of(directory: Path) -> dict[str, Any]:
     config = read_config(directory)
     if not is_codec(config):
-        raise InputError(
-            f"{directory}/ is a diffusion model, not a codec: `multidiff train experiment=codec/...` trains one"
-        )
+        raise InputError(f"{directory}/ is no codec: `multidiff train experiment=codec/...` trains one")
     if not isinstance(config.get("modality"), dict):
         raise InputError(f"{directory / CONFIG} lacks the modality of its data")
     return config

@@ -75,7 +75,7 @@ def write_store(folder: Path, arrays: Iterable[np.ndarray | InputError], paths: 
         for i, array in enumerate(arrays):
             if isinstance(array, InputError):
                 final = final and not isinstance(array, OverrunError)
-                reasons[i] = str(array).removeprefix(f"{paths[i]}: ")
+                reasons[i] = str(array).removeprefix(f"{paths[i]}: ") if paths else str(array)
                 continue
             shapes[i] = array.shape
             dtypes.add(array.dtype)

@@ -75,6 +75,10 @@ class Edit(ABC):
     def function(self, canvas: Canvas) -> SampleFunction:
         """The way to sample; an `InputError` says why there is none."""
 
+    def finished(self, canvas: Canvas, data: Tensor) -> Tensor:
+        """Decoded data, ``(B, C, *size)``, with what the edit keeps put back where the codec is lossy."""
+        return data
+
     def record(self, canvas: Canvas) -> dict[str, Any]:
         """Plain values, for JSON."""
         content = {"sha256": hashlib.sha256(canvas.modality.to_data(self.init).numpy().tobytes()).hexdigest()}
@@ -106,6 +110,12 @@ class Redo(Edit):
         with refusals():
             mask = canvas.codec.region(canvas.modality.mask(canvas.data_shape, *self.region))
             return Inpaint(canvas.x0(self.init), mask.to(canvas.like.device), self.repeats)
+
+    def finished(self, canvas: Canvas, data: Tensor) -> Tensor:
+        if not canvas.codec.lossy:
+            return data
+        mask = canvas.modality.mask(canvas.data_shape, *self.region)
+        return torch.where(mask.to(data.device), data, canvas.modality.fitted(self.init, canvas.data_shape).to(data))
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,12 @@ class Continue(Edit):
             window = canvas.shape[-1] - 2 * codec.edge - codec.period + 1
             overlap = max(1, int(self.overlap * window))
             return Extend(known, region.shape[-1], overlap, self.repeats, edge=codec.edge, period=codec.period)
+
+    def finished(self, canvas: Canvas, data: Tensor) -> Tensor:
+        if not canvas.codec.lossy:
+            return data
+        known, _ = canvas.modality.extension(self.init, self.amount)
+        return torch.cat([known.to(data).expand(len(data), *known.shape), data[..., known.shape[-1] :]], dim=-1)
 
 
 def edit_of(modality: Modality[Any], init: Path, name: str, value: Any) -> Edit:

@@ -240,10 +240,12 @@ class Pipeline:
         like = self.canvas.like
         return NoiseSource(seeds, self.shape, like.dtype, like.device)
 
-    def artifacts(self, x0: Tensor) -> list[Any]:
-        """Artifacts of a batch of x0."""
+    def artifacts(self, x0: Tensor, edit: Edit | None = None) -> list[Any]:
+        """Artifacts of a batch of x0, which ``edit`` made."""
         with torch.no_grad():
-            return [self.modality.to_artifact(data) for data in self.model.decode(x0).cpu()]
+            decoded = self.model.decode(x0)
+            data = decoded if edit is None else edit.finished(self.canvas, decoded)
+            return [self.modality.to_artifact(each) for each in data.cpu()]
 
     def _sorted(
         self, fields: Mapping[str, Names], arguments: Mapping[str, Names | None]

@@ -137,7 +137,7 @@ class Plan:
     ) -> list[Any]:
         """Generate the samples ``rows``, all by default, as one batch of artifacts."""
         x0 = self.x0(range(len(self)) if rows is None else rows, on_step, conditions, on_estimate)
-        return self.pipeline.artifacts(x0)
+        return self.pipeline.artifacts(x0, self.edit)
 
     def stream(self, batches: Sequence[range] | None = None) -> Iterator[Any]:
         """Generate the samples in ``batches``, all by default, one artifact after another."""

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from multidiff.codecs import Autoencoder
 from multidiff.codecs.directory import codec_hash, find_codec, load_codec, save_codec
 from multidiff.codecs.losses import Reconstruction
-from multidiff.configuration import instantiate
+from multidiff.configuration import instantiate, target_class
 from multidiff.data.dataset import Unaugmented
 from multidiff.errors import InputError
 from multidiff.training.base_run import BaseRun, prepared
@@ -69,8 +69,10 @@ def build_codec(config: DictConfig | dict[str, Any]) -> CodecRun:
         raise InputError("a codec takes no teacher: leave teacher out")
     start = prepared(config)
     settings, dataset = start.settings, start.dataset
+    shape, kind = tuple(dataset.shape), target_class(settings["autoencoder"], Autoencoder)
+    settings["autoencoder"] |= kind.settings_from(settings["autoencoder"], shape)
     network = instantiate(Autoencoder, settings["autoencoder"])
-    network.shape(tuple(dataset.shape))  # refuses data that it does not encode
+    network.shape(shape)  # refuses data that it does not encode
     if settings["decoder_of"] is not None:
         _keep_encoder(network, str(settings["decoder_of"]), settings["autoencoder"])
     reconstruction = instantiate(Reconstruction, settings["reconstruction"])

@@ -37,6 +37,7 @@ class DiffusionModule(AveragedModule):
         seed: of the times and the noise.
         stability: handles non-finite gradients.
         teacher: a frozen model, for objectives that need one.
+        encoded: whether the data are encoded already.
     """
 
     model: Model
@@ -52,10 +53,12 @@ class DiffusionModule(AveragedModule):
         seed: int,
         stability: Stability,
         teacher: Teacher | None = None,
+        encoded: bool = False,
     ):
         super().__init__(model, decay, optimizer, warmup_steps, seed, stability)
         self.objective = objective
         self.teacher = teacher
+        self.encoded = encoded
         self.register_buffer("losses", torch.zeros(2, len(RANGES)), persistent=False)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -65,7 +68,7 @@ class DiffusionModule(AveragedModule):
             student=self.model.denoiser,
             ema=self._averaged.denoiser,
             teacher=None if self.teacher is None else self.teacher.denoiser(fields),
-            x0=self.model.encode(batch["data"]),
+            x0=self._x0(batch),
             cond=self.model.condition(fields),
             generator=generator,
             step=self.global_step,
@@ -83,7 +86,7 @@ class DiffusionModule(AveragedModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """The loss of the averaged weights; the time and noise of a sample are fixed."""
         model, count = self._averaged, len(batch["data"])
-        x0 = model.encode(batch["data"])
+        x0 = self._x0(batch)
         first, processes = batch_idx * self.trainer.datamodule.batch_size, self.trainer.world_size  # type: ignore[attr-defined]
         places = [(first + row) * processes + self.global_rank for row in range(count)]
         seeds = [seed for place in places for seed in sample_seeds(self.seed, place, place + 1)]
@@ -111,6 +114,9 @@ class DiffusionModule(AveragedModule):
         for name, total, count in zip(RANGES, sums, counts, strict=True):
             if count:
                 self.log(f"val/{name}", total / count)
+
+    def _x0(self, batch: dict[str, Any]) -> Tensor:
+        return batch["data"] if self.encoded else self.model.encode(batch["data"])
 
     @property
     def _averaged(self) -> Model:

@@ -25,6 +25,7 @@ from multidiff.sampling.sampler_config import chosen_sampler
 from multidiff.sampling.seeds import Seeded
 from multidiff.training.base_run import BaseRun, prepared
 from multidiff.training.ema import Decay
+from multidiff.training.latents import cached_latents
 from multidiff.training.module import DiffusionModule
 from multidiff.training.stability import Stability
 from multidiff.training.teacher import load_teacher
@@ -100,7 +101,8 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     if kept != learned and is_first_process():
         log.warning("the data have changed: the classes, words and statistics of the checkpoint stay in force")
     settings |= kept
-    module = _module(settings, dataset)
+    encoded = cached_latents(settings, dataset)
+    module = _module(settings, dataset, encoded is not None)
     averaged = module.ema.model
     shape = averaged.codec.shape(tuple(dataset.shape))  # type: ignore[operator]
     pipeline = Pipeline(
@@ -112,14 +114,14 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
         modality_config=settings["modality"],
     )
     start.settings = settings
-    run = Run(**vars(start), module=module, datamodule=start.loader(dataset), pipeline=pipeline)
+    run = Run(**vars(start), module=module, datamodule=start.loader(encoded or dataset), pipeline=pipeline)
     run.plan(1)  # refuses sampling settings that cannot be used
     run.check_resume()
     run.trainer = make_trainer(run)
     return run
 
 
-def _module(settings: dict[str, Any], dataset: Dataset) -> DiffusionModule:
+def _module(settings: dict[str, Any], dataset: Dataset, encoded: bool) -> DiffusionModule:
     objective = instantiate(Objective, settings["objective"])
     model = build_model(settings, tuple(dataset.shape))
     shape = model.codec.shape(tuple(dataset.shape))
@@ -133,4 +135,5 @@ def _module(settings: dict[str, Any], dataset: Dataset) -> DiffusionModule:
         settings["seed"],
         instantiate(Stability, settings["stability"]),
         teacher,
+        encoded,
     )

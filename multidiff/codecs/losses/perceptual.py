@@ -18,14 +18,15 @@ class Perceptual(nn.Module):
 
     def __init__(self, layers: nn.Sequential, taken: tuple[int, ...]):
         super().__init__()
-        self.layers = Frozen(layers)
+        self.layers = Frozen(nn.ModuleList(layers))
         self.taken = taken
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """The distance of two batches ``(B, C, *size)``, a scalar."""
         distances = []
         both = torch.cat([first, second])
-        for number, layer in enumerate(self.layers.module):  # type: ignore[arg-type]
+        layers: nn.ModuleList = self.layers.module  # type: ignore[assignment]
+        for number, layer in enumerate(layers):
             both = layer(both)
             if number in self.taken:
                 a, b = nn.functional.normalize(both, dim=1).chunk(2)
