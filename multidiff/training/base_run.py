@@ -78,6 +78,11 @@ class BaseRun(Prepared, ABC):
     def networks(self) -> list[nn.Module]:
         """The networks that take most of the time of a step."""
 
+    @property
+    def own_callbacks(self) -> list[L.Callback]:
+        """Callbacks of every run of this kind."""
+        return []
+
     @abstractmethod
     def previewer(self, count: int) -> Callable[[], Image]:
         """Makes pictures of ``count`` results of the averaged model, always of the same seeds and data."""

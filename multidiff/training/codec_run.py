@@ -6,6 +6,7 @@ from math import isqrt
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from omegaconf import DictConfig
 from PIL.Image import Image
@@ -19,6 +20,7 @@ from multidiff.configuration import instantiate, target_class
 from multidiff.data.dataset import Unaugmented
 from multidiff.errors import InputError
 from multidiff.training.base_run import BaseRun, prepared
+from multidiff.training.codec_checks import CodecChecks
 from multidiff.training.ema import Decay
 from multidiff.training.reconstruction import ReconstructionModule
 from multidiff.training.stability import Stability
@@ -36,9 +38,21 @@ class CodecRun(BaseRun):
         return [self.module.model.encoder, self.module.model.decoder]
 
     def held_out(self, count: int) -> Tensor:
-        """The first ``count`` held-out samples, ``(N, *data shape)``, or all, if there are fewer."""
+        """``count`` held-out samples, ``(N, *data shape)``, evenly spread; all, if there are fewer."""
+        return self._samples(self.datamodule.validation, count)
+
+    def training(self, count: int) -> Tensor:
+        """Training samples, likewise."""
+        return self._samples(self.datamodule.training, count)
+
+    def _samples(self, rows: list[int], count: int) -> Tensor:
         samples = Unaugmented(self.dataset)
-        return torch.stack([samples[row] for row in self.datamodule.validation[:count]])
+        places = torch.linspace(0, len(rows) - 1, min(count, len(rows)))
+        return torch.stack([samples[rows[int(place)]] for place in places])
+
+    @property
+    def own_callbacks(self) -> list[L.Callback]:
+        return [CodecChecks()]
 
     def previewer(self, count: int) -> Callable[[], Image]:
         """Held-out samples beside their reconstructions: as many pairs as fill a square of ``count`` pictures."""

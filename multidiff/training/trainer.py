@@ -92,6 +92,7 @@ def _callbacks(run: "BaseRun") -> list[L.Callback]:
     callbacks = [
         *([] if budget is None else [Budget(seconds_of(budget))]),
         *instantiate_all(L.Callback, run.settings["callbacks"]),
+        *run.own_callbacks,
         Throughput(),
         Memorisation(),
         Progress(),

@@ -92,7 +92,9 @@ def test_every_option_is_in_a_run():
     """And every data option has tiny data, every backbone and codec a modality."""
     assert set(DATA) == set(group_options("data"))
     assert {name for part in MODALITIES.values() for name, *_ in part["backbone"]} == set(group_options("backbone"))
-    assert {name for part in MODALITIES.values() for name in part["codec"]} == set(group_options("codec"))
+    assert {name for part in MODALITIES.values() for name in part["codec"]} | {"learned"} == set(group_options("codec"))
+    assert set(AUTOENCODERS) == set(group_options("autoencoder"))
+    assert {name for name, _ in AUTOENCODERS.values()} == set(group_options("reconstruction"))
     conditioning = {name for texts in CONDITIONING.values() for text in texts for name in text.strip("[]").split(",")}
     assert conditioning | set(TEXT) == set(group_options("conditioning"))
 
@@ -137,7 +139,47 @@ def test_captions_condition_a_model_and_check_overfit_ends(text, data, tmp_path)
     train(tmp_path, [*overrides, "callbacks.learns_one_batch.fraction=0.95", "trainer.max_steps=2000", "run_dir=run"])
 
 
+AUTOENCODERS = {
+    "image_f4": ("image", "image_folder"),
+    "image_f8": ("image", "image_folder"),
+    "audio": ("audio", "audio_folder"),
+}
+"""For each autoencoder, the experiment of codecs that takes it, which is also the name of its loss, and its data."""
+
+SMALL_FEATURES = {"image": ["reconstruction.encoder_steps=5"], "audio": []}
+
+
+def codec_overrides(data, name, option):
+    """A training of the codec ``name`` on the data ``option``, of two steps."""
+    _, own = data[option]
+    few = [override for override in FEW if not override.startswith("sampler")]
+    return [f"experiment=codec/{name}", f"data={option}", *own, *few, *SMALL_FEATURES[name]]
+
+
+@pytest.mark.parametrize("autoencoder", group_options("autoencoder"))
+def test_codecs_train_and_diffusion_models_on_their_latents(autoencoder, data, tmp_path):
+    name, option = AUTOENCODERS[autoencoder]
+    modality = [f"modality={name}", *(["modality.sample_rate=8000", "modality.stereo=true"] if name == "audio" else [])]
+    rate = ["modality.sample_rate=8000"] if name == "audio" else []
+    overrides = codec_overrides(data, name, option)
+    train(
+        tmp_path, [*overrides, *rate, f"autoencoder={autoencoder}", "reconstruction.adversarial=0.5", "run_dir=codec"]
+    )
+    assert list((tmp_path / "codec" / "previews").glob("*.png"))
+    backbone = MODALITIES[name]["backbone"][0]
+    latent = ["codec=learned", "codec.path=codec", "conditioning=none", f"backbone={backbone[0]}", *backbone[1:]]
+    train(tmp_path, [*modality, f"data={option}", *data[option][1], *latent, *FEW, "run_dir=run"])
+    succeed(tmp_path, "sample", "run", "-n", 1, "--steps", 1, "--out", "out")
+
+
 EXPERIMENTS = {
+    "codec/image": "image_folder",
+    "codec/emoji": "emoji",
+    "codec/audio": "audio_folder",
+    "image/folder_latent": "image_folder",
+    "image/emoji_latent": "emoji",
+    "image/scenes_latent": "emoji_scenes",
+    "audio/drums_latent": "drums",
     "image/digits": "digits",
     "image/folder": "image_folder",
     "image/emoji_text": "emoji",
@@ -156,6 +198,13 @@ EXPERIMENTS = {
 @pytest.mark.parametrize("name", group_options("experiment"))
 def test_experiments(name, data, tmp_path):
     """As shipped, apart from the data, the size of the batches and the number of steps."""
-    _, own = data[EXPERIMENTS[name]]
+    option, own = EXPERIMENTS[name], data[EXPERIMENTS[name]][1]
     own = [override for override in own if not override.startswith("modality.")]
-    train(tmp_path, [f"experiment={name}", *own, *FEW, "trainer.max_steps=1", "run_dir=run"])
+    few, path = list(FEW), []
+    if name.startswith("codec/"):
+        few = [override for override in few if not override.startswith("sampler")]
+        own += SMALL_FEATURES[name.removeprefix("codec/").replace("emoji", "image")]
+    if name.endswith("_latent"):
+        train(tmp_path, [*codec_overrides(data, name.split("/")[0], option), "run_dir=codec"])
+        path = ["codec.path=codec"]
+    train(tmp_path, [f"experiment={name}", *own, *few, *path, "trainer.max_steps=1", "run_dir=run"])
