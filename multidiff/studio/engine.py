@@ -1,6 +1,6 @@
 """What all pages of a studio share: its models, its history, its limits, and the jobs that run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,14 @@ class Studio:
     limits: Limits = field(default_factory=Limits)
     jobs: dict[str, Job] = field(default_factory=dict)
 
-    def generate(self, session: str, name: str, plan: Plan) -> Iterator[Progress | Result]:
+    def generate(self, session: str, name: str, plan: Plan, files: Sequence[Path] = ()) -> Iterator[Progress | Result]:
         """Carry out a plan of the model ``name``; the last that it yields is the result.
+
+        Args:
+            session: of the visitor.
+            name: of the model.
+            plan: what to generate.
+            files: that an edit starts from, which are kept with the result.
 
         Raises:
             StoppedError: the visitor stopped it, or the time is up.
@@ -46,7 +52,7 @@ class Studio:
         finally:
             if self.jobs.get(session) is job:
                 del self.jobs[session]
-        yield self.history.add(plan, job.artifacts, name, plan.pipeline.modality.written[0])
+        yield self.history.add(plan, job.artifacts, name, plan.pipeline.modality.written[0], files)
 
     def stop(self, session: str) -> bool:
         """Stop the job of a visitor; whether there was one."""

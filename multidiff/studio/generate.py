@@ -1,18 +1,22 @@
 """The page that generates: a tab for each model."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from multidiff.errors import InputError
 from multidiff.sampling.plan import Plan
+from multidiff.studio.comparing import SideBySide, Strip
 from multidiff.studio.controls import Controls, new_seed
+from multidiff.studio.editing import Editing
 from multidiff.studio.engine import QUEUE, Studio
 from multidiff.studio.jobs import Progress
 from multidiff.studio.notices import bar, done, failed, reported
+from multidiff.studio.request import Request
 from multidiff.studio.results import ResultView
 
 
@@ -48,25 +52,57 @@ class Panel:
                     elem_classes="live",
                 )
                 self.view = ResultView(studio, self.pipeline.modality)
-        outputs = [self.status, self.live, self.controls.parts["seed"], *self.view.outputs]
+                self.outputs = [self.status, self.live, self.controls.parts["seed"], *self.view.outputs]
+                self._more()
         triggers = [start.click, *(part.submit for part in self.controls.inputs if isinstance(part, gr.Textbox))]
         gr.on(
-            triggers, self.run, self.controls.inputs, outputs, api_visibility="private", show_progress="hidden", **QUEUE
+            triggers,
+            self.run,
+            self.controls.inputs,
+            self.outputs,
+            api_visibility="private",
+            show_progress="hidden",
+            **QUEUE,
         )
         stop.click(self._stop, None, None, api_visibility="private", queue=False)
         self.view.restore.click(
             self._restored, self.view.shown, self.controls.inputs, api_visibility="private", queue=False
         )
 
-    def updates(self, plan: Plan, seed: int, session: str) -> Iterator[list[Any]]:
+    def _more(self) -> None:
+        """Make the other ways to generate."""
+        with gr.Accordion("Start from a file", open=False):
+            Editing(self)
+        with gr.Accordion("From one seed to another", open=False):
+            Strip(self)
+        with gr.Accordion("Side by side: the same seed, one setting changed", open=False):
+            SideBySide(self)
+
+    def asked(self, values: Sequence[Any]) -> Request:
+        """What the controls say, with a new seed unless it is to be kept.
+
+        Raises:
+            InputError: a number is missing.
+        """
+        request = self.controls.request(values)
+        locked = values[list(self.controls.parts).index("lock")]
+        return request if locked else replace(request, seed=new_seed())
+
+    def updates(self, plan: Plan, seed: int, session: str, files: Sequence[Path] = ()) -> Iterator[list[Any]]:
         """Carry out a plan, and yield what the outputs are to show: the progress, then the result.
+
+        Args:
+            plan: what to generate.
+            seed: that the control is to show.
+            session: of the visitor.
+            files: that an edit starts from, which are kept with the result.
 
         Raises:
             InputError: it was stopped, or cannot be done; the outputs say so.
         """
         started = time.monotonic()
         try:
-            for event in self.studio.generate(session, self.name, plan):
+            for event in self.studio.generate(session, self.name, plan, files):
                 if isinstance(event, Progress):
                     live = gr.skip() if event.picture is None else gr.update(value=event.picture, visible=True)
                     yield [bar(event), live, seed, *self.view.unchanged()]
@@ -82,9 +118,7 @@ class Panel:
         """The event that generates."""
 
         def generate(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
-            asked = self.controls.request(values)
-            if not values[list(self.controls.parts).index("lock")]:
-                asked = replace(asked, seed=new_seed())
+            asked = self.asked(values)
             plan = asked.plan(self.pipeline, self.studio.limits)
             yield from self.updates(plan, asked.seed, str(request.session_hash))
 

@@ -86,8 +86,8 @@ class History:
             ) from error
         self._recover()
 
-    def add(self, plan: Plan, artifacts: Sequence[Any], model: str, suffix: str) -> Result:
-        """Write the samples of a plan.
+    def add(self, plan: Plan, artifacts: Sequence[Any], model: str, suffix: str, files: Sequence[Path] = ()) -> Result:
+        """Write the samples of a plan, and copies of the files that they were edited from.
 
         Raises:
             InputError: none could be written, or the disk is full.
@@ -100,6 +100,8 @@ class History:
             if not written:
                 finish(modality, written, failed, record, part, suffix)  # which says why
             finish(modality, written, {}, record, part, suffix)
+            for file in files:
+                shutil.copyfile(file, part / file.name)
             part.rename(self.results / name)
         finally:
             shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,91 @@
+"""The part of a page that starts from a file: vary it, regenerate a part of it, or continue it."""
+
+import math
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from multidiff.errors import InputError
+from multidiff.sampling.editing import Edit, edit_of
+from multidiff.studio.engine import QUEUE
+from multidiff.studio.notices import reported
+from multidiff.studio.sources import SOURCES
+
+if TYPE_CHECKING:
+    from multidiff.studio.generate import Panel
+
+WAYS = {"Vary it": "strength", "Regenerate a part of it": "mask", "Continue it": "extend"}
+"""What may be done with a file, and the option of `multidiff sample` that does it."""
+
+
+class Editing:
+    """The controls of an edit, made in the present place of the page.
+
+    Args:
+        panel: whose settings it takes, and whose outputs it fills.
+    """
+
+    def __init__(self, panel: "Panel"):
+        self.panel, self.pipeline = panel, panel.pipeline
+        self.source = SOURCES[self.pipeline.modality.viewer]
+        given = self.source.component()
+        way = gr.Radio(list(WAYS), value="Vary it", label="What to do with it")
+        strength = gr.Slider(
+            0.05, 1, 0.5, step=0.05, label="Strength", info="How much is regenerated, when it is varied."
+        )
+        region = gr.Textbox(
+            label="Part", info=self.source.region_help, visible=self.source.region_help is not None, max_length=100
+        )
+        amount = gr.Number(
+            None, label="Length to add", info="When it is continued: seconds of a sound, else positions."
+        )
+        start = gr.Button("Generate from the file")
+        self.inputs = [given, way, strength, region, amount]
+        start.click(
+            self.run,
+            [*self.inputs, *panel.controls.inputs],
+            panel.outputs,
+            api_visibility="private",
+            show_progress="hidden",
+            **QUEUE,
+        )
+
+    @property
+    def run(self) -> Any:
+        """The event that generates from a file."""
+
+        def generate(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+            own, common = values[: len(self.inputs)], values[len(self.inputs) :]
+            with tempfile.TemporaryDirectory() as folder:
+                edit = self.edit(Path(folder), *own)
+                asked = self.panel.asked(common)
+                plan = asked.plan(self.pipeline, self.panel.studio.limits, edit=edit)
+                files = sorted(Path(folder).iterdir())
+                yield from self.panel.updates(plan, asked.seed, str(request.session_hash), files)
+
+        return reported(generate)
+
+    def edit(self, folder: Path, given: Any, way: str, strength: float, region: str, amount: float | None) -> Edit:
+        """The edit that the controls describe; its files are written to ``folder``.
+
+        Raises:
+            InputError: a file or a value is missing or cannot be used.
+        """
+        size, modality = self.pipeline.data_shape, self.pipeline.modality
+        init = self.source.init(given, size, folder)
+        option = WAYS[way]
+        if option == "mask":
+            place = self.source.region(given, region or "", size, folder)
+            edit = edit_of(modality, init, option, place)
+            return replace(edit, source={**edit.source, "value": Path(place).name})  # no path of this machine
+        if option == "strength":
+            return edit_of(modality, init, option, float(strength))
+        if amount is None:
+            raise InputError("give the length to add")
+        data, length = modality.extension(modality.read(init), amount)
+        self.panel.studio.limits.check_size(math.prod(data.shape[:-1]) * length)
+        return edit_of(modality, init, option, amount)

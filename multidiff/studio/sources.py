@@ -1,0 +1,102 @@
+"""What an edit starts from: a file that a visitor gives, and the part of it that is regenerated."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from multidiff.errors import InputError
+
+
+class Source(ABC):
+    """Takes a file in the way that suits its kind.
+
+    Attributes:
+        region_help: how the part that is regenerated is written; None where it is painted.
+    """
+
+    region_help: str | None = None
+
+    @abstractmethod
+    def component(self) -> gr.components.Component:
+        """For the file."""
+
+    def init(self, value: Any, size: tuple[int, ...], folder: Path) -> Path:
+        """The file that the component holds, within ``folder``; ``size`` is that of the samples of the model.
+
+        Raises:
+            InputError: it holds none.
+        """
+        if not value:
+            raise InputError("give a file to start from")
+        given = Path(str(value))
+        copy = folder / f"init{given.suffix.lower()}"
+        copy.write_bytes(given.read_bytes())
+        return copy
+
+    def region(self, value: Any, text: str, size: tuple[int, ...], folder: Path) -> str:
+        """The part that is regenerated, as `Modality.region` takes it."""
+        return text
+
+
+class Painted(Source):
+    """An image, and a mask that is painted on it."""
+
+    def component(self) -> gr.ImageEditor:
+        return gr.ImageEditor(
+            label="Image; paint what is to be regenerated",
+            type="pil",
+            sources=["upload", "clipboard"],
+            transforms=(),
+            layers=False,
+            brush=gr.Brush(colors=["#e11d48"], color_mode="fixed"),
+            height=420,
+        )
+
+    def init(self, value: Any, size: tuple[int, ...], folder: Path) -> Path:
+        """The image, at the size of the samples."""
+        if not value or value.get("background") is None or not value["background"].getbbox():
+            raise InputError("give an image to start from")
+        image = value["background"]
+        channels = "RGBA" if size[0] == 4 else "RGB"
+        path = folder / "init.png"
+        image.convert(channels).resize((size[2], size[1]), Image.Resampling.LANCZOS).save(path)
+        return path
+
+    def region(self, value: Any, text: str, size: tuple[int, ...], folder: Path) -> str:
+        """A picture that is white where something was painted."""
+        painted = np.zeros((size[1], size[2]), bool)
+        for layer in value["layers"]:
+            small = layer.convert("RGBA").getchannel("A").resize((size[2], size[1]), Image.Resampling.BOX)
+            painted |= np.asarray(small) > 127
+        if not painted.any():
+            raise InputError("paint the part of the image that is to be regenerated")
+        path = folder / "mask.png"
+        Image.fromarray((painted * 255).astype(np.uint8)).save(path)
+        return str(path)
+
+
+class Recorded(Source):
+    """A sound, and a span of time."""
+
+    region_help = "START:END in seconds, such as 0.2:0.5"
+
+    def component(self) -> gr.Audio:
+        return gr.Audio(label="Sound", type="filepath", sources=["upload", "microphone"])
+
+
+class Scanned(Source):
+    """A shape, and a fraction of its points."""
+
+    region_help = "the fraction of the points, such as 0.5"
+
+    def component(self) -> gr.File:
+        return gr.File(label="Shape, as a mesh or as points", type="filepath", height=120)
+
+
+SOURCES: Mapping[str, Source] = {"picture": Painted(), "player": Recorded(), "solid": Scanned()}
+"""Sources by the name that `Modality.viewer` has."""

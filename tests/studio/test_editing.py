@@ -1,0 +1,108 @@
+"""Edits, interpolation and comparison from the page, without a browser."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import numpy as np
+import pytest
+from PIL import Image
+
+from multidiff.errors import InputError
+from multidiff.sampling.reproduce import reproduce_samples
+from multidiff.studio.comparing import with_change
+from multidiff.studio.editing import Editing
+from multidiff.studio.generate import Panel
+from multidiff.studio.request import Request
+
+VISITOR = SimpleNamespace(session_hash="visitor")
+WHITE = Image.new("RGB", (40, 40), "white")
+
+
+def painted(width):
+    layer = np.zeros((40, 40, 4), np.uint8)
+    layer[:, :width] = 255
+    return {"background": WHITE, "layers": [Image.fromarray(layer)], "composite": WHITE}
+
+
+@pytest.fixture
+def panel(studio):
+    with gr.Blocks():
+        return Panel(studio, "digits")
+
+
+@pytest.fixture
+def values(panel):
+    """The values of the controls as the page opens, with 2 steps and the seed kept."""
+    given = {name: part.value for name, part in panel.controls.parts.items()} | {"lock": True, "steps": 2, "n": 2}
+    return [given[name] for name in panel.controls.parts]
+
+
+def last_result(studio):
+    return studio.history.search()[0]
+
+
+def test_generate_gives_progress_then_a_result_with_all_outputs(panel, values, studio):
+    updates = list(panel.run(VISITOR, *values))
+    assert all(len(update) == len(panel.outputs) for update in updates)
+    assert "kept in the history" in updates[-1][0]
+    assert Request.of(last_result(studio).record) == panel.controls.request(values)
+
+
+def test_settings_go_back_into_the_controls(panel, values):
+    request = replace(panel.controls.request(values), seed=77, fields={"label": "5"}, guidance=3.0)
+    filled = panel.controls.filled(request)
+    shown = [update["value"] for update in filled]
+    assert panel.controls.request(shown) == request
+
+
+def test_an_unlocked_seed_changes(panel, values):
+    place = list(panel.controls.parts).index("lock")
+    values[place] = False
+    assert panel.asked(values).seed != panel.asked(values).seed
+
+
+@pytest.mark.parametrize("way", ["Vary it", "Regenerate a part of it"])
+def test_an_edit_is_kept_with_its_files_and_can_be_reproduced(panel, values, studio, run_dir, way):
+    editing = editing_of(panel)
+    list(editing.run(VISITOR, painted(20), way, 0.5, "", None, *values))
+    result = last_result(studio)
+    assert result.record["edit"]["init"]["file"] == "init.png"
+    assert str(tempfile.gettempdir()) not in str(result.record)
+    assert reproduce_samples(result.folder, model=run_dir).equal
+
+
+def test_what_was_not_painted_is_kept(panel, values, studio):
+    list(editing_of(panel).run(VISITOR, painted(20), "Regenerate a part of it", 0.5, "", None, *values))
+    for path in last_result(studio).files:
+        pixels = np.asarray(Image.open(path))
+        assert (pixels[:, 4:] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "way", "amount", "saying"),
+    [
+        (None, "Vary it", None, "give an image to start from"),
+        (painted(0), "Regenerate a part of it", None, "paint the part"),
+        (painted(1), "Continue it", None, "give the length to add"),
+        (painted(1), "Continue it", 10**9, "larger than this studio allows"),
+    ],
+)
+def test_a_wrong_edit_is_explained(panel, tmp_path, given, way, amount, saying):
+    with pytest.raises(InputError, match=saying):
+        editing_of(panel).edit(Path(tmp_path), given, way, 0.5, "", amount)
+
+
+def test_a_change_is_of_the_kind_of_its_setting():
+    request = Request(fields={"label": "3"})
+    assert with_change(request, "guidance", " 2.5 ").guidance == 2.5
+    assert with_change(request, "label", "4").fields == {"label": "4"}
+    with pytest.raises(InputError, match="steps is a number, not 'x'"):
+        with_change(request, "steps", "x")
+
+
+def editing_of(panel):
+    with gr.Blocks():
+        return Editing(panel)
