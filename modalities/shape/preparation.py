@@ -87,13 +87,18 @@ class ShapePreparation(Preparation):
         """Points, normals and colours in float32, ``(up to stored, channels)``; the same for the same geometry."""
         shape = read_geometry(file, recentre=self.normalisation != "none")
         try:
-            cloud = self._sampled(shape).upright(self.up)
-            rows = Normalisation.of(cloud.points, self.normalisation)(cloud).rows(self.channels)
+            rows = self.rows(shape)
         except InputError as error:
             raise InputError(f"{name_of(file)}: {error}") from error
         facts = () if isinstance(shape, PointCloud) else (shape.metadata[name] for name in (DROPPED, TURNED, DOUBLED))
-        self.noted.append(Noted(float(np.ptp(cloud.points, axis=0).max()), Path(name_of(file)).name, *facts))
+        extent = np.ptp(shape.points if isinstance(shape, PointCloud) else shape.bounds, axis=0)
+        self.noted.append(Noted(float(extent.max()), Path(name_of(file)).name, *facts))
         return rows
+
+    def rows(self, shape: trimesh.Trimesh | PointCloud) -> np.ndarray:
+        """What `prepare` makes of a mesh or of points."""
+        cloud = self._sampled(shape).upright(self.up)
+        return Normalisation.of(cloud.points, self.normalisation)(cloud).rows(self.channels)
 
     def sample(self, prepared: np.ndarray, random: np.random.Generator) -> Tensor:
         """``(channels, points)``."""
@@ -119,13 +124,13 @@ class ShapePreparation(Preparation):
 
     def _sampled(self, shape: trimesh.Trimesh | PointCloud) -> PointCloud:
         if not isinstance(shape, PointCloud):
-            return sample_surface(shape, self.stored, _generator_of(shape.vertices), colours=self.channels == 9)
+            return sample_surface(shape, self.stored, generator_of(shape.vertices), colours=self.channels == 9)
         if len(shape) < self.points:
             raise InputError(f"has {len(shape)} points, fewer than data.points={self.points}, which a sample needs")
         kept = min(len(shape), self.stored)
-        return shape[_generator_of(shape.points).choice(len(shape), kept, replace=False)]
+        return shape[generator_of(shape.points).choice(len(shape), kept, replace=False)]
 
 
-def _generator_of(positions: np.ndarray) -> np.random.Generator:
+def generator_of(positions: np.ndarray) -> np.random.Generator:
     """Random numbers that depend on the positions alone, so that different shapes are sampled independently."""
     return np.random.default_rng((zlib.crc32(np.asarray(positions, dtype=np.float64).tobytes()),))
