@@ -18,6 +18,7 @@ from trimesh.exchange.threemf import export_3MF
 from modalities.shape import gltf
 from modalities.shape.cloud import PointCloud, to_up
 from modalities.shape.files import POINT_SUFFIXES, write_cloud
+from modalities.shape.mesh_surface import mesh_of
 from modalities.shape.metadata import KEY, comment
 from modalities.shape.surface import Reconstruction
 from multidiff.configuration import construct
@@ -42,7 +43,7 @@ class Export:
     """Settings of an export.
 
     Attributes:
-        resolution: voxels along a side of the grid that the surface is reconstructed on.
+        resolution: voxels along a side of the grid that the surface is reconstructed on, if it is one of points.
         faces: the most faces of a mesh; None for no limit.
         size: metres along the longest side; None keeps the scale of the model.
         units: of the numbers in the file: m, cm, mm or in.
@@ -96,7 +97,7 @@ class Export:
             normals = None if cloud.normals is None else cloud.normals @ to_up(self.up).T
             write_cloud(PointCloud(self._placed(cloud.points), normals, cloud.colours), path, metadata)
             return {"file": path.name, "points": len(cloud), "dropped": []}
-        mesh = Reconstruction(self.resolution, faces=self.faces).mesh(cloud)
+        mesh = mesh_of(cloud, Reconstruction(self.resolution, faces=self.faces))
         mesh.vertices = self._placed(mesh.vertices)
         write_mesh(mesh, path, metadata)
         return {"file": path.name, **report(mesh, path.suffix.lower())}

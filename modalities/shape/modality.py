@@ -16,13 +16,16 @@ from modalities.shape.cloud import (
     check_channels,
     check_normalisation,
 )
+from modalities.shape.distance_data import CHANNELS as DISTANCE_CHANNELS
 from modalities.shape.files import POINT_SUFFIXES, READ_SUFFIXES, read_geometry, sample_surface, write_cloud
+from modalities.shape.mesh_surface import MeshSurface, mesh_of
 from modalities.shape.meshes import UNITS, WRITTEN, Export, write_mesh
 from modalities.shape.metadata import read_metadata
 from modalities.shape.normals import oriented
 from modalities.shape.preparation import ShapePreparation
 from modalities.shape.preview import contact_sheet, turntable
 from modalities.shape.surface import Reconstruction
+from modalities.shape.volume import to_mesh
 from multidiff.errors import InputError
 from multidiff.modality import Exporter, File, Modality, Preparation
 
@@ -30,7 +33,10 @@ COMPARED_POINTS = 2048
 """The most points of a shape that is compared with those in a folder, as in the papers."""
 
 READ_POINTS = 8192
-"""Points sampled from a mesh that is read."""
+"""Points sampled from a mesh that is read, or that is generated as a volume."""
+
+VOLUME_AXES = 4
+"""Axes of a volume ``(1, R, R, R)``."""
 
 REACH = 2.0
 """The largest distance from the origin in a normalised shape or a part of one; a corner of the box is at 1.73."""
@@ -77,11 +83,15 @@ class ShapeModality(Modality[PointCloud]):
         return sample_surface(shape, READ_POINTS, np.random.default_rng(0), colours=self.channels == 9)
 
     def write(self, artifact: PointCloud, path: Path, metadata: Mapping[str, Any]) -> None:
-        """Write points as PLY or NPZ; in any other format the mesh reconstructed from them."""
-        if path.suffix.lower() in POINT_SUFFIXES:
+        """Write points as PLY or NPZ; in any other format the mesh reconstructed from them.
+
+        A known mesh is written in every format but NPZ.
+        """
+        suffix = path.suffix.lower()
+        if suffix in POINT_SUFFIXES and not (isinstance(artifact, MeshSurface) and suffix in WRITTEN):
             write_cloud(artifact, path, metadata)
         else:
-            write_mesh(Reconstruction().mesh(artifact), path, metadata)
+            write_mesh(mesh_of(artifact, Reconstruction()), path, metadata)
 
     def metadata(self, path: Path) -> dict[str, Any]:
         return read_metadata(path)
@@ -95,6 +105,14 @@ class ShapeModality(Modality[PointCloud]):
         return torch.from_numpy(np.ascontiguousarray(artifact.rows(self.channels).T))
 
     def to_artifact(self, data: Tensor) -> PointCloud:
+        """The points in ``(C, N)``; the mesh in a volume of signed distances, ``(1, R, R, R)``.
+
+        Of the training data of codecs, which hold query points too, it is the points on the surface.
+        """
+        if data.ndim == VOLUME_AXES:
+            return MeshSurface.of(to_mesh(data[0].detach().cpu().numpy()), READ_POINTS)
+        if len(data) == DISTANCE_CHANNELS:
+            data = data[:6, data[6] == 0]
         return PointCloud.from_rows(data.detach().cpu().double().numpy().T)
 
     def fitted(self, artifact: PointCloud, shape: tuple[int, ...]) -> Tensor:

@@ -1,0 +1,34 @@
+"""Shapes whose mesh is known."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import trimesh
+
+from modalities.shape.cloud import PointCloud
+from modalities.shape.files import sample_surface
+from modalities.shape.surface import Reconstruction, decimated
+
+
+@dataclass(frozen=True)
+class MeshSurface(PointCloud):
+    """Points sampled from a mesh, which is kept: mesh files of it hold the mesh itself.
+
+    Attributes:
+        mesh: watertight.
+    """
+
+    mesh: trimesh.Trimesh = field(kw_only=True)
+
+    @classmethod
+    def of(cls, mesh: trimesh.Trimesh, count: int) -> "MeshSurface":
+        """``mesh`` with ``count`` points on it; the same each time."""
+        cloud = sample_surface(mesh, count, np.random.default_rng(0), colours=False)
+        return cls(cloud.points, cloud.normals, mesh=mesh)
+
+
+def mesh_of(cloud: PointCloud, reconstruction: Reconstruction) -> trimesh.Trimesh:
+    """The mesh of a shape: its own, with at most as many faces as asked for, or that reconstructed from its points."""
+    if isinstance(cloud, MeshSurface):
+        return decimated(cloud.mesh.copy(), reconstruction.faces)
+    return reconstruction.mesh(cloud)
