@@ -3,13 +3,15 @@
 Points have no order: their coordinates are the only positions, and permuting the input permutes the output.
 """
 
+from collections.abc import Sequence
+
 import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.nn.checkpointing import call, checkpointed
-from multidiff.nn.embeddings import Embedding
+from multidiff.nn.embeddings import Embedding, Further
 from multidiff.nn.initialization import zero_init
 from multidiff.nn.transformer import (
     AdaptiveLayerNorm,
@@ -54,20 +56,33 @@ class PointBackbone(nn.Module):
         width: channels of a point token.
         condition_width: channels of the tokens that attend to the condition.
         octaves: see `PointFeatures`.
+        inputs: further inputs that the network takes, see `multidiff.nn.embeddings.INPUTS`.
     """
 
-    def __init__(self, channels: int, vector_dim: int, token_dim: int, width: int, condition_width: int, octaves: int):
+    def __init__(
+        self,
+        channels: int,
+        vector_dim: int,
+        token_dim: int,
+        width: int,
+        condition_width: int,
+        octaves: int,
+        inputs: Sequence[str],
+    ):
         super().__init__()
         self.embedding_dim = 2 * width
         self.token_dim = token_dim
-        self.embedding = Embedding(self.embedding_dim, vector_dim)
+        self.embedding = Embedding(self.embedding_dim, vector_dim, inputs)
+        self.inputs = tuple(inputs)
         self.features = PointFeatures(channels, width, octaves)
         self.tokens = ConditionTokens(token_dim, condition_width) if token_dim else None
         self.norm = AdaptiveLayerNorm(width, self.embedding_dim)
         self.head = zero_init(nn.Linear(width, channels))
         self.gain = zero_init(nn.Linear(self.embedding_dim, channels))
 
-    def start(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None) -> tuple[Tensor, Tensor, Conditioning]:
+    def start(
+        self, x: Tensor, log_snr: Tensor, cond: Conditioning | None, further: Further
+    ) -> tuple[Tensor, Tensor, Conditioning]:
         """Point tokens ``(B, N, width)``, embedding ``(B, E)`` and the condition, all in the widths of the network.
 
         Raises:
@@ -76,7 +91,7 @@ class PointBackbone(nn.Module):
         cond = cond or Conditioning()
         if cond.tokens is not None and self.tokens is None:
             raise ValueError("condition tokens were given to a backbone with token_dim=0")
-        embedding = self.embedding(log_snr, cond.vector)
+        embedding = self.embedding(log_snr, cond.vector, further)
         if self.tokens is None:
             return self.features(x), embedding, Conditioning()
         tokens, mask = self.tokens(cond.tokens, cond.mask, len(x))
@@ -114,6 +129,7 @@ class LatentPointTransformer(PointBackbone):
         octaves: see `PointFeatures`.
         dropout: probability of dropping a value in a feed-forward layer.
         gradient_checkpointing: recompute blocks in the backward pass to save memory.
+        inputs: see `PointBackbone`.
 
     Raises:
         ValueError: heads do not divide a width.
@@ -134,8 +150,9 @@ class LatentPointTransformer(PointBackbone):
         octaves: int = 4,
         dropout: float = 0.0,
         gradient_checkpointing: bool = False,
+        inputs: Sequence[str] = (),
     ):
-        super().__init__(channels, vector_dim, token_dim, width, latent_width, octaves)
+        super().__init__(channels, vector_dim, token_dim, width, latent_width, octaves, inputs)
         self.run = checkpointed if gradient_checkpointing else call
         self.latents = nn.Parameter(torch.randn(latents, latent_width))
         self.rounds = nn.ModuleList(
@@ -143,13 +160,14 @@ class LatentPointTransformer(PointBackbone):
             for _ in range(rounds)
         )
 
-    def forward(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None = None) -> Tensor:
+    def forward(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None = None, further: Further = None) -> Tensor:
         """Predict.
 
         Args:
             x: points at about unit scale, ``(B, channels, N)``, for any N.
             log_snr: ``log(alpha / sigma)``, ``(B,)``; may be infinite.
             cond: conditions of the B clouds; None for the null condition.
+            further: values of the further inputs, each ``(B,)``.
 
         Returns:
             A tensor like ``x``.
@@ -157,7 +175,7 @@ class LatentPointTransformer(PointBackbone):
         Raises:
             ValueError: ``cond`` holds a vector or tokens, and the network was built for none.
         """
-        points, embedding, cond = self.start(x, log_snr, cond)
+        points, embedding, cond = self.start(x, log_snr, cond, further)
         latents = repeat(self.latents, "m d -> b m d", b=len(x))
         for layer in self.rounds:
             points, latents = self.run(layer, points, latents, embedding, cond)
@@ -217,6 +235,7 @@ class PointTransformer(PointBackbone):
         octaves: see `PointFeatures`.
         dropout: probability of dropping a value in a feed-forward layer.
         gradient_checkpointing: recompute blocks in the backward pass to save memory.
+        inputs: see `PointBackbone`.
 
     Raises:
         ValueError: heads do not divide the width.
@@ -234,8 +253,9 @@ class PointTransformer(PointBackbone):
         octaves: int = 4,
         dropout: float = 0.0,
         gradient_checkpointing: bool = False,
+        inputs: Sequence[str] = (),
     ):
-        super().__init__(channels, vector_dim, token_dim, width, width, octaves)
+        super().__init__(channels, vector_dim, token_dim, width, width, octaves, inputs)
         self.run = checkpointed if gradient_checkpointing else call
         self.blocks = nn.ModuleList(
             TransformerBlock(width, self.embedding_dim, head_size=head_size, dropout=dropout) for _ in range(depth)
@@ -244,9 +264,9 @@ class PointTransformer(PointBackbone):
             Attention(width, width, self.embedding_dim, head_size=head_size) for _ in range(depth if token_dim else 0)
         )
 
-    def forward(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None = None) -> Tensor:
+    def forward(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None = None, further: Further = None) -> Tensor:
         """As `LatentPointTransformer.forward`."""
-        points, embedding, cond = self.start(x, log_snr, cond)
+        points, embedding, cond = self.start(x, log_snr, cond, further)
         for i, block in enumerate(self.blocks):
             if self.attend_condition:
                 points = self.attend_condition[i](points, embedding, cond.tokens, cond.mask)

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from multidiff.diffusion.conditioning import Conditioning
@@ -10,13 +11,19 @@ from multidiff.diffusion.predictions import Prediction
 from multidiff.diffusion.schedules import Schedule
 
 Backbone = Callable[[Tensor, Tensor, Conditioning | None], Tensor]
-"""``(x, log_snr, cond) -> tensor like x``."""
+"""``(x, log_snr, cond) -> tensor like x``; with further inputs, a mapping of their values is a fourth argument."""
 
 
 class Denoiser(nn.Module):
-    """Estimates the posterior mean of x0 given x_t: the only interface of a model that samplers and guidance use."""
+    """Estimates the posterior mean of x0 given x_t: the only interface of a model that samplers and guidance use.
+
+    Attributes:
+        schedule: relates t to the noise in x_t.
+        inputs: names of further inputs that the network takes.
+    """
 
     schedule: Schedule
+    inputs: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:
@@ -30,23 +37,66 @@ class Denoiser(nn.Module):
 
 
 class NetworkDenoiser(Denoiser):
-    """A network whose output a schedule and a prediction turn into an x0 estimate."""
+    """A network whose output a schedule and a prediction turn into an x0 estimate.
+
+    A network may name further inputs in its attribute ``inputs``: ``second_time``, the log SNR of the time s to which
+    the estimate leads, and ``guidance``, the guidance scale that the estimate shall have. It is then called with a
+    mapping of their values, each ``(B,)``. Without values, s is t, and the scale is 1.
+    """
 
     def __init__(self, network: nn.Module, schedule: Schedule, prediction: Prediction):
         super().__init__()
         self.network = network
         self.schedule = schedule
         self.prediction = prediction
+        self.inputs = tuple(getattr(network, "inputs", ()))
 
-    def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:
-        a, s = coefficients(self.schedule, t, x_t)
-        return self.prediction.to_x0(self.output(x_t, t, cond), x_t, a, s)
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        cond: Conditioning | None = None,
+        s: Tensor | None = None,
+        scale: Tensor | None = None,
+    ) -> Tensor:
+        a, sigma = coefficients(self.schedule, t, x_t)
+        return self.prediction.to_x0(self.output(x_t, t, cond, s, scale), x_t, a, sigma)
 
-    def output(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:
-        """The raw output of the network, on which the loss is computed."""
-        a, s = coefficients(self.schedule, t, x_t)
+    def output(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        cond: Conditioning | None = None,
+        s: Tensor | None = None,
+        scale: Tensor | None = None,
+    ) -> Tensor:
+        """The raw output of the network, on which the loss is computed.
+
+        Args:
+            x_t: noisy samples, ``(B, C, *size)``.
+            t: times in [0, 1], ``(B,)`` or ``()``.
+            cond: conditions of the B samples.
+            s: second times, likewise, for networks with a second time.
+            scale: guidance scales, ``(B,)`` or ``()``, for networks that apply guidance by themselves.
+
+        Raises:
+            ValueError: the network does not take a given input.
+        """
+        a, sigma = coefficients(self.schedule, t, x_t)
         log_snr = self.schedule.log_snr(t).to(x_t).expand(len(x_t))
-        return self.network(self.prediction.scale_input(x_t, a, s), log_snr, cond)
+        further = self._further(log_snr, s, scale)
+        arguments = (further,) if further else ()
+        return self.network(self.prediction.scale_input(x_t, a, sigma), log_snr, cond, *arguments)
+
+    def _further(self, log_snr: Tensor, s: Tensor | None, scale: Tensor | None) -> dict[str, Tensor]:
+        """The values of the further inputs of the network."""
+        until = None if s is None else self.schedule.log_snr(s).to(log_snr).expand_as(log_snr)
+        given = {"second_time": until, "guidance": None if scale is None else scale.to(log_snr).expand_as(log_snr)}
+        unknown = [name for name, value in given.items() if value is not None and name not in self.inputs]
+        if unknown:
+            raise ValueError(f"the network does not take the input {unknown[0]}; it must name it in its `inputs`")
+        absent = {"second_time": log_snr, "guidance": torch.ones_like(log_snr)}
+        return {name: absent[name] if given[name] is None else given[name] for name in self.inputs}  # type: ignore[misc]
 
 
 class Observed(Denoiser):

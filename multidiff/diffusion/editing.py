@@ -73,7 +73,7 @@ class Edit:
         start = self.strength * grid[0]
         times = torch.cat([start[None], grid[grid < (1 - MIN_FIRST_STEP) * start]])
         x = add_noise(self.x0, noise, sampler.schedule, start)
-        return integrate(lambda x_t, t: denoiser(x_t, t, cond), x, noise, sampler, times, on_step)
+        return integrate(lambda x_t, t, *s: denoiser(x_t, t, cond, *s), x, noise, sampler, times, on_step)
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ class Inpaint:
         check_grid(grid)
         times = grid.to("cpu", torch.float64)
 
-        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            return torch.where(self.mask, denoiser(x_t, t, cond), self.x0)
+        def denoise(x_t: Tensor, t: Tensor, *s: Tensor) -> Tensor:
+            return torch.where(self.mask, denoiser(x_t, t, cond, *s), self.x0)
 
         x = add_noise(torch.where(self.mask, 0.0, self.x0), noise, sampler.schedule, times[0])
         x = integrate(denoise, x, noise, Resampled(sampler, self.repeats), times, on_step)

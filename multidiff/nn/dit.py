@@ -4,6 +4,7 @@ Peebles and Xie (2023), https://arxiv.org/abs/2212.09748, with rotary positions 
 cross-attention to the condition tokens as in PixArt: Chen et al. (2023), https://arxiv.org/abs/2310.00426.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.nn.attention import MultiHeadAttention
 from multidiff.nn.checkpointing import call, checkpointed
-from multidiff.nn.embeddings import Embedding
+from multidiff.nn.embeddings import Embedding, Further
 from multidiff.nn.initialization import zero_init
 from multidiff.nn.resample import crop, pad_to_multiple
 from multidiff.nn.rotary import apply_rotary
@@ -49,6 +50,7 @@ class DiT(nn.Module):
         expansion: width of the MLPs relative to ``width``.
         dropout: dropout probability in the MLPs.
         gradient_checkpointing: whether to recompute blocks in the backward pass to save memory.
+        inputs: further inputs that the network takes, see `multidiff.nn.embeddings.INPUTS`.
 
     Raises:
         ValueError: ``patch`` is below 1, or ``head_size`` is not a multiple of twice ``dims`` that divides ``width``.
@@ -68,13 +70,15 @@ class DiT(nn.Module):
         expansion: int = 4,
         dropout: float = 0.0,
         gradient_checkpointing: bool = False,
+        inputs: Sequence[str] = (),
     ):
         super().__init__()
         if patch < 1 or head_size % (2 * dims):
             raise ValueError(f"need patch >= 1 and head_size a multiple of {2 * dims}, got {patch=}, {head_size=}")
         self.patch, self.token_dim = patch, token_dim
         self.run = checkpointed if gradient_checkpointing else call
-        self.embedding = Embedding(width, vector_dim)
+        self.embedding = Embedding(width, vector_dim, inputs)
+        self.inputs = tuple(inputs)
         self.tokens = ConditionTokens(token_dim, width) if token_dim else None
         self.stem = nn.Linear(channels * patch**dims, width)
         self.blocks = nn.ModuleList(
@@ -85,13 +89,14 @@ class DiT(nn.Module):
         self.head = zero_init(nn.Linear(width, channels * patch**dims))
         self.gain = zero_init(nn.Linear(width, channels))
 
-    def forward(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None = None) -> Tensor:
+    def forward(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None = None, further: Further = None) -> Tensor:
         """Compute the network output.
 
         Args:
             x: samples at about unit scale, ``(B, channels, *size)``.
             log_snr: ``log(alpha / sigma)``, ``(B,)``; may be infinite.
             cond: conditions of the B samples; None is the null condition.
+            further: values of the further inputs, each ``(B,)``.
 
         Returns:
             A tensor like ``x``.
@@ -102,7 +107,7 @@ class DiT(nn.Module):
         cond = cond or Conditioning()
         if cond.tokens is not None and self.tokens is None:
             raise ValueError("condition tokens were given to a backbone with token_dim=0")
-        embedding = self.embedding(log_snr, cond.vector)
+        embedding = self.embedding(log_snr, cond.vector, further)
         context = (None, None) if self.tokens is None else self.tokens(cond.tokens, cond.mask, len(x))
         padded = pad_to_multiple(x, self.patch)
         grid = torch.Size(side // self.patch for side in padded.shape[2:])

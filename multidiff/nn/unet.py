@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.nn.attention import CrossAttention, SelfAttention
 from multidiff.nn.checkpointing import call, checkpointed
-from multidiff.nn.embeddings import Embedding
+from multidiff.nn.embeddings import Embedding, Further
 from multidiff.nn.initialization import zero_init
 from multidiff.nn.norm import group_norm
 from multidiff.nn.resample import (
@@ -48,6 +48,7 @@ class UNet(nn.Module):
         stem_kernel: kernel size of the first convolution, odd; 1 is faster for samples with many channels.
         dropout: dropout probability in the residual blocks.
         gradient_checkpointing: whether to recompute blocks in the backward pass to save memory.
+        inputs: further inputs that the network takes, see `multidiff.nn.embeddings.INPUTS`.
 
     Raises:
         ValueError: the lists differ in length, a stage has no block, a stride is below 1 or the first is not 1, or
@@ -72,6 +73,7 @@ class UNet(nn.Module):
         stem_kernel: int = 3,
         dropout: float = 0.0,
         gradient_checkpointing: bool = False,
+        inputs: Sequence[str] = (),
     ):
         super().__init__()
         strides = [1, *[2] * (len(widths) - 1)] if strides is None else strides
@@ -96,7 +98,8 @@ class UNet(nn.Module):
         self.strides = tuple(strides)
         self.downsample = downsample_filtered if filtered else downsample
         self.upsample = upsample_filtered if filtered else upsample
-        self.embedding = Embedding(embedding_dim, vector_dim)
+        self.embedding = Embedding(embedding_dim, vector_dim, inputs)
+        self.inputs = tuple(inputs)
         self.stem = convolution(dims, channels, widths[0], stem_kernel)
         self.encoder = nn.ModuleList(
             EncoderStage(
@@ -115,13 +118,14 @@ class UNet(nn.Module):
         self.norm = group_norm(widths[0])
         self.head = zero_init(convolution(dims, widths[0], 2 * channels if gated else channels, 3))
 
-    def forward(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None = None) -> Tensor:
+    def forward(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None = None, further: Further = None) -> Tensor:
         """Compute the network output.
 
         Args:
             x: samples at about unit scale, ``(B, channels, *size)``.
             log_snr: ``log(alpha / sigma)``, ``(B,)``; may be infinite.
             cond: conditions of the B samples; None is the null condition.
+            further: values of the further inputs, each ``(B,)``.
 
         Returns:
             A tensor like ``x``.
@@ -132,7 +136,7 @@ class UNet(nn.Module):
         cond = cond or Conditioning()
         if cond.tokens is not None and not self.token_dim:
             raise ValueError("condition tokens were given to a backbone with token_dim=0")
-        embedding = self.embedding(log_snr, cond.vector)
+        embedding = self.embedding(log_snr, cond.vector, further)
         h = self.stem(pad_to_multiple(x, math.prod(self.strides)))
         skips: list[Tensor] = []
         for stride, stage in zip(self.strides, self.encoder, strict=True):

@@ -15,6 +15,7 @@ from multidiff.configuration import instantiate
 from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.model import MODEL_GROUPS, build_model
+from multidiff.sampling import few_step
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.sampler_config import checked_sampler
 from multidiff.weights import CONFIG, WEIGHTS, fill, find_model, no_larger_than, read_config, read_weights, write
@@ -47,13 +48,14 @@ def load(path: str | Path, device: str | None = None) -> Pipeline:
             model = build_model(config, tuple(config["data_shape"]))
         shape = model.codec.shape(tuple(config["data_shape"]))
         sampler, guidance = checked_sampler(config["sampler"], "sampler"), float(config["guidance"])
+        trained = few_step.trained_from(config.get("trained"))
     except InputError as error:
         raise InputError(f"{directory / CONFIG}: {error}") from error
     except Exception as error:  # whatever impossible settings make the parts of a model raise
         raise InputError(f"{directory / CONFIG} does not describe a model: {' '.join(str(error).split())}") from error
     fill(model, state, weights)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Pipeline(model, modality, shape, sampler, guidance, digest, config["modality"])
+    return Pipeline(model, modality, shape, sampler, guidance, digest, config["modality"], trained)
 
 
 def save(pipeline: Pipeline, config: Mapping[str, Any], directory: Path, training: Mapping[str, Any]) -> None:
@@ -73,6 +75,7 @@ def save(pipeline: Pipeline, config: Mapping[str, Any], directory: Path, trainin
         "data_shape": list(pipeline.data_shape),
         "sampler": dict(pipeline.sampler),
         "guidance": pipeline.guidance,
+        **few_step.record(pipeline.trained),
         "training": dict(training),
     }
     write(pipeline.model, description, _card(pipeline, description), directory)

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from multidiff.diffusion.noise import NoiseSource
+from multidiff.diffusion.objectives import Trained
 from multidiff.errors import InputError, few_of
 from multidiff.modality import Modality
 from multidiff.model import Model
+from multidiff.sampling import few_step
 from multidiff.sampling.conditions import plain, repeated
 from multidiff.sampling.editing import Canvas, Continue, Edit, Redo, Vary
 from multidiff.sampling.guidance import Fields, Guidance, Guide
@@ -52,6 +54,7 @@ class Pipeline:
         guidance: scale, used by default; 1 is off.
         sha256: hex hash of the weights file; None for a model that is not saved.
         modality_config: from which the modality was built; kept in records.
+        trained: how a model of its objective is sampled; by default as a denoiser.
     """
 
     def __init__(
@@ -63,12 +66,13 @@ class Pipeline:
         guidance: float = 1.0,
         sha256: str | None = None,
         modality_config: Mapping[str, Any] | None = None,
+        trained: Trained | None = None,
     ):
         self.model = model.eval()
         self.modality = modality
         self.shape = tuple(shape)
         self.sampler, self.guidance, self.sha256 = sampler, guidance, sha256
-        self.modality_config = modality_config
+        self.modality_config, self.trained = modality_config, trained or Trained()
 
     @property
     def canvas(self) -> Canvas:
@@ -137,7 +141,7 @@ class Pipeline:
             raise InputError("guidance needs a condition to follow or a negative one; give one, or leave guidance out")
         config = chosen_sampler(self.sampler, sampler, steps)
         plan = Plan(pipeline, samples, config, guided, seeds or Seeded(seed), edit, sizes, batch_size)
-        for line in self.model.conditioner.remarks([*samples, opposite]):
+        for line in [*few_step.remarks(plan), *self.model.conditioner.remarks([*samples, opposite])]:
             log.warning("%s", line)
         return plan
 

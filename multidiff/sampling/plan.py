@@ -16,6 +16,7 @@ from multidiff.diffusion.editing import SampleFunction
 from multidiff.diffusion.grids import Grid
 from multidiff.diffusion.samplers import Sampler, sample
 from multidiff.errors import InputError, refusals
+from multidiff.sampling import few_step
 from multidiff.sampling.conditions import Conditions, check
 from multidiff.sampling.editing import Edit
 from multidiff.sampling.guidance import Fields, Guidance
@@ -63,9 +64,11 @@ class Plan:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise InputError(f"the batch size must be at least 1, got {self.batch_size}")
-        object.__setattr__(self, "guidance", self.guidance.effective(self.samples))
+        if self.pipeline.trained.guidance is None:
+            object.__setattr__(self, "guidance", self.guidance.effective(self.samples))
         with refusals(), torch.no_grad():
             _ = self.method, self.grid, self.function
+            few_step.check(self)
             check(self.pipeline.model.conditioner, self.samples)
             self.denoiser(range(1))
 
@@ -104,6 +107,8 @@ class Plan:
 
     def denoiser(self, rows: range, conditions: Conditions | None = None) -> Denoiser:
         """The denoiser for the samples ``rows``, under guidance."""
+        if self.pipeline.trained.guidance is not None:
+            return few_step.denoiser(self)
         negative = None
         if self.guidance.field or self.guidance.negative:
             opposites = [self.guidance.opposite(fields) for fields in self.fields(rows)]

@@ -67,7 +67,8 @@ class DiffusionModule(AveragedModule):
         context = Context(
             student=self.model.denoiser,
             ema=self._averaged.denoiser,
-            teacher=None if self.teacher is None else self.teacher.denoiser(fields),
+            teacher=None if self.teacher is None else self.teacher.denoiser,
+            teacher_cond=None if self.teacher is None else self.teacher.condition(fields),
             x0=self._x0(batch),
             cond=self.model.condition(fields),
             generator=generator,
@@ -96,7 +97,8 @@ class DiffusionModule(AveragedModule):
         context = Context(
             student=model.denoiser,
             ema=model.denoiser,
-            teacher=None if self.teacher is None else self.teacher.denoiser(batch["fields"]),
+            teacher=None if self.teacher is None else self.teacher.denoiser,
+            teacher_cond=None if self.teacher is None else self.teacher.condition(batch["fields"]),
             x0=x0,
             cond=model.condition(model.conditioner.known(batch["fields"])),
             generator=self.seeded(self.seed, *places[:1]),

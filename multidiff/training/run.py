@@ -15,9 +15,9 @@ from torch.optim import Optimizer
 from multidiff.configuration import instantiate
 from multidiff.data.dataset import Dataset, Unaugmented
 from multidiff.diffusion.objectives import Objective
-from multidiff.errors import InputError
+from multidiff.errors import InputError, refusals
 from multidiff.model import build_model, in_force, informed
-from multidiff.sampling import model_directory
+from multidiff.sampling import few_step, model_directory
 from multidiff.sampling.guidance import Guidance
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.plan import Plan
@@ -28,7 +28,7 @@ from multidiff.training.ema import Decay
 from multidiff.training.latents import cached_latents
 from multidiff.training.module import DiffusionModule
 from multidiff.training.stability import Stability
-from multidiff.training.teacher import load_teacher
+from multidiff.training.teacher import load_teacher, start_from
 from multidiff.training.trainer import is_first_process, make_trainer
 
 log = logging.getLogger(__name__)
@@ -83,6 +83,7 @@ class Run(BaseRun):
     def save(self, directory: Path, step: int, facts: Mapping[str, Any] | None = None) -> None:
         teacher = self.module.teacher
         known = {"teacher": teacher.path, "teacher_sha256": teacher.sha256} if teacher else {}
+        known |= {"init": self.settings["init"]} if self.settings.get("init") else {}
         model_directory.save(self.pipeline, self.settings, directory, self.facts(step) | known | dict(facts or {}))
 
 
@@ -101,17 +102,21 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     if kept != learned and is_first_process():
         log.warning("the data have changed: the classes, words and statistics of the checkpoint stay in force")
     settings |= kept
+    objective = instantiate(Objective, settings["objective"])
+    if objective.inputs:
+        settings["backbone"] = {**settings["backbone"], "inputs": list(objective.inputs)}
     encoded = cached_latents(settings, dataset)
-    module = _module(settings, dataset, encoded is not None)
+    module = _module(settings, dataset, objective, encoded is not None, fresh=start.checkpoint is None)
     averaged = module.ema.model
     shape = averaged.codec.shape(tuple(dataset.shape))  # type: ignore[operator]
     pipeline = Pipeline(
         averaged,  # type: ignore[arg-type]
         modality,
         shape,
-        settings["sampler"],
-        settings["guidance"],
+        few_step.default_sampler(objective.trained, settings["sampler"]),
+        few_step.default_guidance(objective.trained, settings["guidance"]),
         modality_config=settings["modality"],
+        trained=objective.trained,
     )
     start.settings = settings
     run = Run(**vars(start), module=module, datamodule=start.loader(encoded or dataset), pipeline=pipeline)
@@ -121,11 +126,16 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     return run
 
 
-def _module(settings: dict[str, Any], dataset: Dataset, encoded: bool) -> DiffusionModule:
-    objective = instantiate(Objective, settings["objective"])
+def _module(
+    settings: dict[str, Any], dataset: Dataset, objective: Objective, encoded: bool, fresh: bool
+) -> DiffusionModule:
     model = build_model(settings, tuple(dataset.shape))
     shape = model.codec.shape(tuple(dataset.shape))
-    teacher = load_teacher(settings["teacher"], shape, settings["codec"], objective.needs_teacher)
+    teacher = load_teacher(settings, shape, objective)
+    if fresh:
+        start_from(model, settings, shape)
+    with refusals():
+        objective.check(model.denoiser, teacher.denoiser if teacher else None, shape)
     return DiffusionModule(
         model,
         objective,

@@ -1,18 +1,21 @@
-"""A frozen model that a student learns from."""
+"""Trained models that a student learns from, or starts from."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import Denoiser
+from multidiff.diffusion.objectives import Objective
 from multidiff.errors import InputError
 from multidiff.model import Model
+from multidiff.nn.embeddings import FURTHER
 from multidiff.nn.frozen import Frozen
 from multidiff.sampling.model_directory import find_model, load, read_config
+from multidiff.sampling.pipeline import Pipeline
 
 
 class Teacher(nn.Module):
@@ -29,54 +32,84 @@ class Teacher(nn.Module):
         self.frozen = Frozen(model)
         self.path, self.sha256 = path, sha256
 
+    @property
+    def denoiser(self) -> Denoiser:
+        """The teacher's denoiser."""
+        return self.frozen.module.denoiser  # type: ignore[return-value]
+
     @torch.no_grad()
-    def denoiser(self, samples: Sequence[Mapping[str, Any]]) -> Denoiser:
-        """The teacher's denoiser for samples with these fields, under its own conditions."""
+    def condition(self, samples: Sequence[Mapping[str, Any]]) -> Conditioning | None:
+        """The teacher's own conditions of samples with these fields."""
         model: Model = self.frozen.module  # type: ignore[assignment]
         known = model.conditioner.reads
-        fields = [{name: value for name, value in sample.items() if name in known} for sample in samples]
-        return Bound(model.denoiser, model.condition(fields))
+        return model.condition([{name: value for name, value in sample.items() if name in known} for sample in samples])
 
 
-class Bound(Denoiser):
-    """A denoiser with fixed conditions, those of one batch; the conditions of the call are ignored."""
-
-    def __init__(self, denoiser: Denoiser, cond: Conditioning | None):
-        super().__init__()
-        self.denoiser, self.schedule, self.cond = denoiser, denoiser.schedule, cond
-
-    def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:
-        return self.denoiser(x_t, t, self.cond)
-
-
-def load_teacher(path: str | None, shape: tuple[int, ...], codec: Mapping[str, Any], needed: bool) -> Teacher | None:
-    """The teacher at ``path``, checked against the student.
+def load_teacher(settings: Mapping[str, Any], shape: tuple[int, ...], objective: Objective) -> Teacher | None:
+    """The teacher that a training names, checked against the student.
 
     Args:
-        path: a run directory or a model directory; None for no teacher.
+        settings: of the training: ``teacher`` is a run directory or a model directory, or None for no teacher.
         shape: of the student's x0.
-        codec: config of the student's codec.
-        needed: whether the objective needs a teacher.
+        objective: that learns from it.
 
     Raises:
-        InputError: a needed teacher is missing, one is given that is not needed, or shape or codec differ.
+        InputError: a needed teacher is missing, one is given that the objective does not take, or its shape, codec or
+            schedule differ from the student's.
     """
-    if path is None:
-        if needed:
+    if settings["teacher"] is None:
+        if objective.needs_teacher:
             raise InputError("this objective learns from a trained model: give teacher=MODEL_DIR")
         return None
-    if not needed:
+    if not objective.takes_teacher:
         raise InputError("this objective takes no teacher: leave teacher out, or set objective=distillation")
-    path = str(path)
-    pipeline = load(path, "cpu")
-    if pipeline.shape != shape:
-        raise InputError(f"the teacher {path} generates {pipeline.shape} and the student {shape}: make them equal")
-    own = read_config(find_model(Path(path)))["codec"]
-    if own != codec:
-        changed = next(name for name in {**own, **codec} if own.get(name) != codec.get(name))
-        raise InputError(
-            f"the teacher {path} has codec.{changed}={own.get(changed)} and the student {codec.get(changed)}: set the "
-            "student's codec to the teacher's"
-        )
+    path = str(settings["teacher"])
+    pipeline = _alike("teacher", path, shape, settings, ("codec", "schedule"))
     assert pipeline.sha256 is not None
     return Teacher(pipeline.model, path, pipeline.sha256)
+
+
+def start_from(model: Model, settings: Mapping[str, Any], shape: tuple[int, ...]) -> None:
+    """Give ``model`` the weights of the trained model that the setting ``init`` names; None changes nothing.
+
+    Weights of further inputs, such as a second time, may be missing from it: they are zero at first, without effect.
+
+    Raises:
+        InputError: the model at ``init`` differs in shape, codec, prediction or weights.
+    """
+    if settings.get("init") is None:
+        return
+    path = str(settings["init"])
+    given, own = _alike("model", path, shape, settings, ("codec", "prediction")).model.state_dict(), model.state_dict()
+    given |= {name: value for name, value in own.items() if FURTHER in name and name not in given}
+    for name in {**own, **given}:
+        theirs, ours = (tuple(state[name].shape) if name in state else "none" for state in (given, own))
+        if theirs != ours:
+            raise InputError(
+                f"init: {path} has {name} of shape {theirs} and the model to train {ours}: set backbone and "
+                "conditioning as there"
+            )
+    model.load_state_dict(given)
+
+
+def _alike(
+    role: str, path: str, shape: tuple[int, ...], settings: Mapping[str, Any], groups: Sequence[str]
+) -> Pipeline:
+    """The model at ``path``, which generates samples of ``shape`` and has these groups of ``settings``.
+
+    Raises:
+        InputError: it differs.
+    """
+    pipeline = load(path, "cpu")
+    if pipeline.shape != shape:
+        raise InputError(f"the {role} {path} generates {pipeline.shape} and the student {shape}: make them equal")
+    config = read_config(find_model(Path(path).expanduser()))
+    for group in groups:
+        own, ours = config[group], settings[group]
+        changed = next((name for name in {**own, **ours} if own.get(name) != ours.get(name)), None)
+        if changed:
+            raise InputError(
+                f"the {role} {path} has {group}.{changed}={own.get(changed)} and the student {ours.get(changed)}: set "
+                f"the student's {group} to the {role}'s"
+            )
+    return pipeline

@@ -191,5 +191,5 @@ def test_a_network_converges_to_its_teacher():
 
 def test_distillation_without_a_teacher_is_an_error():
     context = Context(NetworkDenoiser(Perceptron(), Cosine(), Velocity()), torch.zeros(2, 2), None, generator())
-    with pytest.raises(ValueError, match="needs a teacher"):
+    with pytest.raises(ValueError, match="set teacher=MODEL_DIR"):
         Distillation(Uniform(), UniformWeighting())(context)

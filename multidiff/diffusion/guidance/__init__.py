@@ -8,6 +8,7 @@ from multidiff.diffusion.guidance.autoguidance import Autoguidance
 from multidiff.diffusion.guidance.base import ConditionGuidance, Guidance, Scale
 from multidiff.diffusion.guidance.classifier_free import ClassifierFreeGuidance
 from multidiff.diffusion.guidance.composed import ComposedGuidance, PerpendicularNegativeGuidance
+from multidiff.diffusion.guidance.distilled import DistilledGuidance, guided
 from multidiff.diffusion.guidance.projected import AdaptiveProjectedGuidance
 from multidiff.diffusion.guidance.scales import CFGPlusPlus, ScaleCurve
 
@@ -18,8 +19,10 @@ __all__ = [
     "ClassifierFreeGuidance",
     "ComposedGuidance",
     "ConditionGuidance",
+    "DistilledGuidance",
     "Guidance",
     "PerpendicularNegativeGuidance",
     "Scale",
     "ScaleCurve",
+    "guided",
 ]

@@ -1,13 +1,17 @@
 """Objectives: the losses that training minimises."""
 
-from multidiff.diffusion.objectives.base import Context, Objective
+from multidiff.diffusion.objectives.base import Context, Objective, Trained
+from multidiff.diffusion.objectives.consistency import Consistency
+from multidiff.diffusion.objectives.consistency_continuous import ContinuousConsistency
 from multidiff.diffusion.objectives.denoising import Denoising
 from multidiff.diffusion.objectives.distillation import Distillation
 from multidiff.diffusion.objectives.times import LogitNormal, LogNormalSigma, Stratified, TimeDistribution, Uniform
 from multidiff.diffusion.objectives.weighting import EDMWeighting, MinSNR, SigmoidWeighting, UniformWeighting, Weighting
 
 __all__ = [
+    "Consistency",
     "Context",
+    "ContinuousConsistency",
     "Denoising",
     "Distillation",
     "EDMWeighting",
@@ -18,6 +22,7 @@ __all__ = [
     "SigmoidWeighting",
     "Stratified",
     "TimeDistribution",
+    "Trained",
     "Uniform",
     "UniformWeighting",
     "Weighting",

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import Denoiser, NetworkDenoiser
+from multidiff.diffusion.guidance import guided
 from multidiff.diffusion.objectives.times import TimeDistribution
 
 
@@ -23,6 +24,7 @@ class Context:
         generator: random generator on the device of ``x0``.
         ema: exponential moving average of the student, or None.
         teacher: a frozen denoiser, or None.
+        teacher_cond: the teacher's own conditions of the samples, or None.
         step: number of completed optimiser steps.
         progress: completed fraction of the training, in [0, 1].
     """
@@ -33,8 +35,36 @@ class Context:
     generator: torch.Generator
     ema: NetworkDenoiser | None = None
     teacher: Denoiser | None = None
+    teacher_cond: Conditioning | None = None
     step: int = 0
     progress: float = 0.0
+
+    @torch.no_grad()
+    def taught(self, x_t: Tensor, t: Tensor, scale: Tensor | None = None) -> Tensor:
+        """The teacher's x0 estimate under its own conditions, guided by ``scale``, ``(B,)``; None is no guidance.
+
+        Raises:
+            ValueError: there is no teacher.
+        """
+        if self.teacher is None:
+            raise ValueError("this objective learns from a teacher: set teacher=MODEL_DIR")
+        return guided(self.teacher, scale)(x_t, t, self.teacher_cond)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a model that was trained with an objective is sampled; it travels with the model.
+
+    Attributes:
+        samplers: names of the samplers that suit the model; empty for any of a denoiser.
+        steps: number of steps beyond which more steps do not bring the samples closer to the data; None for no limit.
+        guidance: lowest and highest guidance scale that the network applies by itself in one evaluation; None for a
+            denoiser, which is guided by further evaluations.
+    """
+
+    samplers: tuple[str, ...] = ()
+    steps: int | None = None
+    guidance: tuple[float, float] | None = None
 
 
 class Objective(ABC):
@@ -42,11 +72,35 @@ class Objective(ABC):
 
     Attributes:
         times: distribution of the training times.
-        needs_teacher: whether the context must have a teacher.
+        takes_teacher: whether the context may have a teacher.
+        needs_teacher: whether it must have one.
     """
 
     times: TimeDistribution
+    takes_teacher: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Further inputs that the network needs: ``second_time``, ``guidance``."""
+        return ()
+
+    @property
+    def trained(self) -> Trained:
+        """How the trained model is sampled."""
+        return Trained()
+
+    def check(self, student: NetworkDenoiser, teacher: Denoiser | None, shape: tuple[int, ...]) -> None:  # noqa: B027
+        """Refuse a model that cannot be trained with this objective.
+
+        Args:
+            student: the denoiser that will be trained.
+            teacher: the frozen denoiser, or None.
+            shape: of x0, ``(C, *size)``.
+
+        Raises:
+            ValueError: the schedule, the prediction or the network does not allow it; the message says why.
+        """
 
     def __call__(self, context: Context) -> Tensor:
         """The loss of each sample, ``(B,)``, at times and noise sampled with the generator of the context."""

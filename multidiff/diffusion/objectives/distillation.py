@@ -25,16 +25,15 @@ class Distillation(Objective):
 
     times: TimeDistribution
     weighting: Weighting
+    takes_teacher: ClassVar[bool] = True
     needs_teacher: ClassVar[bool] = True
 
     def at(self, context: Context, t: Tensor, noise: Tensor) -> Tensor:
-        student, teacher = context.student, context.teacher
-        if teacher is None:
-            raise ValueError("distillation needs a teacher: set teacher=MODEL_DIR")
+        student = context.student
         a, s = coefficients(student.schedule, t, context.x0)
         x_t = a * context.x0 + s * noise
         with torch.no_grad():
-            estimate = teacher(x_t, t, context.cond)
+            estimate = context.taught(x_t, t)
             target = student.prediction.target(estimate, (x_t - a * estimate) / s, a, s)
         error = student.output(x_t, t, context.cond) - target
         gain = student.prediction.gain(a, s).flatten()

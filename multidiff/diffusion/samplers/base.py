@@ -15,8 +15,8 @@ from multidiff.diffusion.grids import check_grid
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.schedules import Schedule
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
-"""``(x_t, t) -> x0`` estimate, with the condition bound."""
+Denoise = Callable[..., Tensor]
+"""``(x_t, t) -> x0`` estimate, with the condition bound; ``(x_t, t, s)`` for networks with a second time."""
 
 History = deque[Any]
 """State of a multistep method, newest first; created by the loop for one call."""
@@ -31,12 +31,14 @@ class Sampler(ABC):
         order: order of convergence, as tested; that of the deterministic part for stochastic samplers.
         weak_order: order of convergence of the mean and the variance, which for SDE solvers can be below ``order``.
         stochastic: whether steps add noise.
+        second_time: whether steps ask for estimates that lead to a second time, ``denoise(x_t, t, s)``.
     """
 
     schedule: Schedule
     evaluations: int
     order: int
     stochastic: bool = False
+    second_time: bool = False
 
     @property
     def weak_order(self) -> int:
@@ -110,7 +112,7 @@ def sample(
     check_grid(grid)
     times = grid.to("cpu", torch.float64)
     x = noise.start() * sampler.schedule.sigma(times[0]).item()
-    return integrate(lambda x_t, t: denoiser(x_t, t, cond), x, noise, sampler, times, on_step)
+    return integrate(lambda x_t, t, *s: denoiser(x_t, t, cond, *s), x, noise, sampler, times, on_step)
 
 
 def integrate(
