@@ -16,7 +16,7 @@ from multidiff.diffusion.optimized_grid import CANDIDATES, optimized_grid
 from multidiff.diffusion.samplers import Sampler, sample
 from multidiff.diffusion.schedules import Cosine, Schedule
 
-ITERATIVE_OTHERS = {"adaptive", "consistency", "lcm", "restart"}
+ITERATIVE_OTHERS = {"adaptive", "consistency", "lcm", "mean_flow", "restart"}
 """Samplers of MultiDiff that do not take a fixed number of deterministic steps."""
 
 

@@ -1,5 +1,6 @@
 """Derivatives of a denoiser along the probability flow ODE, by forward-mode differentiation."""
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -62,7 +63,8 @@ def check_derivative(denoiser: NetworkDenoiser, shape: tuple[int, ...]) -> None:
     entered = []
     hook = register_module_forward_pre_hook(lambda module, inputs: entered.append(module))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch, which loads its derivatives by torch.jit once
             along(denoiser, denoiser.schedule, x, t, (x, torch.ones_like(x)), lambda alpha, sigma: sigma - alpha)
     except (RuntimeError, NotImplementedError) as error:
         names = {module: name for name, module in denoiser.network.named_modules()}

@@ -7,6 +7,7 @@ from multidiff.diffusion.samplers.consistency import LCM, Consistency
 from multidiff.diffusion.samplers.dpm_solver import DPMSolverMultistep, DPMSolverSinglestep
 from multidiff.diffusion.samplers.inversion import invert
 from multidiff.diffusion.samplers.linear_multistep import DEIS, IPNDM, LMS
+from multidiff.diffusion.samplers.mean_flow import MeanFlow
 from multidiff.diffusion.samplers.restart import Restart
 from multidiff.diffusion.samplers.runge_kutta import Euler, Heun, Midpoint
 from multidiff.diffusion.samplers.unified import SASolver, UniPC
@@ -26,6 +27,7 @@ __all__ = [
     "Euler",
     "Heun",
     "History",
+    "MeanFlow",
     "Midpoint",
     "Restart",
     "SASolver",
