@@ -5,6 +5,7 @@ from multidiff.diffusion.objectives.consistency import Consistency
 from multidiff.diffusion.objectives.consistency_continuous import ContinuousConsistency
 from multidiff.diffusion.objectives.denoising import Denoising
 from multidiff.diffusion.objectives.distillation import Distillation
+from multidiff.diffusion.objectives.guided_distillation import GridTimes, GuidedDistillation, ProgressiveDistillation
 from multidiff.diffusion.objectives.mean_flow import MeanFlow
 from multidiff.diffusion.objectives.times import LogitNormal, LogNormalSigma, Stratified, TimeDistribution, Uniform
 from multidiff.diffusion.objectives.weighting import EDMWeighting, MinSNR, SigmoidWeighting, UniformWeighting, Weighting
@@ -16,11 +17,14 @@ __all__ = [
     "Denoising",
     "Distillation",
     "EDMWeighting",
+    "GridTimes",
+    "GuidedDistillation",
     "LogNormalSigma",
     "LogitNormal",
     "MeanFlow",
     "MinSNR",
     "Objective",
+    "ProgressiveDistillation",
     "SigmoidWeighting",
     "Stratified",
     "TimeDistribution",
