@@ -63,7 +63,7 @@ class ShapePreparation(Preparation):
         InputError: a setting that cannot be used.
     """
 
-    suffixes = READ_SUFFIXES
+    suffixes: tuple[str, ...] = READ_SUFFIXES
     companions = (".mtl", ".bin", ".png", ".jpg", ".jpeg")
 
     def __init__(self, modality: "ShapeModality", points: int, stored: int = 8192, up: str = "y"):
