@@ -27,6 +27,7 @@ from multidiff.training.base_run import BaseRun, prepared
 from multidiff.training.ema import Decay
 from multidiff.training.latents import cached_latents
 from multidiff.training.module import DiffusionModule
+from multidiff.training.settings import check_missing
 from multidiff.training.stability import Stability
 from multidiff.training.teacher import load_teacher, start_from
 from multidiff.training.trainer import is_first_process, make_trainer
@@ -97,6 +98,7 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
         raise InputError("decoder_of trains the decoder of a codec: use it with experiment=codec/...")
     start = prepared(config)
     settings, dataset, modality = start.settings, start.dataset, start.modality
+    check_missing(dataset.fields, settings["conditioning"], settings.get("max_missing", 1.0))
     learned = informed(settings, dataset.values, Unaugmented(dataset))
     kept = in_force(settings, learned, start.before or learned)
     if kept != learned and is_first_process():

@@ -1,8 +1,9 @@
 """Settings of a training: their limits, and those that depend on the machine."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from multidiff.data.labels import Labels
 from multidiff.errors import InputError
 from multidiff.training.speed import decided_precision
 
@@ -33,6 +34,31 @@ def check_numbers(settings: Mapping[str, Any]) -> None:
             raise InputError(f"{key} must be an integer of at least {low}{top}, got {value}")
 
 
+def check_missing(fields: Mapping[str, Sequence[Any]], read: Iterable[str], limit: float) -> None:
+    """Refuse data in which too many samples lack a field that the conditioning reads; the others train without it.
+
+    A field that no sample has is left to its conditioner.
+
+    Args:
+        fields: columns of the data by name.
+        read: fields of the conditioning.
+        limit: the largest share of the samples, from 0 to 1.
+
+    Raises:
+        InputError: more samples lack a field.
+    """
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= 1:
+        raise InputError(f"max_missing is a share of the samples, from 0 to 1, got {limit}")
+    for name in read:
+        column = fields.get(name, ())
+        missing = 0 if isinstance(column, Labels) else sum(map(_unknown, column))
+        if limit * len(column) < missing < len(column):
+            raise InputError(
+                f"{missing} of {len(column)} samples have no {name}, and max_missing={limit:g} of them may lack it: "
+                f"add it to them, or raise max_missing to at least {missing / len(column):.2g}"
+            )
+
+
 def decided(settings: dict[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
     """``settings`` with automatic values replaced by those for this machine, or by those ``before`` a resume."""
     known = (before or {}).get("trainer")
@@ -47,3 +73,7 @@ def decided(settings: dict[str, Any], before: Mapping[str, Any] | None) -> dict[
         "trainer": {**settings["trainer"], "precision": precision},
         "optimizer": optimizer,
     }
+
+
+def _unknown(value: Any) -> bool:
+    return value is None or (isinstance(value, str | tuple) and not value)

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from multidiff.configuration import compose
+from multidiff.data.labels import Labels
+from multidiff.data.texts import Texts
+from multidiff.errors import InputError
+from multidiff.training.run import build
+from multidiff.training.settings import check_missing
+from tests.tiny import TINY
+
+LACKS = "3 of 4 samples have no caption, and max_missing=0.5 of them may lack it: add it .* at least 0.75"
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        ["a ball", "", "", ""],
+        Texts(["a ball", "", "", ""]),
+        ["a ball", None, None, None],
+        [("a ball", "one"), "", (), ""],
+    ],
+    ids=["folders", "shards and tables", "columns", "alternatives"],
+)
+def test_captions_may_be_missing_up_to_a_limit(column):
+    check_missing({"caption": column}, ["caption"], 0.75)
+    check_missing({"caption": column}, ["label"], 0)
+    with pytest.raises(InputError, match=LACKS):
+        check_missing({"caption": column}, ["label", "caption"], 0.5)
+
+
+def test_numbers_and_classes_are_counted_alike():
+    numbers = np.array([1.0, 2.0])
+    check_missing({"seconds": numbers, "label": Labels([0, 0], ["a"])}, ["seconds", "label"], 0)
+
+
+@pytest.mark.parametrize("limit", [-0.1, 1.5, "half", True, None])
+def test_the_limit_is_a_share(limit):
+    with pytest.raises(InputError, match="max_missing is a share"):
+        check_missing({}, [], limit)
+
+
+def test_a_folder_with_few_captions_is_refused(tmp_path):
+    for i in range(4):
+        Image.new("RGB", (8, 8), (60 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    (tmp_path / "0.txt").write_text("a ball")
+    data = ("modality.channels=3", "data=image_folder", f"data.root={tmp_path}", "data.size=8", "conditioning=[text]")
+    settings = (each for each in TINY if "conditioning" not in each)
+    config = compose([*settings, *data, f"data.cache={tmp_path / 'cache'}", f"run_dir={tmp_path / 'run'}"])
+    with pytest.raises(InputError, match=LACKS):
+        build(config)
