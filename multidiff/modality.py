@@ -224,6 +224,10 @@ class Modality(ABC, Generic[Artifact]):
             )
         return artifact
 
+    def fidelity(self, original: Tensor, decoded: Tensor) -> dict[str, float]:
+        """How near a reconstruction is to its original, ``(C, *size)`` both, by several measures; none by default."""
+        return {}
+
     def settings_for(self, shape: Sequence[int]) -> dict[str, Any]:
         """Settings of `preparation` under which a folder gives data of ``shape``; none by default."""
         return {}

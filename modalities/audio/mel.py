@@ -66,7 +66,11 @@ class MelSpectrograms:
 
     def power(self, clips: Sequence[AudioClip]) -> Tensor:
         """The mel power spectrograms, ``(B, C, BANDS, L)``; a tone of full scale has a power of about 1."""
-        return self._mel(self.waveforms(clips)) * (4 / self._window**2)
+        return self.of_waveforms(self.waveforms(clips))
+
+    def of_waveforms(self, waveforms: Tensor) -> Tensor:
+        """The same of waveforms ``(B, C, T)``."""
+        return self._mel(waveforms) * (4 / self._window**2)
 
     def fingerprints(self, power: Tensor) -> Tensor:
         """Spectrograms ``(B, C, BANDS, L)`` as ``(B, E)``, whose Euclidean distances are differences in dB.

@@ -120,6 +120,12 @@ class AudioModality(Modality[AudioClip]):
             )
         return artifact
 
+    def fidelity(self, original: Tensor, decoded: Tensor) -> dict[str, float]:
+        """Scale-invariant SNR (SI-SDR), the distance of log-mel spectrograms, both in dB, and that of spectra."""
+        from modalities.audio.fidelity import fidelity  # noqa: PLC0415  which needs torchaudio
+
+        return fidelity(original, decoded, self.sample_rate)
+
     def settings_for(self, shape: Sequence[int]) -> dict[str, Any]:
         return {"seconds": shape[-1] / self.sample_rate}
 

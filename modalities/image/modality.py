@@ -1,5 +1,6 @@
 """Images: pixels in [-1, 1] as data tensors ``(C, H, W)``."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from einops import rearrange
 from PIL import Image
+from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from modalities.image.files import MODES, SUFFIXES, read_image, read_metadata, to_channels, write_image
@@ -16,6 +18,9 @@ from modalities.image.preparation import ImagePreparation
 from modalities.image.preview import contact_sheet
 from multidiff.errors import InputError
 from multidiff.modality import File, Modality, Preparation
+
+QUIETEST = 1e-3
+"""Squared error of 8-bit pixels below which two images count as equal: a PSNR of 78 dB."""
 
 
 class ImageModality(Modality[Image.Image]):
@@ -66,6 +71,17 @@ class ImageModality(Modality[Image.Image]):
 
     def describe(self, artifact: Image.Image) -> str:
         return f"{artifact.width} x {artifact.height} pixels"
+
+    def fidelity(self, original: Tensor, decoded: Tensor) -> dict[str, float]:
+        """PSNR in dB and SSIM, of pixels in 8 bits."""
+        first, second = (np.asarray(self.to_artifact(data)) for data in (original, decoded))
+        error = float(np.mean((first.astype(float) - second.astype(float)) ** 2))
+        window = min(7, (min(first.shape[:2]) - 1) // 2 * 2 + 1)  # odd, and within the image
+        axis = -1 if first.ndim == 3 else None
+        return {
+            "psnr_db": 10 * math.log10(255**2 / max(error, QUIETEST)),
+            "ssim": float(structural_similarity(first, second, win_size=window, channel_axis=axis)),
+        }
 
     def settings_for(self, shape: Sequence[int]) -> dict[str, Any]:
         return {"size": list(shape[1:])}

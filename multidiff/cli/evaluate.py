@@ -110,6 +110,10 @@ def _print(evaluation: "Evaluation") -> None:
         f"{counts['generated']} samples against {counts['reference']} real ones, {counts['held_out']} more held out, "
         f"of {reference['data']} {reference['content'][:12]}"
     )
+    fidelity = evaluation.protocol["generated"].get("fidelity")
+    if fidelity:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in fidelity.items())
+        print(f"reconstructions of held-out data: {figures}")
     _print_table(header(evaluation), rows(evaluation))
     if evaluation.sets:
         _print_sets(evaluation.sets)

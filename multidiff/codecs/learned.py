@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from multidiff.codecs.autoencoder import Autoencoder
-from multidiff.codecs.base import Codec, Shape
+from multidiff.codecs.base import Codec, Identity, Shape
 from multidiff.codecs.directory import Trained, codec_hash, find_codec, load_codec
 from multidiff.codecs.scaling import SURVEYED, Scaling
 from multidiff.codecs.tiles import in_tiles, up_to_multiple
@@ -63,7 +63,7 @@ class Learned(Codec):
         if views < 0 or tile < 1:
             raise InputError(f"codec.views is at least 0 and codec.tile at least 1, got {views} and {tile}")
         self.path, self.sha256, self.views, self.tile = path, sha256, views, tile
-        self.scaling = Scaling(mean, deviation)
+        self.scaling = Identity() if mean is None and deviation is None else Scaling(mean, deviation)
 
     @classmethod
     def settings_from(cls, config: Mapping[str, Any], data: Sequence[Tensor]) -> dict[str, Any]:

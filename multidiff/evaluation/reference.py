@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from multidiff.conditioners import Conditioner
 from multidiff.data.dataset import Dataset, readable
@@ -65,10 +66,13 @@ class Reference:
         """Indices of the held-out samples."""
         return self._parts[1]
 
+    def data(self, index: int) -> Tensor:
+        """Sample ``index``, or the next of its part that can be read, ``(C, *size)``."""
+        return readable(self.dataset, *self._places[index], np.random.default_rng(index))[1]
+
     def artifact(self, index: int) -> Any:
-        """Sample ``index``, or the next of its part that can be read, as an artifact."""
-        _, data = readable(self.dataset, *self._places[index], np.random.default_rng(index))
-        return self.modality.to_artifact(data)
+        """The same as an artifact."""
+        return self.modality.to_artifact(self.data(index))
 
     def label(self, index: int) -> str | None:
         """The class of sample ``index``, if the data has classes."""

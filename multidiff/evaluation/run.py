@@ -9,6 +9,7 @@ import torch
 
 from multidiff.configuration import described, instantiate
 from multidiff.errors import InputError
+from multidiff.evaluation.codec import EvaluatedCodec, is_codec_path
 from multidiff.evaluation.evaluated import Evaluated, EvaluatedFiles, EvaluatedModel
 from multidiff.evaluation.evaluation import Evaluation, Evaluator, require_enough
 from multidiff.evaluation.features import Extractor, Features
@@ -117,6 +118,8 @@ class EvaluationRun:
         self.extractor = extractor(settings.features, self.reference, processes, device)
         self.sweeps = _sweeps(self.source) if settings.sweep and isinstance(self.source, Generated) else {}
         rounds = 1 + sum(len(points) for points in self.sweeps.values())
+        if settings.sweep and not self.sweeps:
+            raise InputError("--sweep generates samples at several settings, and a codec generates none")
         self.total = len(self.source) * rounds + len(self.reference.training) + len(self.reference.held_out)
 
     def result(self, advance: Callable[[int], None] = lambda count: None) -> Result | None:
@@ -169,6 +172,8 @@ def _sweeps(source: Generated) -> dict[str, dict[float, Source]]:
 
 
 def _evaluated(settings: EvaluationSettings, device: torch.device) -> Evaluated:
+    if settings.model is not None and is_codec_path(settings.model):
+        return EvaluatedCodec(settings.model, device)
     if settings.model is not None:
         return EvaluatedModel(settings.model, device)
     assert settings.generated is not None
