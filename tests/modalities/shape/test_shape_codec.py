@@ -1,0 +1,74 @@
+"""From a codec of shapes to generated meshes: training, latent diffusion, sampling."""
+
+import pytest
+import trimesh
+
+from modalities.shape.mesh_surface import MeshSurface
+from multidiff import load
+from multidiff.configuration import compose
+from multidiff.errors import InputError
+from multidiff.training.train import train
+
+pytest.importorskip("igl")
+
+SMALL = (
+    "data.count=16",
+    "data.points=64",
+    "data.stored=128",
+    "loader.batch_size=4",
+    "trainer.max_steps=2",
+    "trainer.accelerator=cpu",
+    "callbacks.previews.every=2",
+    "callbacks.previews.count=4",
+)
+CODEC = (
+    "experiment=codec/shape",
+    "data.queries=64",
+    "autoencoder.width=40",
+    "autoencoder.head_size=8",
+    "autoencoder.latents=8",
+    "autoencoder.encoder_depth=1",
+    "autoencoder.decoder_depth=1",
+    "autoencoder.resolution=16",
+)
+LATENT = (
+    "experiment=shape/furniture_latent",
+    "codec.views=2",
+    "backbone.width=40",
+    "backbone.head_size=8",
+    "backbone.depth=1",
+)
+
+
+def trained(run_dir, *overrides):
+    """The directory of a training for two steps."""
+    config = compose([*overrides])
+    config.run_dir = str(run_dir)
+    return train(config).run_dir
+
+
+@pytest.fixture(scope="module")
+def codec(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("codec") / "run", *CODEC, *SMALL)
+
+
+def test_a_latent_diffusion_model_generates_watertight_meshes(codec, tmp_path):
+    assert (codec / "previews" / "step_00000002.png").is_file()
+    run = trained(tmp_path / "run", *LATENT, f"codec.path={codec}", *SMALL)
+    pipeline = load(run)
+    assert pipeline.shape == (16, 8)
+    assert pipeline.data_shape == (1, 16, 16, 16)
+    shapes = pipeline.sample(2, label="chair", steps=2)
+    assert all(isinstance(shape, MeshSurface) and shape.mesh.is_watertight for shape in shapes)
+    pipeline.modality.write(shapes[0], tmp_path / "chair.glb", {})
+    assert trimesh.load_mesh(tmp_path / "chair.glb").is_watertight
+
+
+def test_data_without_distances_are_refused(tmp_path):
+    with pytest.raises(InputError, match="data=furniture_distances or data=mesh_distances"):
+        trained(tmp_path / "run", "experiment=codec/shape", "data=furniture", *SMALL)
+
+
+def test_a_codec_needs_as_many_points_as_latents(codec, tmp_path):
+    with pytest.raises(InputError, match=r"encodes points with normals, \(6, 8 or more\)"):
+        trained(tmp_path / "run", *LATENT, f"codec.path={codec}", *SMALL, "data.points=7")
