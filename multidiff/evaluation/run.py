@@ -16,12 +16,14 @@ from multidiff.evaluation.features import Extractor, Features
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.report import Sweep, page
 from multidiff.evaluation.sources import Generated, Source
+from multidiff.sampling.few_step import has_learned
 from multidiff.sampling.processes import Processes
 from multidiff.sampling.sampler_config import chosen_sampler
 
 SWEPT_STEPS = (4, 8, 16, 32, 64)
+FEW_STEPS = (1, 2, 4)
 SWEPT_SCALES = (1.0, 1.5, 2.0, 3.0, 4.0)
-"""Numbers of steps and guidance scales that a sweep evaluates."""
+"""Numbers of steps, fewer for models that are trained for few, and guidance scales that a sweep evaluates."""
 
 
 @dataclass(frozen=True)
@@ -161,12 +163,14 @@ def extractor(name: str | None, reference: Reference, processes: Processes, devi
 
 def _sweeps(source: Generated) -> dict[str, dict[float, Source]]:
     plan, guidance = source.plan, source.plan.guidance
-    samplers = {steps: chosen_sampler(plan.sampler, None, steps) for steps in SWEPT_STEPS}
+    trained = plan.pipeline.trained
+    counts = FEW_STEPS if trained.samplers else SWEPT_STEPS
+    samplers = {steps: chosen_sampler(plan.sampler, None, steps) for steps in counts}
     sweeps: dict[str, dict[float, Source]] = {
         "steps": {steps: Generated(replace(plan, sampler=sampler)) for steps, sampler in samplers.items()}
     }
     if guidance.acts_on(plan.samples):
-        guided = {scale: replace(guidance, scale=scale) for scale in SWEPT_SCALES}
+        guided = {scale: replace(guidance, scale=scale) for scale in SWEPT_SCALES if has_learned(trained, scale)}
         sweeps["guidance"] = {scale: Generated(replace(plan, guidance=each)) for scale, each in guided.items()}
     return sweeps
 

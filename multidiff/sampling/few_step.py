@@ -33,11 +33,17 @@ def check(plan: "Plan") -> None:
     if learned is None:
         return
     low, high = learned
-    if callable(guidance.scale) or not low <= guidance.scale <= high:
+    if callable(guidance.scale) or not has_learned(plan.pipeline.trained, guidance.scale):
         scales = f"guidance {low:g}" if low == high else f"guidance from {low:g} to {high:g}"
         raise InputError(f"this model has learned {scales}, and guidance {guidance.scale} was requested")
     if guidance.field or guidance.negative or guidance.rule != Guidance().rule:
         raise InputError("this model applies guidance by itself: leave out guidance rule, field and negative condition")
+
+
+def has_learned(trained: Trained, scale: float) -> bool:
+    """Whether a model can be asked for this guidance scale."""
+    low, high = trained.guidance or (-math.inf, math.inf)
+    return low <= scale <= high
 
 
 def denoiser(plan: "Plan") -> Denoiser:
@@ -59,11 +65,11 @@ def remarks(plan: "Plan") -> list[str]:
 
 def default_guidance(trained: Trained, wanted: float) -> float:
     """The guidance scale nearest to ``wanted`` that the model has learned."""
-    low, high = trained.guidance or (-math.inf, math.inf)
-    if not low <= wanted <= high:
-        log.warning("guidance=%g is outside of what the objective trains; the model's default is %g", wanted, low)
-        return low
-    return wanted
+    if trained.guidance is None or has_learned(trained, wanted):
+        return wanted
+    nearest = min(max(wanted, trained.guidance[0]), trained.guidance[1])
+    log.warning("guidance=%g is outside of what the objective trains; the model's default is %g", wanted, nearest)
+    return nearest
 
 
 def default_sampler(trained: Trained, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
