@@ -190,6 +190,11 @@ EXPERIMENTS = {
     "image/scenes_latent": "emoji_scenes",
     "audio/drums_latent": "drums",
     "image/digits": "digits",
+    "image/digits_consistency": "digits",
+    "image/digits_consistency_continuous": "digits",
+    "image/digits_guided": "digits",
+    "image/digits_mean_flow": "digits",
+    "image/digits_steps": "digits",
     "image/folder": "image_folder",
     "image/emoji_text": "emoji",
     "image/scenes_text": "emoji_scenes",
@@ -203,17 +208,22 @@ EXPERIMENTS = {
     "shape/shapenet": "shapenet_points",
 }
 
+STUDENTS = ("image/digits_consistency_continuous", "image/digits_guided", "image/digits_steps")
+"""Those that need a teacher, of experiment=image/digits."""
+
 
 @pytest.mark.parametrize("name", group_options("experiment"))
-def test_experiments(name, data, tmp_path):
+def test_experiments(name, data, teacher, tmp_path):
     """As shipped, apart from the data, the size of the batches and the number of steps."""
     option, own = EXPERIMENTS[name], data[EXPERIMENTS[name]][1]
     own = [override for override in own if not override.startswith("modality.")]
-    few, path = list(FEW), []
+    few, further = list(FEW), []
     if name.startswith("codec/"):
         few = [override for override in few if not override.startswith("sampler")]
         own += SMALL_FEATURES[name.removeprefix("codec/").replace("emoji", "image")]
     if name.endswith("_latent"):
         train(tmp_path, [*codec_overrides(data, name.split("/")[0], option), "run_dir=codec"])
-        path = ["codec.path=codec"]
-    train(tmp_path, [f"experiment={name}", *own, *few, *path, "trainer.max_steps=1", "run_dir=run"])
+        further = ["codec.path=codec"]
+    if name in STUDENTS:
+        further = [f"teacher={teacher('image/digits', ['experiment=image/digits', *FEW])}"]
+    train(tmp_path, [f"experiment={name}", *own, *few, *further, "trainer.max_steps=1", "run_dir=run"])
