@@ -1,6 +1,7 @@
 """Point clouds as values, and their normalisation to one size."""
 
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Literal, get_args
 
 import numpy as np
@@ -52,6 +53,13 @@ class PointCloud:
         """The points at ``rows``, with their normals and colours."""
         normals, colours = (None if values is None else values[rows] for values in (self.normals, self.colours))
         return PointCloud(self.points[rows], normals, colours)
+
+    def _repr_png_(self) -> bytes:
+        from modalities.shape.preview import render  # noqa: PLC0415  which imports this module
+
+        picture = BytesIO()
+        render(self, size=320).save(picture, format="PNG")
+        return picture.getvalue()
 
     def rows(self, channels: int) -> np.ndarray:
         """Points, normals and colours side by side, ``(N, channels)`` in float32; colours from -1 to 1.

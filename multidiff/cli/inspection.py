@@ -17,6 +17,7 @@ from multidiff.data.scan import Entry, find_entries
 from multidiff.errors import InputError, first_of
 from multidiff.modality import Modality
 from multidiff.sampling.model_directory import CONFIG, WEIGHTS, load
+from multidiff.sampling.notebook import model_facts
 from multidiff.sampling.plan import fields_in
 from multidiff.sampling.reproduce import read_original
 from multidiff.sampling.samples import Record, read_record
@@ -126,22 +127,14 @@ def _model(path: Path) -> Inspection:
     """A model directory."""
     pipeline = load(path, "cpu")
     conditioner = pipeline.model.conditioner
-    facts = {
-        "modality": pipeline.modality.name,
-        "samples": " x ".join(map(str, pipeline.data_shape)),
-        "parameters": f"{sum(each.numel() for each in pipeline.model.parameters()):,}",
-        "bytes": f"{(path / WEIGHTS).stat().st_size:,}",
-        "conditions": conditioner.describe(),
-        "sampling": f"{pipeline.sampler['name']}, {pipeline.sampler['steps']} steps, guidance {pipeline.guidance}",
-        "weights": f"SHA-256 {str(pipeline.sha256)[:12]}, all finite",
-    }
+    found = {**model_facts(pipeline), "bytes": f"{(path / WEIGHTS).stat().st_size:,}"}
 
     def picture() -> Image.Image:
         choices = [{part.field: list(part.choices)} for part in conditioner if part.choices]
         fields = {name: values for each in choices for name, values in each.items()}
         return pipeline.modality.preview(pipeline.sample(16, fields=fields))
 
-    return Inspection("a model", facts, picture)
+    return Inspection("a model", found, picture)
 
 
 def _run(path: Path) -> Inspection:

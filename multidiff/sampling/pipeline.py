@@ -17,6 +17,7 @@ from multidiff.sampling import few_step
 from multidiff.sampling.conditions import plain, repeated
 from multidiff.sampling.editing import Canvas, Continue, Edit, Redo, Vary
 from multidiff.sampling.guidance import Fields, Guidance, Guide
+from multidiff.sampling.notebook import model_facts, table
 from multidiff.sampling.plan import Plan
 from multidiff.sampling.sampler_config import chosen_sampler
 from multidiff.sampling.seeds import Interpolated, Seeded, Seeds, Varied, Versions
@@ -73,6 +74,9 @@ class Pipeline:
         self.shape = tuple(shape)
         self.sampler, self.guidance, self.sha256 = sampler, guidance, sha256
         self.modality_config, self.trained = modality_config, trained or Trained()
+
+    def _repr_html_(self) -> str:
+        return table(model_facts(self))
 
     @property
     def canvas(self) -> Canvas:
