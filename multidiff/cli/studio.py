@@ -19,6 +19,8 @@ def studio(
     history: Annotated[
         Path | None, typer.Option(help="Folder for the results. Default: ~/.local/share/multidiff/studio.")
     ] = None,
+    run: Annotated[list[Path] | None, typer.Option(help="Run directory to follow while it trains; repeatable.")] = None,
+    report: Annotated[list[Path] | None, typer.Option(help="Report of evaluate to show; repeatable.")] = None,
     max_samples: Annotated[int, typer.Option(help="Most samples of a request.")] = 64,
     max_batch: Annotated[int, typer.Option(help="Largest batch size of a request.")] = 64,
     max_steps: Annotated[int, typer.Option(help="Most steps of a request.")] = 1000,
@@ -42,7 +44,9 @@ def studio(
 
     limits = Limits(max_samples, max_batch, max_steps, max_size, max_seconds, upload=max_upload)
     address = Address(host, port, _login(auth))
-    serve(Studio(Models.load(models or []), History(history), limits), address)
+    runs = tuple(_run(folder) for folder in run or ())
+    reports = tuple(_report(file) for file in report or ())
+    serve(Studio(Models.load(models or []), History(history), limits, runs, reports), address)
 
 
 def _login(text: str | None) -> tuple[str, str] | None:
@@ -55,3 +59,18 @@ def _login(text: str | None) -> tuple[str, str] | None:
     if not (user and colon and password):
         raise InputError("--auth takes USER:PASSWORD")
     return user, password
+
+
+def _run(folder: Path) -> Path:
+    """The directory of a run, which must have begun."""
+    from multidiff.studio.runs import Run
+
+    return Run.read(folder.expanduser().resolve()).folder
+
+
+def _report(file: Path) -> Path:
+    from multidiff.errors import InputError
+
+    if not file.is_file() or file.suffix.lower() != ".html":
+        raise InputError(f"--report {file} is not an HTML file; multidiff evaluate --report FILE.html writes one")
+    return file.resolve()

@@ -50,7 +50,7 @@ class Controls:
         """Make the controls for how many, and which."""
         most = self.limits.samples
         with gr.Row():
-            self.parts["n"] = gr.Slider(1, most, min(4, most), step=1, label="Versions", min_width=120)
+            self.parts["n"] = gr.Slider(1, max(2, most), min(4, most), step=1, label="Versions", min_width=120)
             self.parts["seed"] = gr.Number(0, precision=0, label="Seed", minimum=-EXACT, maximum=EXACT, min_width=100)
         with gr.Row():
             self.parts["lock"] = gr.Checkbox(label="Keep the seed", min_width=160)
@@ -68,7 +68,12 @@ class Controls:
         if own.model.conditioner.reads:
             self._guidance()
         self.parts["batch_size"] = gr.Slider(
-            1, self.limits.batch, min(16, self.limits.batch), step=1, label="Batch size", info="For speed and memory."
+            1,
+            max(2, self.limits.batch),
+            min(16, self.limits.batch),
+            step=1,
+            label="Batch size",
+            info="For speed and memory.",
         )
         for name, value in modality.sizes(own.data_shape).items():
             self.parts[f"size {name}"] = gr.Number(value, precision=0, label=name.capitalize(), minimum=1)

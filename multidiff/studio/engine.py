@@ -25,12 +25,16 @@ class Studio:
         models: that it generates with.
         history: that keeps the results.
         limits: of a request.
+        runs: run directories that a page follows.
+        reports: of evaluations that a page shows.
         jobs: that run now, by the session of their visitor.
     """
 
     models: Models
     history: History
     limits: Limits = field(default_factory=Limits)
+    runs: tuple[Path, ...] = ()
+    reports: tuple[Path, ...] = ()
     jobs: dict[str, Job] = field(default_factory=dict)
 
     def generate(self, session: str, name: str, plan: Plan, files: Sequence[Path] = ()) -> Iterator[Progress | Result]:

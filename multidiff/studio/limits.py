@@ -65,4 +65,4 @@ class Limits:
 
     def most_steps(self, pipeline: Pipeline) -> int:
         """The end of a control for the number of steps: most samplers need far fewer than the limit."""
-        return min(self.steps, max(100, pipeline.sampler["steps"]))
+        return max(2, min(self.steps, max(100, pipeline.sampler["steps"])))

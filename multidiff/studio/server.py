@@ -12,11 +12,14 @@ from multidiff.studio.engine import Studio
 from multidiff.studio.generate import Panel
 from multidiff.studio.notices import reported
 from multidiff.studio.past import Past, restored
+from multidiff.studio.report import Reports
+from multidiff.studio.training import Training
 
 STYLE = """
 .progress { display: block; margin: 0; font-size: 14px }
 .progress progress { display: block; width: 100%; height: 10px; margin-top: 4px; accent-color: var(--primary-600) }
 .samples .grid-wrap { min-height: 0 !important; max-height: 70vh }
+.report { width: 100%; height: 80vh; border: 0; background: white }
 footer { display: none !important }
 """
 
@@ -55,6 +58,13 @@ def page(studio: Studio) -> gr.Blocks:
                 dropped = gr.File(label="Drop a generated file here to use its settings", type="filepath", height=110)
             with gr.Tab("History", id="history") as history:
                 past = Past(studio, panels, tabs, models)
+            if studio.runs:
+                with gr.Tab("Training", id="training"):
+                    training = Training(studio.runs)
+                blocks.load(training.look, training.chosen, training.outputs, api_visibility="private", queue=False)
+            if studio.reports:
+                with gr.Tab("Reports", id="reports"):
+                    Reports(studio.reports)
         history.select(past.search, past.words, [past.found, past.gallery], api_visibility="private")
         blocks.load(
             past.search, past.words, [past.found, past.gallery], api_visibility="private", show_progress="hidden"
@@ -84,7 +94,7 @@ def serve(studio: Studio, address: Address, *, block: bool = True) -> tuple[gr.B
         auth=address.auth,
         theme=theme(),
         css=STYLE,
-        allowed_paths=[str(studio.history.results)],
+        allowed_paths=[str(studio.history.results), *(str(run / "previews") for run in studio.runs)],
         max_file_size=studio.limits.upload * 2**20,
         footer_links=[],
         share=False,

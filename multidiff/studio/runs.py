@@ -1,0 +1,98 @@
+"""What a training run has written so far: losses, speed, scores and previews."""
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from multidiff.errors import InputError
+from multidiff.training.run_directory import read_settings
+
+NOISE_LEVEL = "val/log_snr_"
+"""Start of the names of losses at one range of noise levels."""
+
+LOSSES = {"train/loss": "training", "val/loss": "held out"}
+
+SPEED = "train/samples_per_second"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory while it is written.
+
+    Attributes:
+        folder: of the run.
+        rows: of its metrics: the step and the values logged there, by name.
+        steps: that the training is to take.
+        batch: samples of a step.
+    """
+
+    folder: Path
+    rows: tuple[tuple[int, Mapping[str, float]], ...]
+    steps: int
+    batch: int
+
+    @classmethod
+    def read(cls, folder: Path) -> "Run":
+        """What is there now.
+
+        Raises:
+            InputError: there is no run in the folder.
+        """
+        settings = read_settings(folder)
+        try:
+            steps = int(settings["trainer"]["max_steps"])
+            batch = int(settings["loader"]["batch_size"]) * int(settings["trainer"].get("accumulate_grad_batches") or 1)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{folder}: the config of the run lacks trainer.max_steps or loader.batch_size") from error
+        path = folder / "logs" / "csv" / "metrics.csv"
+        lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+        rows = tuple(row for line in csv.DictReader(lines) if (row := _row(line)))
+        return cls(folder, rows, steps, batch)
+
+    @property
+    def step(self) -> int:
+        """The last step that was logged."""
+        return max((step for step, _ in self.rows), default=-1) + 1
+
+    @property
+    def newest(self) -> dict[str, float]:
+        """The newest value of everything that is logged, by name."""
+        return {name: value for _, values in self.rows for name, value in values.items()}
+
+    @property
+    def left(self) -> float | None:
+        """Seconds left at the present speed; None where none is known."""
+        speed = self.newest.get(SPEED)
+        return max(0, self.steps - self.step) * self.batch / speed if speed else None
+
+    @property
+    def previews(self) -> list[Path]:
+        """Pictures of samples, in the order of the steps."""
+        return sorted((self.folder / "previews").glob("step_*.png"))
+
+    def curve(self, *, by_noise: bool) -> list[tuple[int, str, float]]:
+        """Step, name and value of the losses: in all, or those of each range of noise levels."""
+
+        def title(name: str) -> str | None:
+            if not by_noise:
+                return LOSSES.get(name)
+            if not name.startswith(NOISE_LEVEL):
+                return None
+            return "log SNR " + name.removeprefix(NOISE_LEVEL).replace("_", " ")
+
+        return [
+            (step, text, value) for step, values in self.rows for name, value in values.items() if (text := title(name))
+        ]
+
+
+def _row(line: Mapping[str, str]) -> tuple[int, dict[str, float]] | None:
+    """The step and the finite values of a line; None of one that is being written."""
+    try:
+        numbers = {name: float(text) for name, text in line.items() if name and text}
+        step = int(numbers.pop("step"))
+    except (KeyError, ValueError, TypeError):
+        return None
+    numbers.pop("epoch", None)
+    return step, {name: value for name, value in numbers.items() if math.isfinite(value)}

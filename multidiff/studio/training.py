@@ -1,0 +1,84 @@
+"""The page that follows training runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from multidiff.errors import InputError
+from multidiff.studio.notices import reported
+from multidiff.studio.runs import SPEED, Run
+
+EVERY = 5.0
+"""Seconds between two looks at a run."""
+
+
+class Training:
+    """Curves, speed and previews of a run, made in the present place of the page.
+
+    Args:
+        folders: of the runs; visitors choose among them.
+    """
+
+    def __init__(self, folders: Sequence[Path]):
+        self.folders = {folder.name: folder for folder in folders}
+        names = list(self.folders)
+        self.chosen = gr.Dropdown(names, value=names[0], label="Run")
+        self.status = gr.HTML()
+        with gr.Row():
+            self.losses = gr.LinePlot(x="step", y="loss", color="of", title="Loss", height=260, min_width=300)
+            self.levels = gr.LinePlot(
+                x="step", y="loss", color="of", title="Loss by noise level, held out", height=260, min_width=300
+            )
+        self.preview = gr.Image(label="Preview", interactive=False, height=360, buttons=["fullscreen"])
+        self.film = gr.Slider(1, 2, 1, step=1, label="Preview number, from the first to the newest")
+        with gr.Accordion("Newest values", open=False):
+            self.values = gr.Dataframe(headers=["name", "value"], interactive=False, label="Newest values")
+        self.outputs = [self.status, self.losses, self.levels, self.preview, self.film, self.values]
+        timer = gr.Timer(EVERY)
+        look = reported(self.look)
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+        self.chosen.change(look, self.chosen, self.outputs, **quiet)
+        timer.tick(look, self.chosen, self.outputs, **quiet)
+        self.film.input(reported(self.frame), [self.chosen, self.film], self.preview, **quiet)
+
+    def look(self, name: str) -> list[Any]:
+        """What `outputs` are to show of a run now; the newest preview."""
+        run = self._run(name)
+        previews = run.previews
+        film = gr.update(maximum=max(2, len(previews)), value=max(1, len(previews)))
+        values = [[key, f"{value:.5g}"] for key, value in sorted(run.newest.items())]
+        picture = str(previews[-1]) if previews else None
+        return [status(run), frame(run, by_noise=False), frame(run, by_noise=True), picture, film, values]
+
+    def frame(self, name: str, number: int) -> str:
+        """The preview of this number."""
+        previews = self._run(name).previews
+        if not 1 <= number <= len(previews):
+            raise InputError(f"there are {len(previews)} previews")
+        return str(previews[int(number) - 1])
+
+    def _run(self, name: str) -> Run:
+        if name not in self.folders:
+            raise InputError(f"no run is called {name!r} here")
+        return Run.read(self.folders[name])
+
+
+def frame(run: Run, *, by_noise: bool) -> pd.DataFrame:
+    """The losses as a plot takes them."""
+    return pd.DataFrame(run.curve(by_noise=by_noise), columns=["step", "of", "loss"])
+
+
+def status(run: Run) -> str:
+    """How far the run is, as HTML."""
+    parts = [f"step {run.step} of {run.steps}"]
+    if SPEED in run.newest:
+        parts.append(f"{run.newest[SPEED]:.4g} samples a second")
+    if run.left:
+        minutes, seconds = divmod(round(run.left), 60)
+        parts.append(f"about {minutes} min {seconds} s left")
+    percent = round(100 * min(1.0, run.step / max(1, run.steps)))
+    bar = f'<progress max="100" value="{percent}">{percent} %</progress>'
+    return f'<label class="progress">{" · ".join(parts)}{bar}</label>'

@@ -1,0 +1,77 @@
+"""Pages that follow a run and show a report; what notebooks show."""
+
+import io
+
+import gradio as gr
+import numpy as np
+import pytest
+from PIL import Image
+
+from modalities.shape.cloud import PointCloud
+from multidiff.errors import InputError
+from multidiff.studio.report import Reports
+from multidiff.studio.runs import Run
+from multidiff.studio.training import Training, status
+
+METRICS = """epoch,step,train/loss,train/samples_per_second,val/log_snr_-2_to_0,val/loss
+0,49,0.5,400,,
+0,99,0.25,200,,
+0,99,,,0.75,0.5
+0,149,nan,
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "config.yaml").write_text("trainer: {max_steps: 300}\nloader: {batch_size: 4}\n")
+    (tmp_path / "logs" / "csv").mkdir(parents=True)
+    (tmp_path / "logs" / "csv" / "metrics.csv").write_text(METRICS)
+    (tmp_path / "previews").mkdir()
+    for step in (50, 100):
+        Image.new("L", (8, 8)).save(tmp_path / "previews" / f"step_{step:08d}.png")
+    return Run.read(tmp_path)
+
+
+def test_a_run_is_read_while_it_is_written(run):
+    assert (run.step, run.steps, run.left) == (150, 300, 150 * 4 / 200)
+    assert run.curve(by_noise=False) == [(49, "training", 0.5), (99, "training", 0.25), (99, "held out", 0.5)]
+    assert run.curve(by_noise=True) == [(99, "log SNR -2 to 0", 0.75)]
+    assert "step 150 of 300 · 200 samples a second · about 0 min 3 s left" in status(run)
+
+
+def test_a_run_that_has_logged_nothing_is_at_its_start(run):
+    (run.folder / "logs" / "csv" / "metrics.csv").unlink()
+    begun = Run.read(run.folder)
+    assert (begun.step, begun.left, begun.curve(by_noise=True)) == (0, None, [])
+
+
+def test_the_page_shows_the_newest_preview_and_any_other(run):
+    with gr.Blocks():
+        page = Training([run.folder])
+    name = run.folder.name
+    shown = page.look(name)
+    assert len(shown) == len(page.outputs)
+    assert shown[3].endswith("step_00000100.png")
+    assert page.frame(name, 1).endswith("step_00000050.png")
+    for wrong in ((name, 0), (name, 3), ("..", 1)):
+        with pytest.raises(InputError):
+            page.frame(*wrong)
+
+
+def test_a_report_is_shown_without_its_scripts(tmp_path):
+    file = tmp_path / "report.html"
+    file.write_text('<p title="a">x</p><script>alert(1)</script>')
+    with gr.Blocks():
+        page = Reports([file])
+    shown = page.show(f"{tmp_path.name}/report.html")
+    assert 'sandbox=""' in shown
+    assert "<script>" not in shown
+    with pytest.raises(InputError, match="no report is called"):
+        page.show("/etc/passwd")
+
+
+def test_notebooks_show_pipelines_and_point_clouds(models):
+    table = models["digits"]._repr_html_()
+    assert "<th>conditions</th><td>label: 0, 1, 2" in table
+    picture = PointCloud(np.random.default_rng(0).normal(size=(50, 3)))._repr_png_()
+    assert Image.open(io.BytesIO(picture)).size == (320, 320)
