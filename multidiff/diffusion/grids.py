@@ -58,14 +58,74 @@ class Trailing(Grid):
     train_steps: int = 1000
 
     def __post_init__(self) -> None:
-        if not isinstance(self.train_steps, int) or self.train_steps < 1:
-            raise ValueError(f"train_steps must be an integer of at least 1, got {self.train_steps!r}")
+        _check_train_steps(self.train_steps)
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
-        if steps > self.train_steps:
-            raise ValueError(f"steps must be at most train_steps, {self.train_steps}, got {steps}")
+        _check_places(steps, self.train_steps)
         strides = torch.arange(steps, 0, -1, dtype=torch.float64) * (self.train_steps / steps)
         return torch.round(strides) / self.train_steps
+
+
+@dataclass(frozen=True)
+class Leading(Grid):
+    """The "leading" timesteps of a model with ``train_steps`` discrete times: the first of each stride, ``offset`` on.
+
+    Lin et al. (2023), table 2, https://arxiv.org/abs/2305.08891; timestep k, from 0, stands for time
+    ``(k + 1) / train_steps``. The noisiest times are left out, which the paper calls a flaw; Stable Diffusion's
+    published samplers use them.
+
+    Args:
+        train_steps: N.
+        offset: added to each timestep; Stable Diffusion's is 1.
+        spare: strides beyond the number of steps, whose timesteps at the clean end are left out: 0 for DDIM and Euler,
+            1 for DPM-Solver and UniPC.
+        whole: strides are rounded down to whole timesteps, as published; false: exact fractions.
+    """
+
+    train_steps: int = 1000
+    offset: int = 1
+    spare: int = 0
+    whole: bool = True
+
+    def __post_init__(self) -> None:
+        _check_train_steps(self.train_steps)
+        if self.offset < 0 or self.spare < 0:
+            raise ValueError(f"offset and spare must be at least 0, got {self.offset} and {self.spare}")
+
+    def times(self, schedule: Schedule, steps: int) -> Tensor:
+        _check_places(steps + self.spare, self.train_steps)
+        strides = steps + self.spare
+        stride = self.train_steps // strides if self.whole else self.train_steps / strides
+        places = torch.arange(strides - 1, self.spare - 1, -1, dtype=torch.float64) * stride
+        return (places + self.offset + 1) / self.train_steps
+
+
+@dataclass(frozen=True)
+class Linspaced(Grid):
+    """The "linspace" timesteps of a model with ``train_steps`` discrete times: evenly from the last to the first.
+
+    Lin et al. (2023), table 2, https://arxiv.org/abs/2305.08891; timestep k, from 0, stands for time
+    ``(k + 1) / train_steps``.
+
+    Args:
+        train_steps: N.
+        spare: as for `Leading`.
+        whole: timesteps are rounded to integers, as published for DDIM, DPM-Solver and UniPC; false: exact fractions.
+    """
+
+    train_steps: int = 1000
+    spare: int = 0
+    whole: bool = True
+
+    def __post_init__(self) -> None:
+        _check_train_steps(self.train_steps)
+        if self.spare < 0:
+            raise ValueError(f"spare must be at least 0, got {self.spare}")
+
+    def times(self, schedule: Schedule, steps: int) -> Tensor:
+        _check_places(steps + self.spare, self.train_steps)
+        places = torch.linspace(self.train_steps - 1, 0, steps + self.spare, dtype=torch.float64)[:steps]
+        return ((torch.round(places) if self.whole else places) + 1) / self.train_steps
 
 
 @dataclass(frozen=True)
@@ -135,14 +195,25 @@ class Interpolated(Grid):
         return _times(schedule, torch.lerp(levels[before], levels[before + 1], place - before).clamp(min=lowest))
 
 
+def _check_train_steps(count: int) -> None:
+    if not isinstance(count, int) or count < 1:
+        raise ValueError(f"train_steps must be an integer of at least 1, got {count!r}")
+
+
+def _check_places(steps: int, train_steps: int) -> None:
+    if steps > train_steps:
+        raise ValueError(f"steps must be at most train_steps, {train_steps}, got {steps}")
+
+
 def _check_levels(sigma_min: float, sigma_max: float) -> None:
     if not 0 < sigma_min < sigma_max < math.inf:
         raise ValueError(f"need 0 < sigma_min < sigma_max, got {sigma_min} and {sigma_max}")
 
 
 def _levels_within(schedule: Schedule, sigma_max: float, sigma_min: float) -> tuple[float, float]:
-    reached = torch.exp(-schedule.log_snr(torch.ones((), dtype=torch.float64))).item()
-    return min(sigma_max, reached), sigma_min
+    ends = torch.tensor([1.0, schedule.earliest], dtype=torch.float64)
+    highest, lowest = torch.exp(-schedule.log_snr(ends)).tolist()
+    return min(sigma_max, highest), max(sigma_min, lowest)
 
 
 def _times(schedule: Schedule, log_snr: Tensor) -> Tensor:

@@ -15,7 +15,14 @@ from torch import Tensor
 
 
 class Schedule(ABC):
-    """The path ``x_t = alpha(t) x0 + sigma(t) noise`` from data at t = 0 to noise at t = 1."""
+    """The path ``x_t = alpha(t) x0 + sigma(t) noise`` from data at t = 0 to noise at t = 1.
+
+    Attributes:
+        earliest: lowest time above 0 that a network is trained at, where the schedule knows it; grids start their last
+            step there or above.
+    """
+
+    earliest: float = 0.0
 
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:

@@ -1,0 +1,99 @@
+"""The schedule of a model that was trained at discrete timesteps, in continuous time."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from multidiff.diffusion.schedules import Schedule
+
+HALVINGS = 52
+"""Bisections of a step, down to the precision of float64."""
+
+
+class Betas(Schedule):
+    """A variance-preserving schedule given by the variance that each of N timesteps adds, as in DDPM.
+
+    ``alpha((k + 1) / N)^2 = prod_{j <= k} (1 - beta_j)`` exactly, for the timesteps k = 0 to N - 1. In between,
+    ``1 - alpha`` is a monotone cubic (Fritsch and Butland 1984, https://doi.org/10.1137/0905021), so that the schedule
+    is smooth and can be inverted. All of it is computed in float64. Ho et al. (2020), eq. 4,
+    https://arxiv.org/abs/2006.11239.
+
+    Args:
+        betas: between 0 and 1, at least two.
+        zero_terminal_snr: rescale alpha to 0 at the last timestep, and keep that of the first: Lin et al. (2023),
+            algorithm 1, https://arxiv.org/abs/2305.08891.
+
+    Attributes:
+        count: N.
+    """
+
+    def __init__(self, betas: Sequence[float], zero_terminal_snr: bool = False):
+        values = torch.tensor(list(betas), dtype=torch.float64)
+        if len(values) < 2 or not ((values > 0) & (values < 1)).all():
+            raise ValueError("betas must be at least two numbers between 0 and 1")
+        self.count = len(values)
+        self.earliest = 1 / self.count
+        missing = -torch.expm1(torch.log1p(-values).cumsum(0) / 2)  # 1 - alpha
+        if zero_terminal_snr:
+            first, last = 1 - missing[0], 1 - missing[-1]
+            missing = 1 - (1 - missing - last) * first / (first - last)
+            missing[-1] = 1.0
+        self._knots = torch.cat([missing.new_zeros(1), missing])
+        self._cubics = _monotone_cubics(self._knots)
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return (1 - self._missing(t)).to(t.dtype)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        missing = self._missing(t)
+        return torch.sqrt(missing * (2 - missing)).to(t.dtype)
+
+    def time(self, log_snr: Tensor) -> Tensor:
+        double = log_snr.to(torch.float64)
+        missing = torch.sigmoid(-2 * double) / (1 + torch.sqrt(torch.sigmoid(2 * double)))
+        step = (torch.searchsorted(self._knots.to(missing.device), missing.contiguous()) - 1).clamp(0, self.count - 1)
+        low, high = torch.zeros_like(missing), torch.ones_like(missing)
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            above = self._cubic(step, middle) < missing
+            low, high = torch.where(above, middle, low), torch.where(above, high, middle)
+        return ((step + (low + high) / 2) / self.count).to(log_snr.dtype)
+
+    def timestep(self, t: Tensor) -> Tensor:
+        """The timestep k that a network was trained with at time ``t``, in float64; fractional between timesteps.
+
+        Below the first timestep it stays 0, since no network was trained there.
+        """
+        return (t.to(torch.float64) * self.count - 1).clamp(min=0)
+
+    def _missing(self, t: Tensor) -> Tensor:
+        """``1 - alpha(t)``."""
+        place = t.to(torch.float64) * self.count
+        step = place.floor().clamp(0, self.count).long()
+        return self._cubic(step, place - step)
+
+    def _cubic(self, step: Tensor, part: Tensor) -> Tensor:
+        c0, c1, c2, c3 = self._cubics.to(part.device)[:, step]
+        return c0 + part * (c1 + part * (c2 + part * c3))
+
+
+def scaled_linear(start: float, end: float, count: int) -> list[float]:
+    """Betas whose square root is linear, those of latent diffusion: Rombach et al. (2022), table 12.
+
+    https://arxiv.org/abs/2112.10752
+    """
+    return (torch.linspace(start**0.5, end**0.5, count, dtype=torch.float64) ** 2).tolist()
+
+
+def _monotone_cubics(knots: Tensor) -> Tensor:
+    """The coefficients of each step's cubic in Hermite form, ``(4, N + 1)``; the last step is constant."""
+    rise = knots.diff()
+    inner = 2 * rise[:-1] * rise[1:] / (rise[:-1] + rise[1:])
+    first = torch.minimum(torch.maximum((3 * rise[0] - inner[0]) / 2, rise[0] * 0), 3 * rise[0])
+    last = torch.minimum(torch.maximum((3 * rise[-1] - inner[-1]) / 2, rise[-1] * 0), 3 * rise[-1])
+    slope = torch.cat([first[None], inner, last[None]])
+    before, after = slope[:-1], slope[1:]
+    cubics = torch.stack([knots[:-1], before, 3 * rise - 2 * before - after, before + after - 2 * rise])
+    end = torch.stack([knots[-1], *knots.new_zeros(3)])
+    return torch.cat([cubics, end[:, None]], dim=1)
