@@ -23,11 +23,13 @@ class FieldConditioner(nn.Module, ABC):
         vector_dim: D of the vectors that it makes, 0 if it makes none.
         token_dim: E of the tokens that it makes, 0 if it makes none.
         choices: the values that it accepts, where they can be listed.
+        null_is_zero: whether its null condition is `Conditioning.null`; otherwise it is what it makes of None.
     """
 
     vector_dim: int = 0
     token_dim: int = 0
     choices: tuple[str, ...] = ()
+    null_is_zero: bool = True
 
     def __init__(self, field: str, dropout: float):
         super().__init__()
@@ -125,6 +127,11 @@ class Conditioner(nn.Module):
     def dropouts(self) -> dict[str, float]:
         """How often training hides each field."""
         return {part.field: part.dropout for part in self}
+
+    @property
+    def null_is_zero(self) -> bool:
+        """Whether the null condition of each part is zero and no token."""
+        return all(part.null_is_zero for part in self)
 
     def forward(self, samples: Sequence[Mapping[str, Any]]) -> Conditioning | None:
         """Encode the fields of each sample; a field that is missing or None is the null condition.

@@ -108,7 +108,7 @@ class TextEncoder(FieldConditioner):
         weights = torch.ones(mask.shape)
         for i, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
             if prompt.weighted:
-                weights[i, : len(row.ids)] = torch.tensor([_weight(prompt, *span) for span in row.spans])
+                weights[i, : len(row.ids)] = torch.tensor([token_weight(prompt, *span) for span in row.spans])
         states = self.states(rows, mask)
         states = (states * weights.to(states)[:, :, None]).masked_fill(~mask[:, :, None], 0)
         return Conditioning(self.pool(states, mask), states, mask)
@@ -205,7 +205,7 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value).encode("utf-8", "replace").decode()
 
 
-def _weight(prompt: Prompt, start: int, end: int) -> float:
+def token_weight(prompt: Prompt, start: int, end: int) -> float:
     """The weight of a token: the mean over its characters other than spaces."""
     weights = [prompt.weights[i] for i in range(start, end) if not prompt.text[i].isspace()]
     return fmean(weights) if weights else 1.0

@@ -109,8 +109,8 @@ class Plan:
         """The denoiser for the samples ``rows``, under guidance."""
         if self.pipeline.trained.guidance is not None:
             return few_step.denoiser(self)
-        negative = None
-        if self.guidance.field or self.guidance.negative:
+        negative, stated = None, self.guidance.field or self.guidance.negative
+        if stated or not self.pipeline.model.conditioner.null_is_zero:
             opposites = [self.guidance.opposite(fields) for fields in self.fields(rows)]
             negative = (conditions or self.conditions())(opposites)
         return self.guidance.guided(self.pipeline.model.denoiser, negative)
