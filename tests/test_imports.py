@@ -24,6 +24,7 @@ ORDER = (
     ("weights",),
     ("codecs", "conditioners"),
     ("model",),
+    ("pretrained",),
     ("sampling",),
     ("evaluation",),
     ("training",),

@@ -15,6 +15,7 @@ from multidiff.configuration import instantiate
 from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.model import MODEL_GROUPS, build_model
+from multidiff.pretrained import is_pipeline, open_folder, pipeline_hash
 from multidiff.sampling import few_step
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.sampler_config import checked_sampler
@@ -24,7 +25,7 @@ __all__ = ["CONFIG", "WEIGHTS", "find_model", "load", "read_config", "save"]
 
 
 def load(path: str | Path, device: str | None = None) -> Pipeline:
-    """A pipeline from a run directory or a model directory.
+    """A pipeline from a run directory, a model directory, or a pretrained pipeline.
 
     Args:
         path: of the directory.
@@ -33,6 +34,8 @@ def load(path: str | Path, device: str | None = None) -> Pipeline:
     Raises:
         InputError: the directory, its config or its weights are missing, damaged, or not of this model.
     """
+    if is_pipeline(Path(path).expanduser()):
+        return _pretrained(Path(path).expanduser(), device or _default_device())
     directory = find_model(Path(path).expanduser())
     config = read_config(directory)
     if is_codec(config):
@@ -54,8 +57,24 @@ def load(path: str | Path, device: str | None = None) -> Pipeline:
     except Exception as error:  # whatever impossible settings make the parts of a model raise
         raise InputError(f"{directory / CONFIG} does not describe a model: {' '.join(str(error).split())}") from error
     fill(model, state, weights)
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model.to(device or _default_device())
     return Pipeline(model, modality, shape, sampler, guidance, digest, config["modality"], trained)
+
+
+def weights_hash(path: Path) -> str:
+    """The hash of the model at ``path`` that plans record."""
+    return pipeline_hash(path) if is_pipeline(path) else sha256(find_model(path) / WEIGHTS)
+
+
+def _default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _pretrained(path: Path, device: str) -> Pipeline:
+    opened = open_folder(path, device)
+    modality = instantiate(Modality, opened.modality_config)
+    settings = (opened.shape, opened.sampler, opened.guidance, pipeline_hash(path), opened.modality_config)
+    return Pipeline(opened.model, modality, *settings)
 
 
 def save(pipeline: Pipeline, config: Mapping[str, Any], directory: Path, training: Mapping[str, Any]) -> None:

@@ -14,9 +14,10 @@ from multidiff.configuration import group_options, instantiate, load_option
 from multidiff.data.files import member, sha256
 from multidiff.errors import InputError
 from multidiff.modality import Modality
+from multidiff.pretrained import is_pipeline, pipeline_hash
 from multidiff.sampling.editing import Edit, edit_of
 from multidiff.sampling.guidance import Guidance
-from multidiff.sampling.model_directory import WEIGHTS, find_model, load
+from multidiff.sampling.model_directory import WEIGHTS, load, weights_hash
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.plan import FORMAT, Plan, fields_in
 from multidiff.sampling.sampler_config import chosen_sampler
@@ -191,11 +192,13 @@ def _model_of(record: Mapping[str, Any], given: Path | None, folder: Path) -> Pa
     """The model directory whose weights have the recorded hash: given, at the recorded place, or near the files."""
     expected = str(record["model_sha256"])
     if given is not None:
-        found = sha256(find_model(given) / WEIGHTS)
+        found = weights_hash(given)
         if found != expected:
             raise InputError(f"the weights of {given} have the hash {found[:12]}, and the plan needs {expected[:12]}")
         return given
     recorded = Path(str(record.get("model", ".")))
+    if is_pipeline(recorded) and pipeline_hash(recorded) == expected:
+        return recorded
     for place in (recorded, *_near(folder.resolve())):
         for directory in (place, place / "model"):
             weights = directory / WEIGHTS

@@ -1,0 +1,76 @@
+"""Learned autoencoders of diffusers as codecs."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from multidiff.codecs import Codec
+from multidiff.codecs.base import Shape
+from multidiff.errors import InputError
+
+log = logging.getLogger(__name__)
+
+HALVES = (torch.float16, torch.bfloat16)
+
+
+class AutoencoderCodec(Codec):
+    """`AutoencoderKL` or `AutoencoderTiny` of diffusers: pictures in [-1, 1] to scaled latents.
+
+    Encoding takes the mean of the posterior, so that it is deterministic. Where half precision overflows, the
+    autoencoder is computed in float32 from then on, and says so once.
+
+    Args:
+        network: the autoencoder.
+    """
+
+    edge = 2
+
+    def __init__(self, network: Any):
+        super().__init__()
+        self.network: Any = network.requires_grad_(False)
+        config = network.config
+        self.channels = int(config.latent_channels)
+        self.data_channels = int(config.out_channels)
+        blocks = getattr(config, "block_out_channels", None) or config.decoder_block_out_channels
+        self.factor = 2 ** (len(blocks) - 1)
+        self.scale, self.shift = float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0.0)
+
+    def encode(self, data: Tensor) -> Tensor:
+        return (self._finite(self._mean, data) - self.shift) * self.scale
+
+    def decode(self, x0: Tensor) -> Tensor:
+        return self._finite(lambda z: self.network.decode(z).sample, x0 / self.scale + self.shift)
+
+    def shape(self, data_shape: Shape) -> Shape:
+        channels, *size = data_shape
+        if channels != self.data_channels or any(side < 1 or side % self.factor for side in size):
+            raise InputError(
+                f"this model generates pictures of {self.data_channels} channels whose sides are multiples of "
+                f"{self.factor}, and {' x '.join(map(str, data_shape))} was requested"
+            )
+        return (self.channels, *(side // self.factor for side in size))
+
+    def data_shape(self, shape: Shape) -> Shape:
+        return (self.data_channels, *(side * self.factor for side in shape[1:]))
+
+    def region(self, mask: Tensor) -> Tensor:
+        wide = F.max_pool2d(mask.any(dim=0)[None, None].float(), self.factor)[0, 0] > 0
+        return wide.expand(self.channels, *wide.shape)
+
+    def _mean(self, data: Tensor) -> Tensor:
+        found = self.network.encode(data)
+        return found.latents if hasattr(found, "latents") else found.latent_dist.mode()
+
+    def _finite(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """``function(x)`` in the precision of the network, or in float32 where that overflows."""
+        dtype = next(self.network.parameters()).dtype
+        y = function(x.to(dtype))
+        if dtype in HALVES and not torch.isfinite(y).all():
+            log.warning("the autoencoder overflows in %s: it is computed in float32 from now on", str(dtype)[6:])
+            self.network.to(torch.float32)
+            y = function(x.to(torch.float32))
+        return y.to(x.dtype)

@@ -1,0 +1,39 @@
+"""No test of pretrained pipelines reaches a network, and each starts from the same folder, built once."""
+
+import shutil
+import socket
+
+import pytest
+
+pytest.importorskip("diffusers")
+
+from tests.pretrained import folders
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    def refused(*_):
+        raise AssertionError("a pretrained pipeline reached for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory):
+    """The folder of a tiny Stable Diffusion, and the pipeline of diffusers that it was saved from."""
+    folder = tmp_path_factory.mktemp("saved") / "sd"
+    return folder, folders.stable_diffusion(folder)
+
+
+@pytest.fixture(scope="session")
+def saved_xl(tmp_path_factory):
+    """The folder of a tiny Stable Diffusion XL, and its pipeline."""
+    folder = tmp_path_factory.mktemp("saved") / "xl"
+    return folder, folders.stable_diffusion_xl(folder)
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """A copy of the folder, to change."""
+    return shutil.copytree(saved[0], tmp_path / "sd")

@@ -1,0 +1,86 @@
+"""Tiny pipelines with random weights, built and saved by diffusers and transformers themselves."""
+
+import json
+
+import diffusers
+import torch
+import transformers
+from tokenizers import pre_tokenizers
+
+LENGTH = 16
+"""Tokens that the tiny CLIP reads at a time."""
+
+SD_SCHEDULER = {
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "clip_sample": False,
+    "set_alpha_to_one": True,
+    "steps_offset": 1,
+}
+
+
+def tokenizer(folder):
+    """CLIP's tokenizer without merges: each character is a token."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pieces = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return transformers.CLIPTokenizer.from_pretrained(folder, model_max_length=LENGTH)
+
+
+def text_encoder(width=16, projected=False):
+    config = transformers.CLIPTextConfig(
+        vocab_size=514, hidden_size=width, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=LENGTH, bos_token_id=0, eos_token_id=1, pad_token_id=1, projection_dim=12,
+    )  # fmt: skip
+    return (transformers.CLIPTextModelWithProjection if projected else transformers.CLIPTextModel)(config)
+
+
+def unet(cross=16, **settings):
+    return diffusers.UNet2DConditionModel(
+        sample_size=8, in_channels=settings.pop("channels", 4), out_channels=4, block_out_channels=(8, 16),
+        layers_per_block=1, norm_num_groups=4, cross_attention_dim=cross, attention_head_dim=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        **settings,
+    )  # fmt: skip
+
+
+def autoencoder(latent=4, **settings):
+    return diffusers.AutoencoderKL(
+        block_out_channels=(4, 8), norm_num_groups=2, latent_channels=latent, layers_per_block=1,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, **settings,
+    )  # fmt: skip
+
+
+def stable_diffusion(folder):
+    """A Stable Diffusion 1.x or 2.x of some thousand weights, saved in ``folder``."""
+    torch.manual_seed(0)
+    pipeline = diffusers.StableDiffusionPipeline(
+        vae=autoencoder(), text_encoder=text_encoder(), tokenizer=tokenizer(folder.parent), unet=unet(),
+        scheduler=diffusers.DDIMScheduler(**SD_SCHEDULER),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    return _saved(pipeline, folder)
+
+
+def stable_diffusion_xl(folder):
+    """A Stable Diffusion XL of some thousand weights, saved in ``folder``."""
+    torch.manual_seed(0)
+    words = tokenizer(folder.parent)
+    network = unet(
+        cross=40, addition_embed_type="text_time", addition_time_embed_dim=8, use_linear_projection=True,
+        projection_class_embeddings_input_dim=12 + 6 * 8,
+    )  # fmt: skip
+    pipeline = diffusers.StableDiffusionXLPipeline(
+        vae=autoencoder(), text_encoder=text_encoder(), text_encoder_2=text_encoder(24, projected=True),
+        tokenizer=words, tokenizer_2=words, unet=network, scheduler=diffusers.DDIMScheduler(**SD_SCHEDULER),
+        add_watermarker=False,
+    )  # fmt: skip
+    return _saved(pipeline, folder)
+
+
+def _saved(pipeline, folder):
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    return pipeline
