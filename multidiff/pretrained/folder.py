@@ -36,12 +36,19 @@ CLASSES = {
 """Classes of networks that a folder may name, and their libraries."""
 
 PARTS = {
-    "StableDiffusionPipeline": ("unet", "vae", "text_encoder", "tokenizer", "scheduler"),
+    "StableDiffusionPipeline": ("unet", "vae", "scheduler", "text_encoder", "tokenizer"),
+    "StableDiffusionXLPipeline": (
+        *("unet", "vae", "scheduler", "text_encoder", "tokenizer"),
+        *("text_encoder_2", "tokenizer_2"),
+    ),
 }
 """Parts that a pipeline needs; others, such as a safety checker, are not used."""
 
-GUIDANCE = {"StableDiffusionPipeline": 7.5}
+GUIDANCE = {"StableDiffusionPipeline": 7.5, "StableDiffusionXLPipeline": 5.0}
 """Default scale of guidance, that of diffusers."""
+
+LAYER = {"StableDiffusionPipeline": -1, "StableDiffusionXLPipeline": -2}
+"""Layer of the text encoders whose states the U-Net attends to."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +100,11 @@ def open_folder(path: Path, device: str) -> Opened:
     kind = index["_class_name"]
     codec = AutoencoderCodec(_network(path, index, "vae"))
     network = _network(path, index, "unet")
-    towers = [_tower(path, index, "text_encoder", "tokenizer")]
+    towers = _towers(path, index)
     _check_widths(path, network, codec, sum(tower.config.hidden_size for tower in towers))
+    prompts = PromptConditioner(towers, bool(index.get("force_zeros_for_empty_prompt", False)))
     denoiser = UNetDenoiser(network, schedule, prediction, codec.factor)
-    model = Model(codec, Conditioner({"caption": PromptConditioner(towers)}), denoiser)
+    model = Model(codec, Conditioner({"caption": prompts}), denoiser)
     if torch.device(device).type != "cpu":
         model.to(find_weights(path / "unet", "diffusers").dtype)
     size = network.config.sample_size
@@ -127,9 +135,16 @@ def _network(path: Path, index: Mapping[str, Any], part: str) -> Any:
     return load_part(path / part, library, str(name))
 
 
-def _tower(path: Path, index: Mapping[str, Any], encoder: str, tokenizer: str, layer: int = -1) -> Tower:
-    network = _network(path, index, encoder)
-    return Tower(network, load_vocabulary(path / tokenizer, network.config.max_position_embeddings), layer)
+def _towers(path: Path, index: Mapping[str, Any]) -> list[Tower]:
+    """The text encoders with their tokenizers."""
+    kind, towers = index["_class_name"], []
+    for part in PARTS[kind]:
+        if part.startswith("text_encoder"):
+            network = _network(path, index, part)
+            tokenizer = path / part.replace("text_encoder", "tokenizer")
+            words = load_vocabulary(tokenizer, network.config.max_position_embeddings)
+            towers.append(Tower(network, words, LAYER[kind]))
+    return towers
 
 
 def _scheduler(path: Path) -> dict[str, Any]:
