@@ -27,10 +27,19 @@ class UNetDenoiser(NetworkDenoiser):
         super().__init__(network, schedule, prediction)
         self.pixels = pixels
 
-    def output(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:
-        a, s = coefficients(self.schedule, t, x_t)
+    def output(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        cond: Conditioning | None = None,
+        s: Tensor | None = None,
+        scale: Tensor | None = None,
+    ) -> Tensor:
+        if s is not None or scale is not None:
+            raise ValueError("this network takes neither a second time nor a guidance scale")
+        a, sigma = coefficients(self.schedule, t, x_t)
         timestep = self.schedule.timestep(t).to(x_t.device).expand(len(x_t))
-        scaled = self.prediction.scale_input(x_t, a, s)
+        scaled = self.prediction.scale_input(x_t, a, sigma)
         return self.network(scaled, timestep, **self._condition(x_t, cond)).sample
 
     def _condition(self, x_t: Tensor, cond: Conditioning | None) -> Mapping[str, Any]:

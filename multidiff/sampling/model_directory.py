@@ -12,6 +12,7 @@ import torch
 
 from multidiff.codecs.directory import is_codec
 from multidiff.configuration import instantiate
+from multidiff.data.files import sha256
 from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.model import MODEL_GROUPS, build_model
