@@ -2,9 +2,10 @@
 
 Prompts are captions of new scenes: of trained combinations (the split "train" of another seed), and of combinations
 that training never shows (the split "test"). `scene_reader`, which matches drawings, reads the samples. Its accuracy
-on real scenes is printed beside.
+on real scenes is printed beside. With --synonyms, one noun or adjective of each prompt that has a synonym in
+`synonyms` is replaced by it, and the points that this costs are printed.
 
-    python benchmarks/scenes_judge.py RUN --prompts 250 --seeds 3 --guidance 1 2
+    python benchmarks/scenes_judge.py RUN --prompts 250 --seeds 3 --guidance 1 2 --synonyms
 """
 
 import argparse
@@ -13,10 +14,12 @@ import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from random import Random
 
 import torch
 from PIL import Image
 from scene_reader import Reader, score
+from synonyms import reworded
 
 import multidiff
 from modalities.image.modality import ImageModality
@@ -31,6 +34,9 @@ NAMES: dict[Split, str] = {"train": "trained combinations", "test": "never train
 
 Scores = dict[str, float]
 
+Asked = tuple[Sequence[Scene], Sequence[str]]
+"""Scenes and their prompts."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -42,6 +48,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32, help="pixels of the model's pictures")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--synonyms", action="store_true", help="also measure prompts with words of no caption")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -55,7 +62,11 @@ def main() -> None:
         rows.append({"prompts": split, "source": "real", "runs": [accuracies(reader, data.scenes, pictures)]})
     seconds = (time.perf_counter() - began) / (2 * options.prompts)
     if options.model:
-        rows += sampled(options, reader, sets)
+        asked: dict[Split, Asked] = {
+            split: (data.scenes, [captions[0] for captions in data.fields["caption"]]) for split, data in sets.items()
+        }
+        rows += sampled(options, reader, asked)
+        rows += synonymous(options, reader, asked) if options.synonyms else []
     for row in rows:
         print(shown(row))
     print(f"{options.prompts} prompts of each kind, {options.steps} steps; reading a picture takes {seconds:.2f} s")
@@ -64,24 +75,48 @@ def main() -> None:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def sampled(options: argparse.Namespace, reader: Reader, sets: Mapping[Split, EmojiScenes]) -> list[dict]:
+def synonymous(options: argparse.Namespace, reader: Reader, asked: Mapping[Split, Asked]) -> list[dict]:
+    """Rows of the prompts that have a synonym: as captions have them, with the synonym, and the points lost."""
+    changed = {split: [reworded(text, Random(text)) for text in prompts] for split, (_, prompts) in asked.items()}
+    kept: dict[str, dict[Split, Asked]] = {"as captions have them": {}, "with a synonym": {}}
+    for split, (scenes, prompts) in asked.items():
+        triples = [triple for triple in zip(scenes, prompts, changed[split], strict=True) if triple[2]]
+        kept["as captions have them"][split] = [row[0] for row in triples], [row[1] for row in triples]
+        kept["with a synonym"][split] = [row[0] for row in triples], [row[2] or "" for row in triples]
+    written, other = (sampled(options, reader, asked, f", {wording}") for wording, asked in kept.items())
+    lost = [
+        {
+            "prompts": before["prompts"],
+            "source": f"{after['source']}, lost",
+            "runs": [_lost(*runs) for runs in zip(before["runs"], after["runs"], strict=True)],
+        }
+        for before, after in zip(written, other, strict=True)
+    ]
+    return [row for rows in zip(written, other, lost, strict=True) for row in rows]
+
+
+def _lost(before: Scores, after: Scores) -> Scores:
+    return {name: before[name] - after[name] for name in before}
+
+
+def sampled(options: argparse.Namespace, reader: Reader, asked: Mapping[Split, Asked], wording: str = "") -> list[dict]:
     """A row for each kind of prompts and each guidance, with the accuracies of each seed."""
     pipeline = multidiff.load(options.model)
     rows = []
     for guidance in options.guidance:
-        for split, data in sets.items():
+        for split, (scenes, prompts) in asked.items():
             runs = []
             for seed in range(options.seeds):
                 pictures = pipeline.sample(
-                    options.prompts,
-                    prompt=[captions[0] for captions in data.fields["caption"]],
+                    len(prompts),
+                    prompt=prompts,
                     steps=options.steps,
                     guidance=guidance,
                     seed=seed,
                     batch_size=options.batch_size,
                 )
-                runs.append(accuracies(reader, data.scenes, pictures))
-            rows.append({"prompts": split, "source": f"guidance {guidance:g}", "runs": runs})
+                runs.append(accuracies(reader, scenes, pictures))
+            rows.append({"prompts": split, "source": f"guidance {guidance:g}{wording}", "runs": runs})
     return rows
 
 
