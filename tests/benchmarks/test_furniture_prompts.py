@@ -19,7 +19,8 @@ def test_a_table(legs):
     top = cylinder(0.5, 0.06, GREY).moved(y=0.64)
     angles = np.arange(legs) * 2 * np.pi / legs
     places = [(0.3 * np.sin(a), 0.3 * np.cos(a)) for a in angles] if legs > 1 else [(0, 0)]
-    found = measured("table", [top, *(cylinder(0.03, 0.65, GREY).moved(x, 0, z) for x, z in places)])
+    foot = [cylinder(0.2, 0.03, GREY)] if legs == 1 else []
+    found = measured("table", [top, *(cylinder(0.03, 0.65, GREY).moved(x, 0, z) for x, z in places), *foot])
     assert found["legs"] == legs
     assert found["height"] == pytest.approx(0.7, rel=0.03)
     assert found["thickness"] == pytest.approx(0.06, rel=0.05)
