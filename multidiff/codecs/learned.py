@@ -22,7 +22,7 @@ from multidiff.modality import Modality
 log = logging.getLogger(__name__)
 
 UNIT = (0.1, 10.0)
-"""Standard deviations of latents outside of this range are reported."""
+"""Standard deviations of latents outside of this range are far from 1, and reported."""
 
 BLEED = 1
 """Latents beyond those of a changed position that count as changed. More change, by ever less: see docs/latents.md."""

@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from multidiff.codecs.learned import UNIT
 from multidiff.training.callbacks import RunCallback
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ log = logging.getLogger(__name__)
 
 LEAST = 0.05
 """Nats a position below which a channel of the latents carries nothing."""
-
-UNIT = (0.1, 10.0)
-"""Standard deviations of latents outside of this range are far from 1."""
 
 TRAINING, HELD_OUT, PATCHES = 128, 32, 8192
 """Samples that the linear projection is computed from and compared on, and their patches, at most."""

@@ -65,6 +65,7 @@ class Noisy(Dataset):
 
     shape = (1, 8, 8)
     origin = "noisy"
+    shards = np.array([0, 0, 1, 1, 1])
 
     def __len__(self):
         return 5
@@ -79,6 +80,7 @@ def test_views_are_kept_apart_and_samples_that_cannot_be_read_stay_so(work, monk
     latents = cached_latents(settings_of(work, views=3), Noisy())
     found = {latents.data(1, np.random.default_rng(n)).numpy().tobytes() for n in range(50)}
     assert (len(latents), len(found), latents.shape) == (5, 3, (2, 2, 2))
+    assert latents.shards is Noisy.shards  # so that the same samples are held out
     with pytest.raises(UnreadableError):
         latents.data(2, np.random.default_rng(0))
     monkeypatch.setattr(Noisy, "data", None)
