@@ -1,0 +1,88 @@
+"""The studio in a real browser: Debian's chromium, headless."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = shutil.which("chromium")
+OPTIONS = (
+    *("--port", "7871", "--host", "127.0.0.1", "--history", "history", "--max-samples", "8", "--max-batch", "8"),
+    *("--max-steps", "20000", "--max-size", "1000000", "--max-seconds", "100", "--max-upload", "2"),
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="apt-get install chromium")]
+
+
+@pytest.fixture(scope="module")
+def address(run_dir, tmp_path_factory):
+    """The installed command, with every option."""
+    folder = tmp_path_factory.mktemp("browser")
+    (folder / "report.html").write_text("<h1>Scores</h1>")
+    command = [sys.executable, "-m", "multidiff.cli.main", "studio", str(run_dir), *OPTIONS]
+    command += ["--run", str(run_dir), "--report", "report.html"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
+        line = server.stdout.readline()
+        assert "the studio is at" in line
+        yield line.split()[4].rstrip(";")
+        server.terminate()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[1280, 390])
+def page(browser, address, request):
+    page = browser.new_page(viewport={"width": request.param, "height": 900})
+    page.set_default_timeout(120_000)
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.goto(address)
+    yield page
+    assert page.errors == []
+    page.close()
+
+
+def generate(page):
+    page.get_by_role("button", name="Generate", exact=True).click()
+    page.get_by_text("kept in the history").first.wait_for()
+
+
+def test_a_visitor_generates_downloads_and_comes_back(page, tmp_path):
+    generate(page)
+    seed = page.get_by_label("Seed", exact=True).input_value()
+    page.get_by_role("button", name="Download").first.click()
+    with page.expect_download() as download:
+        page.locator("a[download]", has_text="KB").or_(page.locator("a[download]", has_text=" B")).first.click()
+    file = tmp_path / "dropped.png"
+    download.value.save_as(file)
+    page.get_by_label("Seed", exact=True).fill("1")
+    page.locator("input[type=file]").last.set_input_files(file)
+    page.wait_for_function(
+        "seed => [...document.querySelectorAll('input[type=number]')].some(each => each.value === seed)", arg=seed
+    )
+    assert page.get_by_label("Keep the seed").is_checked()
+
+
+def test_a_visitor_stops_a_job(page):
+    page.get_by_role("button", name="How it is sampled").click()
+    page.get_by_label("number input for Steps").fill("100")
+    page.get_by_role("button", name="Generate", exact=True).click()
+    page.get_by_text("Denoising").first.wait_for()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.get_by_text("stopped").or_(page.get_by_text("kept in the history")).first.wait_for()
+
+
+def test_nothing_is_wider_than_the_screen(page):
+    generate(page)
+    for name in ("History", "Training", "Reports", "Generate"):
+        page.get_by_role("tab", name=name).first.click()
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
