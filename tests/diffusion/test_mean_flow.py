@@ -171,12 +171,11 @@ def test_the_sampler_is_exact_for_the_average_velocity(schedule, steps):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("distilled", [False, True], ids=["training", "distillation"])
-def test_a_network_converges_to_the_average_velocity(distilled):
+def test_a_network_converges_to_the_average_velocity():
     """The distance of its samples to the truth, in units of the data, and of its two parts of a path to the whole."""
     law = mixture_1d(RectifiedFlow())
     objective = MeanFlow(times=LogitNormal(0.0, 1.2), apart=0.7, power=0.0)
-    student = trained(objective, law, Flow(), steps=1500, teacher=single(law) if distilled else None)
+    student = trained(objective, law, Flow(), steps=200, teacher=single(law))
     sampler = MeanFlowSampler(law.schedule)
 
     def move(x, t, s):
@@ -186,9 +185,9 @@ def test_a_network_converges_to_the_average_velocity(distilled):
     for t in (0.5, 0.95):
         x_t, time = noisy(law, t)
         found = move(x_t.float(), t, 0.0).double()
-        assert (found - solve(law, x_t, time, torch.zeros_like(time))).square().mean().sqrt() < 0.15
+        assert (found - solve(law, x_t, time, torch.zeros_like(time))).square().mean().sqrt() < 0.2
         halfway = move(move(x_t.float(), t, t / 2), t / 2, 0.0)
-        assert (found - halfway).square().mean().sqrt() < 0.15
+        assert (found - halfway).square().mean().sqrt() < 0.1
 
 
 def test_the_network_must_take_a_second_time_and_the_prediction_be_a_map():
