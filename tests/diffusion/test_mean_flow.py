@@ -171,11 +171,12 @@ def test_the_sampler_is_exact_for_the_average_velocity(schedule, steps):
 
 
 @pytest.mark.slow
-def test_a_network_converges_to_the_average_velocity():
+@pytest.mark.parametrize(("distilled", "steps"), [(False, 400), (True, 200)], ids=["training", "distillation"])
+def test_a_network_converges_to_the_average_velocity(distilled, steps):
     """The distance of its samples to the truth, in units of the data, and of its two parts of a path to the whole."""
     law = mixture_1d(RectifiedFlow())
     objective = MeanFlow(times=LogitNormal(0.0, 1.2), apart=0.7, power=0.0)
-    student = trained(objective, law, Flow(), steps=200, teacher=single(law))
+    student = trained(objective, law, Flow(), steps=steps, teacher=single(law) if distilled else None)
     sampler = MeanFlowSampler(law.schedule)
 
     def move(x, t, s):
