@@ -35,8 +35,17 @@ def signed_distances(mesh: trimesh.Trimesh, points: np.ndarray) -> np.ndarray:
     Raises:
         InputError: libigl is missing.
     """
+    return np.where(inside(mesh, points), -1, 1) * distances(mesh, points)
+
+
+def distances(mesh: trimesh.Trimesh, points: np.ndarray) -> np.ndarray:
+    """Distances from ``points``, ``(N, 3)``, to the triangles of ``mesh``, ``(N,)`` in float32.
+
+    Raises:
+        InputError: libigl is missing.
+    """
     squares, *_ = _igl().point_mesh_squared_distance(_doubles(points), *_arrays(mesh))
-    return np.where(inside(mesh, points), -1, 1) * np.sqrt(squares).astype(np.float32)
+    return np.sqrt(squares).astype(np.float32)
 
 
 def inside(mesh: trimesh.Trimesh, points: np.ndarray) -> np.ndarray:
