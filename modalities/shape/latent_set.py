@@ -4,6 +4,8 @@ Zhang et al. (2023), 3DShape2VecSet, https://arxiv.org/abs/2301.11445; signed di
 Li et al. (2025), TripoSG, https://arxiv.org/abs/2502.06608.
 """
 
+from copy import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -170,6 +172,12 @@ class LatentSet(Autoencoder):
                 f"and the data have the shape {data_shape}"
             )
         return (self.bottleneck.channels, self.encoder.latents)
+
+    def decoding(self, data_shape: Shape) -> "LatentSet":
+        changed = copy(self)
+        changed._modules = {**self._modules, "decoder": copy(self.decoder)}
+        changed.decoder.resolution = data_shape[-1]
+        return changed
 
     def data_shape(self, shape: Shape) -> Shape:
         return self._volume(self.decoder.resolution)

@@ -25,7 +25,7 @@ from modalities.shape.normals import oriented
 from modalities.shape.preparation import ShapePreparation
 from modalities.shape.preview import contact_sheet, turntable
 from modalities.shape.surface import Reconstruction
-from modalities.shape.volume import to_mesh
+from modalities.shape.volume import check_resolution, to_mesh
 from multidiff.errors import InputError
 from multidiff.modality import Exporter, File, Modality, Preparation
 
@@ -134,10 +134,14 @@ class ShapeModality(Modality[PointCloud]):
         return self.to_data(cloud[np.resize(order, shape[-1])])
 
     def resized(self, shape: tuple[int, ...], **settings: Any) -> tuple[int, ...]:
-        """The shape of data of another number of ``points``."""
-        unknown = [name for name in settings if name != "points"]
+        """The shape of data of another number of ``points``, or of volumes of another ``resolution``."""
+        known = "resolution" if len(shape) == VOLUME_AXES else "points"
+        unknown = [name for name in settings if name != known]
         if unknown:
-            raise InputError(f"{', '.join(unknown)}: not a field of this model, and shapes have one setting: points")
+            raise InputError(f"{', '.join(unknown)}: not a field of this model, and shapes have one setting: {known}")
+        if known == "resolution":
+            check_resolution(settings.get(known, shape[-1]))
+            return (1, *3 * [settings.get(known, shape[-1])])
         points = settings.get("points", shape[-1])
         if type(points) is not int or points < 1:
             raise InputError(f"points is the number of points of a shape, at least 1, not {points!r}")

@@ -69,6 +69,10 @@ class Autoencoder(nn.Module, ABC):
         """Latents ``(B, C, *size)`` to data ``(B, *data_shape(shape))``, defined for any finite values."""
         return self.decoder(latents)
 
+    def decoding(self, data_shape: Shape) -> "Autoencoder":
+        """This network, decoding to ``data_shape``; here, itself, since the shape of latents tells that of the data."""
+        return self
+
     @abstractmethod
     def shape(self, data_shape: Shape) -> Shape:
         """Shape of the latents of data of ``data_shape``, without the batch dimension.

@@ -64,6 +64,10 @@ class Codec(nn.Module, ABC):
     def data_shape(self, shape: Shape) -> Shape:
         """Shape of what `decode` makes of x0 of ``shape``, without the batch dimension."""
 
+    def decoding(self, data_shape: Shape) -> "Codec":
+        """This codec, decoding to ``data_shape``; here, itself, since the shape of x0 tells that of the data."""
+        return self
+
     @abstractmethod
     def region(self, mask: Tensor) -> Tensor:
         """The part of x0 that depends on the data where ``mask`` is true.

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,11 @@ class Learned(Codec):
 
     def data_shape(self, shape: Shape) -> Shape:
         return self.autoencoder.data_shape(shape)
+
+    def decoding(self, data_shape: Shape) -> "Learned":
+        changed = copy(self)
+        changed.trained = replace(self.trained, network=self.autoencoder.decoding(data_shape))
+        return changed
 
     def encode(self, data: Tensor) -> Tensor:
         return self.scaling.encode(self.latents(data))

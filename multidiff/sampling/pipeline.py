@@ -241,6 +241,8 @@ class Pipeline:
         shape = self.model.codec.shape(data_shape)
         resized = copy(self)
         resized.shape = shape
+        codec = self.model.codec.decoding(data_shape)
+        resized.model = Model(codec, self.model.conditioner, self.model.denoiser).eval()
         return resized
 
     def noise(self, seeds: Sequence[int]) -> NoiseSource:

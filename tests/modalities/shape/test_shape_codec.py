@@ -59,6 +59,11 @@ def test_a_latent_diffusion_model_generates_watertight_meshes(codec, tmp_path):
     assert pipeline.shape == (16, 8)
     assert pipeline.data_shape == (1, 16, 16, 16)
     shapes = pipeline.sample(2, label="chair", steps=2)
+    (finer,) = pipeline.sample(1, label="chair", steps=1, fields={"resolution": 24})
+    assert len(finer.mesh.faces) > len(pipeline.sample(1, label="chair", steps=1)[0].mesh.faces)
+    assert pipeline.data_shape == (1, 16, 16, 16)
+    with pytest.raises(InputError, match="shapes have one setting: resolution"):
+        pipeline.plan(1, fields={"points": 9})
     assert all(isinstance(shape, MeshSurface) and shape.mesh.is_watertight for shape in shapes)
     pipeline.modality.write(shapes[0], tmp_path / "chair.glb", {})
     assert trimesh.load_mesh(tmp_path / "chair.glb").is_watertight
