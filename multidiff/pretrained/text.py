@@ -150,6 +150,11 @@ class PromptConditioner(FieldConditioner):
         return "any text"
 
     @property
+    def encoders(self) -> list[nn.Module]:
+        """The networks of the encoders, which are frozen."""
+        return [tower.encoder.module for tower in self._towers]
+
+    @property
     def _towers(self) -> list[Tower]:
         return [tower for tower in self.towers if isinstance(tower, Tower)]
 

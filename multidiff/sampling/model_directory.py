@@ -3,6 +3,7 @@
 model/    model.safetensors (EMA weights)  config.yaml  README.md
 """
 
+import hashlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ from multidiff.data.files import sha256
 from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.model import MODEL_GROUPS, build_model
-from multidiff.pretrained import is_pipeline, open_folder, pipeline_hash
+from multidiff.pretrained import fuse, is_pipeline, open_folder, pipeline_hash, stacked
 from multidiff.sampling import few_step
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.sampler_config import checked_sampler
@@ -25,18 +26,21 @@ from multidiff.weights import CONFIG, WEIGHTS, fill, find_model, no_larger_than,
 __all__ = ["CONFIG", "WEIGHTS", "find_model", "load", "read_config", "save"]
 
 
-def load(path: str | Path, device: str | None = None) -> Pipeline:
+def load(path: str | Path, device: str | None = None, lora: Mapping[str, float] | None = None) -> Pipeline:
     """A pipeline from a run directory, a model directory, or a pretrained pipeline.
 
     Args:
         path: of the directory.
         device: such as ``cpu`` or ``cuda:1``; by default a GPU if there is one.
+        lora: for a pretrained pipeline, files of LoRAs, each with its weight, which are fused in this order.
 
     Raises:
         InputError: the directory, its config or its weights are missing, damaged, or not of this model.
     """
     if is_pipeline(Path(path).expanduser()):
-        return _pretrained(Path(path).expanduser(), device or _default_device())
+        return _pretrained(Path(path).expanduser(), device or _default_device(), lora or {})
+    if lora:
+        raise InputError(f"a LoRA is for a pretrained pipeline, and {path} is none: it has no model_index.json")
     directory = find_model(Path(path).expanduser())
     config = read_config(directory)
     if is_codec(config):
@@ -71,11 +75,15 @@ def _default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _pretrained(path: Path, device: str) -> Pipeline:
-    opened = open_folder(path, device)
+def _pretrained(path: Path, device: str, lora: Mapping[str, float]) -> Pipeline:
+    opened, digest = open_folder(path, device), pipeline_hash(path)
+    for file, weight in stacked(lora):
+        fuse(opened.model, file, weight)
+        digest = hashlib.sha256(f"{digest} {sha256(file)} {weight}".encode()).hexdigest()
     modality = instantiate(Modality, opened.modality_config)
-    settings = (opened.shape, opened.sampler, opened.guidance, pipeline_hash(path), opened.modality_config)
-    return Pipeline(opened.model, modality, *settings)
+    return Pipeline(
+        opened.model, modality, opened.shape, opened.sampler, opened.guidance, digest, opened.modality_config
+    )
 
 
 def save(pipeline: Pipeline, config: Mapping[str, Any], directory: Path, training: Mapping[str, Any]) -> None:
