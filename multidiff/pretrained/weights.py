@@ -9,7 +9,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from multidiff.configuration import read_json
-from multidiff.data.files import member
 from multidiff.errors import InputError, first_of
 from multidiff.pretrained.libraries import library, quietly
 
@@ -57,7 +56,7 @@ def find_weights(folder: Path, kind: str) -> Weights:
             names = _shards(folder / index)
         elif not (folder / names[0]).is_file():
             continue
-        files = [member(folder, name) for name in names]
+        files = [folder / name for name in names]
         missing = [path.name for path in files if not path.is_file()]
         if missing:
             raise InputError(f"{folder}/ lacks {first_of(missing, 3)}, which {index} names: copy the folder again")
@@ -107,9 +106,14 @@ def load_part(folder: Path, kind: str, name: str) -> Any:
 def _shards(index: Path) -> list[str]:
     content = read_json(index)
     names = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()) or not names:
-        raise InputError(f"{index} is damaged: it has no weight_map; copy the folder again")
+    if not isinstance(names, dict) or not names or not all(map(_is_name, names.values())):
+        raise InputError(f"{index} is damaged: it has no weight_map of files beside it; copy the folder again")
     return sorted(set(names.values()))
+
+
+def _is_name(name: Any) -> bool:
+    """Whether ``name`` is that of a file in the same folder; the file may be a link, as in the cache of the hub."""
+    return isinstance(name, str) and Path(name).name == name and "\0" not in name
 
 
 def _dtype(files: Sequence[Path]) -> torch.dtype:

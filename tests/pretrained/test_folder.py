@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import diffusers
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 import multidiff
 from multidiff.cli.sample import run
 from multidiff.errors import InputError
+from multidiff.pretrained.libraries import library
 from multidiff.sampling.reproduce import reproduce_samples
 from multidiff.sampling.samples import read_record
 from tests.pretrained import folders
@@ -113,6 +115,15 @@ def test_half_precision_weights_and_shards_open(saved, tmp_path):
     theirs.unet.float()
 
 
+def test_links_to_files_elsewhere_are_followed_as_in_the_cache_of_the_hub(saved, folder, tmp_path):
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        blob = tmp_path / "blobs" / path.relative_to(folder).as_posix().replace("/", "_")
+        blob.parent.mkdir(exist_ok=True)
+        path.rename(blob)
+        path.symlink_to(blob)
+    assert multidiff.load(folder, "cpu").sha256 == multidiff.load(saved[0], "cpu").sha256
+
+
 def test_an_autoencoder_that_overflows_is_computed_in_float32_and_says_so_once(saved, caplog):
     codec = multidiff.load(saved[0], "cpu").model.codec.to(torch.float16)
     z = torch.full((1, 4, 4, 4), 6e4, dtype=torch.float16)
@@ -120,6 +131,26 @@ def test_an_autoencoder_that_overflows_is_computed_in_float32_and_says_so_once(s
     assert codec.network.dtype == torch.float32
     codec.decode(z)
     assert len([line for line in caplog.messages if "float32 from now on" in line]) == 1
+
+
+def test_a_tiny_autoencoder_opens(saved, folder):
+    blocks = {"encoder_block_out_channels": (8, 8), "decoder_block_out_channels": (8, 8)}
+    counts = {"num_encoder_blocks": (1, 1), "num_decoder_blocks": (1, 1)}
+    theirs = diffusers.AutoencoderTiny(**blocks, **counts)
+    shutil.rmtree(folder / "vae")
+    theirs.save_pretrained(folder / "vae")
+    change(folder / "model_index.json", vae=["diffusers", "AutoencoderTiny"])
+    codec = multidiff.load(folder, "cpu").model.codec
+    data, z = torch.rand(1, 3, 12, 8) * 2 - 1, torch.randn(1, 4, 6, 4)
+    with torch.no_grad():
+        assert torch.equal(codec.encode(data), theirs.encode(data).latents)
+        assert torch.equal(codec.decode(z), theirs.decode(z).sample)
+    assert codec.shape((3, 12, 8)) == (4, 6, 4)
+
+
+def test_a_missing_library_is_named_with_the_way_to_install_it():
+    with pytest.raises(InputError, match=r"need no_such_library: pip install 'multidiff-toolkit\[pretrained\]'"):
+        library("no_such_library")
 
 
 def remove_unet(folder):
@@ -148,6 +179,11 @@ def truncate_a_text_encoder(folder):
 def remove_a_shard(folder):
     index = {"metadata": {}, "weight_map": {"conv_in.weight": "a.safetensors"}}
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    (folder / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def lead_out_of_the_folder(folder):
+    index = {"metadata": {}, "weight_map": {"conv_in.weight": "../vae/diffusion_pytorch_model.safetensors"}}
     (folder / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
 
 
@@ -199,6 +235,11 @@ def widen_the_latents(folder):
     change(folder / "unet" / "config.json", in_channels=5)
 
 
+def take_an_inpainting_network(folder):
+    shutil.rmtree(folder / "unet")
+    folders.unet(channels=9).save_pretrained(folder / "unet")
+
+
 FAULTS = {
     remove_unet: "half a StableDiffusionPipeline: unet/ missing",
     remove_weights: "vae/ holds no weights: diffusion_pytorch_model.safetensors is missing",
@@ -206,6 +247,7 @@ FAULTS = {
     truncate: "diffusion_pytorch_model.safetensors is damaged or truncated",
     truncate_a_text_encoder: "model.safetensors is damaged or truncated",
     remove_a_shard: "lacks a.safetensors, which diffusion_pytorch_model.safetensors.index.json names",
+    lead_out_of_the_folder: "is damaged: it has no weight_map of files beside it",
     empty_the_tokenizer: r"tokenizer/ is missing: it holds the vocabulary .*vocab.json and merges.txt",
     damage_the_tokenizer: "tokenizer/ holds no tokenizer",
     quantise: "conv_in.weight has the type F8_E4M3",
@@ -215,6 +257,7 @@ FAULTS = {
     name_another_pipeline: "describes a WuerstchenPipeline, and MultiDiff opens StableDiffusionPipeline",
     name_odd_betas: "scheduler_config.json: beta_schedule is scaled_linear, linear or squaredcos_cap_v2, got 'sigmoid'",
     clip: "scheduler_config.json: clip_sample is not supported",
+    take_an_inpainting_network: "in_channels of the U-Net is 9, and the latents of the autoencoder have 4",
     widen_the_latents: "cannot be opened as a UNet2DConditionModel: .*conv_in.weight expected shape",
 }
 
