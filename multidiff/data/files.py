@@ -46,12 +46,21 @@ def new_file(path: Path) -> Iterator[Path]:
         InputError: it cannot be written for another reason.
     """
     try:
-        with atomic_path(path) as part:
+        with full_disk_told(path.parent), atomic_path(path) as part:
             yield part
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(f"the disk is full: there is no space left in {path.parent}") from error
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def full_disk_told(folder: Path) -> Iterator[None]:
+    """What fails in the block for lack of space in ``folder`` is a `DiskFullError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullError(f"the disk is full: there is no space left in {folder}") from error
 
 
 @contextmanager

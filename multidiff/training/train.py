@@ -12,6 +12,7 @@ from typing import Any
 import torch.distributed as dist
 from omegaconf import DictConfig
 
+from multidiff.data.files import full_disk_told
 from multidiff.errors import InputError
 from multidiff.training.announce import announced
 from multidiff.training.base_run import BaseRun
@@ -82,6 +83,7 @@ def fit(run: BaseRun, *, quiet: bool = False) -> Result:
 
     Raises:
         InputError: another process trains in the same directory, or training cannot continue.
+        DiskFullError: there is no space left for a preview or a log; the checkpoints are kept.
     """
     with held(run.run_dir) if is_first_process() else nullcontext():
         if is_first_process():
@@ -91,7 +93,7 @@ def fit(run: BaseRun, *, quiet: bool = False) -> Result:
         with warnings.catch_warnings(), _environment_kept():
             for message in KNOWN_WARNINGS:
                 warnings.filterwarnings("ignore", message=message)
-            with _loaders_told(), suppress(NoBatch):
+            with full_disk_told(run.run_dir), _loaders_told(), suppress(NoBatch):
                 run.trainer.fit(run.module, run.datamodule, ckpt_path=run.checkpoint, weights_only=True)
     step = run.trainer.global_step
     finished = step >= run.trainer.max_steps or run.stop.request == Request.NONE

@@ -1,5 +1,6 @@
 """A run is one run for each logger, however often it is gone on with, and stays in its directory."""
 
+import errno
 import os
 import re
 import subprocess
@@ -7,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.loggers import CSVLogger
+from PIL.Image import Image
 
 from multidiff.configuration import compose
-from multidiff.errors import InputError
+from multidiff.errors import DiskFullError, InputError
+from multidiff.training.checkpoints import newest_checkpoint
 from tests.tiny import TINY, tiny_train
 
 EVERYTHING = ("trainer.log_every_n_steps=1", "callbacks.previews.every=2", "callbacks.previews.count=1")
@@ -91,3 +95,18 @@ def test_without_the_package_a_line_says_what_to_install(tmp_path, monkeypatch, 
     with pytest.raises(InputError, match=rf"needs the package {logger}: pip install 'multidiff-toolkit\[loggers\]'"):
         tiny_train(tmp_path / "run", f"logger={logger}")
     assert not Path(tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("writer", [(Image, "save"), (CSVLogger, "log_metrics")])
+def test_a_disk_that_is_full_for_previews_and_logs_is_a_line_and_the_checkpoint_is_kept(tmp_path, monkeypatch, writer):
+    def full(*arguments, **settings):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    settings = ("checkpoint_every=1", "callbacks.previews.every=2", "trainer.log_every_n_steps=2")
+    tiny_train(tmp_path / "run", *settings, "trainer.max_steps=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(*writer, full)
+        with pytest.raises(DiskFullError, match=r"^the disk is full: .* in \S+/run$"):
+            tiny_train(tmp_path / "run", *settings, "trainer.max_steps=4", "resume=true")
+    assert newest_checkpoint(tmp_path / "run" / "checkpoints") is not None
+    assert tiny_train(tmp_path / "run", *settings, "trainer.max_steps=4", "resume=true").finished
