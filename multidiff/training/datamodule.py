@@ -114,17 +114,27 @@ def in_arrays(examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {**batch, "data": batch["data"].numpy()}
 
 
+WATCH = 5.0
+"""Seconds after which a loader process notices that its parent is gone."""
+
+
 def _leave_signals_to_the_parent(worker: int) -> None:
     """Let a loader process live through a signal to all processes of a run, whose step still needs its batches.
 
-    SIGTERM from the parent itself, by which it ends its loaders, is obeyed.
+    SIGTERM from the parent itself, by which it ends its loaders, is obeyed. The handlers that it inherits from the
+    parent, such as that of SLURM's signal before a time limit, are not its own.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
+    parent = os.getppid()
+
     def obey() -> None:
-        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-            pass
+        while os.getppid() == parent:  # a parent that is killed tells nobody
+            told = signal.sigtimedwait({signal.SIGTERM}, WATCH)
+            if told and told.si_pid == parent:
+                break
         os._exit(0)
 
     threading.Thread(target=obey, daemon=True).start()

@@ -15,6 +15,7 @@ from multidiff.cli.main import main
 from multidiff.errors import InputError
 from multidiff.training import hardware, stop
 from multidiff.training.checkpoints import newest_checkpoint
+from multidiff.training.datamodule import _leave_signals_to_the_parent
 from multidiff.training.train import _loaders_told
 from tests.tiny import TINY, tiny_train, weights
 from tests.training.processes import start
@@ -108,3 +109,21 @@ def test_what_a_loader_process_says_comes_without_its_traceback(kind, said, line
 def test_a_loader_process_without_memory_is_told_so():
     with pytest.raises(MemoryError, match=r"^in a loader process; lower loader\.workers"), _loaders_told():
         raise MemoryError("Caught MemoryError in DataLoader worker process 0.\nOriginal Traceback:\nMemoryError")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1, signal.SIGALRM])
+def test_a_loader_process_ignores_a_signal_to_the_whole_group_whose_handler_it_inherits(number):
+    inherited = signal.signal(number, lambda *arguments: os._exit(3))
+    try:
+        assert _status_of_a_loader_that_receives(number) == 0
+    finally:
+        signal.signal(number, inherited)
+
+
+def _status_of_a_loader_that_receives(number):
+    child = os.fork()
+    if child == 0:
+        _leave_signals_to_the_parent(0)
+        os.kill(os.getpid(), number)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
