@@ -10,22 +10,20 @@ from torch import Tensor
 
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.objectives import Trained
-from multidiff.errors import InputError, few_of
+from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.model import Model
 from multidiff.sampling import few_step
-from multidiff.sampling.conditions import plain, repeated
+from multidiff.sampling.conditions import repeated
 from multidiff.sampling.editing import Canvas, Continue, Edit, Redo, Vary
 from multidiff.sampling.guidance import Fields, Guidance, Guide
 from multidiff.sampling.notebook import model_facts, table
 from multidiff.sampling.plan import Plan
+from multidiff.sampling.requested import Names, negative_of, samples_of, sorted_out
 from multidiff.sampling.sampler_config import chosen_sampler
 from multidiff.sampling.seeds import Interpolated, Seeded, Seeds, Varied, Versions
 
 log = logging.getLogger(__name__)
-
-Names = str | int | float | Sequence[str | int | float]
-"""A value for all samples, or several that the samples take in turn."""
 
 
 class Settings(TypedDict, total=False):
@@ -135,10 +133,11 @@ class Pipeline:
             raise InputError(f"this way of sampling sets its own seeds: leave {'seed' if seed else 'prompts'} out")
         if prompts is not None:
             seeds, prompt, n = Versions(seed, n), repeated(prompt, prompts, n), n * len(prompts)
-        known, sizes = self._sorted(fields or {}, {"label": label, "caption": prompt})
+        reads = self.model.conditioner.reads
+        known, sizes = sorted_out(reads, fields or {}, {"label": label, "caption": prompt})
         pipeline = self.resized(**sizes) if sizes else self
-        samples = self._samples(n, known)
-        opposite, reads = self._negative(negative, guidance_field), self.model.conditioner.reads
+        samples = samples_of(reads, n, known)
+        opposite = negative_of(reads, negative, guidance_field)
         guided = Guidance(self.guidance).changed(guidance, guidance_rule, guidance_field, opposite, reads)
         chosen = guidance not in (None, 1) or guidance_rule is not None or guidance_field is not None
         if chosen and not guided.acts_on(samples):
@@ -256,48 +255,3 @@ class Pipeline:
             decoded = self.model.decode(x0)
             data = decoded if edit is None else edit.finished(self.canvas, decoded)
             return [self.modality.to_artifact(each) for each in data.cpu()]
-
-    def _sorted(
-        self, fields: Mapping[str, Names], arguments: Mapping[str, Names | None]
-    ) -> tuple[dict[str, Names], dict[str, Names]]:
-        """The fields of the model, and the settings of its modality, among ``fields`` and ``arguments``."""
-        given = {name: value for name, value in arguments.items() if value is not None}
-        twice = next((name for name, value in given.items() if value and name in fields), None)
-        if twice:
-            raise InputError(f"{twice} is given twice: as an argument, and in the fields")
-        reads = self.model.conditioner.reads
-        known = {name: value for name, value in fields.items() if name in reads and value is not None}
-        return given | known, {name: value for name, value in fields.items() if name not in reads}
-
-    def _samples(self, n: int, given: Mapping[str, Names]) -> tuple[Fields, ...]:
-        """The fields of each of ``n`` samples."""
-        if n < 1:
-            raise InputError(f"the number of samples must be at least 1, got {n}")
-        reads = self.model.conditioner.reads
-        columns: dict[str, list[Any]] = {}
-        for name, value in given.items():
-            if name not in reads:
-                option = "prompt" if name == "caption" else name
-                known = ["prompt" if field == "caption" else field for field in reads]
-                takes = few_of(known, option) or "no condition"
-                raise InputError(f"this model was not trained with a {option}: it takes {takes}")
-            several = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
-            columns[name] = [plain(each) for each in several]
-            if not columns[name]:
-                raise InputError(f"the list of values for {name} is empty")
-        return tuple({name: values[i % len(values)] for name, values in columns.items()} for i in range(n))
-
-    def _negative(self, negative: str | int | Fields | None, guided: str | None) -> Fields:
-        """The negative condition by field; one that is not a mapping is of the field that guidance follows."""
-        reads = self.model.conditioner.reads
-        if negative is None or isinstance(negative, Mapping):
-            unknown = [name for name in negative or {} if name not in reads]
-            if unknown:
-                raise InputError(
-                    f"a negative {unknown[0]}: this model takes {few_of(reads, unknown[0]) or 'no condition'}"
-                )
-            return negative or {}
-        if not reads:
-            raise InputError("this model takes no condition, so it takes no negative one either")
-        field = guided or next((name for name in ("caption", "label") if name in reads), reads[0])
-        return {field: str(negative)}

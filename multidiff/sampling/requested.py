@@ -1,0 +1,54 @@
+"""The fields of a request, checked against those that a model reads."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from multidiff.errors import InputError, few_of
+from multidiff.sampling.conditions import plain
+from multidiff.sampling.guidance import Fields
+
+Names = str | int | float | Sequence[str | int | float]
+"""A value for all samples, or several that the samples take in turn."""
+
+
+def sorted_out(
+    reads: Sequence[str], fields: Mapping[str, Names], arguments: Mapping[str, Names | None]
+) -> tuple[dict[str, Names], dict[str, Names]]:
+    """The fields of the model, and the settings of its modality, among ``fields`` and ``arguments``."""
+    given = {name: value for name, value in arguments.items() if value is not None}
+    twice = next((name for name, value in given.items() if value and name in fields), None)
+    if twice:
+        raise InputError(f"{twice} is given twice: as an argument, and in the fields")
+    known = {name: value for name, value in fields.items() if name in reads and value is not None}
+    return given | known, {name: value for name, value in fields.items() if name not in reads}
+
+
+def samples_of(reads: Sequence[str], n: int, given: Mapping[str, Names]) -> tuple[Fields, ...]:
+    """The fields of each of ``n`` samples."""
+    if n < 1:
+        raise InputError(f"the number of samples must be at least 1, got {n}")
+    columns: dict[str, list[Any]] = {}
+    for name, value in given.items():
+        if name not in reads:
+            option = "prompt" if name == "caption" else name
+            known = ["prompt" if field == "caption" else field for field in reads]
+            takes = few_of(known, option) or "no condition"
+            raise InputError(f"this model was not trained with a {option}: it takes {takes}")
+        several = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
+        columns[name] = [plain(each) for each in several]
+        if not columns[name]:
+            raise InputError(f"the list of values for {name} is empty")
+    return tuple({name: values[i % len(values)] for name, values in columns.items()} for i in range(n))
+
+
+def negative_of(reads: Sequence[str], negative: str | int | Fields | None, guided: str | None) -> Fields:
+    """The negative condition by field; one that is not a mapping is of the field that guidance follows."""
+    if negative is None or isinstance(negative, Mapping):
+        unknown = [name for name in negative or {} if name not in reads]
+        if unknown:
+            raise InputError(f"a negative {unknown[0]}: this model takes {few_of(reads, unknown[0]) or 'no condition'}")
+        return negative or {}
+    if not reads:
+        raise InputError("this model takes no condition, so it takes no negative one either")
+    field = guided or next((name for name in ("caption", "label") if name in reads), reads[0])
+    return {field: str(negative)}
