@@ -11,6 +11,7 @@ from PIL import Image
 from multidiff.configuration import group_options, load_option
 from multidiff.diffusion.guidance import ClassifierFreeGuidance
 from multidiff.errors import InputError
+from multidiff.sampling.requested import negative_of
 from multidiff.sampling.sampler_config import RENAMED
 from tests.sampling.images import close, pixels
 
@@ -231,10 +232,9 @@ def test_settings_that_would_do_nothing_are_refused(pipeline, monkeypatch):
         pipeline.interpolate(1, 2, seed=5)
 
 
-def test_a_negative_text_is_of_the_field_that_guidance_follows(pipeline, monkeypatch):
-    monkeypatch.setattr(pipeline.model.conditioner, "reads", ("label", "caption"))
-    assert pipeline._negative("4", None) == {"caption": "4"}
-    assert pipeline._negative("4", "label") == {"label": "4"}
+def test_a_negative_text_is_of_the_field_that_guidance_follows():
+    assert negative_of(("label", "caption"), "4", None) == {"caption": "4"}
+    assert negative_of(("label", "caption"), "4", "label") == {"label": "4"}
 
 
 def test_numbers_of_numpy_are_numbers(pipeline):
