@@ -5,6 +5,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+FEW = (
+    "trainer.max_steps=2",
+    "trainer.val_check_interval=1",
+    "trainer.accelerator=cpu",
+    "callbacks.previews.every=2",
+    "callbacks.previews.count=2",
+    "loader.batch_size=2",
+    "loader.workers=0",
+    "loader.holdout=0.5",
+    "sampler.steps=2",
+)
+"""A training of two steps."""
+
 
 def run(folder, *arguments, **environment):
     command = [str(Path(sys.executable).parent / "multidiff"), *map(str, arguments)]

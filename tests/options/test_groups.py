@@ -12,22 +12,11 @@ import pytest
 
 from multidiff.configuration import group_options
 from tests.conditioners.encoders import bert
-from tests.options.commands import run, succeed, train
+from tests.options.commands import FEW, run, succeed, train
 from tests.options.tiny_data import MODALITIES, settings
 
 pytestmark = pytest.mark.slow
 
-FEW = (
-    "trainer.max_steps=2",
-    "trainer.val_check_interval=1",
-    "trainer.accelerator=cpu",
-    "callbacks.previews.every=2",
-    "callbacks.previews.count=2",
-    "loader.batch_size=2",
-    "loader.workers=0",
-    "loader.holdout=0.5",
-    "sampler.steps=2",
-)
 NEEDS = {"mlflow": "mlflow", "wandb": "wandb", "schedule_free": "schedulefree"}
 MISSING = {
     name: group
@@ -54,27 +43,15 @@ EVALUATION = (
 )
 ENVIRONMENT = {"SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_NUM_NODES": "1", "WANDB_MODE": "offline"}
 DATA = tuple(settings(Path()))
+ELSEWHERE = ("furniture_distances", "mesh_distances")
+"""Data of codecs of shapes, which tests/modalities/shape/test_shape_codec.py trains on."""
+
 SAMPLERS = [name for name in group_options("sampler") if name != "mean_flow"]
 """Those of any model; `mean_flow` needs the objective of that name, which is tested with it."""
 
 TAUGHT = ("distillation", "guided_distillation", "progressive_distillation")
 FEW_STEP = ("consistency", "consistency_continuous", "mean_flow", *TAUGHT)
 RUNS = max(len(DATA), math.ceil(len(SAMPLERS) / 2), *map(len, FREE.values()))
-
-
-@pytest.fixture(scope="session")
-def teacher(data, tmp_path_factory):
-    """A model of each modality, trained for two steps, by its data option."""
-    made = {}
-
-    def model(option, overrides):
-        if option not in made:
-            folder = tmp_path_factory.mktemp("teacher")
-            train(folder, [*overrides, "run_dir=run"])
-            made[option] = folder / "run"
-        return made[option]
-
-    return model
 
 
 def base(data, option, number):
@@ -94,11 +71,9 @@ def base(data, option, number):
 
 def test_every_option_is_in_a_run():
     """And every data option has tiny data, every backbone and codec a modality."""
-    assert set(DATA) == set(group_options("data"))
+    assert {*DATA, *ELSEWHERE} == set(group_options("data"))
     assert {name for part in MODALITIES.values() for name, *_ in part["backbone"]} == set(group_options("backbone"))
     assert {name for part in MODALITIES.values() for name in part["codec"]} | {"learned"} == set(group_options("codec"))
-    assert set(AUTOENCODERS) == set(group_options("autoencoder"))
-    assert {name for name, _ in AUTOENCODERS.values()} == set(group_options("reconstruction"))
     conditioning = {name for texts in CONDITIONING.values() for text in texts for name in text.strip("[]").split(",")}
     assert conditioning | set(TEXT) == set(group_options("conditioning"))
 
@@ -146,84 +121,3 @@ def test_captions_condition_a_model_and_check_overfit_ends(text, data, tmp_path)
     path = [f"conditioning.caption.path={bert(tmp_path / 'bert')}"] if text == "text_pretrained" else []
     overrides = [*base(data, "image_folder", 0), f"conditioning={text}", *path, "check=overfit", "optimizer.lr=1e-2"]
     train(tmp_path, [*overrides, "callbacks.learns_one_batch.fraction=0.95", "trainer.max_steps=2000", "run_dir=run"])
-
-
-AUTOENCODERS = {
-    "image_f4": ("image", "image_folder"),
-    "image_f8": ("image", "image_folder"),
-    "audio": ("audio", "audio_folder"),
-}
-"""For each autoencoder, the experiment of codecs that takes it, which is also the name of its loss, and its data."""
-
-SMALL_FEATURES = {"image": ["reconstruction.encoder_steps=5"], "audio": []}
-
-
-def codec_overrides(data, name, option):
-    """A training of the codec ``name`` on the data ``option``, of two steps."""
-    _, own = data[option]
-    few = [override for override in FEW if not override.startswith("sampler")]
-    return [f"experiment=codec/{name}", f"data={option}", *own, *few, *SMALL_FEATURES[name]]
-
-
-@pytest.mark.parametrize("autoencoder", group_options("autoencoder"))
-def test_codecs_train_and_diffusion_models_on_their_latents(autoencoder, data, tmp_path):
-    name, option = AUTOENCODERS[autoencoder]
-    modality = [f"modality={name}", *(["modality.sample_rate=8000", "modality.stereo=true"] if name == "audio" else [])]
-    rate = ["modality.sample_rate=8000"] if name == "audio" else []
-    overrides = codec_overrides(data, name, option)
-    train(
-        tmp_path, [*overrides, *rate, f"autoencoder={autoencoder}", "reconstruction.adversarial=0.5", "run_dir=codec"]
-    )
-    assert list((tmp_path / "codec" / "previews").glob("*.png"))
-    backbone = MODALITIES[name]["backbone"][0]
-    latent = ["codec=learned", "codec.path=codec", "conditioning=none", f"backbone={backbone[0]}", *backbone[1:]]
-    train(tmp_path, [*modality, f"data={option}", *data[option][1], *latent, *FEW, "run_dir=run"])
-    succeed(tmp_path, "sample", "run", "-n", 1, "--steps", 1, "--out", "out")
-
-
-EXPERIMENTS = {
-    "codec/image": "image_folder",
-    "codec/emoji": "emoji",
-    "codec/audio": "audio_folder",
-    "image/folder_latent": "image_folder",
-    "image/emoji_latent": "emoji",
-    "image/scenes_latent": "emoji_scenes",
-    "audio/drums_latent": "drums",
-    "image/digits": "digits",
-    "image/digits_consistency": "digits",
-    "image/digits_consistency_continuous": "digits",
-    "image/digits_guided": "digits",
-    "image/digits_mean_flow": "digits",
-    "image/digits_steps": "digits",
-    "image/folder": "image_folder",
-    "image/emoji_text": "emoji",
-    "image/scenes_text": "emoji_scenes",
-    "audio/drums": "drums",
-    "audio/drums_text": "drums",
-    "audio/folder": "audio_folder",
-    "audio/sc09": "speech_commands",
-    "shape/furniture": "furniture",
-    "shape/furniture_text": "furniture",
-    "shape/mesh_folder": "mesh_folder",
-    "shape/shapenet": "shapenet_points",
-}
-
-STUDENTS = ("image/digits_consistency_continuous", "image/digits_guided", "image/digits_steps")
-"""Those that need a teacher, of experiment=image/digits."""
-
-
-@pytest.mark.parametrize("name", group_options("experiment"))
-def test_experiments(name, data, teacher, tmp_path):
-    """As shipped, apart from the data, the size of the batches and the number of steps."""
-    option, own = EXPERIMENTS[name], data[EXPERIMENTS[name]][1]
-    own = [override for override in own if not override.startswith("modality.")]
-    few, further = list(FEW), []
-    if name.startswith("codec/"):
-        few = [override for override in few if not override.startswith("sampler")]
-        own += SMALL_FEATURES[name.removeprefix("codec/").replace("emoji", "image")]
-    if name.endswith("_latent"):
-        train(tmp_path, [*codec_overrides(data, name.split("/")[0], option), "run_dir=codec"])
-        further = ["codec.path=codec"]
-    if name in STUDENTS:
-        further = [f"teacher={teacher('image/digits', ['experiment=image/digits', *FEW])}"]
-    train(tmp_path, [f"experiment={name}", *own, *few, *further, "trainer.max_steps=1", "run_dir=run"])
