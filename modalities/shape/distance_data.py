@@ -72,7 +72,7 @@ class DistancePreparation(ShapePreparation):
 
     def sample(self, prepared: np.ndarray, random: np.random.Generator) -> Tensor:
         """``(7, points + queries)``."""
-        return drawn(prepared, self.points, self.queries, random)
+        return subsampled(prepared, self.points, self.queries, random)
 
 
 class DistanceFolder(Folder):
@@ -100,7 +100,7 @@ def measured(mesh: trimesh.Trimesh, surface: PointCloud, random: np.random.Gener
     return rows
 
 
-def drawn(rows: np.ndarray, points: int, queries: int, random: np.random.Generator) -> Tensor:
+def subsampled(rows: np.ndarray, points: int, queries: int, random: np.random.Generator) -> Tensor:
     """A sample ``(7, points + queries)`` of the rows that `measured` makes."""
     half = len(rows) // 2
     chosen = [random.choice(half, points, replace=False), half + random.choice(half, queries, replace=False)]

@@ -44,7 +44,7 @@ class Bottleneck(nn.Module, ABC):
 
 
 class KL(Bottleneck):
-    """Normal distributions around each latent, drawn to the standard normal distribution by their divergence from it.
+    """A normal distribution around each latent, whose divergence from the standard normal distribution is penalised.
 
     Kingma and Welling (2013), https://arxiv.org/abs/1312.6114; as a bottleneck of little weight, Rombach et al. (2022),
     appendix G, https://arxiv.org/abs/2112.10752.

@@ -42,7 +42,7 @@ class Learned(Codec):
         mean: of each channel of the latents; None until the data are known.
         deviation: of each channel, above 0; None until the data are known.
         views: encoded versions of each sample that training keeps in the cache, each with its own augmentation; 0
-            encodes every batch anew.
+            encodes each batch when it is loaded.
         tile: latents along each axis that are encoded and decoded at once, so that memory does not grow with samples.
 
     Raises:

@@ -151,7 +151,7 @@ def load_encoder(folder: Path) -> Any:
     try:
         kind = transformers.AutoConfig.from_pretrained(folder, **settings).model_type
         loader = getattr(transformers, ENCODERS.get(kind, "AutoModel"))
-        with _silence(transformers.utils.logging):
+        with quiet(transformers.utils.logging):
             network, report = loader.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
             )
@@ -189,8 +189,8 @@ def _transformers(folder: Path) -> Any:
 
 
 @contextmanager
-def _silence(logging: Any) -> Iterator[None]:
-    """No report on weights that are not needed, such as those of a decoder, and no progress bar."""
+def quiet(logging: Any) -> Iterator[None]:
+    """No report and no progress bar of the library whose logging module this is: whatever matters is an error here."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -11,6 +11,7 @@ from torch import Tensor
 from multidiff.data.dataset import Dataset, Unaugmented
 from multidiff.data.folder import Prepared
 from multidiff.data.labels import Labels
+from multidiff.errors import first_of
 
 COMPARED = 2000
 """Samples, spread evenly over the data, that are compared with each other."""
@@ -41,13 +42,14 @@ def problems(dataset: Dataset) -> Iterator[str]:
     if dataset.labels:
         counts = Counter(dataset.labels)
         if single := [name for name, count in counts.items() if count == 1]:
-            yield f"{_count(len(single), 'class', 'classes')} of one sample: {_some(single)}"
+            yield f"{_count(len(single), 'class', 'classes')} of one sample: {first_of(single, SHOWN)}"
     captions = [caption for caption in dataset.values.get("caption", ()) if caption]
     if len(captions) > 1 and len(set(captions)) == 1:
         yield f"all captions are {captions[0]!r}: they cannot steer the model"
     if isinstance(dataset, Prepared) and (pairs := near_duplicates(dataset)):
         names = [f"{dataset.name(first)} and {dataset.name(second)}" for first, second in pairs]
-        yield f"{_count(len(pairs), 'sample', 'samples')} nearly equal to another one, for example {_some(names)}"
+        count = _count(len(pairs), "sample", "samples")
+        yield f"{count} nearly equal to another one, for example {first_of(names, SHOWN)}"
 
 
 def near_duplicates(dataset: Dataset) -> list[tuple[int, int]]:
@@ -71,21 +73,15 @@ def _sketch(data: Tensor) -> Tensor:
 
 def _column(column: Sequence[Any]) -> str:
     if isinstance(column, Labels):
-        return f"{_count(len(column.names), 'class', 'classes')}, {_some(column.names)}"
+        return f"{_count(len(column.names), 'class', 'classes')}, {first_of(column.names, SHOWN)}"
     known = [value for value in column if value not in (None, "")]
     missing = f", {len(column) - len(known):,} without" if len(known) < len(column) else ""
     if known and isinstance(known[0], int | float):
         return f"{min(known):g} to {max(known):g}{missing}"
     distinct = list(dict.fromkeys(known))
-    first = [value[0] if isinstance(value, tuple) else value for value in distinct[:SHOWN]]
-    return f"{len(distinct):,} different{missing}, such as {_some([repr(value) for value in first], len(distinct))}"
+    first = [repr(value[0] if isinstance(value, tuple) else value) for value in distinct]
+    return f"{len(distinct):,} different{missing}, such as {first_of(first, SHOWN)}"
 
 
 def _count(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
-
-
-def _some(names: Sequence[str], total: int | None = None) -> str:
-    total = len(names) if total is None else total
-    more = f" and {total - SHOWN:,} more" if total > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

@@ -93,8 +93,7 @@ class UNet(nn.Module):
             )
 
         stages = list(zip(widths, blocks, attention, strict=True))
-        self.token_dim = token_dim
-        self.gated = gated
+        self.token_dim, self.gated = token_dim, gated
         self.strides = tuple(strides)
         self.downsample = downsample_filtered if filtered else downsample
         self.upsample = upsample_filtered if filtered else upsample

@@ -10,12 +10,13 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from multidiff.conditioners import FieldConditioner
+from multidiff.conditioners.pretrained_text import quiet
 from multidiff.conditioners.prompts import Prompt, literal, parse, quoted
 from multidiff.conditioners.text import token_weight
 from multidiff.diffusion.conditioning import Conditioning, concatenate
 from multidiff.errors import InputError
 from multidiff.nn.frozen import Frozen
-from multidiff.pretrained.libraries import library, quietly
+from multidiff.pretrained.libraries import library
 
 LONGEST = 2**20
 """Tokenizers without a limit say that they read more tokens than this."""
@@ -188,7 +189,7 @@ def load_vocabulary(folder: Path, longest: int) -> Vocabulary:
             "tokenizer.json); copy it from the source of the pipeline, or from one with the same text encoder"
         )
     try:
-        with quietly(transformers):
+        with quiet(transformers.utils.logging):
             found = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         tokenizer = Tokenizer.from_str(found.backend_tokenizer.to_str())
         tokenizer.no_padding()

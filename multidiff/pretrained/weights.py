@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from multidiff.conditioners.pretrained_text import quiet
 from multidiff.configuration import read_json
 from multidiff.errors import InputError, first_of
-from multidiff.pretrained.libraries import library, quietly
+from multidiff.pretrained.libraries import library
 
 STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
 """Names of weight files by library, without variant and suffix."""
@@ -87,7 +88,7 @@ def load_part(folder: Path, kind: str, name: str) -> Any:
     if weights.variant:
         settings["variant"] = weights.variant
     try:
-        with quietly(module):
+        with quiet(module.utils.logging):
             network, report = getattr(module, name).from_pretrained(folder, **settings)
     except Exception as error:  # a damaged config or file raises any exception
         reason = " ".join(str(error).split())[:300]

@@ -73,7 +73,8 @@ class AveragedModule(L.LightningModule):
     ) -> None:
         """Clip by the norm; a step with a non-finite gradient is skipped."""
         by_norm = gradient_clip_algorithm != "value"
-        norm = self.stability.clip(self.parameters(), gradient_clip_val if by_norm else None)
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        norm = self.stability.clip(trained, gradient_clip_val if by_norm else None)
         if not by_norm:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         self.log("train/gradient_norm", norm)

@@ -101,7 +101,7 @@ def test_an_unknown_experiment_lists_the_known_ones(tmp_path):
         "train",
         "experiment=image/digit",
         cwd=tmp_path,
-        saying="audio/sc09, image/digits, image/digits_consistency, image/digits_consistency_continuous",
+        saying="audio/sc09, codec/audio, codec/emoji, codec/image, codec/shape, image/digits",
     )
 
 

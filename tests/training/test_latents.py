@@ -42,10 +42,10 @@ def test_the_model_holds_the_denoiser_and_refers_to_the_codec(work):
 
 
 def test_cached_and_encoded_batches_train_the_same_weights(work):
-    latent_train(work, "anew", "trainer.max_steps=2", "codec.views=0")
-    cached, anew = (load_file(work / name / "model" / "model.safetensors") for name in ("run", "anew"))
+    latent_train(work, "direct", "trainer.max_steps=2", "codec.views=0")
+    cached, direct = (load_file(work / name / "model" / "model.safetensors") for name in ("run", "direct"))
     for name, weight in cached.items():
-        torch.testing.assert_close(anew[name], weight, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(direct[name], weight, atol=1e-6, rtol=1e-4)
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(work):
