@@ -10,12 +10,11 @@ from itertools import count
 import pytest
 import torch
 
-from modalities.image.data import Digits
 from multidiff.cli.main import main
 from multidiff.errors import InputError
 from multidiff.training import hardware, stop
 from multidiff.training.checkpoints import newest_checkpoint
-from multidiff.training.datamodule import _leave_signals_to_the_parent
+from multidiff.training.datamodule import Stream, _leave_signals_to_the_parent
 from multidiff.training.train import _loaders_told
 from tests.tiny import TINY, tiny_train, weights
 from tests.training.processes import start
@@ -37,14 +36,14 @@ def test_batches_take_the_way_that_shared_memory_leaves_and_stay_the_same(tmp_pa
 
 
 def train_on(data, run_dir, overrides):
-    """Train by the command on digits; ``data`` is called with the number of samples that this process has read."""
-    original, calls = Digits.data, count(1)
+    """Train by the command on digits; ``data`` is called with the number of samples that this process has loaded."""
+    original, calls = Stream.__getitem__, count(1)
 
-    def changed(self, index, random):
+    def changed(self, position):
         data(next(calls))
-        return original(self, index, random)
+        return original(self, position)
 
-    Digits.data, stop.GRACE = changed, 1.0
+    Stream.__getitem__, stop.GRACE = changed, 1.0
     sys.argv = ["multidiff", "train", *TINY, f"run_dir={run_dir}", *overrides]
     main()
 
@@ -85,8 +84,9 @@ def test_a_loader_process_that_is_killed_is_a_line_and_the_last_step_is_kept(tmp
     process = start(train_on, die, run_dir, ("loader.workers=1", "trainer.max_steps=100"), log=log)
     process.join(60)
     process.kill()
-    (line,) = log.read_text().strip().splitlines()
+    *told, line = log.read_text().strip().splitlines()
     assert process.exitcode == 2
+    assert all(each.startswith(("data  ", "model  ")) for each in told)
     assert "a loader process was killed, probably for lack of memory: lower loader.workers" in line
     assert newest_checkpoint(run_dir / "checkpoints").name == "step_00000003.ckpt"
 
