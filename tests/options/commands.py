@@ -18,6 +18,14 @@ FEW = (
 )
 """A training of two steps."""
 
+LARGE = ("digits", "emoji")
+"""Data of so many samples that validation on half of them takes most of the time of such a training."""
+
+
+def few_steps(option):
+    """The overrides for a training of two steps on the data ``option``."""
+    return [*FEW, "loader.holdout=0.02"] if option in LARGE else list(FEW)
+
 
 def run(folder, *arguments, **environment):
     command = [str(Path(sys.executable).parent / "multidiff"), *map(str, arguments)]

@@ -3,7 +3,7 @@
 import pytest
 
 from multidiff.configuration import group_options
-from tests.options.commands import FEW, succeed, train
+from tests.options.commands import FEW, few_steps, succeed, train
 from tests.options.tiny_data import MODALITIES
 
 pytestmark = pytest.mark.slow
@@ -77,9 +77,6 @@ EXPERIMENTS = {
     "shape/shapenet": "shapenet_points",
 }
 
-SHORT = "loader.holdout=0.02"
-"""For the digits, of which there are many to validate on."""
-
 STUDENTS = ("image/digits_consistency_continuous", "image/digits_guided", "image/digits_steps")
 """Those that need a teacher, of experiment=image/digits."""
 
@@ -104,14 +101,12 @@ def codec(data, tmp_path_factory):
 def test_experiments(name, data, teacher, codec, tmp_path):
     """As shipped, apart from the data, the size of the batches and the number of steps."""
     own = [override for override in data[EXPERIMENTS[name]][1] if not override.startswith("modality.")]
-    few, further = list(FEW), []
+    few, further = few_steps(EXPERIMENTS[name]), []
     if name.startswith("codec/"):
         few = [override for override in few if not override.startswith("sampler")]
         own += SMALL_FEATURES[name.removeprefix("codec/").replace("emoji", "image")]
     if name.endswith("_latent"):
         further = [f"codec.path={codec(name.split('/')[0])}"]
-    if EXPERIMENTS[name] == "digits":
-        few.append(SHORT)
     if name in STUDENTS:
-        further = [f"teacher={teacher('image/digits', ['experiment=image/digits', *FEW, SHORT])}"]
+        further = [f"teacher={teacher('image/digits', ['experiment=image/digits', *few])}"]
     train(tmp_path, [f"experiment={name}", *own, *few, *further, "trainer.max_steps=1", "run_dir=run"])

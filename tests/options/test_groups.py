@@ -12,7 +12,7 @@ import pytest
 
 from multidiff.configuration import group_options
 from tests.conditioners.encoders import bert
-from tests.options.commands import FEW, run, succeed, train
+from tests.options.commands import few_steps, run, succeed, train
 from tests.options.tiny_data import MODALITIES, settings
 
 pytestmark = pytest.mark.slow
@@ -66,7 +66,7 @@ def base(data, option, number):
     if conditioning == "label" and option in UNLABELLED:
         conditioning = "none"
     groups = [f"modality={modality}", f"data={option}", f"backbone={backbone[0]}", f"codec={codec}"]
-    return [*groups, f"conditioning={conditioning}", *parts["settings"], *own, *backbone[1:], *FEW]
+    return [*groups, f"conditioning={conditioning}", *parts["settings"], *own, *backbone[1:], *few_steps(option)]
 
 
 def test_every_option_is_in_a_run():
