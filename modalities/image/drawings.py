@@ -65,7 +65,10 @@ class DrawingPreparation(Preparation):
 
     def prepare(self, file: File) -> np.ndarray:
         """uint8 ``(C, H, W)``."""
-        drawing = rasterised(_content(file), self.size[::-1], name_of(file))
+        return self.placed(rasterised(_content(file), self.size[::-1], name_of(file)))
+
+    def placed(self, drawing: Image.Image) -> np.ndarray:
+        """A drawing in RGBA, not larger than the size, in the middle of the background: uint8 ``(C, H, W)``."""
         canvas = Image.new("RGBA", self.size[::-1], (0, 0, 0, 0) if self.channels == 4 else self.background)
         place = (canvas.width - drawing.width) // 2, (canvas.height - drawing.height) // 2
         canvas.alpha_composite(drawing, place)

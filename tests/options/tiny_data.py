@@ -9,6 +9,7 @@ import trimesh
 from PIL import Image
 
 from tests.data.shards import picture, tone, write_shards
+from tests.modalities.image.test_fonts import LAYERS, write_font
 from tests.modalities.image.test_idx import write_idx
 
 IMAGE, AUDIO, SHAPE = "image", "audio", "shape"
@@ -57,6 +58,7 @@ def make(root):
     }
     for folder in folders.values():
         folder.mkdir()
+    write_font(root / "font.ttf", LAYERS, range(0x1F400, 0x1F400 + COUNT))
     for i in range(COUNT):
         label = ("a", "b")[i % 2]
         for name in ("pictures", "drawings", "sounds", "meshes"):
@@ -111,6 +113,7 @@ def settings(root):
         "cifar": (IMAGE, [f"data.root={root}/cifar"]),
         "image_folder": (IMAGE, [f"data.root={root}/pictures", "data.size=16"]),
         "svg_folder": (IMAGE, [f"data.root={root}/drawings", "data.size=16"]),
+        "colour_font": (IMAGE, [f"data.root={root}/font.ttf", "data.size=16"]),
         "emoji": (IMAGE, ["data.size=16"]),
         "emoji_scenes": (IMAGE, few),
         "image_shards": (IMAGE, [f"data.shards={root}/image_shards", "data.size=16"]),
