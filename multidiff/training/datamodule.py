@@ -159,17 +159,22 @@ class DataModule(L.LightningDataModule):
         workers: loader processes; 0 loads in the training process.
         holdout: fraction held out for validation, at least one sample.
         seed: of the split, the order and the augmentation.
+        validated: most held-out samples that a validation takes, evenly spread over all.
     """
 
-    def __init__(self, dataset: Dataset, *, batch_size: int, workers: int, holdout: float, seed: int):
+    def __init__(
+        self, dataset: Dataset, *, batch_size: int, workers: int, holdout: float, seed: int, validated: int = 1000
+    ):
         super().__init__()
         if batch_size < 1 or workers < 0:
             raise InputError(
                 f"loader.batch_size must be at least 1 and loader.workers at least 0, got {batch_size} and {workers}"
             )
+        if validated < 1:
+            raise InputError(f"loader.validated is how many held-out samples a validation takes, got {validated}")
         self.dataset = dataset
         self.training, self.validation = split(len(dataset), holdout, seed, dataset.shards)
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self.batch_size, self.workers, self.seed, self.validated = batch_size, workers, seed, validated
         self.collate = collate
 
     def setup(self, stage: str) -> None:
@@ -215,7 +220,9 @@ class DataModule(L.LightningDataModule):
                 f"loader.holdout holds out {len(self.validation)} samples, which {trainer.world_size} processes cannot "
                 "share; raise it"
             )
-        mine = self.validation[trainer.global_rank :: trainer.world_size]
+        count = max(min(self.validated, len(self.validation)), trainer.world_size)
+        taken = [self.validation[i * len(self.validation) // count] for i in range(count)]
+        mine = taken[trainer.global_rank :: trainer.world_size]
         return self._loader(InOrder(self.dataset, mine), batch_size=self.batch_size)
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Batch k is a pure function of (seed, k)."""
 
 from itertools import chain
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -84,7 +85,16 @@ def test_split_is_fixed_by_the_seed_and_disjoint():
     assert module(0).validation == data.validation != module(1).validation
 
 
-@pytest.mark.parametrize("wrong", [{"holdout": 0.0}, {"holdout": 1.0}, {"batch_size": 0}, {"workers": -1}])
+def test_a_validation_takes_some_held_out_samples_of_all_parts_of_the_data(monkeypatch):
+    data = DataModule(Numbers(), batch_size=2, workers=0, holdout=0.6, seed=0, validated=3)
+    monkeypatch.setattr(data, "_trainer", lambda: SimpleNamespace(global_rank=0, world_size=1))
+    taken = [int(x) for batch in data.val_dataloader() for x in batch["data"].flatten()]
+    assert taken == data.validation[::2]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"holdout": 0.0}, {"holdout": 1.0}, {"batch_size": 0}, {"workers": -1}, {"validated": 0}]
+)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match=r"loader\."):
         DataModule(Numbers(), **{"batch_size": 2, "workers": 0, "holdout": 0.3, "seed": 0, **wrong})
