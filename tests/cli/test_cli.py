@@ -1,5 +1,6 @@
 """What all commands share: help, interruption, and `multidiff reproduce`."""
 
+import os
 import subprocess
 import sys
 from io import BytesIO, TextIOWrapper
@@ -26,6 +27,14 @@ def test_help_lists_the_commands(tmp_path):
     text = multidiff("--help", cwd=tmp_path).stdout
     for word in COMMANDS:
         assert word in text
+
+
+@pytest.mark.parametrize("chosen", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}])
+def test_threads_of_openmp_that_wait_leave_the_cores_to_others_unless_told_otherwise(chosen):
+    others = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    script = "import multidiff.cli, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    shown = subprocess.check_output([sys.executable, "-c", script], env=others | chosen, text=True)
+    assert shown == f"{chosen.get('OMP_WAIT_POLICY', 'PASSIVE')} False\n"
 
 
 @pytest.mark.parametrize("command", ["sample", "evaluate"])
