@@ -36,7 +36,7 @@ class Memorisation(L.Callback):
         if trainer.sanity_checking:
             return
         for name, value in trainer.callback_metrics.items():
-            if name.startswith("val/"):
+            if name == "val/loss" or name.startswith("val/log_snr"):
                 self._follow(name.removeprefix("val/"), float(value), trainer.global_step)
         rising = {name: self.best[name][1] for name, times in self.worse.items() if times >= PATIENCE}
         if rising and not self.told and trainer.is_global_zero:

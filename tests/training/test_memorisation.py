@@ -30,6 +30,12 @@ def test_a_rise_in_one_range_of_noise_is_told(caplog):
     assert "the held-out loss at log SNR 0 to 2 rises since step 200" in caplog.text
 
 
+def test_a_term_of_a_loss_may_rise(caplog):
+    falling, rising = (1.0, 0.9, 0.8, 0.7, 0.6), (0.2, 0.3, 0.4, 0.5, 0.6)
+    validate(Memorisation(), [{"loss": a, "kl": b} for a, b in zip(falling, rising, strict=True)])
+    assert not caplog.messages
+
+
 def test_fluctuations_are_not_told(caplog):
     validate(Memorisation(), [{"loss": loss} for loss in (1.0, 1.1, 1.1, 1.0, 1.01, 1.01, 1.01, 1.1)])
     assert not caplog.messages
