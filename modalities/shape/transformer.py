@@ -3,7 +3,8 @@
 Points have no order: their coordinates are the only positions, and permuting the input permutes the output.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from einops import rearrange, repeat
@@ -108,6 +109,11 @@ class PointBackbone(nn.Module):
         return torch.addcmul(change, self.gain(embedding)[:, :, None], x)
 
 
+SIZES_CPU = {"width": 64, "latents": 32, "latent_width": 128, "rounds": 2, "latent_blocks": 1}
+SIZES_GPU = {"width": 256, "latents": 128, "latent_width": 256, "rounds": 4, "latent_blocks": 2}
+"""Of a fitted network: for an hour of training on two cores, and on a GPU."""
+
+
 class LatentPointTransformer(PointBackbone):
     """Read-write rounds between points and a few latent tokens: the cost is linear in the number of points.
 
@@ -159,6 +165,11 @@ class LatentPointTransformer(PointBackbone):
             ReadWriteRound(width, latent_width, self.embedding_dim, latent_blocks, token_dim > 0, head_size, dropout)
             for _ in range(rounds)
         )
+
+    @classmethod
+    def fitted(cls, config: Mapping[str, Any], shape: Sequence[int], accelerated: bool) -> dict[str, Any]:
+        """Sizes that can be trained in an hour or two."""
+        return SIZES_GPU if accelerated else SIZES_CPU
 
     def forward(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None = None, further: Further = None) -> Tensor:
         """Predict.

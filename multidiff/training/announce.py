@@ -1,6 +1,8 @@
 """What a training found and is about to do, and for how long."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,8 +24,18 @@ def announced(run: BaseRun) -> list[str]:
         *(f"data     {line}" for line in described(run.dataset)),
         f"data     {len(run.datamodule.validation):,} held out; as the model sees them: {_pictured(run)}",
         *(f"problem  {line}" for line in problems(run.dataset)),
-        f"model    {trained / 1e6:.3g}M parameters",
+        f"model    {trained / 1e6:.3g}M parameters{_chosen(run.settings)}",
     ]
+
+
+def _chosen(settings: Mapping[str, Any]) -> str:
+    """What a training may have chosen by itself."""
+    conditions, backbone = settings.get("conditioning"), settings.get("backbone")
+    if not backbone:
+        return ""
+    network = backbone["_target_"].rpartition(".")[2]
+    width = next((f" of {name} {backbone[name]}" for name in ("widths", "width") if name in backbone), "")
+    return f", {network}{width}; conditions: {', '.join(conditions or ()) or 'none'}"
 
 
 def _pictured(run: BaseRun) -> Path:

@@ -17,6 +17,7 @@ from multidiff.data.dataset import Dataset
 from multidiff.modality import Modality
 from multidiff.training.averaged import AveragedModule
 from multidiff.training.datamodule import DataModule
+from multidiff.training.fitting import fitted_length
 from multidiff.training.run_directory import check_same_run, read_settings, run_directory, start_of
 from multidiff.training.settings import check_numbers, decided
 from multidiff.training.stop import GracefulStop
@@ -121,7 +122,7 @@ def prepared(config: DictConfig | dict[str, Any]) -> Prepared:
         logging.getLogger(talkative).setLevel(logging.WARNING)
     run_dir = run_directory(config["run_dir"])
     config["run_dir"] = str(run_dir)  # of which loggers make their folders
-    settings = resolved(config) if isinstance(config, DictConfig) else dict(config)
+    settings = fitted_length(resolved(config) if isinstance(config, DictConfig) else config)
     check_numbers(settings)
     checkpoint = start_of(run_dir, settings["resume"])
     L.seed_everything(settings["seed"], verbose=False)

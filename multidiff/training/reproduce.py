@@ -32,7 +32,7 @@ def reproduce_run(run_dir: Path, out: Path | None) -> Comparison:
         raise InputError(f"{run_dir} is not a run that can be trained again: {error!r}") from error
     with tempfile.TemporaryDirectory() as temporary:
         again = Path(temporary) / "run" if out is None else out
-        train({**settings, "run_dir": str(again), "resume": False, "trainer": trainer, "logger": {}})
+        train({**settings, "run_dir": str(again), "resume": False, "budget": None, "trainer": trainer, "logger": {}})
         was, now = load_file(directory / WEIGHTS), load_file(find_model(again) / WEIGHTS)
     names = sorted(was.keys() | now.keys())
     differences = [line for name in names if (line := _difference(name, was.get(name), now.get(name)))]

@@ -12,6 +12,7 @@ from PIL.Image import Image
 from torch import nn
 from torch.optim import Optimizer
 
+from multidiff.codecs import Codec
 from multidiff.configuration import instantiate
 from multidiff.data.dataset import Dataset, Unaugmented
 from multidiff.diffusion.objectives import Objective
@@ -25,9 +26,11 @@ from multidiff.sampling.sampler_config import chosen_sampler
 from multidiff.sampling.seeds import Seeded
 from multidiff.training.base_run import BaseRun, prepared
 from multidiff.training.ema import Decay
+from multidiff.training.fitting import fitted_backbone, fitted_conditions
 from multidiff.training.latents import cached_latents
 from multidiff.training.module import DiffusionModule
 from multidiff.training.settings import check_missing
+from multidiff.training.speed import device_kind
 from multidiff.training.stability import Stability
 from multidiff.training.teacher import load_teacher, start_from
 from multidiff.training.trainer import is_first_process, make_trainer
@@ -98,12 +101,14 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
         raise InputError("decoder_of trains the decoder of a codec: use it with experiment=codec/...")
     start = prepared(config)
     settings, dataset, modality = start.settings, start.dataset, start.modality
+    settings |= fitted_conditions(settings, start.before, dataset.fields)
     check_missing(dataset.fields, settings["conditioning"], settings.get("max_missing", 1.0))
     learned = informed(settings, dataset.values, Unaugmented(dataset))
     kept = in_force(settings, learned, start.before or learned)
     if kept != learned and is_first_process():
         log.warning("the data have changed: the classes, words and statistics of the checkpoint stay in force")
     settings |= kept
+    settings["backbone"] = _backbone(settings, start.before, dataset)
     objective = instantiate(Objective, settings["objective"])
     if objective.inputs:
         settings["backbone"] = {**settings["backbone"], "inputs": list(objective.inputs)}
@@ -126,6 +131,12 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     run.check_resume()
     run.trainer = make_trainer(run)
     return run
+
+
+def _backbone(settings: dict[str, Any], before: dict[str, Any] | None, dataset: Dataset) -> dict[str, Any]:
+    shape = instantiate(Codec, settings["codec"]).shape(tuple(dataset.shape))
+    accelerated = device_kind(settings["trainer"]["accelerator"]) != "cpu"
+    return fitted_backbone(settings["backbone"], (before or {}).get("backbone"), shape, len(dataset), accelerated)
 
 
 def _module(

@@ -29,6 +29,8 @@ def check_numbers(settings: Mapping[str, Any]) -> None:
     for key, (low, high) in LIMITS.items():
         group, _, name = key.rpartition(".")
         value = (settings[group] if group else settings).get(name)
+        if key == "trainer.max_steps" and value is None and settings["budget"] is not None:
+            continue
         if type(value) is not int or value < low or (high is not None and value > high):
             top = f" and at most {high}" if high else ""
             raise InputError(f"{key} must be an integer of at least {low}{top}, got {value}")

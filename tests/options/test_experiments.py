@@ -10,6 +10,7 @@ pytestmark = pytest.mark.slow
 
 AUTOENCODERS = {
     "image_f4": ("image", "image_folder"),
+    "image_f4_small": ("image", "image_folder"),
     "image_f8": ("image", "image_folder"),
     "audio": ("audio", "audio_folder"),
 }

@@ -21,6 +21,7 @@ MODALITIES = {
         "backbone": [
             ["unet_small", "backbone.widths=[8,16]", "backbone.head_size=8"],
             ["unet", "backbone.widths=[8,8,8]", "backbone.head_size=8"],
+            ["unet_fitted", "backbone.widths=[8,8]", "backbone.head_size=8"],
             ["dit_small", "backbone.width=8", "backbone.head_size=8", "backbone.depth=1"],
             ["dit", "backbone.width=8", "backbone.head_size=8", "backbone.depth=1"],
         ],
@@ -39,7 +40,7 @@ MODALITIES = {
         "settings": [],
         "backbone": [
             [name, "backbone.width=8", "backbone.latent_width=8", "backbone.latents=4", "backbone.head_size=8"]
-            for name in ("points_latent", "points_latent_small", "points_latent_tiny")
+            for name in ("points_latent", "points_latent_small", "points_latent_tiny", "points_fitted")
         ]
         + [["points_plain", "backbone.width=8", "backbone.head_size=8", "backbone.depth=1"]],
         "codec": ["point_scaling", "scaling"],

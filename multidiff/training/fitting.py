@@ -1,0 +1,82 @@
+"""Settings that follow from the data and the machine, where a config leaves them open."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from multidiff.configuration import target_class
+from multidiff.data.labels import Labels
+
+FOUND = "found"
+"""In the group ``conditioning``: only the fields that the data have."""
+
+LENGTH = "2h"
+"""Budget of a training without another length."""
+
+GUIDANCE = 2.0
+"""Scale of a model with conditions."""
+
+DROPOUT = 0.1
+"""Of a backbone for few data, which are soon learned by heart."""
+
+FEW = 10_000
+"""Samples."""
+
+
+def fitted_length(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``settings`` with a budget of `LENGTH`, if they have neither a budget nor ``trainer.max_steps``."""
+    if settings["trainer"].get("max_steps") is None and settings["budget"] is None:
+        return {**settings, "budget": LENGTH}
+    return dict(settings)
+
+
+def fitted_conditions(
+    settings: Mapping[str, Any], before: Mapping[str, Any] | None, fields: Mapping[str, Sequence[Any]]
+) -> dict[str, Any]:
+    """``settings`` with the conditions that the ``fields`` of the data allow, and the scale of their guidance.
+
+    A field is a condition if at most ``max_missing`` of the samples lack it and two samples differ in it. A run that is
+    resumed keeps its conditions.
+    """
+    conditioning, guidance = dict(settings["conditioning"] or {}), settings["guidance"]
+    if conditioning.pop(FOUND, False):
+        kept = (before or {}).get("conditioning")
+        limit = settings["max_missing"]
+        chosen = kept if kept is not None else [name for name in conditioning if _tells(fields.get(name, ()), limit)]
+        conditioning = {name: part for name, part in conditioning.items() if name in chosen}
+    if guidance is None:
+        guidance = GUIDANCE if conditioning else 1.0
+    return {**settings, "conditioning": conditioning, "guidance": guidance}
+
+
+def fitted_backbone(
+    config: Mapping[str, Any],
+    before: Mapping[str, Any] | None,
+    shape: Sequence[int],
+    samples: int,
+    accelerated: bool,
+) -> dict[str, Any]:
+    """The backbone with what its ``config`` leaves open.
+
+    Args:
+        config: of the backbone.
+        before: that of the run that is resumed, which is kept.
+        shape: of x0.
+        samples: of the training data.
+        accelerated: whether it trains on a GPU.
+    """
+    missing = [name for name, value in config.items() if value is None]
+    if not missing:
+        return dict(config)
+    rules = {"dropout": DROPOUT if samples < FEW else 0.0}
+    if set(missing) - set(rules):
+        rules |= target_class(config, nn.Module).fitted(config, shape, accelerated)  # type: ignore[attr-defined]
+    return {**config, **{name: (before or rules)[name] for name in missing}}
+
+
+def _tells(column: Sequence[Any], limit: float) -> bool:
+    if isinstance(column, Labels):
+        return len(set(column.indices.tolist())) > 1
+    known = [value for value in column if value]
+    return len(known) >= (1 - limit) * len(column) and len(set(known)) > 1

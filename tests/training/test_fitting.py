@@ -1,0 +1,76 @@
+"""Settings that a config leaves to the data and the machine."""
+
+import pytest
+
+from multidiff.configuration import load_option
+from multidiff.data.labels import Labels
+from multidiff.errors import InputError
+from multidiff.training.fitting import fitted_backbone, fitted_conditions, fitted_length
+
+SETTINGS = {"conditioning": {"label": {}, "caption": {}, "found": True}, "guidance": None, "max_missing": 0.5}
+CLASSES, CAPTIONS = Labels.of(["a", "b"]), ["a dog", "a cat"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "chosen"),
+    [
+        ({"label": CLASSES, "caption": CAPTIONS}, ["label", "caption"]),
+        ({"label": Labels.of(["a", "a"]), "caption": CAPTIONS}, ["caption"]),
+        ({"label": CLASSES, "caption": ["a dog", "a dog"]}, ["label"]),
+        ({"caption": ["a dog", "a cat", None]}, ["caption"]),
+        ({"caption": ["a dog", "a cat", None, None, None]}, []),
+        ({}, []),
+    ],
+)
+def test_conditions_are_the_fields_that_tell_samples_apart(fields, chosen):
+    fitted = fitted_conditions(SETTINGS, None, fields)
+    assert list(fitted["conditioning"]) == chosen
+    assert fitted["guidance"] == (2.0 if chosen else 1.0)
+
+
+def test_what_is_chosen_by_hand_stays():
+    chosen = {"conditioning": {"label": {}}, "guidance": 3.0, "max_missing": 0.5}
+    assert fitted_conditions(chosen, None, {}) == chosen
+
+
+def test_a_resumed_run_keeps_its_conditions():
+    before = {"conditioning": {"label": {"dim": 8}}}
+    assert list(fitted_conditions(SETTINGS, before, {"caption": CAPTIONS})["conditioning"]) == ["label"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "accelerated", "widths", "blocks"),
+    [
+        ((3, 64, 64), False, [16, 32, 96, 192], [1, 1, 1, 2]),
+        ((3, 32, 48), False, [32, 96, 192], [1, 1, 2]),
+        ((1, 28, 28), False, [96, 192], [1, 2]),
+        ((3, 256, 256), True, [32, 64, 128, 192, 256, 384], [2, 2, 2, 2, 2, 2]),
+    ],
+)
+def test_a_unet_has_stages_down_to_eight_positions(shape, accelerated, widths, blocks):
+    fitted = fitted_backbone(load_option("backbone", "unet_fitted"), None, shape, 100, accelerated)
+    assert (fitted["widths"], fitted["blocks"], fitted["dropout"]) == (widths, blocks, 0.1)
+    assert fitted["attention"] == [False] * (len(widths) - 1) + [True]
+
+
+def test_blocks_follow_widths_that_are_given():
+    config = load_option("backbone", "unet_fitted") | {"widths": [8, 16], "dropout": 0.3}
+    fitted = fitted_backbone(config, None, (3, 64, 64), 100, False)
+    assert (fitted["widths"], fitted["blocks"], fitted["dropout"]) == ([8, 16], [1, 2], 0.3)
+
+
+def test_a_resumed_run_keeps_its_backbone():
+    config = load_option("backbone", "points_fitted")
+    before = fitted_backbone(config, None, (6, 1024), 100, True)
+    assert fitted_backbone(config, before, (6, 1024), 20_000, False) == before
+
+
+def test_a_unet_of_sounds_has_no_rule():
+    config = load_option("backbone", "unet_fitted") | {"dims": 1}
+    with pytest.raises(InputError, match=r"backbone\.widths"):
+        fitted_backbone(config, None, (1, 16000), 100, False)
+
+
+@pytest.mark.parametrize(("steps", "budget", "length"), [(None, None, "2h"), (10, None, None), (None, "5m", "5m")])
+def test_a_training_without_a_length_has_a_budget(steps, budget, length):
+    assert fitted_length({"trainer": {"max_steps": steps}, "budget": budget})["budget"] == length
