@@ -154,13 +154,22 @@ class Checkpoints(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.save(trainer)
 
-    def save(self, trainer: L.Trainer) -> None:
-        """Save the current step, unless it is already saved; the previous checkpoint is kept as a fallback."""
+    def save(self, trainer: L.Trainer, *, alone: bool = False) -> None:
+        """Save the current step, unless it is already saved; the previous checkpoint is kept as a fallback.
+
+        Args:
+            trainer: of the training.
+            alone: whether not to wait for other processes, which may not come.
+        """
         if self.saved == trainer.global_step:
             return
         self.saved = trainer.global_step
         path = self.folder / f"step_{trainer.global_step:08d}.ckpt"
-        trainer.save_checkpoint(path, weights_only=False)
+        if alone:  # `Trainer.save_checkpoint` without its barrier
+            checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+            trainer.strategy.save_checkpoint(checkpoint, path)
+        else:
+            trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
             for old in _by_step(self.folder)[2:]:
                 old.unlink()

@@ -22,13 +22,19 @@ def start(function, *arguments, log):
     return process
 
 
-def together(count, function, *arguments, log):
+def start_together(count, function, *arguments, log):
     """``function(rank, *arguments)`` in ``count`` processes that find one another as those of torchrun do."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     logs = [Path(f"{log}.{rank}") for rank in range(count)]
     ranks = [start(partial(_ranked, rank, count, port), function, *arguments, log=logs[rank]) for rank in range(count)]
+    return ranks, logs
+
+
+def together(count, function, *arguments, log):
+    """What `start_together` starts, once it has ended well: what each of them printed."""
+    ranks, logs = start_together(count, function, *arguments, log=log)
     for process in ranks:
         process.join(300)
     said = [log.read_text() for log in logs]
