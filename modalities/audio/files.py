@@ -3,15 +3,16 @@
 import io
 import json
 import logging
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import soundfile
 
-from modalities.audio.clip import LARGEST, AudioClip, frozen, limited
+from modalities.audio.blocks import LARGEST, gathered, peak
+from modalities.audio.clip import AudioClip, limited
 from multidiff.data.files import new_file
 from multidiff.errors import InputError
 from multidiff.modality import File, name_of
@@ -39,17 +40,72 @@ _STREAMED = 0x7FFFF000
 log = logging.getLogger(__name__)
 
 
+class Sound:
+    """A sound file that is open, and read block by block.
+
+    Attributes:
+        sample_rate: samples a second.
+        channels: of its blocks.
+        comment: in its tags.
+        seconds: length of what has been read.
+        peak: largest magnitude of what has been read.
+    """
+
+    def __init__(self, file: soundfile.SoundFile):
+        self._file, self._read = file, 0
+        self.sample_rate, self.channels, self.comment = file.samplerate, file.channels, file.comment
+        self.peak = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return self._read / self.sample_rate
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The samples that are there, ``(C, T)`` in float32, whatever number the header claims.
+
+        Raises:
+            InputError: they are none, too many, fewer than the header claims, or not finite.
+        """
+        count = max(1, _BLOCK // self.channels)
+        while len(block := self._file.read(count, dtype="float32", always_2d=True)):
+            self._read += len(block)
+            if self._read * self.channels > LARGEST:
+                raise InputError(f"more than {LARGEST} samples; split it into shorter files")
+            self.peak = max(self.peak, peak(block))
+            yield block.T
+        if self._read < self._file.frames < _UNKNOWN_FRAMES:
+            raise InputError(f"truncated, {self._read} of {self._file.frames} samples are there")
+        if not self._read:
+            raise InputError("holds no samples")
+
+
+@contextmanager
+def open_sound(file: File) -> Iterator[Sound]:
+    """A WAV, FLAC, Ogg Vorbis, MP3 or AIFF file, opened.
+
+    Raises:
+        InputError: naming the file, if it is missing, truncated or not a sound, or for what is wrong with its samples.
+    """
+    name = name_of(file)
+    try:
+        if missing := _missing_bytes(file):
+            raise InputError(f"truncated, its last {missing} bytes are missing; copy it again from its source")
+        with _Sequential(file) as sound:
+            yield Sound(sound)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    except (OSError, ValueError, soundfile.SoundFileError) as error:
+        raise InputError(f"{name}: {_reason(error)}") from error
+
+
 def read_clip(file: File) -> AudioClip:
     """The sound in a WAV, FLAC, Ogg Vorbis, MP3 or AIFF file, at its own rate and with its own channels.
 
     Raises:
         InputError: naming the file, if it is missing, truncated, not a sound, empty, or holds NaN.
     """
-    waveform, sample_rate, _ = _opened(file)
-    try:
-        return AudioClip(waveform, sample_rate)
-    except InputError as error:
-        raise InputError(f"{name_of(file)}: {error if waveform.size else 'holds no samples'}") from None
+    with open_sound(file) as sound:
+        return AudioClip(gathered(sound.blocks()), sound.sample_rate)
 
 
 def write_clip(clip: AudioClip, path: Path, metadata: Mapping[str, Any], encoding: Encoding = "16") -> None:
@@ -85,7 +141,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises:
         InputError: naming the file, if it cannot be read.
     """
-    _, _, comment = _opened(path)
+    with open_sound(path) as sound:
+        comment = sound.comment
     try:
         return json.loads(comment)[_METADATA_KEY]
     except (TypeError, ValueError, LookupError, RecursionError):
@@ -114,35 +171,6 @@ class _Sequential(soundfile.SoundFile):
 
     def seekable(self) -> bool:
         return False
-
-
-def _opened(file: File) -> tuple[np.ndarray, int, str]:
-    """Samples ``(C, T)``, rate and comment of a file; every error becomes an `InputError` that names it."""
-    name = name_of(file)
-    try:
-        if missing := _missing_bytes(file):
-            raise InputError(f"{name}: truncated, its last {missing} bytes are missing; copy it again from its source")
-        with _Sequential(file) as sound:
-            samples = _read(sound)
-            if len(samples) < sound.frames < _UNKNOWN_FRAMES:
-                raise InputError(f"{name}: truncated, {len(samples)} of {sound.frames} samples are there")
-            return frozen(samples).T, sound.samplerate, sound.comment
-    except InputError:
-        raise
-    except (OSError, ValueError, MemoryError, soundfile.SoundFileError) as error:
-        raise InputError(f"{name}: {_reason(error)}") from error
-
-
-def _read(sound: soundfile.SoundFile) -> np.ndarray:
-    """The samples that are there, ``(T, C)``, whatever number the header claims."""
-    samples, count = np.empty((0, sound.channels), np.float32), max(1, _BLOCK // sound.channels)
-    while len(block := sound.read(count, dtype="float32", always_2d=True)):
-        end = len(samples)
-        if samples.size + block.size > LARGEST:
-            raise InputError(f"{sound.name}: more than {LARGEST} samples; split it into shorter files")
-        samples.resize((end + len(block), sound.channels), refcheck=False)
-        samples[end:] = block
-    return samples
 
 
 def _missing_bytes(file: File) -> int:

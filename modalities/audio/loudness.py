@@ -5,10 +5,10 @@ import math
 import numpy as np
 from scipy.signal import sosfilt
 
-from modalities.audio.clip import BLOCK, peak
+from modalities.audio.blocks import BLOCK, peak
 
-SILENCE = -60.0
-"""dB of full scale: a sound that never exceeds it is silent."""
+SILENCE = 10 ** (-60 / 20)
+"""Magnitude that a silent sound never exceeds: -60 dB of full scale."""
 
 HOP = 0.1
 """Seconds from one block to the next."""
@@ -21,7 +21,7 @@ _ABSOLUTE_GATE, _RELATIVE_GATE = -70.0, -10.0
 
 def is_silent(waveform: np.ndarray) -> bool:
     """Whether no sample of ``waveform`` is above `SILENCE`."""
-    return peak(waveform) < 10 ** (SILENCE / 20)
+    return peak(waveform) < SILENCE
 
 
 def gain_to(waveform: np.ndarray, sample_rate: int, target: float, ceiling: float = 0.9) -> float:

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modalities.audio.clip import BLOCK, peak
-from modalities.audio.files import SUFFIXES, read_clip
-from modalities.audio.loudness import gain_to, is_silent
+from modalities.audio.blocks import BLOCK, gathered, mixed, peak, resampled_blocks
+from modalities.audio.files import SUFFIXES, open_sound
+from modalities.audio.loudness import SILENCE, gain_to, is_silent
 from multidiff.errors import InputError
 from multidiff.modality import File, Preparation, name_of
 
@@ -60,26 +60,22 @@ class AudioPreparation(Preparation):
         }
 
     def prepare(self, file: File) -> np.ndarray:
-        """16 bits ``(C, T)``."""
-        clip, rate, channels = read_clip(file), self.modality.sample_rate, self.modality.channels
-        source = clip.sample_rate, clip.channels
-        if clip.seconds < self.min_seconds:
-            raise InputError(
-                f"{name_of(file)}: lasts {clip.seconds:.3g} s, shorter than data.min_seconds={self.min_seconds}"
-            )
-        if is_silent(clip.waveform):
-            raise InputError(f"{name_of(file)}: silent")
-        try:
-            clip = self.modality.converted(clip)
-        except InputError as error:
-            raise InputError(f"{name_of(file)}: {error}") from error
-        if is_silent(clip.waveform):
-            raise InputError(f"{name_of(file)}: silent at {rate} Hz and {channels} channels")
-        if source[0] != rate:
-            self.noted.append(f"from {source[0]} to {rate} Hz")
-        if source[1] != channels:
-            self.noted.append(f"from {source[1]} to {channels} channels")
-        return sixteen_bits(clip.waveform, self._gain(clip.waveform))
+        """16 bits ``(C, T)``; the file is converted block by block while it is read."""
+        name, rate, channels = name_of(file), self.modality.sample_rate, self.modality.channels
+        with open_sound(file) as sound:
+            blocks = (mixed(block, channels) for block in sound.blocks())
+            waveform = gathered(resampled_blocks(blocks, sound.sample_rate, rate))
+        if sound.seconds < self.min_seconds:
+            raise InputError(f"{name}: lasts {sound.seconds:.3g} s, shorter than data.min_seconds={self.min_seconds}")
+        if sound.peak < SILENCE:
+            raise InputError(f"{name}: silent")
+        if is_silent(waveform):
+            raise InputError(f"{name}: silent at {rate} Hz and {channels} channels")
+        if sound.sample_rate != rate:
+            self.noted.append(f"from {sound.sample_rate} to {rate} Hz")
+        if sound.channels != channels:
+            self.noted.append(f"from {sound.channels} to {channels} channels")
+        return sixteen_bits(waveform, self._gain(waveform))
 
     def _gain(self, waveform: np.ndarray) -> float:
         """What the file is multiplied with: it is never clipped."""

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from modalities.audio.clip import AudioClip, limited, resampled, true_peak
+from modalities.audio.blocks import resampled, resampled_blocks
+from modalities.audio.clip import AudioClip, limited, true_peak
 from modalities.audio.files import SUFFIXES, read_clip, read_metadata, write_clip
+from modalities.audio.modality import AudioModality
+from modalities.audio.preparation import AudioPreparation
 from multidiff.data.encoded_file import EncodedFile
 from multidiff.errors import InputError
 
@@ -233,9 +236,40 @@ def test_reading_takes_the_memory_of_the_sound_and_of_a_block(tmp_path):
     assert highest < 1.5 * clip.waveform.nbytes
 
 
-@pytest.mark.parametrize("new_rate", [8000, 16000, 48000])
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
+def test_the_limit_of_samples_holds_whatever_the_compression(tmp_path, monkeypatch, suffix):
+    soundfile.write(tmp_path / f"a{suffix}", np.zeros((2**17, 2), np.int16), RATE)
+    for place in ("files.LARGEST", "files._BLOCK", "blocks.LARGEST"):
+        monkeypatch.setattr(f"modalities.audio.{place}", 2**14)
+    with pytest.raises(InputError, match=rf"a\{suffix}: more than 16384 samples"):
+        read_clip(tmp_path / f"a{suffix}")
+    with pytest.raises(InputError, match=rf"a\{suffix}: more than 16384 samples"):
+        AudioPreparation(AudioModality(RATE), 0.1).prepare(tmp_path / f"a{suffix}")
+
+
+@pytest.mark.parametrize("rate", [48000, 44099])
+def test_preparing_a_long_sound_takes_the_memory_of_what_is_kept_of_it(tmp_path, monkeypatch, rate):
+    for place in ("blocks.BLOCK", "files._BLOCK", "preparation.BLOCK", "loudness.BLOCK"):
+        monkeypatch.setattr(f"modalities.audio.{place}", 2**14)
+    sound = np.random.default_rng(0).standard_normal((2**20, 2), np.float32)
+    soundfile.write(tmp_path / "a.wav", sound / 10, rate)
+    preparation = AudioPreparation(AudioModality(8000), 0.1)
+    preparation.prepare(tmp_path / "a.wav")  # what is imported and kept at first use
+    tracemalloc.start()
+    prepared = preparation.prepare(tmp_path / "a.wav")
+    _, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert highest < 4 * prepared.nbytes < sound.nbytes / 3  # it is held as float32, and copied as it grows
+
+
+@pytest.mark.parametrize("new_rate", [8000, 16000, 48000, 44099])
 def test_resampling_in_blocks_changes_nothing(monkeypatch, new_rate):
     sound = np.random.default_rng(0).standard_normal((2, 44100), np.float32)
     whole = resampled(sound, 44100, new_rate)
-    monkeypatch.setattr("modalities.audio.clip.BLOCK", 1000)
+    monkeypatch.setattr("modalities.audio.blocks.BLOCK", 1000)
     assert np.abs(resampled(sound, 44100, new_rate) - whole).max() < 1e-5
+    for size in (700, 30000):
+        blocks = [sound[:, start : start + size] for start in range(0, 44100, size)]
+        again = np.concatenate(list(resampled_blocks(blocks, 44100, new_rate)), axis=1)
+        assert again.shape == whole.shape
+        assert np.abs(again - whole).max() < 1e-5
