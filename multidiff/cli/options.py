@@ -37,6 +37,10 @@ GuidedField = Annotated[
     str | None, typer.Option("--guidance-field", help="Apply guidance to this field only. Default: all fields.")
 ]
 Negative = Annotated[str | None, typer.Option(help="Class or text that guidance steers away from.")]
+Lora = Annotated[
+    list[str] | None,
+    typer.Option("--lora", help="FILE[:WEIGHT]: a LoRA for a pretrained pipeline, by 1 if no weight. Repeatable."),
+]
 Turntable = Annotated[bool, typer.Option("--turntable", help="Also write turntable.webp, an animation (shapes only).")]
 Seed = Annotated[int, typer.Option(help="Random seed; sample i depends only on the seed and i.")]
 BatchSize = Annotated[int, typer.Option(help="Batch size; affects speed and memory, and results only by rounding.")]
@@ -57,6 +61,31 @@ def assignments(texts: Sequence[str] | None) -> dict[str, Any]:
             raise InputError(f"--set takes KEY=VALUE, got {text!r}")
         found.setdefault(key, []).append(_value(value))
     return {key: values[0] if len(values) == 1 else values for key, values in found.items()}
+
+
+def weighted_files(texts: Sequence[str] | None) -> dict[str, float]:
+    """``FILE[:WEIGHT]`` texts as a mapping; the weight is 1 by default.
+
+    Raises:
+        InputError: a weight is no number, or a file is given twice.
+    """
+    from multidiff.errors import InputError
+
+    found: dict[str, float] = {}
+    for text in texts or ():
+        path, colon, weight = text.rpartition(":")
+        if not colon or Path(text).expanduser().is_file():
+            path, weight = text, "1"
+        try:
+            number = float(weight)
+        except ValueError as error:
+            raise InputError(
+                f"--lora takes FILE[:WEIGHT], got {text!r}: there is no such file, and {weight!r} is no number"
+            ) from error
+        if path in found:
+            raise InputError(f"--lora {path} is given twice: add the weights, and give it once")
+        found[path] = number
+    return found
 
 
 def _value(text: str) -> Any:

@@ -11,6 +11,7 @@ def reproduce(
     model: Annotated[Path | None, typer.Option(help="The model; by default it is found by its hash.")] = None,
     init: Annotated[Path | None, typer.Option(help="The file that an edit started from, if it is elsewhere.")] = None,
     mask: Annotated[Path | None, typer.Option(help="The mask of an edit, if it is elsewhere.")] = None,
+    lora: Annotated[list[Path] | None, typer.Option(help="A LoRA of the plan, if it is elsewhere. Repeatable.")] = None,
     out: Annotated[Path | None, typer.Option(help="New folder to keep the result in. Default: removed.")] = None,
 ) -> None:
     """Regenerate samples, or retrain a run, and compare with the original.
@@ -22,9 +23,9 @@ def reproduce(
     from multidiff.training.reproduce import reproduce_run
 
     is_run = (target / "config.yaml").is_file() and (target / "checkpoints").is_dir()
-    if is_run and (model or init or mask):
-        raise InputError("a run is trained again from its own config: leave --model, --init and --mask out")
-    comparison = reproduce_run(target, out) if is_run else reproduce_samples(target, model, init, mask, out)
+    if is_run and (model or init or mask or lora):
+        raise InputError("a run is trained again from its own config: leave --model, --init, --mask and --lora out")
+    comparison = reproduce_run(target, out) if is_run else reproduce_samples(target, model, init, mask, out, lora or ())
     print(comparison)
     if not comparison.equal:
         raise typer.Exit(1)

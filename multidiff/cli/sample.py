@@ -26,6 +26,7 @@ def sample(
     guidance_rule: options.Rule = None,
     guidance_field: options.GuidedField = None,
     negative: options.Negative = None,
+    lora: options.Lora = None,
     init: Annotated[Path | None, typer.Option(help="File to edit; needs --strength, --mask or --extend.")] = None,
     strength: Annotated[float | None, typer.Option(help="Variation strength, above 0, at most 1.")] = None,
     mask: Annotated[
@@ -56,7 +57,8 @@ def sample(
     edits = {"strength": strength, "mask": mask, "extend": extend}
     if n is None:
         n = 16 if prompts is None else 1
-    run(model, out, n, settings, init=init, edits=edits, format=format, turntable=turntable)
+    stack = options.weighted_files(lora)
+    run(model, out, n, settings, init=init, edits=edits, format=format, turntable=turntable, lora=stack)
 
 
 def run(
@@ -69,6 +71,7 @@ def run(
     edits: dict[str, Any] | None = None,
     format: str | None = None,
     turntable: bool = False,
+    lora: dict[str, float] | None = None,
 ) -> None:
     """Generate ``n`` samples of ``model``, or of each of its prompts, into the folder ``out``.
 
@@ -83,7 +86,7 @@ def run(
     from multidiff.sampling import model_directory, samples
 
     with launched() as processes, processes.working():
-        pipeline = model_directory.load(model, str(device_of(processes)))
+        pipeline = model_directory.load(model, str(device_of(processes)), lora)
         if turntable:
             samples.check_turns(pipeline.modality)
         suffix = _suffix(format, pipeline)

@@ -1,6 +1,18 @@
 """Pretrained pipelines of other libraries, opened from disk, offline."""
 
 from multidiff.pretrained.folder import Opened, is_pipeline, open_folder, pipeline_hash
-from multidiff.pretrained.lora import fuse, stacked
+from multidiff.pretrained.lora import fuse
+from multidiff.pretrained.stack import Stack, find_stack, stack_hash, stack_of, stacked
 
-__all__ = ["Opened", "fuse", "is_pipeline", "open_folder", "pipeline_hash", "stacked"]
+__all__ = [
+    "Opened",
+    "Stack",
+    "find_stack",
+    "fuse",
+    "is_pipeline",
+    "open_folder",
+    "pipeline_hash",
+    "stack_hash",
+    "stack_of",
+    "stacked",
+]

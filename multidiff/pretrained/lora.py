@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -179,15 +178,3 @@ def _weight(layer: nn.Module) -> nn.Parameter:
 
 def _shape(update: Update) -> tuple[int, ...]:
     return (len(update.up), *update.down.shape[1:])
-
-
-def stacked(paths: Mapping[str, float]) -> Iterator[tuple[Path, float]]:
-    """LoRA files with their weights, each of which is a finite number.
-
-    Raises:
-        InputError: a weight is none.
-    """
-    for path, weight in paths.items():
-        if not isinstance(weight, int | float) or not torch.isfinite(torch.tensor(float(weight))):
-            raise InputError(f"the weight of a LoRA is a finite number, got {weight!r} for {path}")
-        yield Path(path).expanduser(), float(weight)

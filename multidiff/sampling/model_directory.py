@@ -3,7 +3,6 @@
 model/    model.safetensors (EMA weights)  config.yaml  README.md
 """
 
-import hashlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +16,7 @@ from multidiff.data.files import sha256
 from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.model import MODEL_GROUPS, build_model
-from multidiff.pretrained import fuse, is_pipeline, open_folder, pipeline_hash, stacked
+from multidiff.pretrained import fuse, is_pipeline, open_folder, pipeline_hash, stack_hash, stack_of, stacked
 from multidiff.sampling import few_step
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.sampler_config import checked_sampler
@@ -76,13 +75,19 @@ def _default_device() -> str:
 
 
 def _pretrained(path: Path, device: str, lora: Mapping[str, float]) -> Pipeline:
-    opened, digest = open_folder(path, device), pipeline_hash(path)
+    opened = open_folder(path, device)
     for file, weight in stacked(lora):
         fuse(opened.model, file, weight)
-        digest = hashlib.sha256(f"{digest} {sha256(file)} {weight}".encode()).hexdigest()
-    modality = instantiate(Modality, opened.modality_config)
+    stack, modality = stack_of(lora), instantiate(Modality, opened.modality_config)
     return Pipeline(
-        opened.model, modality, opened.shape, opened.sampler, opened.guidance, digest, opened.modality_config
+        opened.model,
+        modality,
+        opened.shape,
+        opened.sampler,
+        opened.guidance,
+        stack_hash(pipeline_hash(path), stack),
+        opened.modality_config,
+        lora=stack,
     )
 
 

@@ -13,6 +13,7 @@ from multidiff.diffusion.objectives import Trained
 from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.model import Model
+from multidiff.pretrained import Stack
 from multidiff.sampling import few_step
 from multidiff.sampling.conditions import repeated
 from multidiff.sampling.editing import Canvas, Continue, Edit, Redo, Vary
@@ -54,6 +55,7 @@ class Pipeline:
         sha256: hex hash of the weights file; None for a model that is not saved.
         modality_config: from which the modality was built; kept in records.
         trained: how a model of its objective is sampled; by default as a denoiser.
+        lora: the LoRAs that were fused into a pretrained model; kept in records.
     """
 
     def __init__(
@@ -66,12 +68,14 @@ class Pipeline:
         sha256: str | None = None,
         modality_config: Mapping[str, Any] | None = None,
         trained: Trained | None = None,
+        lora: Stack = (),
     ):
         self.model = model.eval()
         self.modality = modality
         self.shape = tuple(shape)
         self.sampler, self.guidance, self.sha256 = sampler, guidance, sha256
         self.modality_config, self.trained = modality_config, trained or Trained()
+        self.lora = lora
 
     def _repr_html_(self) -> str:
         return table(model_facts(self))

@@ -160,6 +160,7 @@ class Plan:
             "format": FORMAT,
             "multidiff": version("multidiff-toolkit"),
             "model_sha256": self.pipeline.sha256,
+            **({"lora": [dict(lora) for lora in self.pipeline.lora]} if self.pipeline.lora else {}),
             "n": len(self),
             "samples": [dict(fields) for fields in shortest_cycle(self.samples)],
             "sampler": dict(self.sampler),

@@ -14,7 +14,7 @@ from multidiff.configuration import group_options, instantiate, load_option
 from multidiff.data.files import member, sha256
 from multidiff.errors import InputError
 from multidiff.modality import Modality
-from multidiff.pretrained import is_pipeline, pipeline_hash
+from multidiff.pretrained import Stack, find_stack, is_pipeline, pipeline_hash, stack_hash
 from multidiff.sampling.editing import Edit, edit_of
 from multidiff.sampling.guidance import Guidance
 from multidiff.sampling.model_directory import WEIGHTS, load, weights_hash
@@ -78,6 +78,7 @@ def reproduce_samples(
     init: Path | None = None,
     mask: Path | None = None,
     out: Path | None = None,
+    lora: Sequence[Path] = (),
 ) -> Comparison:
     """Generate a file, or all files of a folder, again, and compare them byte for byte.
 
@@ -87,6 +88,7 @@ def reproduce_samples(
         init: the file that an edit started from; None to search for it beside ``target``.
         mask: likewise, the mask of an edit.
         out: a new or empty folder to keep the files in; None to remove them.
+        lora: files of the LoRAs that the plan names, if they are elsewhere.
 
     Raises:
         InputError: there is no plan in the file, or its model or another file that it needs cannot be found.
@@ -96,7 +98,8 @@ def reproduce_samples(
     if record.get("format") != FORMAT or "model_sha256" not in record:
         raise InputError(f"{target} holds no plan of format {FORMAT}, which this version reads")
     folder = target if target.is_dir() else target.parent
-    pipeline = load(_model_of(record, model, folder))
+    stack = _stack_in(record)
+    pipeline = load(_model_of(record, stack, model, folder), lora=find_stack(stack, lora, folder))
     given = {"init": init, "mask": mask}
     plan = plan_from(pipeline, record, lambda role, file: given[role] or member(folder, file["file"]))
     modality: Modality[Any] = instantiate(Modality, record["modality"])
@@ -188,16 +191,26 @@ def _modalities(suffix: str) -> Iterator[Modality[Any]]:
             yield modality
 
 
-def _model_of(record: Mapping[str, Any], given: Path | None, folder: Path) -> Path:
+def _stack_in(record: Mapping[str, Any]) -> Stack:
+    """The LoRAs that a record names, in their order."""
+    stack = record.get("lora", [])
+    kinds = {"file": str, "sha256": str, "weight": float}
+    whole = isinstance(stack, list) and all(isinstance(lora, dict) and lora.keys() == kinds.keys() for lora in stack)
+    if not whole or not all(isinstance(lora[key], kind) for lora in stack for key, kind in kinds.items()):
+        raise InputError(f"the record is not one of a plan: its LoRAs are {stack!r}")
+    return stack
+
+
+def _model_of(record: Mapping[str, Any], stack: Stack, given: Path | None, folder: Path) -> Path:
     """The model directory whose weights have the recorded hash: given, at the recorded place, or near the files."""
     expected = str(record["model_sha256"])
     if given is not None:
-        found = weights_hash(given)
+        found = stack_hash(weights_hash(given), stack)
         if found != expected:
             raise InputError(f"the weights of {given} have the hash {found[:12]}, and the plan needs {expected[:12]}")
         return given
     recorded = Path(str(record.get("model", ".")))
-    if is_pipeline(recorded) and pipeline_hash(recorded) == expected:
+    if is_pipeline(recorded) and stack_hash(pipeline_hash(recorded), stack) == expected:
         return recorded
     for place in (recorded, *_near(folder.resolve())):
         for directory in (place, place / "model"):
