@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from multidiff.bundled import bundled, located
 from multidiff.configuration import read_yaml
 from multidiff.configuration.build import TARGET
 from multidiff.data.files import atomic_directory, sha256, surviving
@@ -26,6 +27,9 @@ from multidiff.nn.frozen import is_loading_frozen
 
 WEIGHTS, CONFIG, CARD = "model.safetensors", "config.yaml", "README.md"
 FORMAT = 2
+HALF = "float16"
+"""Value of ``stored`` in the config of weights that were rounded to half precision. They compute in float32."""
+
 SPARE = 2**20
 """Weights that a model may have beyond those that its file leads to expect, while it is built."""
 
@@ -49,19 +53,27 @@ def write(network: nn.Module, description: Mapping[str, Any], card: str, directo
         InputError: the weights cannot be written, for example because the disk is full; what was there stays.
     """
     with atomic_directory(directory) as temporary:
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        try:
-            save_file(state, temporary / WEIGHTS, metadata={"format": "pt"})
-        except SafetensorError as error:
-            raise InputError(f"{directory / WEIGHTS} cannot be written: {error}") from error
-        whole = {
-            "format": FORMAT,
-            "multidiff": version("multidiff-toolkit"),
-            **description,
-            "weights_sha256": sha256(temporary / WEIGHTS),
-        }
-        (temporary / CONFIG).write_text(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True), "utf-8")
-        (temporary / CARD).write_text(card, "utf-8")
+        write_into(temporary, network.state_dict(), description, card)
+
+
+def write_into(folder: Path, state: Mapping[str, Tensor], description: Mapping[str, Any], card: str) -> None:
+    """`write`, of the state of a network, into a ``folder`` that exists."""
+    try:
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()},
+            folder / WEIGHTS,
+            metadata={"format": "pt"},
+        )
+    except SafetensorError as error:
+        raise InputError(f"{WEIGHTS} cannot be written into {folder.parent}: {error}") from error
+    whole = {
+        "format": FORMAT,
+        "multidiff": version("multidiff-toolkit"),
+        **description,
+        "weights_sha256": sha256(folder / WEIGHTS),
+    }
+    (folder / CONFIG).write_text(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True), "utf-8")
+    (folder / CARD).write_text(card, "utf-8")
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], weights: Path) -> None:
@@ -77,16 +89,25 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], weights: Path) -> None
 
 
 def find_model(path: Path) -> Path:
-    """The model directory that ``path``, a run directory or a model directory, stands for."""
+    """The model directory that ``path`` stands for: a run directory, a model directory, or a bundled model.
+
+    A name is that of a bundled model where nothing is at the path of that name.
+
+    Raises:
+        InputError: there is no model.
+    """
+    path = located(path)
     for directory in (surviving(path), surviving(path / "model")):
         if (directory / CONFIG).is_file() and (directory / WEIGHTS).exists():
             return directory
     if (path / "model").is_dir():
         path = path / "model"
     if not path.exists():
-        raise InputError(f"there is no model at {path}: no such directory")
+        known = f"; bundled models: {', '.join(bundled())}" if bundled() else ""
+        raise InputError(f"there is no model at {path}: no such directory{known}")
     missing = [name for name in (CONFIG, WEIGHTS) if not (path / name).exists()]
-    raise InputError(f"there is no model at {path}: {' and '.join(missing)} missing; give a run or a model directory")
+    way = "rename it to use the bundled model" if str(path) in bundled() else "give a run or a model directory"
+    raise InputError(f"there is no model at {path}: {' and '.join(missing)} missing; {way}")
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -102,8 +123,13 @@ def read_config(directory: Path) -> dict[str, Any]:
     return config
 
 
-def read_weights(path: Path, expected: str | None) -> tuple[dict[str, Tensor], str]:
-    """The weights in a file, and its SHA-256, which is ``expected`` where the config records it.
+def read_weights(path: Path, config: Mapping[str, Any]) -> tuple[dict[str, Tensor], str]:
+    """The weights in a file, and its SHA-256.
+
+    Args:
+        path: of the file.
+        config: of its directory. It may record the SHA-256, and that the weights are stored in half precision: they
+            are then returned in float32.
 
     Raises:
         InputError: the file is missing, damaged, or holds a value that is not finite.
@@ -111,7 +137,7 @@ def read_weights(path: Path, expected: str | None) -> tuple[dict[str, Tensor], s
     if not path.is_file():
         raise InputError(f"{path} is missing or not a file; a model directory holds {WEIGHTS} and {CONFIG}")
     digest = sha256(path)
-    if expected not in (None, digest):
+    if config.get("weights_sha256") not in (None, digest):
         raise InputError(f"{path} is damaged: its SHA-256 is not the one in {CONFIG}; copy it again from its source")
     try:
         state = load_file(path)
@@ -120,6 +146,8 @@ def read_weights(path: Path, expected: str | None) -> tuple[dict[str, Tensor], s
     unfit = next((name for name, tensor in state.items() if not torch.isfinite(tensor).all()), None)
     if unfit:
         raise InputError(f"{path}: {unfit} has a weight that is not finite")
+    if config.get("stored") == HALF:
+        state = {name: tensor.float() if tensor.dtype == torch.half else tensor for name, tensor in state.items()}
     return state, digest
 
 

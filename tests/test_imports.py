@@ -18,7 +18,7 @@ FORBIDDEN = {
 ORDER = (
     ("errors", "diffusion"),
     ("nn",),
-    ("plugins",),
+    ("bundled", "plugins"),
     ("configuration", "modality"),
     ("data",),
     ("weights",),

@@ -6,6 +6,7 @@ import sys
 import sysconfig
 import venv
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -23,6 +24,8 @@ def test_the_wheel_works_from_any_directory(tmp_path):
         capture_output=True,
     )
     (wheel,) = tmp_path.glob("multidiff_toolkit-*.whl")
+    models = {path.relative_to(ROOT).as_posix() for path in (ROOT / "multidiff/bundled").glob("[!_]*/**/*.*")}
+    assert models <= set(ZipFile(wheel).namelist())
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     data: Annotated[str, typer.Option(help="Real data: a folder, or a data config: 'NAME KEY=VALUE ...'.")],
-    model: Annotated[str | None, typer.Argument(help="A run directory or a model directory.")] = None,
+    model: Annotated[str | None, typer.Argument(help="A run or model directory, or a bundled model.")] = None,
     generated: Annotated[Path | None, typer.Option(help="Folder of samples to score instead of a model.")] = None,
     modality: Annotated[
         str | None, typer.Option(help="Modality config of --generated. Default: from samples.json, else image.")

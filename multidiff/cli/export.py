@@ -21,7 +21,7 @@ class Sample(NamedTuple):
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="A folder of samples, or a model.")],
+    source: Annotated[Path, typer.Argument(help="A folder of samples, a model, or the name of a bundled one.")],
     format: Annotated[str, typer.Option(help="File suffix; for meshes glb, obj, ply, stl or 3mf.")],
     out: options.Out,
     n: options.Count = 16,

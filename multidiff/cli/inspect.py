@@ -7,7 +7,7 @@ import typer
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A folder of data, a model, a run, samples, or a file.")],
+    path: Annotated[Path, typer.Argument(help="A folder of data, a model or its name, a run, samples, or a file.")],
     picture: Annotated[Path | None, typer.Option(help="Also write a picture of it, as PNG or JPEG.")] = None,
 ) -> None:
     """Show what a folder or a file is, and problems that are found in it."""

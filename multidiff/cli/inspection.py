@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from multidiff.bundled import located
 from multidiff.configuration import group_options, instantiate, load_option
 from multidiff.data.files import sha256
 from multidiff.data.scan import Entry, find_entries
@@ -56,6 +57,7 @@ def inspected(path: Path) -> Inspection:
     Raises:
         InputError: there is nothing, or nothing that MultiDiff reads.
     """
+    path = located(path)
     if path.is_file():
         return _file(path)
     if not path.exists():

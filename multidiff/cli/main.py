@@ -12,6 +12,7 @@ from multidiff.cli.evaluate import evaluate
 from multidiff.cli.export import export
 from multidiff.cli.grid import grid
 from multidiff.cli.inspect import inspect
+from multidiff.cli.pack import pack
 from multidiff.cli.quickstart import quickstart
 from multidiff.cli.reproduce import reproduce
 from multidiff.cli.sample import sample
@@ -32,7 +33,7 @@ app = typer.Typer(
 )
 app.command()(quickstart)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
-for command in (sample, evaluate, export, reproduce, grid, samplers, studio, inspect, doctor):
+for command in (sample, evaluate, export, pack, reproduce, grid, samplers, studio, inspect, doctor):
     app.command()(command)
 
 

@@ -6,7 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-Model = Annotated[str, typer.Argument(help="A run directory, a model directory, or a folder that diffusers saved.")]
+Model = Annotated[
+    str,
+    typer.Argument(help="A run or model directory, a folder that diffusers saved, or the name of a bundled model."),
+]
 Out = Annotated[Path, typer.Option(help="A new or empty folder for the files.")]
 Count = Annotated[int, typer.Option("-n", help="Number of samples.")]
 Label = Annotated[list[str] | None, typer.Option(help="Class label. Repeat for several; samples cycle through them.")]

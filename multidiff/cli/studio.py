@@ -7,7 +7,12 @@ import typer
 
 
 def studio(
-    models: Annotated[list[Path] | None, typer.Argument(help="Run or model directories.", show_default=False)] = None,
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Run or model directories, or bundled models. Default: all bundled ones.", show_default=False
+        ),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; the default reaches this machine only.")
     ] = "127.0.0.1",

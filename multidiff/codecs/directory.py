@@ -96,7 +96,7 @@ def load_codec(directory: Path, sha256: str) -> Trained:
 @lru_cache(4)
 def _loaded(directory: Path, sha256: str) -> Trained:
     config = _config_of(directory)
-    state, _ = read_weights(directory / WEIGHTS, config.get("weights_sha256"))
+    state, _ = read_weights(directory / WEIGHTS, config)
     try:
         with no_larger_than(state, config), torch.random.fork_rng(devices=[]):
             network = instantiate(Autoencoder, config["autoencoder"])

@@ -75,9 +75,9 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-", suffix=PARTIAL))
     try:
         yield temporary
-        for written in temporary.iterdir():
+        for written in temporary.rglob("*"):
             _sync(written)
-            written.chmod(0o666 & ~_umask())
+            written.chmod((0o777 if written.is_dir() else 0o666) & ~_umask())
         temporary.chmod(0o777 & ~_umask())
         if path.exists():
             path.replace(_old(path))

@@ -1,6 +1,6 @@
 """A trained model on disk: weights, the config that rebuilds it, and a model card.
 
-model/    model.safetensors (EMA weights)  config.yaml  README.md
+model/    model.safetensors (EMA weights)  config.yaml  README.md  codec/ (only if packed)
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from multidiff import weights as files
 from multidiff.codecs.directory import is_codec
 from multidiff.configuration import instantiate
 from multidiff.data.files import sha256
@@ -20,16 +21,19 @@ from multidiff.pretrained import fuse, is_pipeline, open_folder, pipeline_hash, 
 from multidiff.sampling import few_step
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.sampler_config import checked_sampler
-from multidiff.weights import CONFIG, WEIGHTS, fill, find_model, no_larger_than, read_config, read_weights, write
+from multidiff.weights import CONFIG, WEIGHTS, fill, find_model, no_larger_than, read_weights, write
 
 __all__ = ["CONFIG", "WEIGHTS", "find_model", "load", "read_config", "save"]
 
+CODEC = "codec"
+"""Folder in a model directory with the learned codec, which is then not looked for elsewhere."""
+
 
 def load(path: str | Path, device: str | None = None, lora: Mapping[str, float] | None = None) -> Pipeline:
-    """A pipeline from a run directory, a model directory, or a pretrained pipeline.
+    """A pipeline from a run directory, a model directory, a pretrained pipeline, or a bundled model.
 
     Args:
-        path: of the directory.
+        path: of the directory, or the name of a bundled model, which a directory of that name goes before.
         device: such as ``cpu`` or ``cuda:1``; by default a GPU if there is one.
         lora: for a pretrained pipeline, files of LoRAs, each with its weight, which are fused in this order.
 
@@ -48,7 +52,7 @@ def load(path: str | Path, device: str | None = None, lora: Mapping[str, float] 
             f"codec=learned codec.path={directory}"
         )
     weights = directory / WEIGHTS
-    state, digest = read_weights(weights, config.get("weights_sha256"))
+    state, digest = read_weights(weights, config)
     try:
         modality = instantiate(Modality, config["modality"])
         with no_larger_than(state, config):
@@ -63,6 +67,14 @@ def load(path: str | Path, device: str | None = None, lora: Mapping[str, float] 
     fill(model, state, weights)
     model.to(device or _default_device())
     return Pipeline(model, modality, shape, sampler, guidance, digest, config["modality"], trained)
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The config of a model directory, in which the path of a codec inside of the directory is the present one."""
+    config = files.read_config(directory)
+    if (directory / CODEC).is_dir() and isinstance(config.get("codec"), dict):
+        config["codec"]["path"] = str((directory / CODEC).absolute())
+    return config
 
 
 def weights_hash(path: Path) -> str:
@@ -111,10 +123,21 @@ def save(pipeline: Pipeline, config: Mapping[str, Any], directory: Path, trainin
         **few_step.record(pipeline.trained),
         "training": dict(training),
     }
-    write(pipeline.model, description, _card(pipeline, description), directory)
+    write(pipeline.model, description, card(pipeline, description), directory)
 
 
-def _card(pipeline: Pipeline, description: Mapping[str, Any]) -> str:
+def card(
+    pipeline: Pipeline, description: Mapping[str, Any], name: str = "THIS_DIRECTORY", licence: str = "", about: str = ""
+) -> str:
+    """The model card, in Markdown.
+
+    Args:
+        pipeline: of the model.
+        description: its config.
+        name: by which commands call the model.
+        licence: identifier of a licence, such as ``cc-by-sa-4.0``.
+        about: paragraphs on the data, the training and the scores.
+    """
     parameters = sum(parameter.numel() for parameter in pipeline.model.parameters())
     facts = {
         "Modality": pipeline.modality.name,
@@ -126,9 +149,11 @@ def _card(pipeline: Pipeline, description: Mapping[str, Any]) -> str:
         **{name.replace("_", " ").capitalize(): value for name, value in description["training"].items()},
     }
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    head = f"license: {licence}\n" if licence else ""
     return (
-        f"---\nlibrary_name: multidiff\ntags: [diffusion, {pipeline.modality.name}]\n---\n\n"
+        f"---\n{head}library_name: multidiff\ntags: [diffusion, {pipeline.modality.name}]\n---\n\n"
         f"# A diffusion model ({pipeline.modality.name})\n\nTrained with MultiDiff {version('multidiff-toolkit')}.\n\n"
         f"| | |\n| --- | --- |\n{rows}\n\n"
-        "```\nmultidiff sample THIS_DIRECTORY -n 16 --out samples\n```\n"
+        + (f"{about.strip()}\n\n" if about else "")
+        + f"```\nmultidiff sample {name} -n 16 --out samples\n```\n"
     )

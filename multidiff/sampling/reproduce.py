@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from multidiff.bundled import bundled
 from multidiff.configuration import group_options, instantiate, load_option
 from multidiff.data.files import member, sha256
 from multidiff.errors import InputError
@@ -212,7 +213,7 @@ def _model_of(record: Mapping[str, Any], stack: Stack, given: Path | None, folde
     recorded = Path(str(record.get("model", ".")))
     if is_pipeline(recorded) and stack_hash(pipeline_hash(recorded), stack) == expected:
         return recorded
-    for place in (recorded, *_near(folder.resolve())):
+    for place in (recorded, *bundled().values(), *_near(folder.resolve())):
         for directory in (place, place / "model"):
             weights = directory / WEIGHTS
             if os.access(weights, os.R_OK) and weights.is_file() and sha256(weights) == expected:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from multidiff.bundled import bundled, located
 from multidiff.errors import InputError, few_of
 from multidiff.sampling.model_directory import load
 from multidiff.sampling.pipeline import Pipeline
@@ -23,15 +24,16 @@ class Models:
 
     @classmethod
     def load(cls, paths: Sequence[Path]) -> "Models":
-        """The models in these directories, each under the name of its directory.
+        """The models in these directories, each under the name of its directory; by default the bundled ones.
 
         Raises:
             InputError: there is no directory, or one is not of a model.
         """
+        paths = paths or list(bundled().values())
         if not paths:
             raise InputError("give at least one model: multidiff studio RUN_OR_MODEL_DIRECTORY ...")
         places: dict[str, Path] = {}
-        for path in dict.fromkeys(path.expanduser().resolve() for path in paths):
+        for path in dict.fromkeys(located(path.expanduser()).resolve() for path in paths):
             name = path.parent.name if path.name == "model" else path.name
             while name in places:
                 name += "'"

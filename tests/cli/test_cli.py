@@ -20,7 +20,7 @@ from multidiff.training.reproduce import _difference
 from tests.cli.command import multidiff, refused
 from tests.tiny import tiny_train
 
-COMMANDS = ("train", "sample", "evaluate", "export", "reproduce", "grid", "samplers", "doctor", "quickstart")
+COMMANDS = ("train", "sample", "evaluate", "export", "reproduce", "grid", "samplers", "doctor", "quickstart", "pack")
 
 
 def test_help_lists_the_commands(tmp_path):

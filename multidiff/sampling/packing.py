@@ -1,0 +1,117 @@
+"""A trained model as one directory that needs nothing else: in half precision, with its learned codec inside.
+
+DIR/    model.safetensors  config.yaml  README.md  codec/ (model.safetensors  config.yaml  README.md)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from multidiff.codecs.directory import codec_hash, find_codec
+from multidiff.codecs.learned import Learned
+from multidiff.data.files import atomic_directory
+from multidiff.errors import InputError
+from multidiff.pretrained import is_pipeline
+from multidiff.sampling.model_directory import CODEC, card, load
+from multidiff.sampling.pipeline import Pipeline
+from multidiff.weights import CARD, HALF, WEIGHTS, find_model, read_config, write_into
+
+COMPARED = 4
+"""Samples by which a packed model is compared with its original."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was written.
+
+    Attributes:
+        size: bytes of all its files.
+        difference: root mean square difference of samples from those of the original, in their standard deviation.
+    """
+
+    size: int
+    difference: float
+
+
+def pack(source: Path, out: Path, licence: str = "", about: str = "") -> Packed:
+    """Write the model at ``source`` into the directory ``out``, complete or not at all.
+
+    Args:
+        source: a run directory or a model directory.
+        out: is replaced if it is a model directory.
+        licence: identifier for the card, such as ``cc-by-sa-4.0``.
+        about: Markdown for the card.
+
+    Raises:
+        InputError: there is no model, it needs a text encoder that is elsewhere, or ``out`` holds something else.
+    """
+    if is_pipeline(source):
+        raise InputError(f"{source} is a pretrained pipeline: its own library saves it, with variant='fp16'")
+    original, directory = load(source, "cpu"), find_model(source)
+    config = read_config(directory)
+    _check(config, directory, out)
+    with atomic_directory(out) as folder:
+        origin = {"weights_sha256": original.sha256}
+        codec = original.model.codec
+        if isinstance(codec, Learned):
+            origin["codec_sha256"] = config["codec"]["sha256"]
+            config["codec"] |= {"path": CODEC, "sha256": _pack_codec(find_codec(codec.path), folder / CODEC)}
+        config = {**_without_weights(config), "stored": HALF, "packed_from": origin}
+        write_into(folder, halved(directory), config, card(original, config, out.name, licence, about))
+        difference = apart(original, load(folder, "cpu"))
+    return Packed(sum(file.stat().st_size for file in out.rglob("*") if file.is_file()), difference)
+
+
+def halved(directory: Path) -> dict[str, Tensor]:
+    """The weights of a model directory in half precision.
+
+    Raises:
+        InputError: a weight is too large for it.
+    """
+    state = {
+        name: tensor.half() if tensor.dtype == torch.float32 else tensor
+        for name, tensor in load_file(directory / WEIGHTS).items()
+    }
+    name = next((name for name, tensor in state.items() if not bool(tensor.isfinite().all())), None)
+    if name:
+        raise InputError(f"{directory / WEIGHTS}: {name} has a weight above 65504, which half precision does not hold")
+    return state
+
+
+def apart(one: Pipeline, other: Pipeline) -> float:
+    """How far the data of the same `COMPARED` samples of two models are apart, in their standard deviation."""
+    rows = range(COMPARED)
+    data, others = (each.model.decode(each.plan(COMPARED).x0(rows)) for each in (one, other))
+    return float((data - others).square().mean().sqrt() / data.std())
+
+
+def _check(config: Mapping[str, Any], directory: Path, out: Path) -> None:
+    """Refuse a model that would not be complete, and to replace what is no model."""
+    elsewhere = [name for name, part in config["conditioning"].items() if "path" in part]
+    if elsewhere:
+        raise InputError(
+            f"{directory} needs the text encoder at {config['conditioning'][elsewhere[0]]['path']}, which is too large "
+            "to pack: share the model with the address of its encoder"
+        )
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / WEIGHTS).is_file())):
+        raise InputError(f"--out {out} holds something else than a model; choose another folder")
+    if out.exists() and directory.resolve() == out.resolve():
+        raise InputError(f"--out {out} is the model itself; choose another folder")
+
+
+def _pack_codec(directory: Path, folder: Path) -> str:
+    """Write the codec in ``directory`` into ``folder`` in half precision; its new hash."""
+    folder.mkdir()
+    config = {**_without_weights(read_config(directory)), "stored": HALF}
+    write_into(folder, halved(directory), config, (directory / CARD).read_text("utf-8"))
+    return codec_hash(folder)
+
+
+def _without_weights(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without what `write_into` adds."""
+    return {name: value for name, value in config.items() if name not in ("format", "multidiff", "weights_sha256")}
