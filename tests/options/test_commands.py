@@ -99,7 +99,7 @@ def arguments(line, data, **paths):
 
 
 def test_every_option_is_in_a_line():
-    """`train` takes overrides; `quickstart` is run by the test of the README, and `studio` by `tests/studio`."""
+    """`train` takes overrides; `quickstart` is run by tests of its own, and `studio` by `tests/studio`."""
     used = defaultdict(set)
     for line in LINES:
         command, *words = line.split()
