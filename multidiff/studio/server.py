@@ -41,9 +41,14 @@ class Address:
     port: int | None = 7860
     auth: tuple[str, str] | None = None
 
+    @property
+    def is_private(self) -> bool:
+        """Whether only this machine, or those with the password, reach it."""
+        return self.auth is not None or self.host in ("127.0.0.1", "localhost", "::1")
 
-def page(studio: Studio) -> gr.Blocks:
-    """The page, with its API."""
+
+def page(studio: Studio, *, control: bool = True) -> gr.Blocks:
+    """The page, with its API; ``control``: whether visitors may stop and resume training runs."""
     blocks = gr.Blocks(title="MultiDiff studio", analytics_enabled=False, delete_cache=(KEPT, KEPT))
     with blocks:
         add_api(studio)  # first: gradio numbers names that the private events of the page take too
@@ -60,7 +65,7 @@ def page(studio: Studio) -> gr.Blocks:
                 past = Past(studio, panels, tabs, models)
             if studio.runs:
                 with gr.Tab("Training", id="training"):
-                    training = Training(studio.runs)
+                    training = Training(studio.runs, control=control)
                 blocks.load(training.look, training.chosen, training.outputs, api_visibility="private", queue=False)
             if studio.reports:
                 with gr.Tab("Reports", id="reports"):
@@ -87,7 +92,7 @@ def page(studio: Studio) -> gr.Blocks:
 def serve(studio: Studio, address: Address, *, block: bool = True) -> tuple[gr.Blocks, str]:
     """Serve the page, until the process is interrupted if ``block``; the page and its address."""
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    blocks = page(studio)
+    blocks = page(studio, control=address.is_private)
     _, url, _ = blocks.launch(
         server_name=address.host,
         server_port=address.port,

@@ -1,6 +1,7 @@
-"""The page that follows training runs."""
+"""The page that follows training runs, and stops and resumes them."""
 
-from collections.abc import Sequence
+import html
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 from multidiff.errors import InputError
 from multidiff.studio.notices import reported
 from multidiff.studio.runs import SPEED, Run
+from multidiff.studio.trainer import Trainer
 
 EVERY = 5.0
 """Seconds between two looks at a run."""
@@ -20,13 +22,18 @@ class Training:
 
     Args:
         folders: of the runs; visitors choose among them.
+        control: whether visitors may stop and resume them.
     """
 
-    def __init__(self, folders: Sequence[Path]):
+    def __init__(self, folders: Sequence[Path], *, control: bool):
         self.folders = {folder.name: folder for folder in folders}
+        self.trainers = {folder.name: Trainer(folder) for folder in folders}
         names = list(self.folders)
         self.chosen = gr.Dropdown(names, value=names[0], label="Run")
         self.status = gr.HTML()
+        with gr.Row(visible=control):
+            self.stop = gr.Button("Stop training", min_width=120, interactive=False)
+            self.resume = gr.Button("Resume training", min_width=120, interactive=False)
         with gr.Row():
             self.losses = gr.LinePlot(x="step", y="loss", color="of", title="Loss", height=260, min_width=300)
             self.levels = gr.LinePlot(
@@ -37,12 +44,16 @@ class Training:
         with gr.Accordion("Newest values", open=False):
             self.values = gr.Dataframe(headers=["name", "value"], interactive=False, label="Newest values")
         self.outputs = [self.status, self.losses, self.levels, self.preview, self.film, self.values]
+        self.outputs += [self.stop, self.resume]
         timer = gr.Timer(EVERY)
         look = reported(self.look)
         quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
         self.chosen.change(look, self.chosen, self.outputs, **quiet)
         timer.tick(look, self.chosen, self.outputs, **quiet)
         self.film.input(reported(self.frame), [self.chosen, self.film], self.preview, **quiet)
+        if control:
+            for button, act in ((self.stop, Trainer.stop), (self.resume, Trainer.resume)):
+                button.click(reported(self._acting(act)), self.chosen, self.outputs, **quiet)
 
     def look(self, name: str) -> list[Any]:
         """What `outputs` are to show of a run now; the newest preview."""
@@ -51,7 +62,11 @@ class Training:
         film = gr.update(maximum=max(2, len(previews)), value=max(1, len(previews)))
         values = [[key, f"{value:.5g}"] for key, value in sorted(run.newest.items())]
         picture = str(previews[-1]) if previews else None
-        return [status(run), frame(run, by_noise=False), frame(run, by_noise=True), picture, film, values]
+        trainer = self.trainers[name]
+        runs = trainer.is_running
+        buttons = [gr.update(interactive=runs), gr.update(interactive=not runs and run.step < run.steps)]
+        line = status(run, trainer.state)
+        return [line, frame(run, by_noise=False), frame(run, by_noise=True), picture, film, values, *buttons]
 
     def frame(self, name: str, number: int) -> str:
         """The preview of this number."""
@@ -59,6 +74,16 @@ class Training:
         if not 1 <= number <= len(previews):
             raise InputError(f"there are {len(previews)} previews")
         return str(previews[int(number) - 1])
+
+    def _acting(self, act: Callable[[Trainer], None]) -> Callable[[str], list[Any]]:
+        """The event that stops or resumes a run."""
+
+        def event(name: str) -> list[Any]:
+            self._run(name)
+            act(self.trainers[name])
+            return self.look(name)
+
+        return event
 
     def _run(self, name: str) -> Run:
         if name not in self.folders:
@@ -71,9 +96,9 @@ def frame(run: Run, *, by_noise: bool) -> pd.DataFrame:
     return pd.DataFrame(run.curve(by_noise=by_noise), columns=["step", "of", "loss"])
 
 
-def status(run: Run) -> str:
-    """How far the run is, as HTML."""
-    parts = [f"step {run.step} of {run.steps}"]
+def status(run: Run, state: str) -> str:
+    """How far the run is and what its process does, as HTML."""
+    parts = [html.escape(state), f"step {run.step} of {run.steps}"]
     if SPEED in run.newest:
         parts.append(f"{run.newest[SPEED]:.4g} samples a second")
     if run.left:

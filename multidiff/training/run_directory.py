@@ -146,6 +146,20 @@ def held(run_dir: Path) -> Iterator[None]:
         yield
 
 
+def is_held(run_dir: Path) -> bool:
+    """Whether another process trains in ``run_dir``."""
+    try:
+        lock = (run_dir / LOCK).open("rb")
+    except OSError:
+        return False
+    with lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return True
+        return False
+
+
 def open_run(run_dir: Path, settings: dict[str, Any], checkpoint: Path | None) -> None:
     """Clean up after a killed process and write the config; for the one process that holds the lock."""
     heal(run_dir, "model", "best", "config.yaml", "data.png")

@@ -36,7 +36,7 @@ def test_a_run_is_read_while_it_is_written(run):
     assert (run.step, run.steps, run.left) == (150, 300, 150 * 4 / 200)
     assert run.curve(by_noise=False) == [(49, "training", 0.5), (99, "training", 0.25), (99, "held out", 0.5)]
     assert run.curve(by_noise=True) == [(99, "log SNR -2 to 0", 0.75)]
-    assert "step 150 of 300 · 200 samples a second · about 0 min 3 s left" in status(run)
+    assert "step 150 of 300 · 200 samples a second · about 0 min 3 s left" in status(run, "training")
 
 
 def test_a_run_that_has_logged_nothing_is_at_its_start(run):
@@ -47,7 +47,7 @@ def test_a_run_that_has_logged_nothing_is_at_its_start(run):
 
 def test_the_page_shows_the_newest_preview_and_any_other(run):
     with gr.Blocks():
-        page = Training([run.folder])
+        page = Training([run.folder], control=True)
     name = run.folder.name
     shown = page.look(name)
     assert len(shown) == len(page.outputs)
