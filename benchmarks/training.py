@@ -37,7 +37,8 @@ from training_steps import (
     our_step,
 )
 
-from multidiff.training.hardware import instruction_sets, matrix_speed, processor
+from multidiff.nn.bfloat16 import instruction_sets
+from multidiff.training.hardware import matrix_speed, processor
 
 WARMUP = 2
 BACKBONES = ("unet", "unet1d_small", "points_latent_small")

@@ -41,12 +41,13 @@ def machine() -> Iterator[tuple[str, str]]:
 
     from multidiff.data.cache import default_cache
     from multidiff.data.machine import memory, usable_cores
+    from multidiff.nn.bfloat16 import instruction_sets
     from multidiff.training import hardware
 
     yield "processor", hardware.processor()
     yield "cores", f"{usable_cores()} usable, {torch.get_num_threads()} threads"
     yield "memory", f"{memory() / 2**30:.1f} GiB"
-    yield "instructions", " ".join(hardware.instruction_sets()) or "none of those that speed up training"
+    yield "instructions", " ".join(instruction_sets()) or "none of those that speed up training"
     for dtype in (torch.float32, torch.bfloat16):
         yield (
             f"matrices in {dtype}".replace("torch.", ""),

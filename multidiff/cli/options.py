@@ -48,6 +48,14 @@ Turntable = Annotated[bool, typer.Option("--turntable", help="Also write turntab
 Seed = Annotated[int, typer.Option(help="Random seed; sample i depends only on the seed and i.")]
 BatchSize = Annotated[int, typer.Option(help="Batch size; affects speed and memory, and results only by rounding.")]
 
+Precision = Annotated[
+    str | None,
+    typer.Option(help="Of the network: float32, bfloat16, or auto, the faster one. Default: the sampler's, float32."),
+]
+Compile = Annotated[
+    bool | None, typer.Option("--compile/--no-compile", help="Compile the network: worth it for many samples.")
+]
+
 
 def assignments(texts: Sequence[str] | None) -> dict[str, Any]:
     """``KEY=VALUE`` texts as a mapping; a key that is given several times has the list of its values.

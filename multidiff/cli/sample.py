@@ -36,6 +36,8 @@ def sample(
     extend: Annotated[float | None, typer.Option(help="Extend the file by this many seconds or pixels.")] = None,
     seed: options.Seed = 0,
     batch_size: options.BatchSize = 64,
+    precision: options.Precision = None,
+    compile: options.Compile = None,
     format: Annotated[str | None, typer.Option(help="File suffix. Default: the modality's first.")] = None,
     turntable: options.Turntable = False,
 ) -> None:
@@ -53,6 +55,8 @@ def sample(
         negative=negative,
         seed=seed,
         batch_size=batch_size,
+        precision=precision,
+        compile=compile,
     )
     edits = {"strength": strength, "mask": mask, "extend": extend}
     if n is None:

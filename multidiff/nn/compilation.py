@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
 
@@ -29,6 +30,23 @@ def with_fallback(
         return plain(*arguments, **named)
 
     return attempt
+
+
+def compile_in_place(network: nn.Module, failed: Callable[[str], None]) -> None:
+    """Compile ``network``, at its first call; if that fails, run it uncompiled.
+
+    Dropout uses the random numbers of uncompiled runs, so that a loss is the same up to rounding.
+
+    Args:
+        network: the names in its state stay as they are.
+        failed: called with a one-line reason if compilation fails.
+    """
+    network.compile(options={"fallback_random": True})
+    network._compiled_call_impl = with_fallback(
+        network._compiled_call_impl,  # type: ignore[arg-type]  # torch declares it as None
+        network._call_impl,
+        failed,
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -104,6 +104,25 @@ class DiT(nn.Module):
         Raises:
             ValueError: ``cond`` has a vector or tokens for which the network has no width.
         """
+        return self.partly(x, log_snr, cond, further)[0]
+
+    def partly(
+        self,
+        x: Tensor,
+        log_snr: Tensor,
+        cond: Conditioning | None = None,
+        further: Further = None,
+        deep: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The output, and what the blocks after the first add, which changes little between noise levels.
+
+        Args:
+            x: as for `forward`, and so are the following.
+            log_snr: see there.
+            cond: see there.
+            further: see there.
+            deep: what to add in place of the blocks after the first, which are then not computed.
+        """
         cond = cond or Conditioning()
         if cond.tokens is not None and self.tokens is None:
             raise ValueError("condition tokens were given to a backbone with token_dim=0")
@@ -111,11 +130,16 @@ class DiT(nn.Module):
         context = (None, None) if self.tokens is None else self.tokens(cond.tokens, cond.mask, len(x))
         padded = pad_to_multiple(x, self.patch)
         grid = torch.Size(side // self.patch for side in padded.shape[2:])
-        h = self.stem(patchify(padded, self.patch))
-        for block in self.blocks:
-            h = self.run(block, h, grid, embedding, *context)
+        first, *rest = self.blocks
+        start = h = self.run(first, self.stem(patchify(padded, self.patch)), grid, embedding, *context)
+        if deep is None:
+            for block in rest:
+                h = self.run(block, h, grid, embedding, *context)
+            deep = h - start
+        else:
+            h = start + deep
         output = crop(unpatchify(self.head(self.norm(h, embedding)), self.patch, grid), x)
-        return torch.addcmul(output, self.gain(embedding).reshape(*x.shape[:2], *[1] * len(grid)), x)
+        return torch.addcmul(output, self.gain(embedding).reshape(*x.shape[:2], *[1] * len(grid)), x), deep
 
 
 class DiTBlock(nn.Module):

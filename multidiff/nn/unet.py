@@ -155,23 +155,54 @@ class UNet(nn.Module):
         Raises:
             ValueError: ``cond`` has a vector or tokens for which the network has no width.
         """
+        return self.partly(x, log_snr, cond, further)[0]
+
+    def partly(
+        self,
+        x: Tensor,
+        log_snr: Tensor,
+        cond: Conditioning | None = None,
+        further: Further = None,
+        deep: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The output, and the features from below the first stage, which change little between noise levels.
+
+        Ma et al. (2023), DeepCache, https://arxiv.org/abs/2312.00858.
+
+        Args:
+            x: as for `forward`, and so are the following.
+            log_snr: see there.
+            cond: see there.
+            further: see there.
+            deep: features to use in place of those below the first stage, which are then not computed.
+        """
         cond = cond or Conditioning()
         if cond.tokens is not None and not self.token_dim:
             raise ValueError("condition tokens were given to a backbone with token_dim=0")
         embedding = self.embedding(log_snr, cond.vector, further)
-        h = self.stem(pad_to_multiple(x, math.prod(self.strides)))
+        skips = self.encoder[0](self.stem(pad_to_multiple(x, math.prod(self.strides))), embedding, cond)
+        if deep is None:
+            deep = self._below(skips[-1], embedding, cond)
+        h = self.decoder[-1](self._up(deep, math.prod(self.strides[1:2])), skips, embedding, cond)
+        output = crop(self.head(F.silu(self.norm(h))), x)
+        if not self.gated:
+            return output, deep
+        residual, gate = output.chunk(2, dim=1)
+        return torch.addcmul(residual, gate, x), deep
+
+    def _below(self, h: Tensor, embedding: Tensor, cond: Conditioning) -> Tensor:
+        """The stages below the first one: from the last output of its encoder to the input of its decoder."""
         skips: list[Tensor] = []
-        for stride, stage in zip(self.strides, self.encoder, strict=True):
+        for stride, stage in zip(self.strides[1:], list(self.encoder)[1:], strict=True):
             skips += stage(self.downsample(h, stride) if stride > 1 else h, embedding, cond)
             h = skips[-1]
         h = self.middle(h, embedding, cond)
-        for stride, stage in zip((*self.strides[1:], 1)[::-1], self.decoder, strict=True):
-            h = stage(self.upsample(h, stride) if stride > 1 else h, skips, embedding, cond)
-        output = crop(self.head(F.silu(self.norm(h))), x)
-        if not self.gated:
-            return output
-        residual, gate = output.chunk(2, dim=1)
-        return torch.addcmul(residual, gate, x)
+        for stage, stride in zip(list(self.decoder)[:-1], (1, *self.strides[:1:-1]), strict=False):
+            h = stage(self._up(h, stride), skips, embedding, cond)
+        return h
+
+    def _up(self, h: Tensor, stride: int) -> Tensor:
+        return self.upsample(h, stride) if stride > 1 else h
 
 
 def _check(

@@ -48,7 +48,7 @@ def has_learned(trained: Trained, scale: float) -> bool:
 
 def denoiser(plan: "Plan") -> Denoiser:
     """The denoiser of a model that applies guidance by itself."""
-    own, scale = plan.pipeline.model.denoiser, plan.guidance.scale
+    own, scale = plan.network.denoiser(), plan.guidance.scale
     return DistilledGuidance(own, float(scale)) if "guidance" in own.inputs else own  # type: ignore[arg-type]
 
 

@@ -80,6 +80,12 @@ class Guidance:
         """This guidance, switched off where it would change nothing, at twice the cost."""
         return self if self.acts_on(samples) else replace(self, scale=1.0)
 
+    def within(self, interval: tuple[float, float] | None) -> "Guidance":
+        """This guidance within an interval of log SNR, unless its rule has one; None changes nothing."""
+        if interval is None or callable(self.scale) or "interval" in self.rule:
+            return self
+        return replace(self, rule={**self.rule, "interval": list(interval)})
+
     def opposite(self, sample: Fields) -> Fields:
         """The fields that guidance steers a sample away from."""
         kept = {name: value for name, value in sample.items() if name != self.field} if self.field else {}

@@ -23,6 +23,7 @@ from multidiff.sampling.plan import Plan
 from multidiff.sampling.requested import Names, negative_of, samples_of, sorted_out
 from multidiff.sampling.sampler_config import chosen_sampler
 from multidiff.sampling.seeds import Interpolated, Seeded, Seeds, Varied, Versions
+from multidiff.sampling.speed import with_speed
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ class Settings(TypedDict, total=False):
     guidance_rule: str | None
     guidance_field: str | None
     batch_size: int
+    precision: str | None
+    compile: bool | None
 
 
 class Pipeline:
@@ -106,6 +109,8 @@ class Pipeline:
         guidance_field: str | None = None,
         seed: int = 0,
         batch_size: int = 64,
+        precision: str | None = None,
+        compile: bool | None = None,
         edit: Edit | None = None,
         seeds: Seeds | None = None,
     ) -> Plan:
@@ -127,6 +132,9 @@ class Pipeline:
             guidance_field: the one field that guidance follows; all of them by default.
             seed: an integer of 64 bits.
             batch_size: samples that go through the network at once; it changes results by rounding alone.
+            precision: of the network, ``float32``, ``bfloat16`` or ``auto``, the faster one; that of the sampler by
+                default, which is float32 unless its file says otherwise.
+            compile: whether the network is compiled: minutes before the first step, and faster ones after it.
             edit: an artifact to start from, and what to do with it.
             seeds: other noise than that of ``seed``.
 
@@ -146,7 +154,7 @@ class Pipeline:
         chosen = guidance not in (None, 1) or guidance_rule is not None or guidance_field is not None
         if chosen and not guided.acts_on(samples):
             raise InputError("guidance needs a condition to follow or a negative one; give one, or leave guidance out")
-        config = chosen_sampler(self.sampler, sampler, steps)
+        config = with_speed(chosen_sampler(self.sampler, sampler, steps), precision, compile, self.canvas.like.device)
         plan = Plan(pipeline, samples, config, guided, seeds or Seeded(seed), edit, sizes, batch_size)
         for line in [*few_step.remarks(plan), *self.model.conditioner.remarks([*samples, opposite])]:
             log.warning("%s", line)

@@ -21,6 +21,7 @@ from multidiff.sampling.conditions import Conditions, check
 from multidiff.sampling.editing import Edit
 from multidiff.sampling.guidance import Fields, Guidance
 from multidiff.sampling.seeds import Seeds, seeds_record
+from multidiff.sampling.speed import Prepared, Speed
 
 if TYPE_CHECKING:
     from multidiff.sampling.pipeline import Pipeline
@@ -65,7 +66,8 @@ class Plan:
         if self.batch_size < 1:
             raise InputError(f"the batch size must be at least 1, got {self.batch_size}")
         if self.pipeline.trained.guidance is None:
-            object.__setattr__(self, "guidance", self.guidance.effective(self.samples))
+            effective = self.guidance.effective(self.samples).within(self.speed.guidance_interval)
+            object.__setattr__(self, "guidance", effective)
         with refusals(), torch.no_grad():
             _ = self.method, self.grid, self.function
             few_step.check(self)
@@ -79,6 +81,16 @@ class Plan:
     def method(self) -> Sampler:
         """The sampler."""
         return instantiate(Sampler, self.sampler["method"], schedule=self.pipeline.model.denoiser.schedule)
+
+    @cached_property
+    def speed(self) -> Speed:
+        """How evaluations are made cheaper."""
+        return Speed.of(self.sampler)
+
+    @cached_property
+    def network(self) -> Prepared:
+        """The denoiser without guidance, which all batches share."""
+        return self.speed.prepared(self.pipeline.model.denoiser)
 
     @cached_property
     def grid(self) -> Tensor:
@@ -113,7 +125,7 @@ class Plan:
         if stated or not self.pipeline.model.conditioner.null_is_zero:
             opposites = [self.guidance.opposite(fields) for fields in self.fields(rows)]
             negative = (conditions or self.conditions())(opposites)
-        return self.guidance.guided(self.pipeline.model.denoiser, negative)
+        return self.guidance.guided(self.network.denoiser(), negative)
 
     @torch.no_grad()
     def x0(

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from multidiff.configuration import group_options, load_option, read_yaml
 from multidiff.errors import InputError
+from multidiff.sampling.speed import with_speed
 
 SAMPLER_PARTS = {"name", "steps", "method", "grid"}
 MAX_STEPS = 100_000
@@ -54,8 +57,9 @@ def checked_sampler(config: Any, where: str) -> dict[str, Any]:
     Raises:
         InputError: it has others.
     """
-    if not isinstance(config, dict) or set(config) != SAMPLER_PARTS:
-        raise InputError(f"{where} does not describe a sampler by {', '.join(sorted(SAMPLER_PARTS))}")
+    if not isinstance(config, dict) or set(config) - {"speed"} != SAMPLER_PARTS:
+        raise InputError(f"{where} does not describe a sampler by {', '.join(sorted(SAMPLER_PARTS))} (and speed)")
     if not isinstance(config["name"], str):
         raise InputError(f"{where}: the name of a sampler must be a text, got {config['name']!r}")
+    with_speed(config, None, None, torch.device("cpu"))  # refuses other settings
     return config

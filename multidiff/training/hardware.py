@@ -9,12 +9,6 @@ from pathlib import Path
 
 import torch
 
-INSTRUCTIONS = ("avx2", "avx512_f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16", "sve", "bf16")
-"""Instruction sets that decide how fast a processor multiplies matrices, as torch calls them."""
-
-BFLOAT16 = {"avx512_bf16", "amx_bf16"}
-"""Those with which training in bfloat16 is taken to be faster: measured with the first, which has no tiles for it."""
-
 SIDE = 512
 """Of the matrices that are multiplied to measure the speed: large enough to fill a core, and done in milliseconds."""
 
@@ -30,17 +24,6 @@ def matrix_speed(dtype: torch.dtype, side: int = SIDE, repeats: int = 5) -> floa
     return 2 * side**3 / min(seconds)
 
 
-def bfloat16_pays(device: str) -> bool:
-    """Whether training in bfloat16 is expected to be faster than in float32 on ``device``, ``cuda`` or ``cpu``.
-
-    A CPU needs bfloat16 instructions: emulation is about twenty times slower. The instruction set decides, not a
-    measurement, so that a run on one machine always has the same precision.
-    """
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device == "cpu" and not BFLOAT16.isdisjoint(instruction_sets())
-
-
 def processor() -> str:
     """The processor's name."""
     try:
@@ -49,14 +32,6 @@ def processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def instruction_sets() -> list[str]:
-    """Those of `INSTRUCTIONS` that the CPU supports; with an older torch, the capability that torch selected."""
-    if not hasattr(torch.cpu, "get_capabilities"):  # torch below 2.11
-        return [torch.backends.cpu.get_cpu_capability().lower()]
-    known = torch.cpu.get_capabilities()
-    return [name for name in INSTRUCTIONS if known.get(name)]
 
 
 def compiler() -> str | None:

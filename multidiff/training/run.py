@@ -77,7 +77,8 @@ class Run(BaseRun):
         """
         chosen = self.samples if samples is None else samples
         fields = tuple(chosen[row % len(chosen)] for row in range(n))
-        sampler = chosen_sampler(self.pipeline.sampler, None, steps)
+        own = {name: value for name, value in self.pipeline.sampler.items() if name != "speed"}  # weights change
+        sampler = chosen_sampler(own, None, steps)
         return Plan(self.pipeline, fields, sampler, Guidance(self.pipeline.guidance), Seeded(0))
 
     def previewer(self, count: int) -> Callable[[], Image]:

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from multidiff.errors import InputError
-from multidiff.nn.compilation import with_fallback
-from multidiff.training.hardware import bfloat16_pays
+from multidiff.nn.bfloat16 import bfloat16_pays
+from multidiff.nn.compilation import compile_in_place
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +65,5 @@ class SpeedSettings:
 
 
 def compile_with_fallback(network: nn.Module) -> None:
-    """Compile ``network`` in place, at its first call; if that fails, warn and run it uncompiled.
-
-    Dropout uses the random numbers of uncompiled runs, so that the loss is the same up to rounding.
-    """
-    network.compile(options={"fallback_random": True})
-    network._compiled_call_impl = with_fallback(
-        network._compiled_call_impl,  # type: ignore[arg-type]  # torch declares it as None
-        network._call_impl,
-        lambda why: log.warning("trainer.compile: %s; training continues uncompiled", why),
-    )
+    """Compile ``network`` in place, at its first call; if that fails, warn and run it uncompiled."""
+    compile_in_place(network, lambda why: log.warning("trainer.compile: %s; training continues uncompiled", why))

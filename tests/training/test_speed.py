@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from multidiff.errors import InputError
-from multidiff.training import hardware, speed
+from multidiff.nn import bfloat16
+from multidiff.training import speed
 from multidiff.training.profile import SKIPPED, StepProfiler
 from multidiff.training.run_directory import read_settings
 from multidiff.training.speed import SpeedSettings, compile_with_fallback, decided_precision
@@ -103,8 +104,8 @@ def test_auto_is_bfloat16_where_it_pays_and_stays_what_it_was(tmp_path, monkeypa
     [(["avx2"], False), (["avx2", "avx512_f"], False), (["avx2", "avx512_bf16"], True), (["amx_bf16"], True)],
 )
 def test_bfloat16_pays_on_a_processor_with_instructions_for_it(monkeypatch, instructions, pays):
-    monkeypatch.setattr(hardware, "instruction_sets", lambda: instructions)
-    assert hardware.bfloat16_pays("cpu") == pays
+    monkeypatch.setattr(bfloat16, "instruction_sets", lambda: instructions)
+    assert bfloat16.bfloat16_pays("cpu") == pays
 
 
 def test_compile_must_be_a_boolean():
