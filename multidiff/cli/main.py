@@ -8,6 +8,7 @@ from typing import NoReturn
 import typer
 
 from multidiff.cli.doctor import doctor
+from multidiff.cli.ema import ema
 from multidiff.cli.evaluate import evaluate
 from multidiff.cli.export import export
 from multidiff.cli.grid import grid
@@ -33,7 +34,7 @@ app = typer.Typer(
 )
 app.command()(quickstart)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
-for command in (sample, evaluate, export, pack, reproduce, grid, samplers, studio, inspect, doctor):
+for command in (sample, evaluate, export, pack, reproduce, grid, ema, samplers, studio, inspect, doctor):
     app.command()(command)
 
 
