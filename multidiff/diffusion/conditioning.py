@@ -48,6 +48,10 @@ class Conditioning:
         """The conditions at the indices ``rows``."""
         return self._map(lambda x: x[rows])
 
+    def detach(self) -> "Conditioning":
+        """This condition without its gradient."""
+        return self._map(torch.detach)
+
     def _map(self, function: Callable[[Tensor], Tensor]) -> "Conditioning":
         fields = (self.vector, self.tokens, self.mask)
         return Conditioning(*(None if x is None else function(x) for x in fields))

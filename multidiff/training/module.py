@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from multidiff.diffusion.denoiser import NetworkDenoiser
 from multidiff.diffusion.noise import NoiseSource, sample_seeds
 from multidiff.diffusion.objectives import Context, Objective
 from multidiff.model import Model
@@ -38,6 +39,7 @@ class DiffusionModule(AveragedModule):
         stability: handles non-finite gradients.
         teacher: a frozen model, for objectives that need one.
         encoded: whether the data are encoded already.
+        fake_score: a second network that the objective trains, whose parameters ``optimizer`` has too.
     """
 
     model: Model
@@ -54,11 +56,13 @@ class DiffusionModule(AveragedModule):
         stability: Stability,
         teacher: Teacher | None = None,
         encoded: bool = False,
+        fake_score: NetworkDenoiser | None = None,
     ):
         super().__init__(model, decay, optimizer, warmup_steps, seed, stability)
         self.objective = objective
         self.teacher = teacher
         self.encoded = encoded
+        self.fake_score = fake_score
         self.register_buffer("losses", torch.zeros(2, len(RANGES)), persistent=False)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -69,6 +73,7 @@ class DiffusionModule(AveragedModule):
             ema=self._averaged.denoiser,
             teacher=None if self.teacher is None else self.teacher.denoiser,
             teacher_cond=None if self.teacher is None else self.teacher.condition(fields),
+            fake_score=self.fake_score,
             x0=self._x0(batch),
             cond=self.model.condition(fields),
             generator=generator,
@@ -99,6 +104,7 @@ class DiffusionModule(AveragedModule):
             ema=model.denoiser,
             teacher=None if self.teacher is None else self.teacher.denoiser,
             teacher_cond=None if self.teacher is None else self.teacher.condition(batch["fields"]),
+            fake_score=self.fake_score,
             x0=x0,
             cond=model.condition(model.conditioner.known(batch["fields"])),
             generator=self.seeded(self.seed, *places[:1]),

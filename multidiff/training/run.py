@@ -1,5 +1,6 @@
 """A run: everything that the training of a diffusion model needs, built once from its settings."""
 
+import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -150,14 +151,17 @@ def _module(
         start_from(model, settings, shape)
     with refusals():
         objective.check(model.denoiser, teacher.denoiser if teacher else None, shape)
+    fake_score = copy.deepcopy(model.denoiser) if objective.needs_fake_score else None
+    trained = [parameter for part in (model, fake_score) if part is not None for parameter in part.parameters()]
     return DiffusionModule(
         model,
         objective,
         instantiate(Decay, settings["ema"]),
-        instantiate(Optimizer, settings["optimizer"], params=list(model.parameters())),
+        instantiate(Optimizer, settings["optimizer"], params=trained),
         settings["warmup_steps"],
         settings["seed"],
         instantiate(Stability, settings["stability"]),
         teacher,
         encoded,
+        fake_score,
     )

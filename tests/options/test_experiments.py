@@ -64,6 +64,7 @@ EXPERIMENTS = {
     "image/digits_consistency_continuous": "digits",
     "image/digits_guided": "digits",
     "image/digits_mean_flow": "digits",
+    "image/digits_matching": "digits",
     "image/digits_steps": "digits",
     "image/folder": "image_folder",
     "image/emoji_text": "emoji",
@@ -78,7 +79,12 @@ EXPERIMENTS = {
     "shape/shapenet": "shapenet_points",
 }
 
-STUDENTS = ("image/digits_consistency_continuous", "image/digits_guided", "image/digits_steps")
+STUDENTS = (
+    "image/digits_consistency_continuous",
+    "image/digits_guided",
+    "image/digits_matching",
+    "image/digits_steps",
+)
 """Those that need a teacher, of experiment=image/digits."""
 
 

@@ -5,6 +5,7 @@ from multidiff.diffusion.objectives.consistency import Consistency
 from multidiff.diffusion.objectives.consistency_continuous import ContinuousConsistency
 from multidiff.diffusion.objectives.denoising import Denoising
 from multidiff.diffusion.objectives.distillation import Distillation
+from multidiff.diffusion.objectives.distribution_matching import DistributionMatching
 from multidiff.diffusion.objectives.guided_distillation import GridTimes, GuidedDistillation, ProgressiveDistillation
 from multidiff.diffusion.objectives.mean_flow import MeanFlow
 from multidiff.diffusion.objectives.times import LogitNormal, LogNormalSigma, Stratified, TimeDistribution, Uniform
@@ -16,6 +17,7 @@ __all__ = [
     "ContinuousConsistency",
     "Denoising",
     "Distillation",
+    "DistributionMatching",
     "EDMWeighting",
     "GridTimes",
     "GuidedDistillation",

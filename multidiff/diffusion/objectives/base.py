@@ -25,6 +25,7 @@ class Context:
         ema: exponential moving average of the student, or None.
         teacher: a frozen denoiser, or None.
         teacher_cond: the teacher's own conditions of the samples, or None.
+        fake_score: a second network that is trained, on the student's samples, or None.
         step: number of completed optimiser steps.
         progress: completed fraction of the training, in [0, 1].
     """
@@ -36,6 +37,7 @@ class Context:
     ema: NetworkDenoiser | None = None
     teacher: Denoiser | None = None
     teacher_cond: Conditioning | None = None
+    fake_score: NetworkDenoiser | None = None
     step: int = 0
     progress: float = 0.0
 
@@ -74,11 +76,13 @@ class Objective(ABC):
         times: distribution of the training times.
         takes_teacher: whether the context may have a teacher.
         needs_teacher: whether it must have one.
+        needs_fake_score: whether it trains a second network, which starts as a copy of the student.
     """
 
     times: TimeDistribution
     takes_teacher: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
+    needs_fake_score: ClassVar[bool] = False
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def check_solution_map(student: NetworkDenoiser) -> None:
         ValueError: the map is not the identity at time 0, or does not depend on the network at time 1.
     """
     schedule, prediction = student.schedule, student.prediction
-    start, end = (torch.tensor([t], dtype=torch.float64) for t in (0.0, 1.0))
+    start = torch.zeros(1, dtype=torch.float64)
     names = type(schedule).__name__, type(prediction).__name__
     if schedule.alpha(start) != 1 or schedule.sigma(start) != 0:
         raise ValueError(f"the schedule {names[0]} does not reach alpha = 1 and sigma = 0 at t = 0, where samples end")
@@ -89,8 +89,20 @@ def check_solution_map(student: NetworkDenoiser) -> None:
         raise ValueError(
             f"the prediction {names[1]} is not the identity at t = 0, as it must be: set prediction=velocity"
         )
+    check_start(student)
+
+
+def check_start(student: NetworkDenoiser) -> None:
+    """Refuse a denoiser whose estimate at time 1, where samples start, does not depend on the network.
+
+    Raises:
+        ValueError: it is of this kind.
+    """
+    schedule, prediction = student.schedule, student.prediction
+    end = torch.ones(1, dtype=torch.float64)
     if prediction.gain(schedule.alpha(end), schedule.sigma(end)) == 0:
-        raise ValueError(f"the prediction {names[1]} gives no x0 at t = 1 of {names[0]}: set prediction=velocity")
+        names = type(prediction).__name__, type(schedule).__name__
+        raise ValueError(f"the prediction {names[0]} gives no x0 at t = 1 of {names[1]}: set prediction=velocity")
 
 
 def direction(context: Context, x_t: Tensor, t: Tensor, noise: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor]:
