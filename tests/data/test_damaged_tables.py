@@ -6,10 +6,13 @@ import os
 import datasets
 import numpy as np
 import pyarrow
+import pyarrow.parquet
 import pytest
 
 from modalities.image.modality import ImageModality
 from multidiff.data.dataset import readable
+from multidiff.data.decoding import Limits
+from multidiff.data.streaming import table
 from multidiff.data.streaming.table import TableDataset
 from multidiff.errors import InputError
 from tests.data.shards import SIDE, number, picture
@@ -110,11 +113,11 @@ def test_offsets_that_lead_out_of_the_file_are_refused(tmp_path):
     root = saved(tmp_path / "table", text=["a", "b", "c"])
     (path,) = root.glob("*.arrow")
     with pyarrow.OSFile(str(path)) as file:
-        table = pyarrow.ipc.open_stream(file).read_all()
+        rows = pyarrow.ipc.open_stream(file).read_all()
     offsets = np.array([0, 2**30, 2, 3], np.int32)
     text = pyarrow.StringArray.from_buffers(3, pyarrow.py_buffer(offsets), pyarrow.py_buffer(b"abc"))
-    with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_stream(file, table.schema) as writer:
-        writer.write_table(table.set_column(1, table.schema.field(1), text))
+    with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_stream(file, rows.schema) as writer:
+        writer.write_table(rows.set_column(1, rows.schema.field(1), text))
     with pytest.raises(InputError, match=r"cannot be read: .* [Oo]ffset"):
         images(root)
 
@@ -148,3 +151,49 @@ def test_a_folder_with_the_characters_of_a_pattern_is_a_folder_like_any_other(tm
     saved(tmp_path / "saved")
     datasets.load_from_disk(str(tmp_path / "saved")).to_parquet(root / "[b].parquet")
     assert len(images(root)) == 3
+
+
+COMPRESSED = pyarrow.ipc.IpcWriteOptions(compression="zstd")
+
+
+def parquet(rows, folder):
+    pyarrow.parquet.write_table(rows, folder / "rows.parquet", store_schema=False)
+
+
+def arrow(rows, folder):
+    with pyarrow.ipc.new_file(str(folder / "rows.arrow"), rows.schema, options=COMPRESSED) as writer:
+        writer.write_table(rows)
+
+
+def saved_and_compressed(rows, folder):
+    datasets.Dataset(rows).save_to_disk(folder)
+    (path,) = folder.glob("*.arrow")
+    with pyarrow.ipc.new_stream(str(folder / "new"), rows.schema, options=COMPRESSED) as writer:
+        writer.write_table(rows)
+    (folder / "new").replace(path)
+
+
+@pytest.mark.parametrize(
+    ("write", "limit"),
+    [(parquet, "memory"), (parquet, "size"), (arrow, "memory"), (arrow, "size"), (saved_and_compressed, "memory")],
+)
+def test_a_small_file_that_unpacks_to_a_large_table_is_refused(tmp_path, monkeypatch, write, limit):
+    """A thousand captions of 100 KB, all equal."""
+    folder = tmp_path / "bomb"
+    folder.mkdir()
+    rows = datasets.Dataset.from_dict({"image": [{"bytes": picture(1), "path": None}] * 1000}).data.table
+    captions = pyarrow.DictionaryArray.from_arrays(np.zeros(1000, np.int32), ["a" * 10**5])
+    write(rows.append_column("text", captions.cast(pyarrow.string())), folder)
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 200_000
+    if limit == "size":
+        monkeypatch.setattr(table, "UNPACKED", 2**20)
+    else:
+        monkeypatch.setattr(table, "default_limits", lambda: Limits(2**26, 0))
+    with pytest.raises(InputError, match="unpacks to far more" if limit == "size" else "memory"):
+        images(folder)
+
+
+def test_a_crash_of_the_reader_of_a_table_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(table.Table, "_hash", lambda self: os.kill(os.getpid(), 11))
+    with pytest.raises(InputError, match=r"table crashes its reader \(-11\)"):
+        images(saved(tmp_path / "table"))

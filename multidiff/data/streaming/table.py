@@ -7,12 +7,15 @@
     root/.../*.parquet  or *.arrow   files of one table; those with the split in their path, if there are such
 """
 
+import errno
 import glob
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +24,25 @@ import numpy as np
 from multidiff.configuration import read_json
 from multidiff.data.cache import default_cache, writing_to
 from multidiff.data.dataset import UnreadableError
+from multidiff.data.decoding import OverrunError, default_limits
 from multidiff.data.encoded_file import EncodedFile
 from multidiff.data.files import member
 from multidiff.data.folder import preparation_of
 from multidiff.data.labels import Labels
+from multidiff.data.limited import limited, no_file_above
 from multidiff.data.streaming.encoded import Encoded, EncodedDataset
 from multidiff.data.streaming.folder_copy import folder_at
 from multidiff.data.streaming.remote import GB, INSTALL
 from multidiff.data.texts import Texts
 from multidiff.errors import InputError, few_of
 from multidiff.modality import Modality
+
+ROWS = 1000
+"""Rows of a Parquet file that are read at a time."""
+
+RATIO = 100
+UNPACKED = 2**30
+"""Parquet and Arrow files are refused that unpack to more than these many times their size and these many bytes."""
 
 
 class Table(Encoded):
@@ -63,14 +75,15 @@ class Table(Encoded):
         cache = default_cache() if cache is None else Path(cache).expanduser()
         self.root, self.column = root, column
         self.folder = folder = folder_at(str(root), cache / "tables", round(cache_limit * GB))
+        opened = partial(_opened, folder, split, cache / "tables" / "converted")
         with _quiet_and_offline():
-            table = _opened(folder, split, cache / "tables" / "converted")
-        if column not in table.column_names:
-            known = few_of(table.column_names, column)
-            raise InputError(f"{root} has no column {column!r} but {known}: set data.column to one of them")
-        self.rows = _undecoded(table.select_columns([column]), column, root)
-        self.fields = _fields(table, {column, label, caption}, label, caption, root)
-        self.content = self._hash()
+            try:
+                self.fields, self.content = limited(
+                    lambda: self._read(opened(checked=True), label, caption), default_limits().memory
+                )
+            except OverrunError as error:
+                raise InputError(f"{root} {error}") from error
+            self._choose(opened())
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -86,6 +99,18 @@ class Table(Encoded):
                 raise UnreadableError(f"{name}: {getattr(error, 'strerror', error)}") from error
         return EncodedFile(content or b"", name)
 
+    def _choose(self, table: Any) -> None:
+        if self.column not in table.column_names:
+            known = few_of(table.column_names, self.column)
+            raise InputError(f"{self.root} has no column {self.column!r} but {known}: set data.column to one of them")
+        self.rows = _undecoded(table.select_columns([self.column]), self.column, self.root)
+
+    def _read(self, table: Any, label: str | None, caption: str | None) -> tuple[dict[str, Sequence[Any]], str]:
+        """The fields and the hash of a table; what they decode may be far larger than compressed files."""
+        self._choose(table)
+        self.fields = _fields(table, {self.column, label, caption}, label, caption, self.root)
+        return self.fields, self._hash()
+
     def _hash(self) -> str:
         from pyarrow import compute  # noqa: PLC0415  of an extra
 
@@ -96,12 +121,13 @@ class Table(Encoded):
         return known.hexdigest()
 
 
-def _opened(folder: Path, split: str, converted: Path) -> Any:
-    """The table in ``folder``. It is validated, since a damaged one could crash whoever reads its rows."""
+def _opened(folder: Path, split: str, converted: Path, *, checked: bool = False) -> Any:
+    """The table in ``folder``, on request validated, since a damaged one could crash whoever reads its rows."""
     with _reading(folder):
         saved = any((folder / name).exists() for name in ("dataset_dict.json", "state.json"))
         table = _saved(folder, split) if saved else _of_files(folder, split, converted)
-        table.data.validate(full=True)
+        if checked:
+            table.data.validate(full=True)
     return table
 
 
@@ -131,8 +157,12 @@ def _of_files(folder: Path, split: str, converted: Path) -> Any:
         of_split = [file for file in files if split in os.path.relpath(file, folder)]
         if files:
             names = [glob.escape(str(file)) for file in of_split or files]
-            with writing_to(converted), _reading(folder):
-                return datasets.load_dataset(kind, data_files=names, split="train", cache_dir=str(converted))
+            settings = {"batch_size": ROWS} if kind == "parquet" else {}
+            largest = max(UNPACKED, RATIO * sum(file.stat().st_size for file in of_split or files))
+            with writing_to(converted), _reading(folder), no_file_above(largest):
+                return datasets.load_dataset(
+                    kind, data_files=names, split="train", cache_dir=str(converted), **settings
+                )
     raise InputError(f"no table in {folder}: it holds neither state.json nor dataset_dict.json, *.parquet or *.arrow")
 
 
@@ -230,14 +260,16 @@ def _quiet_and_offline() -> Iterator[None]:
         raise InputError(f"data of Hugging Face datasets needs that package: {INSTALL} ({error})") from error
 
     shown, offline = datasets.is_progress_bar_enabled(), datasets.config.HF_HUB_OFFLINE
+    largest = datasets.config.MAX_SHARD_SIZE
     verbosity = datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what it logs as an error, it raises too
     datasets.config.HF_HUB_OFFLINE = True
+    datasets.config.MAX_SHARD_SIZE = sys.maxsize  # so that one file holds what is unpacked, and its size can be limited
     try:
         yield
     finally:
-        datasets.config.HF_HUB_OFFLINE = offline
+        datasets.config.HF_HUB_OFFLINE, datasets.config.MAX_SHARD_SIZE = offline, largest
         datasets.logging.set_verbosity(verbosity)
         if shown:
             datasets.enable_progress_bars()
@@ -250,6 +282,9 @@ def _reading(folder: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # datasets and pyarrow raise whatever a damaged file leads them to
-        lacking = "it asks for more memory than there is" if isinstance(error, MemoryError) else ""
-        cause = " ".join(str(error.__cause__ or error).split())[:500] or lacking or type(error).__name__
-        raise InputError(f"{folder} cannot be read: {cause}") from error
+        cause = error.__cause__ or error
+        if isinstance(cause, OSError) and cause.errno == errno.EFBIG:
+            raise InputError(f"{folder} cannot be read: it unpacks to far more than its files hold") from error
+        lacking = "it asks for more memory than there is" if isinstance(cause, MemoryError) else ""
+        told = lacking or " ".join(str(cause).split())[:500] or type(error).__name__
+        raise InputError(f"{folder} cannot be read: {told}") from error

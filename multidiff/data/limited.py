@@ -1,0 +1,98 @@
+"""A function in a process of its own, within a limit on memory, for files that are not decoded one by one."""
+
+import faulthandler
+import os
+import pickle
+import resource
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any, Never, TypeVar
+
+from multidiff.data.decoding import OverrunError
+from multidiff.errors import InputError
+
+T = TypeVar("T")
+
+
+def limited(function: Callable[[], T], memory: int) -> T:
+    """What ``function`` returns, or the `InputError` that it raises; pickled, since it runs in another process.
+
+    Elsewhere than on Linux it runs in this process, without a limit. Memory-mapped files do not count.
+
+    Args:
+        function: to call.
+        memory: bytes that it may take beyond those in use.
+
+    Raises:
+        InputError: the function raises it.
+        OverrunError: it takes more memory, fails or crashes; the message does not name what is read.
+    """
+    if sys.platform != "linux":
+        return function()
+    connection, theirs = Pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which the child does not use
+        process = os.fork()
+    if not process:
+        connection.close()
+        _serve(theirs, function, memory)
+    theirs.close()
+    try:
+        outcome: Any = connection.recv()
+    except EOFError:
+        outcome = None
+    finally:
+        connection.close()
+        os.kill(process, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if outcome is None:
+        raise OverrunError(f"crashes its reader ({status})")
+    if isinstance(outcome, InputError):
+        raise outcome
+    (result,) = outcome
+    return result
+
+
+def _serve(connection: Connection, function: Callable[[], Any], memory: int) -> Never:
+    """Call ``function``, answer, and end."""
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        faulthandler.disable()  # a crash is told in a line
+        present = int(Path("/proc/self/statm").read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = present + memory
+        resource.setrlimit(resource.RLIMIT_DATA, (wanted if most < 0 else min(wanted, most), most))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        connection.send_bytes(_pickled(function, memory))
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def _pickled(function: Callable[[], Any], memory: int) -> bytes:
+    try:
+        return pickle.dumps((function(),), pickle.HIGHEST_PROTOCOL)
+    except InputError as error:
+        refused = InputError(str(error))
+    except MemoryError:
+        refused = OverrunError(f"takes more than {memory / 2**30:.3g} GB of memory to read")
+    except Exception as error:  # noqa: BLE001  readers raise whatever a damaged file leads them to
+        refused = OverrunError(f"cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    return pickle.dumps(refused, pickle.HIGHEST_PROTOCOL)
+
+
+@contextmanager
+def no_file_above(size: int) -> Iterator[None]:
+    """Writing more than ``size`` bytes into a file is an `OSError` (`EFBIG`)."""
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size if most < 0 else min(size, most), most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))
