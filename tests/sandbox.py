@@ -1,9 +1,4 @@
-"""Open hostile files in a process where whatever they might lead to is a trap; for tests/test_hostile.py.
-
-    python -m tests.sandbox FOLDER
-
-Prints JSON: what became of each attempt, which traps sprang meanwhile, and which spring when they should.
-"""
+"""Open hostile files in a process where whatever they might lead to is a trap; for tests/test_hostile.py."""
 
 import ctypes
 import importlib
@@ -13,7 +8,7 @@ import pickle
 import shutil
 import socket
 import subprocess
-import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
@@ -237,15 +232,19 @@ def warm_up(run: Path, folder: Path) -> None:
     read_geometry(folder / "box.gltf")
 
 
-def main() -> None:
-    folder = Path(sys.argv[1]).resolve()
+def attempted(folder: Path) -> dict[str, Any]:
+    """What became of each attempt, which traps sprang meanwhile, and which spring when they should.
+
+    This process is of no use afterwards.
+    """
     scratch, private = folder / "scratch", folder / "private"
     scratch.mkdir()
     private.mkdir()
     Image.new("L", (8, 8)).save(private / "secret.png")
     (scratch / "link.png").symlink_to(private / "secret.png")
     os.environ["SECRET"] = SECRET
-    os.environ["TMPDIR"] = str(scratch)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
+    torch.set_num_threads(1)  # the threads of the parent are not here
     run = scratch / "run"
     tiny_train(run, "trainer.max_steps=1")
     warm_up(run, scratch / "warm")
@@ -254,8 +253,4 @@ def main() -> None:
     attempts = {name: outcome(attempt) for kind in kinds for name, attempt in kind(run, scratch, private)}
     sprung = list(traps.sprung)
     working = {name: outcome(control).startswith("SprungError") for name, control in controls(private).items()}
-    print(json.dumps({"attempts": attempts, "sprung": sprung, "controls": working}))
-
-
-if __name__ == "__main__":
-    main()
+    return {"attempts": attempts, "sprung": sprung, "controls": working}

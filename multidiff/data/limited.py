@@ -3,7 +3,6 @@
 import faulthandler
 import os
 import pickle
-import resource
 import signal
 import sys
 import warnings
@@ -60,6 +59,8 @@ def limited(function: Callable[[], T], memory: int) -> T:
 
 def _serve(connection: Connection, function: Callable[[], Any], memory: int) -> Never:
     """Call ``function``, answer, and end."""
+    import resource  # noqa: PLC0415  of Unix only
+
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -90,6 +91,8 @@ def _pickled(function: Callable[[], Any], memory: int) -> bytes:
 @contextmanager
 def no_file_above(size: int) -> Iterator[None]:
     """Writing more than ``size`` bytes into a file is an `OSError` (`EFBIG`)."""
+    import resource  # noqa: PLC0415  of Unix only
+
     before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size if most < 0 else min(size, most), most))
     try:
