@@ -1,7 +1,8 @@
 """Decoding of files in processes of their own, within limits on memory and time.
 
 A file that crashes its decoder, never ends or takes all memory costs that process alone. Like a file that the decoder
-refuses, it is left out by name. On Linux only: elsewhere files are decoded in the calling process, without limits.
+refuses, it is left out by name. On Linux only: elsewhere, where a fork is not safe or does not exist, files are decoded
+in the calling process, with the limit on time between two steps of Python.
 """
 
 import faulthandler
@@ -15,14 +16,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
-from pathlib import Path
 from typing import Any, Never
 from weakref import finalize
 
 import numpy as np
 import torch
 
-from multidiff.data.machine import memory, usable_cores
+from multidiff.data.alarm import LateError, tell_what_does_not_hold, within
+from multidiff.data.machine import limit_memory, memory, usable_cores
 from multidiff.errors import InputError
 from multidiff.modality import File, Preparation, name_of
 
@@ -94,7 +95,7 @@ class Decoder:
             InputError: the file cannot be used; the message names it.
         """
         if not _FORKS:
-            return _array(_attempt(self.preparation, file), self.preparation)
+            return _array(_here(self.preparation, file, self.limits), self.preparation)
         if self._worker is None or self._worker.owner != os.getpid():
             self._worker = _Worker(self.preparation, self.limits)
             finalize(self, self._worker.close)
@@ -121,8 +122,9 @@ def decode_all(
         files: paths, since several are sent ahead.
         limits: of each file.
     """
-    replies = _replies(preparation, files, limits or default_limits())
-    for reply in replies if _FORKS else (_attempt(preparation, file) for file in files):
+    limits = limits or default_limits()
+    here = (_here(preparation, file, limits) for file in files)
+    for reply in _replies(preparation, files, limits) if _FORKS else here:
         try:
             yield _array(reply, preparation)
         except InputError as error:
@@ -237,7 +239,7 @@ def _serve(connection: Connection, preparation: Preparation, limits: Limits) -> 
     try:
         _leave_signals_to_the_parent()
         torch.set_num_threads(1)  # the threads of the parent are not here
-        _limit_memory(limits.memory)
+        limit_memory(limits.memory)
         preparation.noted.clear()
         while True:
             file = connection.recv()
@@ -262,17 +264,6 @@ def _leave_signals_to_the_parent() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
 
 
-def _limit_memory(size: int) -> None:
-    """Let this process take ``size`` bytes more than it has."""
-    import resource  # noqa: PLC0415  of Unix only
-
-    present = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = present + size
-    resource.setrlimit(resource.RLIMIT_AS, (wanted if most < 0 else min(wanted, most), most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 def _pickled(preparation: Preparation, file: File, limits: Limits) -> bytes:
     try:
         return pickle.dumps(_attempt(preparation, file), pickle.HIGHEST_PROTOCOL)
@@ -281,19 +272,29 @@ def _pickled(preparation: Preparation, file: File, limits: Limits) -> bytes:
         return pickle.dumps(_Reply(reason=reason, overrun=True))
 
 
+def _here(preparation: Preparation, file: File, limits: Limits) -> _Reply:
+    """The outcome of a file that is decoded in this process, which another one cannot do everywhere."""
+    tell_what_does_not_hold()
+    try:
+        with within(limits.seconds):
+            return _attempt(preparation, file)
+    except LateError:
+        return _Reply(reason=f"{name_of(file)}: takes more than {limits.seconds:g} s to decode", overrun=True)
+    except MemoryError:
+        return _Reply(reason=f"{name_of(file)}: takes more memory than there is to decode", overrun=True)
+
+
 def _attempt(preparation: Preparation, file: File) -> _Reply:
     before = len(preparation.noted)
     try:
         array = np.ascontiguousarray(preparation.prepare(file))
+        return _Reply(array, tuple(preparation.noted[before:]))
     except InputError as error:
-        del preparation.noted[before:]
         return _Reply(reason=str(error))
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001  decoders raise whatever a damaged file leads them to
-        del preparation.noted[before:]
         text = " ".join(str(error).split())[:_LONGEST]
         return _Reply(reason=f"{name_of(file)}: {type(error).__name__}{': ' if text else ''}{text}")
-    noted = tuple(preparation.noted[before:])
-    del preparation.noted[before:]
-    return _Reply(array, noted)
+    finally:
+        del preparation.noted[before:]

@@ -9,10 +9,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, Pipe
-from pathlib import Path
 from typing import Any, Never, TypeVar
 
 from multidiff.data.decoding import OverrunError
+from multidiff.data.machine import limit_memory
 from multidiff.errors import InputError
 
 T = TypeVar("T")
@@ -59,17 +59,11 @@ def limited(function: Callable[[], T], memory: int) -> T:
 
 def _serve(connection: Connection, function: Callable[[], Any], memory: int) -> Never:
     """Call ``function``, answer, and end."""
-    import resource  # noqa: PLC0415  of Unix only
-
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         faulthandler.disable()  # a crash is told in a line
-        present = int(Path("/proc/self/statm").read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE")
-        _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        wanted = present + memory
-        resource.setrlimit(resource.RLIMIT_DATA, (wanted if most < 0 else min(wanted, most), most))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        limit_memory(memory, mapped=False)
         connection.send_bytes(_pickled(function, memory))
         os._exit(0)
     finally:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from multidiff.data import decoding
+from multidiff.data.alarm import tell_what_does_not_hold
 from multidiff.data.decoding import Decoder, Limits, decode_all
 from multidiff.data.encoded_file import EncodedFile
 from multidiff.errors import InputError
@@ -196,3 +197,25 @@ def test_decoders_that_cannot_be_started_say_so_and_those_before_them_end(monkey
         decoder(Path("killed"))
     calls.clear()
     assert outcome(decoder(Path("next"))) == len("next")
+
+
+def test_elsewhere_than_on_linux_time_is_limited_and_what_is_not_is_said(monkeypatch, caplog):
+    def lack(path):
+        raise MemoryError
+
+    monkeypatch.setattr(decoding, "_FORKS", False)
+    monkeypatch.setitem(ODD, "lacks", lack)
+    tell_what_does_not_hold.cache_clear()
+    timer = signal.setitimer(signal.ITIMER_REAL, 1000)
+    try:
+        preparation, names = Names(), ("x", "hangs", "lacks", "refused", "xx")
+        results = list(map(outcome, decode_all(preparation, list(map(Path, names)), LIMITS)))
+        assert outcome(Decoder(preparation, LIMITS)(Path("xxx"))) == 3
+        assert 990 < signal.getitimer(signal.ITIMER_REAL)[0] < 1000
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+    late, lacking = "hangs: takes more than 0.3 s to decode", "lacks: takes more memory than there is to decode"
+    assert results == [1, late, lacking, "refused: odd", 2]
+    assert preparation.noted == ["x", "xx", "xxx"]
+    assert "without a limit on memory" in caplog.text
+    assert len(caplog.messages) == 1
