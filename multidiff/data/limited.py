@@ -29,14 +29,17 @@ def limited(function: Callable[[], T], memory: int) -> T:
 
     Raises:
         InputError: the function raises it.
-        OverrunError: it takes more memory, fails or crashes; the message does not name what is read.
+        OverrunError: it takes more memory, fails, crashes or cannot be started; the message does not name what is read.
     """
     if sys.platform != "linux":
         return function()
-    connection, theirs = Pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which the child does not use
-        process = os.fork()
+    try:
+        connection, theirs = Pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which the child does not use
+            process = os.fork()
+    except OSError as error:
+        raise OverrunError(f"cannot be read, since no process can be started for it: {error.strerror}") from error
     if not process:
         connection.close()
         _serve(theirs, function, memory)

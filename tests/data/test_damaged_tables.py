@@ -1,5 +1,6 @@
 """Tables that cannot be used are refused, and rows that cannot be read are left out, with the reason."""
 
+import errno
 import json
 import os
 
@@ -196,4 +197,13 @@ def test_a_small_file_that_unpacks_to_a_large_table_is_refused(tmp_path, monkeyp
 def test_a_crash_of_the_reader_of_a_table_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(table.Table, "_hash", lambda self: os.kill(os.getpid(), 11))
     with pytest.raises(InputError, match=r"table crashes its reader \(-11\)"):
+        images(saved(tmp_path / "table"))
+
+
+def test_a_table_for_which_no_process_can_be_started_is_named(tmp_path, monkeypatch):
+    def refuse():
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("multidiff.data.limited.Pipe", refuse)
+    with pytest.raises(InputError, match="no process can be started for it: Too many open files"):
         images(saved(tmp_path / "table"))
