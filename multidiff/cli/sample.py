@@ -28,7 +28,7 @@ def sample(
     negative: options.Negative = None,
     lora: options.Lora = None,
     init: Annotated[Path | None, typer.Option(help="File to edit; needs --strength, --mask or --extend.")] = None,
-    strength: Annotated[float | None, typer.Option(help="Variation strength, above 0, at most 1.")] = None,
+    strength: Annotated[float | None, typer.Option(help="Variation strength, also of a --mask; in (0, 1].")] = None,
     mask: Annotated[
         str | None,
         typer.Option(help="Region to regenerate: a mask image, START:END in seconds, or a fraction of points."),
@@ -144,7 +144,8 @@ def _edit(pipeline: "Pipeline", init: Path | None, edits: dict[str, Any]) -> "Ed
     given = {name: value for name, value in edits.items() if value is not None}
     if init is None and not given:
         return None
+    strength = given.pop("strength") if given.keys() == {"mask", "strength"} else 1.0
     if init is None or len(given) != 1:
         raise InputError("--init FILE needs one of --strength, --mask and --extend, which say what to do with it")
     ((name, value),) = given.items()
-    return edit_of(pipeline.modality, init, name, value)
+    return edit_of(pipeline.modality, init, name, value, strength)

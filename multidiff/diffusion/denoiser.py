@@ -1,7 +1,7 @@
 """Denoisers: from a noisy sample to an estimate of the clean sample."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,9 @@ class NetworkDenoiser(Denoiser):
     the estimate leads, and ``guidance``, the guidance scale that the estimate shall have. It is then called with a
     mapping of their values, each ``(B,)``. Without values, s is t, and the scale is 1.
     """
+
+    masked: bool = False
+    """Whether the network sees a mask and the picture outside of it, as models for inpainting do."""
 
     def __init__(self, network: nn.Module, schedule: Schedule, prediction: Prediction):
         super().__init__()
@@ -87,6 +90,22 @@ class NetworkDenoiser(Denoiser):
         further = self._further(log_snr, s, scale)
         arguments = (further,) if further else ()
         return self.network(self.prediction.scale_input(x_t, a, sigma), log_snr, cond, *arguments)
+
+    def sized(self, shape: Sequence[int]) -> "NetworkDenoiser":
+        """This denoiser for x0 of ``shape``, ``(C, *size)``, if its schedule depends on the size; here, itself."""
+        return self
+
+    def seeing(self, mask: Tensor, known: Tensor) -> "NetworkDenoiser":
+        """This denoiser for one picture, if it is `masked`.
+
+        Args:
+            mask: true where the sample is regenerated, in the shape of x0.
+            known: x0 of the picture without that part, likewise.
+
+        Raises:
+            ValueError: the network sees no mask.
+        """
+        raise ValueError("this network sees no mask")
 
     def _further(self, log_snr: Tensor, s: Tensor | None, scale: Tensor | None) -> dict[str, Tensor]:
         """The values of the further inputs of the network."""

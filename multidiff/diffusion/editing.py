@@ -55,8 +55,7 @@ class Edit:
     strength: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.strength <= 1:
-            raise ValueError(f"strength must be above 0 (keep all) and at most 1 (keep nothing), got {self.strength}")
+        _check_strength(self.strength)
 
     @torch.no_grad()
     def __call__(
@@ -68,11 +67,8 @@ class Edit:
         cond: Conditioning | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        check_grid(grid)
-        grid = grid.to("cpu", torch.float64)
-        start = self.strength * grid[0]
-        times = torch.cat([start[None], grid[grid < (1 - MIN_FIRST_STEP) * start]])
-        x = add_noise(self.x0, noise, sampler.schedule, start)
+        times = times_from(grid, self.strength)
+        x = add_noise(self.x0, noise, sampler.schedule, times[0])
         return integrate(lambda x_t, t, *s: denoiser(x_t, t, cond, *s), x, noise, sampler, times, on_step)
 
 
@@ -89,13 +85,17 @@ class Inpaint:
         x0: the known sample, broadcastable to ``(B, C, *size)``.
         mask: boolean, broadcastable likewise; true where the sample is regenerated.
         repeats: how many times each step is taken, which multiplies the cost; 1 does not resample.
+        strength: in (0, 1]. Below 1, the masked part starts from ``x0`` with noise of time ``strength * grid[0]``, as
+            for `Edit`; at 1, from noise alone.
     """
 
     x0: Tensor
     mask: Tensor
     repeats: int = 5
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
+        _check_strength(self.strength)
         if self.repeats < 1:
             raise ValueError(f"repeats must be at least 1, got {self.repeats}")
 
@@ -109,15 +109,30 @@ class Inpaint:
         cond: Conditioning | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        check_grid(grid)
-        times = grid.to("cpu", torch.float64)
+        times = times_from(grid, self.strength)
 
         def denoise(x_t: Tensor, t: Tensor, *s: Tensor) -> Tensor:
             return torch.where(self.mask, denoiser(x_t, t, cond, *s), self.x0)
 
-        x = add_noise(torch.where(self.mask, 0.0, self.x0), noise, sampler.schedule, times[0])
+        known = torch.where(self.mask, 0.0, self.x0) if self.strength == 1 else self.x0
+        x = add_noise(known, noise, sampler.schedule, times[0])
         x = integrate(denoise, x, noise, Resampled(sampler, self.repeats), times, on_step)
         return torch.where(self.mask, x, self.x0)
+
+
+def times_from(grid: Tensor, strength: float) -> Tensor:
+    """The times of ``grid`` below ``strength * grid[0]``, which comes first; the whole grid at strength 1."""
+    check_grid(grid)
+    grid = grid.to("cpu", torch.float64)
+    if strength == 1:
+        return grid
+    start = strength * grid[0]
+    return torch.cat([start[None], grid[grid < (1 - MIN_FIRST_STEP) * start]])
+
+
+def _check_strength(strength: float) -> None:
+    if not 0 < strength <= 1:
+        raise ValueError(f"strength must be above 0 (keep all) and at most 1 (keep nothing), got {strength}")
 
 
 def add_noise(x0: Tensor, noise: NoiseSource, schedule: Schedule, t: Tensor) -> Tensor:

@@ -111,20 +111,24 @@ class Linspaced(Grid):
         train_steps: N.
         spare: as for `Leading`.
         whole: timesteps are rounded to integers, as published for DDIM, DPM-Solver and UniPC; false: exact fractions.
+        lowest: timestep of the cleanest time; may be a fraction.
     """
 
     train_steps: int = 1000
     spare: int = 0
     whole: bool = True
+    lowest: float = 0.0
 
     def __post_init__(self) -> None:
         _check_train_steps(self.train_steps)
         if self.spare < 0:
             raise ValueError(f"spare must be at least 0, got {self.spare}")
+        if not 0 <= self.lowest < self.train_steps - 1:
+            raise ValueError(f"lowest must be at least 0, and below the last timestep, got {self.lowest}")
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
         _check_places(steps + self.spare, self.train_steps)
-        places = torch.linspace(self.train_steps - 1, 0, steps + self.spare, dtype=torch.float64)[:steps]
+        places = torch.linspace(self.train_steps - 1, self.lowest, steps + self.spare, dtype=torch.float64)[:steps]
         return ((torch.round(places) if self.whole else places) + 1) / self.train_steps
 
 

@@ -1,7 +1,8 @@
 """Pretrained pipelines of other libraries, opened from disk, offline."""
 
-from multidiff.pretrained.folder import Opened, is_pipeline, open_folder, pipeline_hash
 from multidiff.pretrained.lora import fuse
+from multidiff.pretrained.opening import is_pipeline, open_pipeline, pipeline_hash
+from multidiff.pretrained.parts import Opened
 from multidiff.pretrained.stack import Stack, find_stack, stack_hash, stack_of, stacked
 
 __all__ = [
@@ -10,7 +11,7 @@ __all__ = [
     "find_stack",
     "fuse",
     "is_pipeline",
-    "open_folder",
+    "open_pipeline",
     "pipeline_hash",
     "stack_hash",
     "stack_of",

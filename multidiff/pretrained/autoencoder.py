@@ -25,11 +25,12 @@ class AutoencoderCodec(Codec):
 
     Args:
         network: the autoencoder.
+        patch: positions of latents, along each axis, that the denoiser reads as one.
     """
 
     edge = 2
 
-    def __init__(self, network: Any):
+    def __init__(self, network: Any, patch: int = 1):
         super().__init__()
         self.network: Any = network.requires_grad_(False)
         config = network.config
@@ -37,6 +38,7 @@ class AutoencoderCodec(Codec):
         self.data_channels = int(config.out_channels)
         blocks = getattr(config, "block_out_channels", None) or config.decoder_block_out_channels
         self.factor = 2 ** (len(blocks) - 1)
+        self.patch = patch
         self.scale, self.shift = float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0.0)
 
     def encode(self, data: Tensor) -> Tensor:
@@ -47,10 +49,11 @@ class AutoencoderCodec(Codec):
 
     def shape(self, data_shape: Shape) -> Shape:
         channels, *size = data_shape
-        if channels != self.data_channels or any(side < 1 or side % self.factor for side in size):
+        multiple = self.factor * self.patch
+        if channels != self.data_channels or any(side < 1 or side % multiple for side in size):
             raise InputError(
                 f"this model generates pictures of {self.data_channels} channels whose sides are multiples of "
-                f"{self.factor}, and {' x '.join(map(str, data_shape))} was requested"
+                f"{multiple}, and {' x '.join(map(str, data_shape))} was requested"
             )
         return (self.channels, *(side // self.factor for side in size))
 

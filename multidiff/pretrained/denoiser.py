@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from multidiff.diffusion.conditioning import Conditioning
@@ -19,13 +20,25 @@ class UNetDenoiser(NetworkDenoiser):
         schedule: with its timesteps.
         prediction: what it was trained to predict.
         pixels: side of the square of pixels that one position stands for, which SDXL's sizes count.
+        masked: whether the network is for inpainting: it reads x_t, the mask and the picture outside of it, side by
+            side, as `seeing` gives them.
     """
 
     schedule: Betas
 
-    def __init__(self, network: nn.Module, schedule: Betas, prediction: Prediction, pixels: int = 8):
+    def __init__(
+        self, network: nn.Module, schedule: Betas, prediction: Prediction, pixels: int = 8, masked: bool = False
+    ):
         super().__init__(network, schedule, prediction)
-        self.pixels = pixels
+        self.pixels, self.masked = pixels, masked
+        self.beside: Tensor | None = None
+
+    def seeing(self, mask: Tensor, known: Tensor) -> "UNetDenoiser":
+        if not self.masked:
+            return super().seeing(mask, known)
+        copy = UNetDenoiser(self.network, self.schedule, self.prediction, self.pixels, masked=True)
+        copy.beside = torch.cat([mask[:1].to(known), known])
+        return copy
 
     def output(
         self,
@@ -40,6 +53,10 @@ class UNetDenoiser(NetworkDenoiser):
         a, sigma = coefficients(self.schedule, t, x_t)
         timestep = self.schedule.timestep(t).to(x_t.device).expand(len(x_t))
         scaled = self.prediction.scale_input(x_t, a, sigma)
+        if self.masked:
+            if self.beside is None:
+                raise ValueError("a network for inpainting needs a mask and a picture")
+            scaled = torch.cat([scaled, self.beside.expand(len(x_t), *self.beside.shape)], dim=1)
         return self.network(scaled, timestep, **self._condition(x_t, cond)).sample
 
     def _condition(self, x_t: Tensor, cond: Conditioning | None) -> Mapping[str, Any]:

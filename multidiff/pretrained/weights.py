@@ -76,6 +76,11 @@ def refused_pickle(path: Path) -> InputError:
     )
 
 
+def refused_type(path: Path, key: str, kind: str) -> InputError:
+    """The error for weights in a type that is not read."""
+    return InputError(f"{path}: {key} has the type {kind}, and weights are read as {', '.join(FLOATS)}: not quantised")
+
+
 def load_part(folder: Path, kind: str, name: str) -> Any:
     """The model of class ``name`` of the library ``kind`` that ``folder`` holds, in float32, frozen.
 
@@ -128,8 +133,7 @@ def _dtype(files: Sequence[Path]) -> torch.dtype:
             raise InputError(f"{path} is damaged or truncated ({error}); copy it again from its source") from error
         for key, kind in kinds.items():
             if kind not in FLOATS and kind not in INTEGERS:
-                known = ", ".join(FLOATS)
-                raise InputError(f"{path}: {key} has the type {kind}, and weights are read as {known}: not quantised")
+                raise refused_type(path, key, kind)
             found = found or FLOATS.get(kind)
     if found is None:
         raise InputError(f"{files[0]} holds no weights")

@@ -16,6 +16,7 @@ from multidiff.data.files import sha256
 from multidiff.diffusion.editing import Edit as Noised
 from multidiff.diffusion.editing import Inpaint, SampleFunction
 from multidiff.diffusion.extension import Extend
+from multidiff.diffusion.samplers import sample
 from multidiff.errors import InputError, refusals
 from multidiff.modality import Modality
 
@@ -32,12 +33,14 @@ class Canvas:
         codec: from data to x0.
         shape: of x0, ``(C, *size)``.
         like: a tensor on the device and of the dtype of the model.
+        masked: whether the network itself sees the mask of an edit.
     """
 
     modality: Modality[Any]
     codec: Codec
     shape: tuple[int, ...]
     like: Tensor
+    masked: bool = False
 
     @property
     def data_shape(self) -> tuple[int, ...]:
@@ -100,21 +103,31 @@ class Vary(Edit):
 
 @dataclass(frozen=True)
 class Redo(Edit):
-    """Regenerate the part of ``init`` that `Modality.mask` understands by ``region``, and keep the rest exactly."""
+    """Regenerate the part of ``init`` that `Modality.mask` understands by ``region``, and keep the rest exactly.
+
+    A network that sees the mask itself keeps the rest nearly, by its own means. ``strength`` is that of `Vary`.
+    """
 
     kind = "redo"
     region: tuple[Any, ...]
     repeats: int = 5
+    strength: float = 1.0
 
     def function(self, canvas: Canvas) -> SampleFunction:
         with refusals():
-            mask = canvas.codec.region(canvas.modality.mask(canvas.data_shape, *self.region))
-            return Inpaint(canvas.x0(self.init), mask.to(canvas.like.device), self.repeats)
+            mask, x0 = canvas.codec.region(self.region_of(canvas)), canvas.x0(self.init)
+            if not canvas.masked:
+                return Inpaint(x0, mask.to(canvas.like.device), self.repeats, self.strength)
+            return sample if self.strength == 1 else Noised(x0, self.strength)
+
+    def region_of(self, canvas: Canvas) -> Tensor:
+        """The part of the data that is regenerated, boolean, ``(C, *size)``."""
+        return canvas.modality.mask(canvas.data_shape, *self.region)
 
     def finished(self, canvas: Canvas, data: Tensor) -> Tensor:
         if not canvas.codec.lossy:
             return data
-        mask = canvas.modality.mask(canvas.data_shape, *self.region)
+        mask = self.region_of(canvas)
         return torch.where(mask.to(data.device), data, canvas.modality.fitted(self.init, canvas.data_shape).to(data))
 
 
@@ -158,7 +171,15 @@ class Continue(Edit):
         return torch.cat([known.to(data).expand(len(data), *known.shape), data[..., known.shape[-1] :]], dim=-1)
 
 
-def edit_of(modality: Modality[Any], init: Path, name: str, value: Any) -> Edit:
+def seen(canvas: Canvas, edit: Edit | None) -> tuple[Tensor, Tensor]:
+    """What a network for inpainting sees: the mask in the space of the network, and x0 of the rest on grey."""
+    data, region = torch.zeros(canvas.data_shape), torch.ones(canvas.data_shape, dtype=torch.bool)
+    if isinstance(edit, Redo):
+        data, region = canvas.modality.fitted(edit.init, canvas.data_shape), edit.region_of(canvas)
+    return canvas.codec.region(region).to(canvas.like.device), canvas.encoded(torch.where(region, 0.0, data))
+
+
+def edit_of(modality: Modality[Any], init: Path, name: str, value: Any, strength: float = 1.0) -> Edit:
     """The edit of a file that an option of the command line describes.
 
     Args:
@@ -166,6 +187,7 @@ def edit_of(modality: Modality[Any], init: Path, name: str, value: Any) -> Edit:
         init: the file.
         name: "strength", "mask" or "extend".
         value: of the option.
+        strength: with a mask, how much of the part is regenerated.
 
     Raises:
         InputError: the file cannot be read, or the value cannot be used.
@@ -175,7 +197,7 @@ def edit_of(modality: Modality[Any], init: Path, name: str, value: Any) -> Edit:
     if name == "mask":
         if Path(str(value)).is_file():
             source["mask"] = _identity(Path(str(value)))
-        return Redo(artifact, modality.region(str(value)), source=source)
+        return Redo(artifact, modality.region(str(value)), strength=strength, source=source)
     return Vary(artifact, value, source=source) if name == "strength" else Continue(artifact, value, source=source)
 
 

@@ -17,7 +17,7 @@ from multidiff.data.files import sha256
 from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.model import MODEL_GROUPS, build_model
-from multidiff.pretrained import fuse, is_pipeline, open_folder, pipeline_hash, stack_hash, stack_of, stacked
+from multidiff.pretrained import fuse, is_pipeline, open_pipeline, pipeline_hash, stack_hash, stack_of, stacked
 from multidiff.sampling import few_step
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.sampler_config import checked_sampler
@@ -43,7 +43,9 @@ def load(path: str | Path, device: str | None = None, lora: Mapping[str, float] 
     if is_pipeline(Path(path).expanduser()):
         return _pretrained(Path(path).expanduser(), device or _default_device(), lora or {})
     if lora:
-        raise InputError(f"a LoRA is for a pretrained pipeline, and {path} is none: it has no model_index.json")
+        raise InputError(
+            f"a LoRA is for a pretrained pipeline, and {path} is none: no model_index.json, no .safetensors"
+        )
     directory = find_model(Path(path).expanduser())
     config = read_config(directory)
     if is_codec(config):
@@ -87,7 +89,7 @@ def _default_device() -> str:
 
 
 def _pretrained(path: Path, device: str, lora: Mapping[str, float]) -> Pipeline:
-    opened = open_folder(path, device)
+    opened = open_pipeline(path, device)
     for file, weight in stacked(lora):
         fuse(opened.model, file, weight)
     stack, modality = stack_of(lora), instantiate(Modality, opened.modality_config)
@@ -99,7 +101,8 @@ def _pretrained(path: Path, device: str, lora: Mapping[str, float]) -> Pipeline:
         opened.guidance,
         stack_hash(pipeline_hash(path), stack),
         opened.modality_config,
-        lora=stack,
+        opened.trained,
+        stack,
     )
 
 

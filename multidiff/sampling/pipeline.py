@@ -86,7 +86,8 @@ class Pipeline:
     @property
     def canvas(self) -> Canvas:
         """The space that the model generates in."""
-        return Canvas(self.modality, self.model.codec, self.shape, next(self.model.parameters()))
+        like = next(self.model.parameters())
+        return Canvas(self.modality, self.model.codec, self.shape, like, self.model.denoiser.masked)
 
     @property
     def data_shape(self) -> tuple[int, ...]:
@@ -184,7 +185,14 @@ class Pipeline:
         return list(self.plan(n, seed=seed, edit=edit, **settings).stream())
 
     def inpaint(
-        self, artifact: Any, *region: Any, n: int = 1, repeats: int = 5, seed: int = 0, **settings: Unpack[Settings]
+        self,
+        artifact: Any,
+        *region: Any,
+        n: int = 1,
+        repeats: int = 5,
+        strength: float = 1.0,
+        seed: int = 0,
+        **settings: Unpack[Settings],
     ) -> list[Any]:
         """Regenerate a part of ``artifact``, ``n`` times, to agree with the rest, which is kept exactly.
 
@@ -194,10 +202,11 @@ class Pipeline:
                 seconds at which it starts and ends.
             n: number of samples.
             repeats: how often each step is taken; more agree better with the rest, and take longer.
+            strength: how much of the part is regenerated: above 0, at most 1.
             seed: as for `sample`.
             **settings: as for `plan`.
         """
-        return list(self.plan(n, seed=seed, edit=Redo(artifact, region, repeats), **settings).stream())
+        return list(self.plan(n, seed=seed, edit=Redo(artifact, region, repeats, strength), **settings).stream())
 
     def extend(
         self,
@@ -253,7 +262,7 @@ class Pipeline:
         resized = copy(self)
         resized.shape = shape
         codec = self.model.codec.decoding(data_shape)
-        resized.model = Model(codec, self.model.conditioner, self.model.denoiser).eval()
+        resized.model = Model(codec, self.model.conditioner, self.model.denoiser.sized(shape)).eval()
         return resized
 
     def noise(self, seeds: Sequence[int]) -> NoiseSource:

@@ -18,7 +18,7 @@ from multidiff.diffusion.samplers import Sampler, sample
 from multidiff.errors import InputError, refusals
 from multidiff.sampling import few_step
 from multidiff.sampling.conditions import Conditions, check
-from multidiff.sampling.editing import Edit
+from multidiff.sampling.editing import Edit, seen
 from multidiff.sampling.guidance import Fields, Guidance
 from multidiff.sampling.seeds import Seeds, seeds_record
 from multidiff.sampling.speed import Prepared, Speed
@@ -89,8 +89,9 @@ class Plan:
 
     @cached_property
     def network(self) -> Prepared:
-        """The denoiser without guidance, which all batches share."""
-        return self.speed.prepared(self.pipeline.model.denoiser)
+        """The denoiser without guidance, which all batches share; one for inpainting is given mask and picture."""
+        own = self.pipeline.model.denoiser
+        return self.speed.prepared(own.seeing(*seen(self.pipeline.canvas, self.edit)) if own.masked else own)
 
     @cached_property
     def grid(self) -> Tensor:

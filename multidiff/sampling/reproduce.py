@@ -148,7 +148,8 @@ def _edit(pipeline: Pipeline, record: Mapping[str, Any], find: FindFile) -> Edit
         raise InputError("the samples were edited from an artifact in Python, which no file holds")
     init = _found("init", source, find)
     value = str(_found("mask", source["mask"], find)) if "mask" in source else source["value"]
-    return edit_of(pipeline.modality, init, source["option"], value)
+    strength = record["strength"] if source["option"] == "mask" and "strength" in record else 1.0
+    return edit_of(pipeline.modality, init, source["option"], value, strength)
 
 
 def _found(role: str, file: Mapping[str, Any], find: FindFile) -> Path:

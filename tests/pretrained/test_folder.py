@@ -235,9 +235,9 @@ def widen_the_latents(folder):
     change(folder / "unet" / "config.json", in_channels=5)
 
 
-def take_an_inpainting_network(folder):
+def take_a_network_of_other_channels(folder):
     shutil.rmtree(folder / "unet")
-    folders.unet(channels=9).save_pretrained(folder / "unet")
+    folders.unet(channels=7).save_pretrained(folder / "unet")
 
 
 FAULTS = {
@@ -257,7 +257,7 @@ FAULTS = {
     name_another_pipeline: "describes a WuerstchenPipeline, and MultiDiff opens StableDiffusionPipeline",
     name_odd_betas: "scheduler_config.json: beta_schedule is scaled_linear, linear or squaredcos_cap_v2, got 'sigmoid'",
     clip: "scheduler_config.json: clip_sample is not supported",
-    take_an_inpainting_network: "in_channels of the U-Net is 9, and the latents of the autoencoder have 4",
+    take_a_network_of_other_channels: "in_channels of the U-Net is 7, and the latents of the autoencoder have 4",
     widen_the_latents: "cannot be opened as a UNet2DConditionModel: .*conv_in.weight expected shape",
 }
 

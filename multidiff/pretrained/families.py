@@ -1,0 +1,66 @@
+"""The families of pretrained pipelines: which parts each has, and how they make a model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from multidiff.errors import InputError
+from multidiff.pretrained.parts import Opened, Parts
+from multidiff.pretrained.stable_diffusion import stable_diffusion
+
+
+@dataclass(frozen=True)
+class Family:
+    """Pipelines of one class of diffusers.
+
+    Attributes:
+        denoiser: the part that denoises.
+        encoders: number of text encoders, each with a tokenizer.
+        build: the model from its parts.
+    """
+
+    denoiser: str
+    encoders: int
+    build: Callable[[Parts], Opened]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Folders that a pipeline needs; others, such as a safety checker, are not used."""
+        numbers = ["", *(f"_{i}" for i in range(2, self.encoders + 1))]
+        texts = [f"{part}{number}" for number in numbers for part in ("text_encoder", "tokenizer")]
+        return (self.denoiser, "vae", "scheduler", *texts)
+
+
+FAMILIES = {
+    "StableDiffusionPipeline": Family("unet", 1, stable_diffusion),
+    "StableDiffusionInpaintPipeline": Family("unet", 1, stable_diffusion),
+    "StableDiffusionXLPipeline": Family("unet", 2, stable_diffusion),
+    "StableDiffusionXLInpaintPipeline": Family("unet", 2, stable_diffusion),
+}
+"""By the class of the pipeline."""
+
+
+def assembled(parts: Parts, scheduler_file: str, device: str) -> Opened:
+    """The pipeline that ``parts`` make, on a device: in float32 on a CPU, else in the precision of its files.
+
+    Args:
+        parts: of a supported family.
+        scheduler_file: where the config of the scheduler is from, for messages.
+        device: such as ``cpu`` or ``cuda:0``.
+
+    Raises:
+        InputError: the parts do not fit together, or the scheduler is of a kind that is not supported.
+    """
+    try:
+        opened = FAMILIES[parts.kind].build(parts)
+    except InputError as error:
+        if str(parts.where) in str(error):
+            raise
+        raise InputError(f"{scheduler_file}: {error}") from error
+    except (ValueError, TypeError) as error:  # impossible values in the config of the scheduler
+        raise InputError(f"{scheduler_file}: {error}") from error
+    if torch.device(device).type != "cpu":
+        opened.model.to(parts.dtype)
+    opened.model.to(device)
+    return opened

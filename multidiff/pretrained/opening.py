@@ -1,0 +1,32 @@
+"""What is a pretrained pipeline: a folder that diffusers saved, or a single file."""
+
+from pathlib import Path
+
+from multidiff.data.files import sha256
+from multidiff.pretrained.folder import INDEX, folder_hash, open_folder
+from multidiff.pretrained.parts import Opened
+from multidiff.pretrained.single_file import open_file
+from multidiff.pretrained.weights import PICKLES, refused_pickle
+
+
+def is_pipeline(path: Path) -> bool:
+    """Whether ``path`` holds a pretrained pipeline, or weights that somebody takes for one."""
+    return (path / INDEX).is_file() or (path.suffix in (".safetensors", *PICKLES) and path.is_file())
+
+
+def pipeline_hash(path: Path) -> str:
+    """One hash of all configs, tokenizers and weights of a pipeline."""
+    return sha256(path) if path.is_file() else folder_hash(path)
+
+
+def open_pipeline(path: Path, device: str) -> Opened:
+    """The pipeline in a folder or a file; nothing is fetched, and no code of it runs.
+
+    On a GPU the weights keep the precision of their files; on a CPU they are in float32.
+
+    Raises:
+        InputError: a part is missing, damaged, or of a kind that is not supported.
+    """
+    if path.suffix in PICKLES and path.is_file():
+        raise refused_pickle(path)
+    return open_file(path, device) if path.is_file() else open_folder(path, device)
