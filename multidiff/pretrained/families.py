@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from multidiff.errors import InputError
+from multidiff.pretrained.flow_transformers import flux, stable_diffusion_3
 from multidiff.pretrained.parts import Opened, Parts
 from multidiff.pretrained.stable_diffusion import stable_diffusion
 
@@ -37,6 +38,8 @@ FAMILIES = {
     "StableDiffusionInpaintPipeline": Family("unet", 1, stable_diffusion),
     "StableDiffusionXLPipeline": Family("unet", 2, stable_diffusion),
     "StableDiffusionXLInpaintPipeline": Family("unet", 2, stable_diffusion),
+    "StableDiffusion3Pipeline": Family("transformer", 3, stable_diffusion_3),
+    "FluxPipeline": Family("transformer", 2, flux),
 }
 """By the class of the pipeline."""
 

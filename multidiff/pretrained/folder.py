@@ -24,8 +24,11 @@ CLASSES = {
     "UNet2DConditionModel": "diffusers",
     "AutoencoderKL": "diffusers",
     "AutoencoderTiny": "diffusers",
+    "SD3Transformer2DModel": "diffusers",
+    "FluxTransformer2DModel": "diffusers",
     "CLIPTextModel": "transformers",
     "CLIPTextModelWithProjection": "transformers",
+    "T5EncoderModel": "transformers",
 }
 """Classes of networks that a folder may name, and their libraries."""
 

@@ -5,7 +5,8 @@ dialect       keys, for the layer ``a.b.to_q`` of the U-Net
 ============  =========================================================================
 PEFT          ``base_model.model.a.b.to_q.lora_A.weight``, ``...lora_B.weight``
 diffusers     ``unet.a.b.to_q.lora_A.weight`` or ``unet.a.b.to_q.lora.down.weight``
-kohya         ``lora_unet_a_b_to_q.lora_down.weight``, and ``lora_te_...`` of encoders
+kohya         ``lora_unet_a_b_to_q.lora_down.weight``, and ``lora_te_...`` of encoders; for SDXL
+              the names of the original code, ``lora_unet_input_blocks_4_1_...``
 ============  =========================================================================
 """
 
@@ -22,7 +23,8 @@ from torch import Tensor, nn
 from multidiff.configuration import parse_json, read_json
 from multidiff.errors import InputError, first_of
 from multidiff.model import Model
-from multidiff.pretrained.text import PromptConditioner
+from multidiff.pretrained.keys import unet_names
+from multidiff.pretrained.networks import networks_of
 from multidiff.pretrained.weights import PICKLES, refused_pickle
 
 _ROLES = r"lora_A|lora_B|lora_down|lora_up|lora\.down|lora\.up|alpha"
@@ -71,7 +73,7 @@ def fuse(model: Model, path: Path, weight: float = 1.0) -> Fused:
         InputError: the file is missing, damaged or a pickle, or a key of it matches no weight of the model.
     """
     layers, updates = dict(_layers(model)), read_lora(path)
-    names = {key: layer for layer in layers for key in _spellings(layer)}
+    names = {key: layer for layer in layers for key in _spellings(layer)} | _original_spellings(layers)
     unmatched = [key for key in updates if key not in names]
     if unmatched:
         keys = first_of(sorted(unmatched), SHOWN)
@@ -144,12 +146,7 @@ def _update(path: Path, layer: str, part: Mapping[str, Tensor], scale: float) ->
 
 def _layers(model: Model) -> Iterator[tuple[str, nn.Module]]:
     """The linear and convolution layers of a pipeline, as diffusers names them."""
-    networks: dict[str, nn.Module] = {"unet": model.denoiser.network}
-    for part in model.conditioner:
-        if isinstance(part, PromptConditioner):
-            for i, tower in enumerate(part.encoders):
-                networks[f"text_encoder{'' if i == 0 else f'_{i + 1}'}"] = tower
-    for prefix, network in networks.items():
+    for prefix, network in networks_of(model).items():
         for name, layer in network.named_modules():
             if isinstance(layer, nn.Linear | nn.Conv2d):
                 yield f"{prefix}.{name}", layer
@@ -162,12 +159,22 @@ def _spellings(layer: str) -> Iterator[str]:
     for inner in {name, name.removeprefix("text_model."), f"text_model.{name.removeprefix('text_model.')}"}:
         yield f"{prefix}.{inner}"
         flat = inner.replace(".", "_")
-        if prefix == "unet":
+        if prefix in ("unet", "transformer"):
             yield from (f"base_model.model.{inner}", f"lora_unet_{flat}")
         else:
             yield f"lora_te{number}_{flat}"
             if number == "1":
                 yield f"lora_te_{flat}"
+
+
+def _original_spellings(layers: Mapping[str, nn.Module]) -> dict[str, str]:
+    """Kohya's names of the layers of a U-Net in the original code, as in its files for SDXL, and the layers."""
+    weights = [f"{name.removeprefix('unet.')}.weight" for name in layers if name.startswith("unet.")]
+    originals = unet_names(weights) if weights else {}
+    return {
+        f"lora_unet_{original.removesuffix('.weight').replace('.', '_')}": f"unet.{name.removesuffix('.weight')}"
+        for name, original in originals.items()
+    }
 
 
 def _weight(layer: nn.Module) -> nn.Parameter:

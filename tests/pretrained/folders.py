@@ -7,6 +7,8 @@ import torch
 import transformers
 from tokenizers import pre_tokenizers
 
+from tests.conditioners import encoders
+
 LENGTH = 16
 """Tokens that the tiny CLIP reads at a time."""
 
@@ -76,6 +78,47 @@ def stable_diffusion_xl(folder):
         vae=autoencoder(), text_encoder=text_encoder(), text_encoder_2=text_encoder(24, projected=True),
         tokenizer=words, tokenizer_2=words, unet=network, scheduler=diffusers.DDIMScheduler(**SD_SCHEDULER),
         add_watermarker=False,
+    )  # fmt: skip
+    return _saved(pipeline, folder)
+
+
+def t5(folder, width):
+    """A T5 encoder whose tokens are words and letters, and its tokenizer."""
+    config = transformers.T5Config.from_pretrained(encoders.t5(folder), d_model=width)
+    return transformers.T5EncoderModel(config).eval(), transformers.AutoTokenizer.from_pretrained(folder)
+
+
+def stable_diffusion_3(folder, **scheduler):
+    """A Stable Diffusion 3 of some thousand weights, saved in ``folder``."""
+    torch.manual_seed(0)
+    words = tokenizer(folder.parent)
+    t5_encoder, t5_words = t5(folder.parent / "t5", 48)
+    network = diffusers.SD3Transformer2DModel(
+        sample_size=8, patch_size=2, in_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2,
+        joint_attention_dim=48, caption_projection_dim=16, pooled_projection_dim=24, out_channels=4,
+        pos_embed_max_size=16,
+    )  # fmt: skip
+    pipeline = diffusers.StableDiffusion3Pipeline(
+        transformer=network, scheduler=diffusers.FlowMatchEulerDiscreteScheduler(**scheduler),
+        vae=autoencoder(shift_factor=0.06), text_encoder=text_encoder(projected=True), tokenizer=words,
+        text_encoder_2=text_encoder(24, projected=True), tokenizer_2=words,
+        text_encoder_3=t5_encoder, tokenizer_3=t5_words,
+    )  # fmt: skip
+    return _saved(pipeline, folder)
+
+
+def flux(folder, *, distilled, **scheduler):
+    """A Flux of some thousand weights, saved in ``folder``."""
+    torch.manual_seed(0)
+    t5_encoder, t5_words = t5(folder.parent / "t5", 16)
+    network = diffusers.FluxTransformer2DModel(
+        in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=16, pooled_projection_dim=16, guidance_embeds=distilled, axes_dims_rope=(4, 4, 8),
+    )  # fmt: skip
+    pipeline = diffusers.FluxPipeline(
+        transformer=network, scheduler=diffusers.FlowMatchEulerDiscreteScheduler(**scheduler),
+        vae=autoencoder(shift_factor=0.06), text_encoder=text_encoder(), tokenizer=tokenizer(folder.parent),
+        text_encoder_2=t5_encoder, tokenizer_2=t5_words,
     )  # fmt: skip
     return _saved(pipeline, folder)
 

@@ -70,6 +70,19 @@ def test_each_dialect_is_the_dense_update_and_undoing_it_restores_every_bit(mode
     assert all(torch.equal(layer.weight, before[name]) for name, layer in layers(model).items())
 
 
+def test_kohya_names_the_layers_of_sdxl_as_the_original_code(model, tmp_path):
+    names = {CONV: "lora_unet_input_blocks_0_0", UNET: "lora_unet_input_blocks_3_1_transformer_blocks_0_attn1_to_q"}
+    before = {name: layers(model)[name].weight.clone() for name in names}
+    state, dense = {}, {}
+    for name, key in names.items():
+        down, up, dense[name] = low_rank(layers(model)[name])
+        state |= {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up, f"{key}.alpha": torch.tensor(ALPHA)}
+    save_file(state, tmp_path / "style.safetensors")
+    fuse(model, tmp_path / "style.safetensors")
+    for name, weight in before.items():
+        assert torch.allclose(layers(model)[name].weight, weight + dense[name], atol=1e-5)
+
+
 @pytest.mark.parametrize("alpha", [RANK, 5.0])
 def test_it_equals_peft(model, alpha, tmp_path):
     theirs = folders.unet()

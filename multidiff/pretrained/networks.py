@@ -1,0 +1,20 @@
+"""The networks of an opened pipeline, by the names of its parts."""
+
+from torch import nn
+
+from multidiff.model import Model
+from multidiff.pretrained.autoencoder import AutoencoderCodec
+from multidiff.pretrained.denoiser import UNetDenoiser
+from multidiff.pretrained.text import PromptConditioner
+
+
+def networks_of(model: Model) -> dict[str, nn.Module]:
+    """``unet`` or ``transformer``, ``text_encoder`` and further ones with their number, and ``vae``."""
+    networks = {"unet" if isinstance(model.denoiser, UNetDenoiser) else "transformer": model.denoiser.network}
+    for part in model.conditioner:
+        if isinstance(part, PromptConditioner):
+            for i, encoder in enumerate(part.encoders):
+                networks[f"text_encoder{'' if i == 0 else f'_{i + 1}'}"] = encoder
+    if isinstance(model.codec, AutoencoderCodec):
+        networks["vae"] = model.codec.network
+    return networks
