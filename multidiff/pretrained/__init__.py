@@ -3,6 +3,7 @@
 from multidiff.pretrained.lora import fuse
 from multidiff.pretrained.opening import is_pipeline, open_pipeline, pipeline_hash
 from multidiff.pretrained.parts import Opened
+from multidiff.pretrained.saving import save_folder
 from multidiff.pretrained.stack import Stack, find_stack, stack_hash, stack_of, stacked
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "is_pipeline",
     "open_pipeline",
     "pipeline_hash",
+    "save_folder",
     "stack_hash",
     "stack_of",
     "stacked",
