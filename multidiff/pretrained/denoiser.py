@@ -33,7 +33,7 @@ class UNetDenoiser(NetworkDenoiser):
         self.pixels, self.masked = pixels, masked
         self.beside: Tensor | None = None
 
-    def seeing(self, mask: Tensor, known: Tensor) -> "UNetDenoiser":
+    def seeing(self, mask: Tensor, known: Tensor) -> NetworkDenoiser:
         if not self.masked:
             return super().seeing(mask, known)
         copy = UNetDenoiser(self.network, self.schedule, self.prediction, self.pixels, masked=True)

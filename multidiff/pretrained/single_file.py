@@ -53,7 +53,8 @@ def open_file(path: Path, device: str) -> Opened:
     """
     state, metadata = _read(path)
     architecture = _architecture(path, state)
-    vocabularies, networks, used = {}, {}, set()
+    vocabularies, networks = {}, {}
+    used: set[str] = set()
     for name, part in architecture["parts"].items():
         networks[name] = _network(path, part, state, used)
         if "padding" in part:
