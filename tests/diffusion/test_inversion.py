@@ -1,6 +1,7 @@
 """Inversion converges at the order of the sampler, and likelihoods agree with their closed form."""
 
 import math
+from itertools import cycle, product
 
 import pytest
 import torch
@@ -32,8 +33,9 @@ def round_trip_error(mixture, sampler, steps):
 ROUND_TRIP = ["euler", "midpoint", "heun", "dpmpp_2s", "dpmpp_3s", "dpm_solver_3s", "dpmpp_2m", "unipc_2 bh2"]
 
 
-@pytest.mark.parametrize("name", ROUND_TRIP)
-@pytest.mark.parametrize("schedule_name", SCHEDULES)
+@pytest.mark.parametrize(
+    ("name", "schedule_name"), sorted({*zip(ROUND_TRIP, cycle(SCHEDULES)), *product(ROUND_TRIP, ["karras"])})
+)
 def test_a_round_trip_converges_at_the_order_of_the_sampler(schedule_name, name):
     (order, make), mixture = ORDERS[name], mixture_of(CACHED[schedule_name])
     errors = [round_trip_error(mixture, make(mixture.schedule), steps) for steps in (24, 96)]
@@ -69,9 +71,10 @@ def log_density(mixture, x0):
 X0 = torch.tensor([[1.0, 0.4], [0.0, 0.0], [-0.5, 1.2], [2.0, -1.0]], dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("make", "order"), [(Heun, 2), (DPMSolverSinglestep, 2), (UniPC, 3)])
-@pytest.mark.parametrize("name", ["cosine", "flow", "zero terminal"])
-def test_the_likelihood_is_the_closed_form_at_the_samplers_order(name, make, order):
+@pytest.mark.parametrize(
+    ("make", "order", "name"), [(Heun, 2, "cosine"), (DPMSolverSinglestep, 2, "flow"), (UniPC, 3, "zero terminal")]
+)
+def test_the_likelihood_is_the_closed_form_at_the_samplers_order(make, order, name):
     """The grid starts where x_T is standard normal to 1e-6."""
     mixture = mixture_of(SCHEDULES[name])
     errors = []

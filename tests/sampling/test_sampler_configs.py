@@ -22,9 +22,10 @@ class Instantaneous(Denoiser):
         return self.denoiser(x_t, t, cond)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", ["karras", "zero terminal"])
 @pytest.mark.parametrize("name", group_options("sampler"))
-def test_a_sampler_config_samples_under_every_schedule(name, schedule):
+def test_a_sampler_config_samples(name, schedule):
+    """Under the extreme schedules; tests/diffusion/test_samplers.py tests all."""
     text, config = (config_dir() / "sampler" / f"{name}.yaml").read_text(), load_option("sampler", name)
     assert text.startswith("# ")
     assert config["name"] == name
