@@ -31,7 +31,7 @@ ODD: tuple[Any, ...] = (
 )
 """Values that take the place of a part of a document."""
 
-SECONDS = 10.0
+SECONDS = 3.0
 MEMORY = 2**30
 """What reading a damaged file may take: CPU time, and bytes beyond those in use."""
 
