@@ -1,9 +1,11 @@
-"""The installed command, as the tests of its options run it."""
+"""The command, as the tests of its options run it."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.cli.command import multidiff
 
 FEW = (
     "trainer.max_steps=2",
@@ -28,9 +30,8 @@ def few_steps(option):
 
 
 def run(folder, *arguments, **environment):
-    command = [str(Path(sys.executable).parent / "multidiff"), *map(str, arguments)]
-    env = {**os.environ, "MULTIDIFF_CACHE": str(folder.parent / "cache"), **environment}
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    """In this process, with one cache for all folders."""
+    return multidiff(*arguments, cwd=folder, MULTIDIFF_CACHE=str(folder.parent / "cache"), **environment)
 
 
 def succeed(folder, *arguments, **environment):
@@ -42,3 +43,10 @@ def succeed(folder, *arguments, **environment):
 
 def train(folder, overrides, **environment):
     return succeed(folder, "train", *overrides, **environment)
+
+
+def installed(folder, *arguments, **environment):
+    """In a process of its own, by the installed command, which Lightning starts again for each further process."""
+    command = [str(Path(sys.executable).parent / "multidiff"), *map(str, arguments)]
+    env = {**os.environ, "MULTIDIFF_CACHE": str(folder.parent / "cache"), **environment}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)

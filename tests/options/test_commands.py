@@ -1,4 +1,4 @@
-"""Every option of every command runs through the installed command."""
+"""Every option of every command runs."""
 
 import shlex
 from collections import defaultdict

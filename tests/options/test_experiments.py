@@ -1,4 +1,4 @@
-"""Every shipped experiment, and every autoencoder, trains for a few steps through the installed command."""
+"""Every shipped experiment, and every autoencoder, trains for a few steps by the command."""
 
 import pytest
 

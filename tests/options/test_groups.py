@@ -1,4 +1,4 @@
-"""Every option of every config group trains for two steps through the installed command.
+"""Every option of every config group trains for two steps by the command.
 
 Each run takes one option of each group, so there are as many runs as the largest group has options. The options come
 from the config tree: a new one cannot be forgotten.
@@ -12,7 +12,7 @@ import pytest
 
 from multidiff.configuration import group_options
 from tests.conditioners.encoders import bert
-from tests.options.commands import few_steps, run, succeed, train
+from tests.options.commands import few_steps, installed, run, succeed, train
 from tests.options.tiny_data import MODALITIES, settings
 
 pytestmark = pytest.mark.slow
@@ -30,7 +30,12 @@ GROUPS = ("schedule", "prediction", "objective", "ema", "trainer", "optimizer", 
 WIDE = "muon"
 """Needs matrices that the tiny backbones lack, so it has a run of its own."""
 
-FREE = {group: [name for name in group_options(group) if name not in (*MISSING, WIDE)] for group in GROUPS}
+DISTRIBUTED = ("cpu_ddp", "ddp", "slurm")
+"""Join processes for as long as they run, so each has a run of its own by the installed command."""
+
+FREE = {
+    group: [name for name in group_options(group) if name not in (*MISSING, WIDE, *DISTRIBUTED)] for group in GROUPS
+}
 """Options that go with any option of the other groups; so does a ``sampler``, of which each run uses two."""
 
 CONDITIONING = {"image": ["label", "none"], "audio": ["[label,seconds]", "none", "seconds"], "shape": ["label", "none"]}
@@ -98,6 +103,15 @@ def test_one_option_of_each_group(number, data, teacher, tmp_path):
 
 def test_muon_on_wider_layers(data, tmp_path):
     train(tmp_path, [*base(data, "digits", 0), "backbone.widths=[40,40]", f"optimizer={WIDE}", "run_dir=run"])
+
+
+@pytest.mark.parametrize("trainer", DISTRIBUTED)
+def test_distributed_training_by_the_installed_command(trainer, data, tmp_path):
+    overrides = [*base(data, "digits", 0), f"trainer={trainer}", "run_dir=run"]
+    done = installed(tmp_path, "train", *overrides, **ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "run" / "model").is_dir()
 
 
 @pytest.mark.parametrize("name", MISSING)
