@@ -1,6 +1,10 @@
 """Training runs of seconds."""
 
+import re
+from functools import cache
+
 import torch
+from omegaconf import OmegaConf
 
 from multidiff.configuration import compose
 from multidiff.training.checkpoints import newest_checkpoint
@@ -20,10 +24,25 @@ TINY = (
 )
 """A model of a few thousand weights on the digits."""
 
+VALUE = re.compile(r"(resume|seed|checkpoint_every|warmup_steps|\w+(\.\w+)+)=")
+"""An override that sets a value, rather than chooses an option of a group or adds a setting."""
+
+
+def fast_compose(overrides):
+    """As `compose`, in a tenth of the time: Hydra composes the options once, and their values are set afterwards."""
+    values = [override for override in overrides if VALUE.match(override)]
+    options = tuple(override for override in overrides if not VALUE.match(override))
+    return OmegaConf.merge(_composed(options), OmegaConf.from_dotlist(values))
+
+
+@cache
+def _composed(options):
+    return compose(options)
+
 
 def tiny_train(run_dir, *overrides):
     """Train a tiny model into ``run_dir``."""
-    config = compose([*TINY, *overrides])
+    config = fast_compose([*TINY, *overrides])
     config.run_dir = str(run_dir)
     return train(config)
 

@@ -1,7 +1,7 @@
 """A codec that is trained within a second."""
 
-from multidiff.configuration import compose
 from multidiff.training.train import train
+from tests.tiny import fast_compose
 
 TINY_CODEC = (
     "experiment=codec/image",
@@ -21,6 +21,6 @@ TINY_CODEC = (
 
 def train_codec(run_dir, *overrides):
     """Train a tiny codec into ``run_dir``."""
-    config = compose([*TINY_CODEC, *overrides])
+    config = fast_compose([*TINY_CODEC, *overrides])
     config.run_dir = str(run_dir)
     return train(config)

@@ -5,6 +5,7 @@ import sys
 import pytest
 from lightning import Callback
 from lightning.pytorch.loggers import Logger
+from omegaconf import OmegaConf
 from torch import nn
 
 from modalities.image.data import Digits
@@ -16,6 +17,7 @@ from multidiff.diffusion.samplers import DPMSolverSinglestep, Sampler
 from multidiff.diffusion.schedules import Cosine, Schedule
 from multidiff.errors import InputError
 from multidiff.training.ema import Decay
+from tests.tiny import fast_compose
 
 OBJECTIVES = "multidiff.diffusion.objectives"
 
@@ -31,6 +33,20 @@ KINDS = {
 
 NEEDED = {"learned": ["codec.path=nowhere"]}
 """Settings without a default; building reads no file."""
+
+
+def test_values_that_are_set_after_composition_are_those_of_hydra():
+    """What spares the other tests most of the time of composition."""
+    overrides = [
+        "experiment=image/digits",
+        "ema=constant",
+        "+optimizer.amsgrad=true",
+        "resume=auto",
+        "optimizer.lr=1e-2",
+    ]
+    overrides += ["backbone.widths=[8,40]", "callbacks.previews.every=0", "optimizer._target_=torch.optim.Adam"]
+    fast, slow = (OmegaConf.to_container(made(overrides)) for made in (fast_compose, compose))
+    assert fast == slow
 
 
 @pytest.mark.parametrize(
