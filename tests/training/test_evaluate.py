@@ -25,9 +25,12 @@ EVALUATED = (
 )
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MULTIDIFF_CACHE", str(tmp_path / "cache"))
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory):
+    """One for all, so that the encoder is trained once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MULTIDIFF_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def scores_of(run_dir, name="frechet_distance"):
