@@ -18,17 +18,18 @@ from tests.tiny import tiny_train, weights
 
 @pytest.mark.parametrize(("workers", "accumulate"), [(0, 1), (2, 2)])
 def test_stopping_and_resuming_changes_no_bit(tmp_path, workers, accumulate):
-    """Twelve steps, and five and seven, mid-epoch, with validation between."""
+    """Seven steps, and three and four, mid-epoch, with validation between."""
     settings = (
         f"loader.workers={workers}",
         f"trainer.accumulate_grad_batches={accumulate}",
-        "trainer.val_check_interval=4",
+        "trainer.val_check_interval=2",
+        "loader.holdout=0.05",
     )
-    tiny_train(tmp_path / "whole", "trainer.max_steps=12", *settings)
-    tiny_train(tmp_path / "halves", "trainer.max_steps=5", *settings)
-    result = tiny_train(tmp_path / "halves", "trainer.max_steps=12", "resume=true", *settings)
-    assert result.steps == 12
-    assert result.samples == 12 * 8 * accumulate
+    tiny_train(tmp_path / "whole", "trainer.max_steps=7", *settings)
+    tiny_train(tmp_path / "halves", "trainer.max_steps=3", *settings)
+    result = tiny_train(tmp_path / "halves", "trainer.max_steps=7", "resume=true", *settings)
+    assert result.steps == 7
+    assert result.samples == 7 * 8 * accumulate
     whole, halves = weights(tmp_path / "whole"), weights(tmp_path / "halves")
     assert whole.keys() == halves.keys()
     assert all(torch.equal(whole[name], halves[name]) for name in whole)

@@ -31,9 +31,9 @@ AUTO = {"precision": "auto", "accelerator": "cpu"}
     ],
 )
 def test_stopping_and_resuming_changes_no_bit_with_any_speed_setting(tmp_path, setting):
-    tiny_train(tmp_path / "whole", "trainer.max_steps=6", *setting.split())
-    tiny_train(tmp_path / "halves", "trainer.max_steps=3", *setting.split())
-    tiny_train(tmp_path / "halves", "trainer.max_steps=6", "resume=true", *setting.split())
+    tiny_train(tmp_path / "whole", "trainer.max_steps=4", *setting.split())
+    tiny_train(tmp_path / "halves", "trainer.max_steps=2", *setting.split())
+    tiny_train(tmp_path / "halves", "trainer.max_steps=4", "resume=true", *setting.split())
     whole, halves = weights(tmp_path / "whole"), weights(tmp_path / "halves")
     assert whole.keys() == halves.keys()
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
