@@ -18,6 +18,7 @@ from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.set_scores import matched
 from tests.cli.command import multidiff, refused
 from tests.modalities.shape.test_metrics import clouds
+from tests.training.processes import together
 
 LABELS = ("bottle", "table")
 DATA = "furniture points=64 stored=128 count=120 labels=[bottle,table]"
@@ -125,12 +126,14 @@ def test_real_shapes_score_as_real_shapes(record):
     assert found["protocol"]["sets"]["normalisation"] == "bounding_box"
 
 
+def evaluate_in_one_of_several(rank, work, arguments):
+    assert multidiff("evaluate", *arguments, *QUICK, "--json", "several.json", cwd=work).returncode == 0
+
+
 def test_processes_and_batches_change_no_digit(work, samples, record):
-    again, _ = evaluated(
-        work, "--generated", samples, "--modality", "shape channels=6", "--data", DATA, "--processes", 2,
-        "--batch-size", 1,
-    )  # fmt: skip
-    assert again == record[0]
+    arguments = ("--generated", samples, "--modality", "shape channels=6", "--data", DATA, "--batch-size", 1)
+    together(2, evaluate_in_one_of_several, work, arguments, log=work / "log")
+    assert (work / "several.json").read_text() == record[0]
 
 
 def test_the_report_shows_the_shapes(work, record):
