@@ -57,7 +57,7 @@ def until(condition, process):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("workers", "times"), [(0, 20), (2, 4)])
+@pytest.mark.parametrize(("workers", "times"), [(0, 12), (2, 4)])
 def test_kills_in_a_row_lose_nothing_and_repeat_little(tmp_path, workers, times):
     """Every other kill waits for a half-written file; the others come some steps after the first."""
     overrides = (*SURVIVOR, f"loader.workers={workers}")
