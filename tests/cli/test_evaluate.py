@@ -2,11 +2,8 @@
 
 import json
 import math
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +17,7 @@ from multidiff.evaluation import EvaluationRun, EvaluationSettings, Reference
 from multidiff.sampling.model_directory import load
 from tests.cli.command import multidiff, refused
 from tests.tiny import tiny_train
+from tests.training.processes import together
 
 QUICK = ("--features", "encoder steps=10", "--samples", 70, "--steps", 2)
 """Three blocks of samples, the last not full."""
@@ -49,26 +47,23 @@ def record(run_dir, work):
     return evaluated(work, "first", run_dir, "--data", "digits", *QUICK)
 
 
-@pytest.mark.parametrize("change", [("--batch-size", 96), ("--processes", 2, "--batch-size", 1)])
+@pytest.mark.parametrize(
+    "change",
+    [("--batch-size", 96), pytest.param(("--processes", 2, "--batch-size", 1), marks=pytest.mark.slow)],
+    ids=["batches", "processes"],
+)
 def test_runs_batches_and_processes_change_no_digit(run_dir, work, record, change):
     assert evaluated(work, "again", run_dir, "--data", "digits", *QUICK, *change) == record
 
 
-@pytest.mark.slow
-def test_torchrun_changes_no_digit(run_dir, work, record):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
-    arguments = ["-m", "multidiff.cli.main", "evaluate", run_dir, "--data", "digits", *QUICK, "--json", "torchrun.json"]
-    environment = {**os.environ, "MULTIDIFF_CACHE": str(work / "cache")}
-    done = subprocess.run(
-        [str(part) for part in command + arguments],
-        cwd=work,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert (work / "torchrun.json").read_text() == record
+def evaluate_in_one_of_several(rank, work, run_dir):
+    arguments = (run_dir, "--data", "digits", *QUICK, "--batch-size", 1, "--json", "several.json")
+    assert multidiff("evaluate", *arguments, cwd=work).returncode == 0
+
+
+def test_processes_of_torchrun_change_no_digit(run_dir, work, record):
+    together(2, evaluate_in_one_of_several, work, run_dir, log=work / "log")
+    assert (work / "several.json").read_text() == record
 
 
 def test_the_protocol_says_all_that_the_scores_depend_on(run_dir, record):
