@@ -39,15 +39,13 @@ def grid(
 def run(model: str, steps: int, n: int, settings: dict[str, Any], out: Path | None = None) -> None:
     """Print the model's own sampler on a grid of ``steps`` steps that is fitted to it, or write it to ``out``."""
     import torch
-    import yaml
 
-    from multidiff.data.files import new_file
+    from multidiff.cli.sampler_file import check_path, command_line, write_sampler
     from multidiff.diffusion.optimized_grid import optimized_grid
-    from multidiff.errors import InputError, refusals
+    from multidiff.errors import refusals
     from multidiff.sampling import model_directory
 
-    if out is not None and out.suffix != ".yaml":
-        raise InputError(f"--out {out} must end in .yaml: its name is that of the sampler")
+    check_path(out)
     plan = model_directory.load(model).plan(n, batch_size=n, **settings)
     rows = range(n)
     with torch.no_grad(), refusals():
@@ -61,27 +59,7 @@ def run(model: str, steps: int, n: int, settings: dict[str, Any], out: Path | No
         "grid": {"_target_": "multidiff.diffusion.grids.Interpolated", "log_snr": list(fitted)},
     }
     scale = None if plan.guidance.scale == 1 else plan.guidance.scale
-    command = _command("multidiff", "grid", model, "-n", n, steps=steps, **{**settings, "guidance": scale})
-    text = (
-        f"# Made by: {command}\n"
-        "# Sample with it by --sampler THIS.yaml; train with it as DIR/sampler/NAME.yaml and --config-dir DIR.\n"
-        + yaml.safe_dump(config, sort_keys=False, default_flow_style=None)
-    )
-    if out is None:
-        print(text, end="")
-        return
-    with new_file(out) as path:
-        path.write_text(text)
-    print(f"a grid of {steps} steps in {out}")
-
-
-def _command(*words: Any, fields: dict[str, Any] | None = None, **settings: Any) -> str:
-    """The command line; an option is left out at None, and is given as often as a list has entries."""
-    import shlex
-
-    for name, value in settings.items():
-        for entry in value if isinstance(value, list) else [value]:
-            words += () if entry is None else (f"--{name.replace('_', '-')}", entry)
-    for name, value in (fields or {}).items():
-        words += tuple(f"--set={name}={entry}" for entry in (value if isinstance(value, list) else [value]))
-    return " ".join(shlex.join(map(str, words)).split())
+    command = command_line("multidiff", "grid", model, "-n", n, steps=steps, **{**settings, "guidance": scale})
+    write_sampler(config, command, out)
+    if out is not None:
+        print(f"a grid of {steps} steps in {out}")

@@ -18,6 +18,7 @@ from multidiff.cli.quickstart import quickstart
 from multidiff.cli.reproduce import reproduce
 from multidiff.cli.sample import sample
 from multidiff.cli.samplers import samplers
+from multidiff.cli.speedup import speedup
 from multidiff.cli.studio import studio
 from multidiff.cli.train import train
 
@@ -34,7 +35,8 @@ app = typer.Typer(
 )
 app.command()(quickstart)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train)
-for command in (sample, evaluate, export, pack, reproduce, grid, ema, samplers, studio, inspect, doctor):
+COMMANDS = (sample, evaluate, export, pack, reproduce, grid, speedup, ema, samplers, studio, inspect, doctor)
+for command in COMMANDS:
     app.command()(command)
 
 

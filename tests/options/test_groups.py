@@ -38,7 +38,7 @@ FREE = {
 }
 """Options that go with any option of the other groups; so does a ``sampler``, of which each run uses two."""
 
-CONDITIONING = {"image": ["label", "none"], "audio": ["[label,seconds]", "none", "seconds"], "shape": ["label", "none"]}
+CONDITIONING = {"image": ["label", "none", "found"], "audio": ["[label,seconds]", "none", "seconds"], "shape": ["label", "none"]}
 UNLABELLED = ("emoji", "emoji_scenes")
 TEXT = ("text", "text_pretrained", "text_static", "words")
 EVALUATION = (
@@ -123,8 +123,8 @@ def test_an_option_whose_package_is_missing_is_refused_in_one_line(name, data, t
 
 @pytest.mark.parametrize(("option", "features"), [("digits", "encoder"), ("furniture", "point_encoder")])
 def test_evaluation_in_training(option, features, data, tmp_path):
-    """The option of the group ``callbacks`` that is not the default."""
-    assert {"evaluation", "default"} == set(group_options("callbacks"))
+    """The option `snapshots` is trained in test_commands.py."""
+    assert {"evaluation", "default", "snapshots"} == set(group_options("callbacks"))
     settings = [*EVALUATION, f"callbacks.evaluation.features='{features} steps=5'"]
     count = ["data.count=48"] if option == "furniture" else []
     train(tmp_path, [*base(data, option, 0), "callbacks=evaluation", *count, *settings, "run_dir=run"])

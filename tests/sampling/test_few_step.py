@@ -16,6 +16,7 @@ OBJECTIVES = {
     "consistency": ["objective=consistency", "init={teacher}"],
     "mean_flow": ["objective=mean_flow", "init={teacher}", "objective.guidance=2.0", "prediction=velocity"],
     "guided": ["objective=guided_distillation", "teacher={teacher}", "init={teacher}"],
+    "matched": ["objective=distribution_matching", "teacher={teacher}", "init={teacher}"],
     "two_steps": ["objective=progressive_distillation", "teacher={teacher}", "objective.times.steps=2"],
 }
 
@@ -47,6 +48,7 @@ def test_a_student_starts_from_the_weights_of_its_teacher(folder):
         ("consistency", "consistency", 2, Trained(("consistency",), 4, (1.0, 1.0))),
         ("mean_flow", "mean_flow", 1, Trained(("mean_flow",), None, (2.0, 2.0))),
         ("guided", "dpmpp_2m", 20, Trained((), None, (1.0, 4.0))),
+        ("matched", "consistency_equal", 1, Trained(("consistency_equal",), 1, (1.0, 1.0))),
         ("two_steps", "ddim", 2, Trained(("ddim",), 2, (1.0, 1.0))),
     ],
 )
