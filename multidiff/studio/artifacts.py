@@ -62,8 +62,13 @@ class Solid(Viewer):
     resolution: ClassVar[int] = 64
     """Voxels along a side: fast, and enough for a screen."""
 
+    behind: ClassVar = (0.33, 0.36, 0.42, 1.0)
+    """The background, dark in every theme: meshes without colours are shown white."""
+
     def component(self) -> gr.Model3D:
-        return gr.Model3D(label="Selected shape: drag to turn it", height=360, interactive=False)
+        return gr.Model3D(
+            label="Selected shape: drag to turn it", height=360, interactive=False, clear_color=self.behind
+        )
 
     def file(self, modality: Modality[Any], original: Path) -> Path:
         path = _beside(original, VIEWS, ".glb")

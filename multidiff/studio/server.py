@@ -116,12 +116,21 @@ def serve(studio: Studio, address: Address, *, block: bool = True) -> tuple[gr.B
 def theme() -> gr.themes.Base:
     """Fonts of the system: nothing is loaded from elsewhere."""
     fonts, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
-    return gr.themes.Soft(primary_hue="indigo", font=fonts, font_mono=mono).set(  # contrasts of at least 4.5
+    return gr.themes.Soft(
+        primary_hue="indigo", font=fonts, font_mono=mono
+    ).set(  # contrasts of at least 4.5 for text, and 3 for the edges of controls
         block_label_text_color="*primary_800",
         block_title_text_color="*primary_800",
         body_text_color_subdued="*neutral_600",
         block_info_text_color="*neutral_600",
         input_placeholder_color="*neutral_500",
+        input_border_color="*neutral_500",
+        input_border_color_dark="*neutral_500",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
+        button_border_width="1px",
+        button_secondary_border_color="*neutral_500",
+        button_secondary_border_color_dark="*neutral_500",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
         button_primary_background_fill_dark="*primary_600",
