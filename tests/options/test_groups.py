@@ -38,7 +38,11 @@ FREE = {
 }
 """Options that go with any option of the other groups; so does a ``sampler``, of which each run uses two."""
 
-CONDITIONING = {"image": ["label", "none", "found"], "audio": ["[label,seconds]", "none", "seconds"], "shape": ["label", "none"]}
+CONDITIONING = {
+    "image": ["label", "none", "found"],
+    "audio": ["[label,seconds]", "none", "seconds"],
+    "shape": ["label", "none"],
+}
 UNLABELLED = ("emoji", "emoji_scenes")
 TEXT = ("text", "text_pretrained", "text_static", "words")
 EVALUATION = (
