@@ -44,7 +44,7 @@ class DrawingPreparation(Preparation):
         InputError: a setting that cannot be used.
     """
 
-    suffixes = (".svg",)
+    suffixes: tuple[str, ...] = (".svg",)
 
     def __init__(
         self, modality: "ImageModality", size: int | Sequence[int], background: str = "white", flip: bool = False
