@@ -162,7 +162,7 @@ def combination(updates: Sequence[int], exponents: Sequence[float], last: int, e
     """
     ends, powers = np.asarray(updates, dtype=np.float64), np.asarray(exponents, dtype=np.float64)
     gram = inner(ends[:, None], powers[:, None], ends[None], powers[None])
-    wanted = inner(ends, powers, np.float64(last), np.float64(exponent))
+    wanted = inner(ends, powers, np.asarray(last, np.float64), np.asarray(exponent, np.float64))
     ones = np.ones((len(ends), 1))
     bordered = np.block([[gram, ones], [ones.T, np.zeros((1, 1))]])
     return np.linalg.lstsq(bordered, np.append(wanted, 1.0), rcond=None)[0][:-1]
