@@ -67,7 +67,7 @@ Sounds: experiment=audio/folder; meshes: experiment=shape/mesh_folder. {more}mul
 def quickstart(
     out: Annotated[Path, typer.Option(help="Folder for the models and the samples.")] = Path("quickstart"),
     full: Annotated[
-        bool, typer.Option("--full", help="Train a small model of every modality, not only of what is not bundled.")
+        bool, typer.Option("--full", help="Train a small model of every modality at length, also of what is bundled.")
     ] = False,
 ) -> None:
     """Sample the bundled models, then train and sample a small model.
@@ -77,6 +77,7 @@ def quickstart(
     from multidiff.errors import InputError
 
     ready = bundled()
+    full = full or not ready
     trained = {name: part for name, part in PARTS.items() if full or name not in ready}
     for folder in (*(out / "bundled" / name for name in ready), *(out / name for name in trained)):
         if folder.exists():

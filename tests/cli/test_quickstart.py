@@ -40,10 +40,15 @@ def test_what_is_there_is_not_overwritten(installed, tmp_path):
     refused("quickstart", cwd=tmp_path, saying="quickstart/bundled/drums exists already")
 
 
-def test_full_trains_every_modality_at_length(installed, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("ready", "arguments"), [(True, ["--full"]), (False, [])])
+def test_every_modality_is_trained_at_length_if_asked_for_or_if_nothing_is_bundled(
+    ready, arguments, installed, tmp_path, monkeypatch
+):
     trained = {}
+    if not ready:
+        monkeypatch.setattr(bundled, "FOLDER", tmp_path / "none")
     monkeypatch.setattr(quickstart, "_show", lambda *arguments: None)
     monkeypatch.setattr(quickstart, "_sample", lambda *arguments: None)
     monkeypatch.setattr(quickstart, "_train", lambda _, overrides, folder: not trained.update({folder.name: overrides}))
-    assert multidiff("quickstart", "--full", cwd=tmp_path).returncode == 0
+    assert multidiff("quickstart", *arguments, cwd=tmp_path).returncode == 0
     assert trained == {"digits": SHORT, "drums": SHORT}
