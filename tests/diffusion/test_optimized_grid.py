@@ -16,7 +16,9 @@ from .gaussian import Gaussian, noise
 
 
 @pytest.mark.parametrize(
-    ("schedule", "steps"), [(Cosine(), 6), (LinearVP(), 8), (Karras(), 10), (Karras(), 6)], ids=str
+    ("schedule", "steps"),
+    [(Cosine(), 6), (LinearVP(), 8), (Karras(), 10), (Karras(), 6)],
+    ids=["cosine-6", "linear-8", "karras-10", "karras-6"],
 )
 def test_a_fitted_grid_beats_the_others(schedule, steps):
     """Measured on other samples than the grid was fitted to, against the exact solution from the start of each grid."""
