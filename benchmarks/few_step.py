@@ -101,6 +101,7 @@ def trained(name: str, student: Student, teacher: Path, seconds: float, lr: floa
             "init": str(before),
             "budget": f"{seconds / len(student.stages):g}s",
             "resume": False,
+            "logger": {},
             "run_dir": str(run_dir),
         }
         began = time.perf_counter()

@@ -8,6 +8,7 @@ import pickle
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from itertools import cycle
@@ -34,6 +35,8 @@ from tests.traps import Traps
 
 SECRET = "hunter2"
 URL = "http://127.0.0.1:9/leak"
+LURE = "multidiff_lure"
+"""A module that nothing else imports. It imports another: Python does not tell of what `importlib` alone imports."""
 
 
 class Evil:
@@ -52,9 +55,9 @@ def gadgets(private: Path) -> list[Any]:
         {"_target_": "subprocess.Popen", "args": ["true"]},
         {"_target_": "builtins.eval", "_args_": ["__import__('os').system('true')"]},
         {"_target_": "builtins.open", "_args_": [str(private / "made"), "w"]},
-        {"_target_": "importlib.import_module", "name": "antigravity"},
+        {"_target_": "importlib.import_module", "name": LURE},
         {"_target_": "hydra.utils.instantiate", "config": {"_target_": "os.system", **call}},
-        {"_target_": "multidiff.configuration.build.importlib.import_module", "name": "antigravity"},
+        {"_target_": "multidiff.configuration.build.importlib.import_module", "name": LURE},
         {"_target_": "multidiff.data.files.sha256", "path": str(private / "secret.png")},
         {"_target_": "multidiff.data.streaming.shards.ShardDataset", "shards": f"{URL}.tar"},
         {"_target_": "multidiff.data.streaming.table.TableDataset", "root": URL, "column": "image"},
@@ -201,7 +204,7 @@ def controls(private: Path) -> dict[str, Callable[[], Any]]:
         "socket.getaddrinfo": lambda: socket.getaddrinfo("localhost", 80),
         "socket.connect": lambda: socket.create_connection(("127.0.0.1", 9)),
         "ctypes.dlopen": lambda: ctypes.CDLL("libc.so.6"),
-        "import": lambda: importlib.import_module("antigravity"),
+        "import": lambda: importlib.import_module(LURE),
         "pickle.find_class": lambda: pickle.loads(pickle.dumps(Evil())),
         "open to write": lambda: (private / "made").open("w"),
         "open to read": (private / "secret.png").read_bytes,
@@ -240,6 +243,9 @@ def attempted(folder: Path) -> dict[str, Any]:
     scratch, private = folder / "scratch", folder / "private"
     scratch.mkdir()
     private.mkdir()
+    (scratch / f"{LURE}.py").write_text(f"import {LURE}d\n")
+    (scratch / f"{LURE}d.py").touch()
+    sys.path.append(str(scratch))
     Image.new("L", (8, 8)).save(private / "secret.png")
     (scratch / "link.png").symlink_to(private / "secret.png")
     os.environ["SECRET"] = SECRET

@@ -20,10 +20,12 @@ class Denoiser(nn.Module):
     Attributes:
         schedule: relates t to the noise in x_t.
         inputs: names of further inputs that the network takes.
+        masked: whether the network sees a mask and the picture outside of it, as models for inpainting do.
     """
 
     schedule: Schedule
     inputs: tuple[str, ...] = ()
+    masked: bool = False
 
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:
@@ -43,9 +45,6 @@ class NetworkDenoiser(Denoiser):
     the estimate leads, and ``guidance``, the guidance scale that the estimate shall have. It is then called with a
     mapping of their values, each ``(B,)``. Without values, s is t, and the scale is 1.
     """
-
-    masked: bool = False
-    """Whether the network sees a mask and the picture outside of it, as models for inpainting do."""
 
     def __init__(self, network: nn.Module, schedule: Schedule, prediction: Prediction):
         super().__init__()

@@ -80,6 +80,8 @@ class Speed:
         Raises:
             InputError: its network has no features to reuse.
         """
+        if not (self.reuse > 1 or self.channels_last or self.compile):
+            return Prepared(self, denoiser)
         network: nn.Module = denoiser.network
         if self.reuse > 1 and not hasattr(network, "partly"):
             raise InputError(f"{type(network).__name__} has no features to reuse: set reuse to 1")
@@ -100,21 +102,22 @@ class Prepared:
     Attributes:
         speed: how it is evaluated.
         own: the denoiser of the model.
-        network: which takes the place of its network.
+        network: which takes the place of its network; None if that stays.
         partly: of the network, if features are reused.
     """
 
     speed: Speed
     own: NetworkDenoiser
-    network: nn.Module
+    network: nn.Module | None = None
     partly: Partly | None = None
 
     def denoiser(self) -> Denoiser:
         """The denoiser of one batch."""
-        network = self.network if self.partly is None else ReusedFeatures(self.network, self.speed.reuse, self.partly)
-        denoiser: Denoiser = self.own
-        if network is not self.own.network:
-            denoiser = _alike(self.own)
+        network, denoiser = self.network, self.own
+        if network is not None and self.partly is not None:
+            network = ReusedFeatures(network, self.speed.reuse, self.partly)
+        if network is not None:
+            denoiser = _alike(denoiser)
             denoiser.network = network
         return InBfloat16(denoiser) if self.speed.precision == "bfloat16" else denoiser
 

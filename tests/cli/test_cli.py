@@ -102,7 +102,7 @@ def test_running_out_of_memory_or_files_is_a_line(error, line):
 
 
 def test_what_a_run_does_not_use_is_refused(run_dir, tmp_path):
-    refused("reproduce", run_dir, "--init", "x", cwd=tmp_path, saying="leave --model, --init and --mask out")
+    refused("reproduce", run_dir, "--init", "x", cwd=tmp_path, saying="leave --model, --init, --mask and --lora out")
 
 
 @pytest.mark.parametrize(
