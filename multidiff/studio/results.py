@@ -57,18 +57,26 @@ class ResultView:
         again.click(self._reproduced, self.shown, verdict, api_visibility="private", **QUEUE)
         viewed = [] if self.component is None else [self.component]
         self.gallery.select(self._selected, self.shown, [self.index, *viewed], api_visibility="private", queue=False)
-        self.outputs = [self.shown, self.index, self.gallery, self.plan, self.files, self.converted, *viewed]
+        if viewed:  # after the result, which need not wait for it
+            self.shown.change(
+                reported(self._first), self.shown, viewed, api_visibility="private", show_progress="hidden", queue=False
+            )
+        self.outputs = [self.shown, self.index, self.gallery, self.plan, self.files, self.converted]
 
     def values(self, result: Result) -> list[Any]:
         """What `outputs` are to show of a result."""
         files = [str(path) for path in result.files]
         plan = json.dumps(result.record, indent=2, ensure_ascii=False)
         shown = gallery(self.modality, result)
-        return [result.id, 0, shown, plan, files, None, *self._viewed(Path(files[0]))]
+        return [result.id, 0, shown, plan, files, None]
 
     def unchanged(self) -> list[Any]:
         """What leaves `outputs` as they are."""
         return [gr.skip()] * len(self.outputs)
+
+    def _first(self, shown: str) -> str:
+        """What the viewer shows of the first sample of a result."""
+        return str(self.viewer.file(self.modality, self.studio.history[shown].files[0]))
 
     def _viewed(self, original: Path) -> list[str]:
         return [] if self.component is None else [str(self.viewer.file(self.modality, original))]

@@ -114,11 +114,9 @@ def serve(studio: Studio, address: Address, *, block: bool = True) -> tuple[gr.B
 
 
 def theme() -> gr.themes.Base:
-    """Fonts of the system: nothing is loaded from elsewhere."""
+    """Fonts of the system: nothing is loaded from elsewhere. Contrasts are at least 4.5 for text, and 3 for edges."""
     fonts, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
-    return gr.themes.Soft(
-        primary_hue="indigo", font=fonts, font_mono=mono
-    ).set(  # contrasts of at least 4.5 for text, and 3 for the edges of controls
+    return gr.themes.Soft(primary_hue="indigo", font=fonts, font_mono=mono).set(
         block_label_text_color="*primary_800",
         block_title_text_color="*primary_800",
         body_text_color_subdued="*neutral_600",
