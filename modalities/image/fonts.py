@@ -25,11 +25,11 @@ LARGEST = 2**27
 """Bytes of a font, at most."""
 
 OUTLINE = 256
-"""Pixels an em at which outlines are drawn."""
+"""Pixels per em at which outlines are rendered."""
 
 
 class FontPreparation(DrawingPreparation):
-    """Draws the named characters of a font, each as large as fits into ``size``; the settings are those of drawings."""
+    """Renders the named characters of a font, each as large as fits into ``size``; settings as of drawings."""
 
     suffixes = (".ttf", ".otf")
 
@@ -45,7 +45,7 @@ class FontPreparation(DrawingPreparation):
         facts = _Facts.of(content, name_of(file))
         try:
             font = ImageFont.truetype(io.BytesIO(content), facts.em, layout_engine=ImageFont.Layout.BASIC)
-            return np.stack([self.placed(_drawn(font, chr(code), self.size[::-1])) for code in facts.codes])
+            return np.stack([self.placed(_rendered(font, chr(code), self.size[::-1])) for code in facts.codes])
         except (OSError, ValueError) as error:
             raise InputError(f"{name_of(file)}: not a font, or damaged ({error})") from error
 
@@ -61,10 +61,10 @@ class ColourFont(Dataset):
         size: pixels of the square, or (height, width).
         background: a colour in CSS notation. With 4 channels, it stays transparent.
         flip: mirror every other drawing, at random.
-        cache: folder for the drawn characters; by default that of the user.
+        cache: folder for the rendered characters; by default that of the user.
 
     Raises:
-        InputError: it is no such font, or a setting cannot be used.
+        InputError: it is not such a font, or a setting cannot be used.
     """
 
     def __init__(
@@ -89,8 +89,8 @@ class ColourFont(Dataset):
             max_unreadable=0,
             cache=None if cache is None else path_of(cache),
         )
-        drawn = self.store[0]
-        blank = drawn == drawn[:, :, :1, :1]
+        rendered = self.store[0]
+        blank = rendered == rendered[:, :, :1, :1]
         self.rows = np.flatnonzero(~blank.all(axis=(1, 2, 3)))
         self.fields = {"caption": [(unicodedata.name(chr(codes[row])).lower(),) for row in self.rows]}
         self.shape, self.origin = self.preparation.shape, self.store.key
@@ -108,7 +108,7 @@ class _Facts:
 
     Attributes:
         codes: code points of its characters that have a Unicode name, in order.
-        em: pixels an em to draw at: those of its largest bitmaps, or enough for outlines.
+        em: pixels per em to render at: those of its largest bitmaps, or enough for outlines.
     """
 
     codes: list[int]
@@ -116,7 +116,7 @@ class _Facts:
 
     @classmethod
     def of(cls, content: bytes, name: str) -> "_Facts":
-        """Raises `InputError` if it is no font, or has no colours that can be drawn."""
+        """Raises `InputError` if it is not a font, or has no colours that can be rendered."""
         try:
             from fontTools.ttLib import TTFont  # noqa: PLC0415  of an extra
         except ImportError as error:
@@ -131,14 +131,14 @@ class _Facts:
             raise InputError(f"{name}: not a font, or damaged ({type(error).__name__}: {error})") from error
         if not sizes or not codes:
             raise InputError(
-                f"{name}: has no colours that can be drawn; colours in COLR version 0, CBDT and sbix can be drawn, and "
+                f"{name}: has no colours that can be rendered; COLR version 0, CBDT and sbix are, and "
                 "a folder of SVGs is read by data=svg_folder"
             )
         return cls(codes, max(sizes))
 
 
 def _sizes(tables: Any) -> list[int]:
-    """Pixels an em at which the font has coloured characters."""
+    """Pixels per em at which the font has coloured characters."""
     if "CBLC" in tables:
         return [strike.bitmapSizeTable.ppemX for strike in tables["CBLC"].strikes]
     if "sbix" in tables:
@@ -146,7 +146,7 @@ def _sizes(tables: Any) -> list[int]:
     return [OUTLINE] if "COLR" in tables and tables["COLR"].version == 0 else []
 
 
-def _drawn(font: ImageFont.FreeTypeFont, character: str, size: tuple[int, int]) -> Image.Image:
+def _rendered(font: ImageFont.FreeTypeFont, character: str, size: tuple[int, int]) -> Image.Image:
     """The character in RGBA, as large as fits into ``size``, (width, height); one transparent pixel if it is blank."""
     left, top, right, bottom = (round(side) for side in font.getbbox(character))
     canvas = Image.new("RGBA", (max(right - left, 1), max(bottom - top, 1)))

@@ -78,7 +78,7 @@ def weighted_files(texts: Sequence[str] | None) -> dict[str, float]:
     """``FILE[:WEIGHT]`` texts as a mapping; the weight is 1 by default.
 
     Raises:
-        InputError: a weight is no number, or a file is given twice.
+        InputError: a weight is not a number, or a file is given twice.
     """
     from multidiff.errors import InputError
 
@@ -91,7 +91,7 @@ def weighted_files(texts: Sequence[str] | None) -> dict[str, float]:
             number = float(weight)
         except ValueError as error:
             raise InputError(
-                f"--lora takes FILE[:WEIGHT], got {text!r}: there is no such file, and {weight!r} is no number"
+                f"--lora takes FILE[:WEIGHT], got {text!r}: there is no such file, and {weight!r} is not a number"
             ) from error
         if path in found:
             raise InputError(f"--lora {path} is given twice: add the weights, and give it once")

@@ -10,12 +10,11 @@ import os
 import pickle
 import signal
 import sys
-import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.connection import Connection, wait
 from typing import Any, Never
 from weakref import finalize
 
@@ -23,7 +22,7 @@ import numpy as np
 import torch
 
 from multidiff.data.alarm import LateError, tell_what_does_not_hold, within
-from multidiff.data.machine import limit_memory, memory, usable_cores
+from multidiff.data.machine import forked, limit_memory, memory, usable_cores
 from multidiff.errors import InputError
 from multidiff.modality import File, Preparation, name_of
 
@@ -197,17 +196,9 @@ class _Worker:
 
     def _start(self) -> None:
         try:
-            connection, theirs = Pipe()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which the child does not use
-                process = os.fork()
+            self.process, self.connection = forked(lambda theirs: _serve(theirs, self.preparation, self.limits))
         except OSError as error:
             raise InputError(f"cannot start a process to decode files: {error.strerror}") from error
-        if not process:
-            connection.close()  # else it would keep itself alive
-            _serve(theirs, self.preparation, self.limits)
-        theirs.close()
-        self.connection, self.process = connection, process
 
     def _send(self, file: File) -> None:
         with suppress(BrokenPipeError, ConnectionResetError):  # `collect` finds it dead

@@ -5,14 +5,13 @@ import os
 import pickle
 import signal
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Connection
 from typing import Any, Never, TypeVar
 
 from multidiff.data.decoding import OverrunError
-from multidiff.data.machine import limit_memory
+from multidiff.data.machine import forked, limit_memory
 from multidiff.errors import InputError
 
 T = TypeVar("T")
@@ -34,16 +33,9 @@ def limited(function: Callable[[], T], memory: int) -> T:
     if sys.platform != "linux":
         return function()
     try:
-        connection, theirs = Pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which the child does not use
-            process = os.fork()
+        process, connection = forked(lambda theirs: _serve(theirs, function, memory))
     except OSError as error:
         raise OverrunError(f"cannot be read, since no process can be started for it: {error.strerror}") from error
-    if not process:
-        connection.close()
-        _serve(theirs, function, memory)
-    theirs.close()
     try:
         outcome: Any = connection.recv()
     except EOFError:

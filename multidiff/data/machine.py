@@ -1,7 +1,11 @@
 """What the machine, or the container, gives to this process."""
 
 import os
+import warnings
+from collections.abc import Callable
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from typing import Never
 
 
 def usable_cores() -> int:
@@ -15,6 +19,23 @@ def memory() -> int:
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.exists() else "max"
     return total if text == "max" else min(total, int(text))
+
+
+def forked(serve: Callable[[Connection], Never]) -> tuple[int, Connection]:
+    """A new process that runs ``serve`` on its end of a connection; its number, and the other end.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    connection, theirs = Pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which the child does not use
+        process = os.fork()
+    if not process:
+        connection.close()  # else it would keep itself alive
+        serve(theirs)
+    theirs.close()
+    return process, connection
 
 
 def limit_memory(size: int, *, mapped: bool = True) -> None:

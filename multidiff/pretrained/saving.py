@@ -27,10 +27,10 @@ def save_folder(model: Model, source: Path, folder: Path) -> None:
         folder: new or empty.
 
     Raises:
-        InputError: ``source`` is no folder of diffusers, or ``folder`` holds something.
+        InputError: ``source`` is not a folder of diffusers, or ``folder`` holds something.
     """
     if not (source / INDEX).is_file():
-        raise InputError(f"{source} is no folder of diffusers: it has no {INDEX}")
+        raise InputError(f"{source} is not a folder of diffusers: it has no {INDEX}")
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not an empty folder; choose another, or remove it")
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors"), dirs_exist_ok=True)

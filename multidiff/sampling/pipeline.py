@@ -151,15 +151,31 @@ class Pipeline:
         pipeline = self.resized(**sizes) if sizes else self
         samples = samples_of(reads, n, known)
         opposite = negative_of(reads, negative, guidance_field)
-        guided = Guidance(self.guidance).changed(guidance, guidance_rule, guidance_field, opposite, reads)
-        chosen = guidance not in (None, 1) or guidance_rule is not None or guidance_field is not None
-        if chosen and not guided.acts_on(samples):
-            raise InputError("guidance needs a condition to follow or a negative one; give one, or leave guidance out")
+        guided = self._guided(samples, opposite, guidance, guidance_rule, guidance_field)
         config = with_speed(chosen_sampler(self.sampler, sampler, steps), precision, compile, self.canvas.like.device)
         plan = Plan(pipeline, samples, config, guided, seeds or Seeded(seed), edit, sizes, batch_size)
         for line in [*few_step.remarks(plan), *self.model.conditioner.remarks([*samples, opposite])]:
             log.warning("%s", line)
         return plan
+
+    def _guided(
+        self,
+        samples: Sequence[Fields],
+        opposite: Fields,
+        scale: Guide | None,
+        rule: str | None,
+        field: str | None,
+    ) -> Guidance:
+        """The guidance of a request.
+
+        Raises:
+            InputError: a setting cannot be used, or guidance was asked for and has nothing to act on.
+        """
+        guided = Guidance(self.guidance).changed(scale, rule, field, opposite, self.model.conditioner.reads)
+        chosen = scale not in (None, 1) or rule is not None or field is not None
+        if chosen and not guided.acts_on(samples):
+            raise InputError("guidance needs a condition to follow or a negative one; give one, or leave guidance out")
+        return guided
 
     def sample(
         self,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multidiff.errors import InputError
+from multidiff.training.budget import seconds_of
 from multidiff.training.run_directory import read_settings
 
 NOISE_LEVEL = "val/log_snr_"
@@ -24,13 +25,15 @@ class Run:
     Attributes:
         folder: of the run.
         rows: of its metrics: the step and the values logged there, by name.
-        steps: that the training is to take.
+        planned: steps of the training; None under a budget.
+        budget: seconds of the training, or None.
         batch: samples of a step.
     """
 
     folder: Path
     rows: tuple[tuple[int, Mapping[str, float]], ...]
-    steps: int
+    planned: int | None
+    budget: float | None
     batch: int
 
     @classmethod
@@ -42,14 +45,15 @@ class Run:
         """
         settings = read_settings(folder)
         try:
-            steps = int(settings["trainer"]["max_steps"])
+            budget = None if settings.get("budget") is None else seconds_of(settings["budget"])
+            planned = int(settings["trainer"]["max_steps"]) if budget is None else None
             batch = int(settings["loader"]["batch_size"]) * int(settings["trainer"].get("accumulate_grad_batches") or 1)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{folder}: the config of the run lacks trainer.max_steps or loader.batch_size") from error
         path = folder / "logs" / "csv" / "metrics.csv"
         lines = path.read_text("utf-8").splitlines() if path.is_file() else []
         rows = tuple(row for line in csv.DictReader(lines) if (row := _row(line)))
-        return cls(folder, rows, steps, batch)
+        return cls(folder, rows, planned, budget, batch)
 
     @property
     def step(self) -> int:
@@ -62,10 +66,21 @@ class Run:
         return {name: value for _, values in self.rows for name, value in values.items()}
 
     @property
+    def steps(self) -> int | None:
+        """That the training is to take, under a budget at the present speed; None where that is not known."""
+        speed = self.newest.get(SPEED)
+        return round(self.budget * speed / self.batch) if self.budget and speed else self.planned
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the planned steps are taken; a budget may allow more."""
+        return self.planned is not None and self.step >= self.planned
+
+    @property
     def left(self) -> float | None:
         """Seconds left at the present speed; None where none is known."""
-        speed = self.newest.get(SPEED)
-        return max(0, self.steps - self.step) * self.batch / speed if speed else None
+        speed, steps = self.newest.get(SPEED), self.steps
+        return max(0, steps - self.step) * self.batch / speed if speed and steps is not None else None
 
     @property
     def previews(self) -> list[Path]:

@@ -64,7 +64,7 @@ class Training:
         picture = str(previews[-1]) if previews else None
         trainer = self.trainers[name]
         runs = trainer.is_running
-        buttons = [gr.update(interactive=runs), gr.update(interactive=not runs and run.step < run.steps)]
+        buttons = [gr.update(interactive=runs), gr.update(interactive=not runs and not run.is_done)]
         line = status(run, trainer.state)
         return [line, frame(run, by_noise=False), frame(run, by_noise=True), picture, film, values, *buttons]
 
@@ -98,12 +98,12 @@ def frame(run: Run, *, by_noise: bool) -> pd.DataFrame:
 
 def status(run: Run, state: str) -> str:
     """How far the run is and what its process does, as HTML."""
-    parts = [html.escape(state), f"step {run.step} of {run.steps}"]
+    parts = [html.escape(state), f"step {run.step}" + ("" if run.steps is None else f" of {run.steps}")]
     if SPEED in run.newest:
         parts.append(f"{run.newest[SPEED]:.4g} samples a second")
     if run.left:
         minutes, seconds = divmod(round(run.left), 60)
         parts.append(f"about {minutes} min {seconds} s left")
-    percent = round(100 * min(1.0, run.step / max(1, run.steps)))
+    percent = round(100 * min(1.0, run.step / run.steps)) if run.steps else 0
     bar = f'<progress max="100" value="{percent}">{percent} %</progress>'
     return f'<label class="progress">{" · ".join(parts)}{bar}</label>'

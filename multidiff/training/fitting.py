@@ -57,7 +57,7 @@ def fitted_backbone(
     samples: int,
     accelerated: bool,
 ) -> dict[str, Any]:
-    """The backbone with what its ``config`` leaves open.
+    """The backbone with what its ``config`` leaves open; None stays where the network has no rule.
 
     Args:
         config: of the backbone.
@@ -67,12 +67,12 @@ def fitted_backbone(
         accelerated: whether it trains on a GPU.
     """
     missing = [name for name, value in config.items() if value is None]
-    if not missing:
-        return dict(config)
     rules = {"dropout": DROPOUT if samples < FEW else 0.0}
-    if set(missing) - set(rules):
-        rules |= target_class(config, nn.Module).fitted(config, shape, accelerated)  # type: ignore[attr-defined]
-    return {**config, **{name: (before or rules)[name] for name in missing}}
+    fitted = getattr(target_class(config, nn.Module), "fitted", None)
+    if fitted is not None and set(missing) - set(rules):
+        rules |= fitted(config, shape, accelerated)
+    kept = rules if before is None else before
+    return {**config, **{name: kept.get(name) for name in missing}}
 
 
 def _tells(column: Sequence[Any], limit: float) -> bool:

@@ -136,6 +136,8 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
 
 
 def _backbone(settings: dict[str, Any], before: dict[str, Any] | None, dataset: Dataset) -> dict[str, Any]:
+    if None not in settings["backbone"].values():
+        return settings["backbone"]
     shape = instantiate(Codec, settings["codec"]).shape(tuple(dataset.shape))
     accelerated = device_kind(settings["trainer"]["accelerator"]) != "cpu"
     return fitted_backbone(settings["backbone"], (before or {}).get("backbone"), shape, len(dataset), accelerated)

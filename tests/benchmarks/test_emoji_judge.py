@@ -9,7 +9,7 @@ FEW = ("dog face", "cat face", "pizza", "rocket", "umbrella", "thumbs up")
 
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory):
-    """Of few emoji, which are drawn in a moment."""
+    """Of few emoji, which are rendered in a moment."""
     names = {code: captions for code, captions in emoji._names().items() if captions[0] in FEW}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MULTIDIFF_CACHE", str(tmp_path_factory.mktemp("cache")))

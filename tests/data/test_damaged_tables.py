@@ -204,6 +204,6 @@ def test_a_table_for_which_no_process_can_be_started_is_named(tmp_path, monkeypa
     def refuse():
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("multidiff.data.limited.Pipe", refuse)
+    monkeypatch.setattr("multidiff.data.machine.Pipe", refuse)
     with pytest.raises(InputError, match="no process can be started for it: Too many open files"):
         images(saved(tmp_path / "table"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multidiff.data import decoding
+from multidiff.data import decoding, machine
 from multidiff.data.alarm import tell_what_does_not_hold
 from multidiff.data.decoding import Decoder, Limits, decode_all
 from multidiff.data.encoded_file import EncodedFile
@@ -176,7 +176,7 @@ def test_decoders_that_cannot_be_started_say_so_and_those_before_them_end(monkey
         processes.append(process)
         return process
 
-    start = {"Pipe": decoding.Pipe, "os.fork": recorded}[call]
+    start = {"Pipe": machine.Pipe, "os.fork": recorded}[call]
 
     def fail_the_second_time(*arguments):
         calls.append(call)
@@ -186,7 +186,7 @@ def test_decoders_that_cannot_be_started_say_so_and_those_before_them_end(monkey
 
     monkeypatch.setattr(decoding, "usable_cores", lambda: 2)
     monkeypatch.setattr(os, "fork", recorded)
-    monkeypatch.setattr(f"multidiff.data.decoding.{call}", fail_the_second_time)
+    monkeypatch.setattr(f"multidiff.data.machine.{call}", fail_the_second_time)
     with pytest.raises(InputError, match=r"^cannot start a process to decode files: Too many open files$"):
         list(decode_all(Names(), [Path("a"), Path("b")], LIMITS))
     assert processes

@@ -40,8 +40,7 @@ LINES = [
     "grid labelled --steps 2 -n 2 --label a --negative b --guidance 2 --guidance-rule cfg_rescaled",
     "grid sounds --steps 2 -n 2 --label a --set seconds=0.128",
     f"speedup pictures -n 2 {CONDITION} {GUIDANCE} --seed 1 --loss 0.5 --compile --out {{out}}.yaml",
-    "speedup labelled -n 2 --label a --negative b --guidance 2 --loss 0.5",
-    "speedup sounds -n 1 --label a --set seconds=0.128 --loss 1e15",
+    "speedup labelled -n 2 --set label=a --negative b --guidance 2 --loss 0.5",
     "ema labelled --width 0.15 --out {out}",
     "evaluate pictures --data {data}/pictures --sampler euler --steps 1 --guidance 2 --guidance-rule cfg --seed 2 "
     "--batch-size 8 --samples 20 --processes 2 --features 'encoder steps=5' --json {out}.json --report {out}.html",

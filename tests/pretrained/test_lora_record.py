@@ -57,7 +57,7 @@ def test_the_option_takes_a_file_and_a_weight(tmp_path, monkeypatch):
         "c.safetensors": -0.1,
         "v1:2": 1.0,
     }
-    with pytest.raises(InputError, match="there is no such file, and 'strong' is no number"):
+    with pytest.raises(InputError, match="there is no such file, and 'strong' is not a number"):
         weighted_files(["a.safetensors:strong"])
     with pytest.raises(InputError, match="is given twice"):
         weighted_files(["a.safetensors:1", "a.safetensors"])

@@ -34,5 +34,5 @@ def test_diffusers_opens_it_with_the_lora_inside(saved, tmp_path):
     assert all(torch.equal(tensor, state[key]) for key, tensor in ours.model.denoiser.network.state_dict().items())
     with pytest.raises(InputError, match="is not an empty folder"):
         save_folder(ours.model, saved[0], tmp_path / "sd")
-    with pytest.raises(InputError, match="is no folder of diffusers"):
+    with pytest.raises(InputError, match="is not a folder of diffusers"):
         save_folder(ours.model, tmp_path, tmp_path / "other")

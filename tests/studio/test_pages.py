@@ -39,6 +39,16 @@ def test_a_run_is_read_while_it_is_written(run):
     assert "step 150 of 300 · 200 samples a second · about 0 min 3 s left" in status(run, "training")
 
 
+def test_a_run_with_a_budget_is_followed_at_its_present_speed(run):
+    (run.folder / "config.yaml").write_text("budget: 10s\ntrainer: {max_steps: null}\nloader: {batch_size: 4}\n")
+    limited = Run.read(run.folder)
+    assert (limited.steps, limited.left, limited.is_done) == (500, 350 * 4 / 200, False)
+    (run.folder / "logs" / "csv" / "metrics.csv").unlink()
+    begun = Run.read(run.folder)
+    assert (begun.steps, begun.left) == (None, None)
+    assert "step 0<" in status(begun, "training")
+
+
 def test_a_run_that_has_logged_nothing_is_at_its_start(run):
     (run.folder / "logs" / "csv" / "metrics.csv").unlink()
     begun = Run.read(run.folder)

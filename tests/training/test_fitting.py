@@ -59,6 +59,12 @@ def test_blocks_follow_widths_that_are_given():
     assert (fitted["widths"], fitted["blocks"], fitted["dropout"]) == ([8, 16], [1, 2], 0.3)
 
 
+@pytest.mark.parametrize(("option", "shape"), [("unet", (3, 64, 64)), ("unet1d", (1, 16000)), ("dit", (3, 64, 64))])
+def test_what_no_rule_knows_stays_open(option, shape):
+    config = load_option("backbone", option) | {"strides": None}
+    assert fitted_backbone(config, None, shape, 100, False) == config
+
+
 def test_a_resumed_run_keeps_its_backbone():
     config = load_option("backbone", "points_fitted")
     before = fitted_backbone(config, None, (6, 1024), 100, True)

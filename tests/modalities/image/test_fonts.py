@@ -43,7 +43,7 @@ def write_font(path, layers=None, codes=(0x1F436,)):
     return path
 
 
-def test_named_characters_are_drawn_in_their_colours(tmp_path):
+def test_named_characters_are_rendered_in_their_colours(tmp_path):
     font = write_font(tmp_path / "font.ttf", LAYERS)
     dataset = ColourFont(ImageModality(3), font, size=8, cache=tmp_path / "cache")
     assert dataset.fields["caption"] == [("dog face",)]
@@ -61,5 +61,5 @@ def test_a_damaged_font_is_named(tmp_path, kept):
 
 
 def test_a_font_without_colours_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"font\.ttf: has no colours that can be drawn"):
+    with pytest.raises(InputError, match=r"font\.ttf: has no colours that can be rendered"):
         ColourFont(ImageModality(3), write_font(tmp_path / "font.ttf"), size=8)
