@@ -3,32 +3,52 @@
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
+import yaml
 
 playwright = pytest.importorskip("playwright.sync_api")
 
 CHROMIUM = shutil.which("chromium")
 OPTIONS = (
-    *("--port", "7871", "--host", "127.0.0.1", "--history", "history", "--max-samples", "8", "--max-batch", "8"),
+    *("--port", "7871", "--host", "127.0.0.1", "--max-samples", "8", "--max-batch", "8"),
     *("--max-steps", "20000", "--max-size", "1000000", "--max-seconds", "100", "--max-upload", "2"),
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="apt-get install chromium")]
 
 
-@pytest.fixture(scope="module")
-def address(run_dir, tmp_path_factory):
-    """The installed command, with every option."""
-    folder = tmp_path_factory.mktemp("browser")
-    (folder / "report.html").write_text("<h1>Scores</h1>")
-    command = [sys.executable, "-m", "multidiff.cli.main", "studio", str(run_dir), *OPTIONS]
-    command += ["--run", str(run_dir), "--report", "report.html"]
+@contextmanager
+def served(folder, *arguments):
+    """The address of the installed command, run in ``folder``."""
+    command = [sys.executable, "-m", "multidiff.cli.main", "studio", *map(str, arguments), "--history", "history"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
         line = server.stdout.readline()
         assert "the studio is at" in line
         yield line.split()[4].rstrip(";")
         server.terminate()
+
+
+@pytest.fixture(scope="module")
+def address(run_dir, tmp_path_factory):
+    """A studio with every option."""
+    folder = tmp_path_factory.mktemp("browser")
+    (folder / "report.html").write_text("<h1>Scores</h1>")
+    with served(folder, run_dir, *OPTIONS, "--run", run_dir, "--report", "report.html") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def long_address(run_dir, tmp_path_factory):
+    """A studio whose model takes minutes."""
+    folder = tmp_path_factory.mktemp("long")
+    shutil.copytree(run_dir / "model", folder / "model")
+    config = yaml.safe_load((folder / "model" / "config.yaml").read_text())
+    config["sampler"]["steps"] = 20_000
+    (folder / "model" / "config.yaml").write_text(yaml.safe_dump(config))
+    with served(folder, "model", "--port", "7874", "--max-steps", "20000") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +59,9 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(params=[1280, 390])
-def page(browser, address, request):
-    page = browser.new_page(viewport={"width": request.param, "height": 900})
+@contextmanager
+def opened(browser, address, width):
+    page = browser.new_page(viewport={"width": width, "height": 900})
     page.set_default_timeout(120_000)
     page.errors = []
     page.on("pageerror", lambda error: page.errors.append(str(error)))
@@ -49,6 +69,18 @@ def page(browser, address, request):
     yield page
     assert page.errors == []
     page.close()
+
+
+@pytest.fixture(params=[1280, 390])
+def page(browser, address, request):
+    with opened(browser, address, request.param) as page:
+        yield page
+
+
+@pytest.fixture(params=[1280, 390])
+def long_page(browser, long_address, request):
+    with opened(browser, long_address, request.param) as page:
+        yield page
 
 
 def generate(page):
@@ -72,14 +104,12 @@ def test_a_visitor_generates_downloads_and_comes_back(page, tmp_path):
     assert page.get_by_label("Keep the seed").is_checked()
 
 
-def test_a_visitor_stops_a_job(page):
-    page.get_by_role("button", name="How it is sampled").click()
-    page.get_by_label("number input for Steps").fill("5000")
-    page.get_by_role("button", name="Generate", exact=True).click()
-    page.get_by_text("Denoising").first.wait_for()
-    page.get_by_role("button", name="Stop", exact=True).click()
-    page.get_by_text("stopped").filter(visible=True).first.wait_for()
-    assert not page.get_by_text("kept in the history").first.is_visible()
+def test_a_visitor_stops_a_job(long_page):
+    long_page.get_by_role("button", name="Generate", exact=True).click()
+    long_page.get_by_text("Denoising").first.wait_for()
+    long_page.get_by_role("button", name="Stop", exact=True).click()
+    long_page.get_by_text("No result: stopped").wait_for()
+    assert not long_page.get_by_text("kept in the history").first.is_visible()
 
 
 def open_tab(page, name):

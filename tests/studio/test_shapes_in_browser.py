@@ -1,14 +1,11 @@
 """A shape is drawn in a real browser."""
 
-import subprocess
-import sys
-
 import pytest
 from PIL import Image, ImageStat
 
 from multidiff.configuration import compose
 from multidiff.training.train import train
-from tests.studio.test_browser import CHROMIUM, browser, playwright  # noqa: F401  a fixture
+from tests.studio.test_browser import CHROMIUM, browser, served  # noqa: F401  a fixture
 
 TINY_SHAPES = (
     *("experiment=shape/furniture", "data.count=16", "data.points=64", "data.stored=128", "backbone.width=8"),
@@ -24,10 +21,8 @@ def address(tmp_path):
     config = compose(TINY_SHAPES)
     config.run_dir = str(tmp_path / "shapes")
     train(config)
-    command = [sys.executable, "-m", "multidiff.cli.main", "studio", "shapes", "--port", "7872", "--history", "history"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
-        yield server.stdout.readline().split()[4].rstrip(";")
-        server.terminate()
+    with served(tmp_path, "shapes", "--port", "7872") as address:
+        yield address
 
 
 @pytest.mark.slow
