@@ -56,7 +56,7 @@ class Furniture(Prepared):
 
         settings = {**preparation.settings, "kind": "furniture", "version": 1, "labels": list(labels), "seed": seed}
         del settings["points"]  # all solids have enough
-        store = generated(count, rows, settings, cache=None if cache is None else path_of(cache))
+        store = generated(map(rows, range(count)), count, settings, cache=None if cache is None else path_of(cache))
         captions = [make(label, np.random.default_rng((seed, i))).captions for i, label in enumerate(column)]
         super().__init__(preparation, store, {"label": column, "caption": captions})
 
@@ -99,7 +99,7 @@ class FurnitureDistances(Prepared):
             return measured(mesh, sample_surface(mesh, stored, random, colours=False), random)
 
         settings = {**preparation.settings, "kind": "furniture_distances", "labels": list(labels), "seed": seed}
-        store = generated(count, rows, settings, cache=None if cache is None else path_of(cache))
+        store = generated(map(rows, range(count)), count, settings, cache=None if cache is None else path_of(cache))
         super().__init__(preparation, store, {"label": column})
 
 

@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -94,14 +94,14 @@ def decoded(
 
 
 def generated(
-    count: int, make: Callable[[int], np.ndarray], settings: Mapping[str, Any], *, cache: Path | None = None
+    arrays: Iterable[np.ndarray | InputError], count: int, settings: Mapping[str, Any], *, cache: Path | None = None
 ) -> Store:
-    """The arrays ``make(0)`` to ``make(count - 1)``, from the cache if they are there.
+    """``arrays``, from the cache if they are there; else they are made now.
 
     Args:
+        arrays: made while they are iterated over; all of one type and number of axes.
         count: how many, at least 1.
-        make: a pure function; its arrays are all of one type and number of axes.
-        settings: everything that the result of ``make`` depends on; JSON.
+        settings: everything that the arrays depend on; JSON.
         cache: as for `decoded`.
 
     Raises:
@@ -109,7 +109,7 @@ def generated(
     """
     folder = (cache or default_cache()) / _key([], [], {**settings, "count": count})
     if not _usable(folder):
-        _build(folder, progress(map(make, range(count)), count, "Making {} samples"))
+        _build(folder, progress(arrays, count, "Making {} samples"))
     return Store(folder)
 
 

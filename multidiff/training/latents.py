@@ -1,7 +1,7 @@
 """Latents of the training data, computed once: a data set of x0 that replaces the data in training."""
 
-from collections.abc import Mapping
-from functools import partial
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,12 @@ from multidiff.data.cache import generated
 from multidiff.data.dataset import Dataset, UnreadableError
 from multidiff.data.store import Store
 from multidiff.errors import InputError
+
+_BATCH = 32
+"""Samples that are encoded at once, at most."""
+
+_VALUES = 2**20
+"""Values of the data that are encoded at once, unless one sample has more."""
 
 
 class LatentDataset(Dataset):
@@ -65,24 +71,43 @@ def cached_latents(settings: Mapping[str, Any], dataset: Dataset) -> LatentDatas
         "content": dataset.content,
     }
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    make = partial(_encoded, codec, dataset, device)
-    store = generated(len(dataset) * codec.views, make, key, cache=_cache(settings["data"]))
+    latents = _encoded(codec, dataset, device)
+    store = generated(latents, len(dataset) * codec.views, key, cache=_cache(settings["data"]))
     if not len(store):
         raise InputError("no sample of the data can be read")
     return LatentDataset(dataset, store, codec.views)
 
 
-def _encoded(codec: Learned, dataset: Dataset, device: torch.device, source: int) -> Any:
-    """The latents of one view of one sample; an `InputError` in their place if it cannot be read."""
-    index, view = divmod(source, codec.views)
+def _encoded(codec: Learned, dataset: Dataset, device: torch.device) -> Iterator[np.ndarray | InputError]:
+    """The latents of each view of each sample, or the `InputError` of a sample that cannot be read."""
+    count, batch = len(dataset) * codec.views, max(1, min(_BATCH, _VALUES // math.prod(dataset.shape)))
+    for start in range(0, count, batch):
+        samples = {i: _sample(dataset, *divmod(i, codec.views)) for i in range(start, min(start + batch, count))}
+        readable = {i: sample.to(device) for i, sample in samples.items() if isinstance(sample, Tensor)}
+        latents = dict(zip(readable, _latents(codec, readable), strict=True))
+        yield from (latents[i] if isinstance(sample, Tensor) else sample for i, sample in samples.items())
+
+
+def _sample(dataset: Dataset, index: int, view: int) -> Tensor | UnreadableError:
     try:
-        data = dataset.data(index, np.random.default_rng([view, index]))
+        return dataset.data(index, np.random.default_rng([view, index]))
     except UnreadableError as error:
         return error
+
+
+def _latents(codec: Learned, samples: Mapping[int, Tensor]) -> Sequence[np.ndarray]:
+    """The latents of ``samples``, by source; in an error, of the first sample that has none."""
+    if not samples:
+        return ()
     try:
-        return codec.encode(data[None].to(device))[0].cpu().numpy()
-    except InputError as error:
-        raise InputError(f"sample {index} of the data: {error}") from error
+        return list(codec.encode(torch.stack(list(samples.values()))).cpu().numpy())
+    except InputError:
+        for source, sample in samples.items():
+            try:
+                codec.encode(sample[None])
+            except InputError as error:
+                raise InputError(f"sample {source // codec.views} of the data: {error}") from error
+        raise
 
 
 def _cache(data: Mapping[str, Any]) -> Path | None:

@@ -49,7 +49,7 @@ class Sprites:
             "objects": [(name, kind.code) for name, kind in KINDS.items()],
         }
         count = len(self._names) * len(self._colours) * len(self.sizes)
-        self._store = generated(count, lambda index: self._make(folder, index), settings, cache=cache)
+        self._store = generated((self._make(folder, index) for index in range(count)), count, settings, cache=cache)
         self.key = self._store.key
 
     def __call__(self, name: str, colour: str | None, size: int) -> np.ndarray:
