@@ -1,5 +1,8 @@
 """Spectrograms as codecs of sounds."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -7,6 +10,8 @@ from torch import Tensor
 from torchaudio.functional import inverse_spectrogram, melscale_fbanks, spectrogram
 
 from modalities.audio.waveform_codec import WaveformCodec, at_least_single, to_multiple
+from multidiff.codecs.scaling import surveyed
+from multidiff.configuration import instantiate
 
 MOST_DECADES = 5.0
 """Largest change of the energy of a band in decoding, so that silence is never amplified into a sound."""
@@ -123,7 +128,8 @@ class BandEnergySTFT(STFT):
     compressed magnitudes: 0 in silence. Bands lie over the bins as those of the mel scale do at 16 kHz, half over their
     neighbours; the lowest and the highest bin belong to none.
 
-    Energies far below the floor are not restored. Gains are averaged over ``smoothing`` frames, so that steady tones
+    Energies far below the floor are not restored, and none above the loudest of the band in the training data: they
+    are logarithms, which guidance extrapolates. Gains are averaged over ``smoothing`` frames, so that steady tones
     stay steady. Frames that agree with their energies are not changed, so that inpainting keeps the known part.
 
     Args:
@@ -136,12 +142,14 @@ class BandEnergySTFT(STFT):
         floor: the energy below which a band counts as silent, of compressed magnitudes times ``scale``.
         energy_scale: added to a channel for ten times the energy.
         smoothing: an odd number of frames; 1 does not smooth.
+        loudest: the highest energy channel of each band in the data; None until they are known.
 
     Raises:
         ValueError: a value outside of these ranges.
     """
 
     filters: Tensor
+    loudest: Tensor
 
     def __init__(
         self,
@@ -154,6 +162,7 @@ class BandEnergySTFT(STFT):
         floor: float = 0.001,
         energy_scale: float = 0.5,
         smoothing: int = 11,
+        loudest: Sequence[float] | None = None,
     ):
         super().__init__(size, step, power, scale, clock)
         if floor <= 0 or energy_scale <= 0:
@@ -163,35 +172,51 @@ class BandEnergySTFT(STFT):
         filters = melscale_fbanks(size // 2 + 1, 0.0, 8000.0, bands, 16000) if bands > 0 else torch.zeros(1, 1)
         if not filters.any(dim=0).all():
             raise ValueError(f"each of the bands must hold one of the {size // 2 + 1} bins, got {bands=}")
+        if loudest is not None and len(loudest) != bands:
+            raise ValueError(f"loudest has one energy for each of the {bands} bands, got {len(loudest)}")
         self.bands, self.floor, self.energy_scale, self.smoothing = bands, floor, energy_scale, smoothing
         self.width = size + bands
         self.register_buffer("filters", filters, persistent=False)  # share of each band in each bin, (bins, bands)
+        highest = torch.full((bands,), torch.inf) if loudest is None else torch.tensor(loudest)
+        self.register_buffer("loudest", highest, persistent=False)
+
+    @classmethod
+    def settings_from(cls, config: Mapping[str, Any], data: Sequence[Tensor]) -> dict[str, Any]:
+        """The loudest energies of the surveyed samples, rounded to four decimals."""
+        if config.get("loudest") is not None:
+            return {}
+        codec = instantiate(cls, config)
+        energies = (codec.energies(codec.spectrum(sample[None].float())) for sample in surveyed(data))
+        loudest = torch.stack([each.amax(dim=(0, 1, 3)) for each in energies]).amax(dim=0)
+        return {"loudest": [round(energy, 4) for energy in loudest.tolist()]}
 
     def encode(self, data: Tensor) -> Tensor:
         parts = self.spectrum(at_least_single(data))
-        return rearrange(torch.cat([fold(parts), self._energies(parts)], dim=2), "b c k l -> b (c k) l").to(data.dtype)
+        return rearrange(torch.cat([fold(parts), self.energies(parts)], dim=2), "b c k l -> b (c k) l").to(data.dtype)
 
     def decode(self, x0: Tensor) -> Tensor:
         frames = rearrange(at_least_single(x0), "b (c k) l -> b c k l", k=self.width)
         x, energies = frames.split([self.size, self.bands], dim=2)
         parts = unfold(x)
-        decades = self._smoothed((energies - self._energies(parts)) / self.energy_scale)
+        own = self.energies(parts)
+        missing, most = ((level - own) / self.energy_scale for level in (energies, self.loudest.to(own)[:, None]))
+        decades = self._smoothed(missing, most)
         filters = self.filters.to(x)
         shares = filters / filters.sum(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
-        most = MOST_DECADES * self.power
-        gain = 10 ** (torch.einsum("kn,bcnl->bckl", shares, decades).clamp(-most, most) / 2)
+        limit = MOST_DECADES * self.power
+        gain = 10 ** (torch.einsum("kn,bcnl->bckl", shares, decades).clamp(-limit, limit) / 2)
         return self.waveform(parts * gain[..., None])
 
-    def _smoothed(self, decades: Tensor) -> Tensor:
-        """``(B, C, bands, L)``, averaged over neighbouring frames, of which those that agree are left out."""
+    def _smoothed(self, decades: Tensor, most: Tensor) -> Tensor:
+        """``(B, C, bands, L)``, at most ``most``, averaged over neighbouring frames without those that agree."""
         apart = (decades.abs() > ROUNDING).any(dim=2, keepdim=True).to(decades)
         total, count = (
             F.avg_pool2d(values, (1, self.smoothing), stride=1, padding=(0, self.smoothing // 2))
-            for values in (apart * decades, apart)
+            for values in (apart * decades.minimum(most), apart)
         )
-        return apart * total / count.clamp(min=1 / self.smoothing)
+        return apart * (total / count.clamp(min=1 / self.smoothing)).minimum(most)
 
-    def _energies(self, parts: Tensor) -> Tensor:
+    def energies(self, parts: Tensor) -> Tensor:
         """Energy channels: ``(B, C, size / 2 + 1, L, 2)`` to ``(B, C, bands, L)``."""
         filters = self.filters.to(parts)
         means = filters / filters.sum(dim=0)

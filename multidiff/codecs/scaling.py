@@ -1,6 +1,6 @@
 """Standardised channels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -53,8 +53,7 @@ class Scaling(Identity):
                 "codec.mean and codec.deviation are given together or not at all, and codec.shared divides the "
                 f"{channels} channels, got {config.get('mean')}, {config.get('deviation')} and {shared!r}"
             )
-        rows = torch.linspace(0, len(data) - 1, min(SURVEYED, len(data))).int().tolist()
-        values = torch.cat([data[row].double().flatten(1) for row in rows], dim=1)
+        values = torch.cat([sample.double().flatten(1) for sample in surveyed(data)], dim=1)
         variance = values.var(dim=1, correction=0).reshape(-1, shared).mean(dim=1)
         deviation = variance.sqrt().clamp(min=SMALLEST).repeat_interleave(shared)
         return {"mean": _rounded(values.mean(dim=1)), "deviation": _rounded(deviation)}
@@ -73,6 +72,11 @@ class Scaling(Identity):
     def _along(self, values: Tensor, x: Tensor) -> Tensor:
         """One value a channel, broadcastable to ``x``, ``(B, C, *size)``."""
         return values.to(x).reshape(-1, *[1] * (x.ndim - 2))
+
+
+def surveyed(data: Sequence[Tensor]) -> Iterator[Tensor]:
+    """`SURVEYED` samples, evenly spaced."""
+    return (data[row] for row in torch.linspace(0, len(data) - 1, min(SURVEYED, len(data))).int().tolist())
 
 
 def _rounded(values: Tensor) -> list[float]:
