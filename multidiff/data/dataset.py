@@ -124,3 +124,8 @@ def readable(
         with suppress(UnreadableError):
             return index, dataset.data(index, random)
     raise InputError("no sample of the data can be read")
+
+
+def drawn_rows(count: int, most: int) -> list[int]:
+    """At most ``most`` of ``count`` rows, at random but the same each time: evenly spaced ones may be of one class."""
+    return [int(row) for row in np.random.default_rng(0).permutation(count)[:most]]

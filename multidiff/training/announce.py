@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from multidiff.data.dataset import Unaugmented
+from multidiff.data.dataset import Unaugmented, drawn_rows
 from multidiff.data.files import atomic_path
 from multidiff.data.survey import described, problems
 from multidiff.training.base_run import BaseRun
@@ -39,10 +37,9 @@ def _chosen(settings: Mapping[str, Any]) -> str:
 
 
 def _pictured(run: BaseRun) -> Path:
-    """Write a picture of samples spread over the data and return its path."""
+    """Write a picture of samples drawn from the data and return its path."""
     data = Unaugmented(run.dataset)
-    rows = torch.linspace(0, len(data) - 1, min(PICTURED, len(data))).int().tolist()
-    artifacts = [run.modality.to_artifact(data[row]) for row in rows]
+    artifacts = [run.modality.to_artifact(data[row]) for row in drawn_rows(len(data), PICTURED)]
     with atomic_path(run.run_dir / PICTURE) as path:
         run.modality.preview(artifacts).save(path)
     return run.run_dir / PICTURE

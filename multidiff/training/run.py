@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from multidiff.codecs import Codec
 from multidiff.configuration import instantiate
-from multidiff.data.dataset import Dataset, Unaugmented
+from multidiff.data.dataset import Dataset, Unaugmented, drawn_rows
 from multidiff.diffusion.objectives import Objective
 from multidiff.errors import InputError, refusals
 from multidiff.model import build_model, in_force, informed
@@ -59,12 +59,11 @@ class Run(BaseRun):
 
     @cached_property
     def samples(self) -> Sequence[Mapping[str, Any]]:
-        """Fields to request: each class, or those of samples spread evenly over the data."""
+        """Fields to request: each class, or those of samples drawn from the data, the same each time."""
         conditioner = self.module.model.conditioner
         if conditioner.reads == ("label",):
             return [{"label": name} for part in conditioner for name in part.choices]
-        step = -(-len(self.dataset) // SHOWN)
-        facts = [self.dataset.facts(row) for row in range(0, len(self.dataset), step)]
+        facts = [self.dataset.facts(row) for row in drawn_rows(len(self.dataset), SHOWN)]
         known = conditioner.known([{name: fact[name] for name in conditioner.reads} for fact in facts])
         return [conditioner.quoted(sample) for sample in known]
 

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from modalities.image.modality import ImageModality
+from multidiff.data.dataset import drawn_rows
 from multidiff.data.folder import Folder
 from multidiff.data.survey import described, near_duplicates, problems
 
@@ -56,3 +57,11 @@ def test_few_samples_single_classes_and_equal_captions_are_told(tmp_path):
         "1 class of one sample: dog",
         "all captions are 'a photo': they cannot steer the model",
     ]
+
+
+@pytest.mark.parametrize("classes", [7, 8])
+def test_rows_that_are_shown_have_every_class_of_data_that_repeat(classes):
+    rows = drawn_rows(64 * classes, 64)
+    assert len(set(rows)) == 64
+    assert {row % classes for row in rows} == set(range(classes))
+    assert sorted(drawn_rows(5, 64)) == [0, 1, 2, 3, 4]
