@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from multidiff.data.files import new_file
 from multidiff.errors import InputError
@@ -43,6 +43,17 @@ _DECODER_ERRORS = (
 )
 """What Pillow's decoders are known to raise for a damaged file."""
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What shows a picture of each orientation of EXIF upright."""
+
 _WHITES = {"int": (2**8 - 1, 2**16 - 1, 2**31 - 1), "float": (1, 2**8 - 1, 2**16 - 1)}
 """Scales that 32-bit files come in; the format itself states none."""
 
@@ -73,8 +84,8 @@ def read_image(path: File, channels: int, covering: tuple[int, int] = (1, 1)) ->
         if image.width * image.height > (Image.MAX_IMAGE_PIXELS or 0):
             image.draft(None, (max(covering), max(covering)))
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return to_channels(image, channels)
+        turn, converted = _turn(image), to_channels(image, channels)
+        return converted if turn is None else converted.transpose(turn)
 
 
 def to_channels(image: Image.Image, channels: int) -> Image.Image:
@@ -161,6 +172,14 @@ def _reason(error: BaseException) -> str:
     """One line that says what went wrong."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()) or "damaged"
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What shows ``image`` upright by its EXIF, of which damage and other tags cost no picture."""
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except _DECODER_ERRORS:
+        return None
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

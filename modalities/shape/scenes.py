@@ -20,6 +20,9 @@ PREPARED: Mapping[str, Callable[[bytes], bytes]] = {
 }
 """What is done to the content of files before trimesh reads it, by suffix."""
 
+MOST_REPEATED = 2**24
+"""Faces and vertices that a scene may have through the repetition of its meshes."""
+
 
 def load_scene(content: bytes, suffix: str, path: Path | None) -> trimesh.Scene:
     """The scene in a file, with colours in sRGB.
@@ -48,8 +51,12 @@ def flattened(scene: trimesh.Scene) -> trimesh.Trimesh:
     """The meshes of a scene as one, with all transforms.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or they are repeated too often.
     """
+    sizes = {name: len(getattr(item, "faces", ())) + len(item.vertices) for name, item in scene.geometry.items()}
+    total = sum(sizes[scene.graph.transforms.node_data[node]["geometry"]] for node in scene.graph.nodes_geometry)
+    if total > max(MOST_REPEATED, sum(sizes.values())):
+        raise InputError(f"repeats its meshes to {total} faces and vertices, more than {MOST_REPEATED}")
     meshes = [item for item in scene.dump() if isinstance(item, trimesh.Trimesh) and len(item.faces)]
     if not meshes:
         raise InputError("a scene without a mesh")

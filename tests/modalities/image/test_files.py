@@ -1,4 +1,5 @@
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -110,6 +111,30 @@ def test_exif_rotation_is_applied(tmp_path, suffix):
     exif[0x0112] = 6  # to be shown turned clockwise by a quarter
     path = saved(Image.fromarray(pixels), tmp_path / f"a{suffix}", exif=exif, **lossless(suffix))
     assert np.array_equal(np.asarray(read_image(path, 3)), np.rot90(pixels, -1))
+
+
+def exif(*entries):
+    """EXIF of tags with their type, count and value, after which lie 8 bytes: the rational number 0 / -1."""
+    start = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"Exif\0\0II*\0" + struct.pack("<I", 8) + start + struct.pack("<Iii", 0, -1, 0)
+
+
+TURNED, NEGATIVE = (0x0112, 3, 1, 6), (0x9204, 10, 1, 38)
+
+
+@pytest.mark.parametrize(
+    ("content", "turns"),
+    [
+        (exif(TURNED, NEGATIVE), True),
+        (exif((0x0112, 2, 2, ord("6"))), False),
+        (b"Exif\0\0no TIFF", False),
+        (b"II", False),
+    ],
+)
+def test_damaged_exif_costs_no_picture(tmp_path, content, turns):
+    pixels = random_pixels(3, 5, 3)
+    path = saved(Image.fromarray(pixels), tmp_path / "a.png", exif=content)
+    assert np.array_equal(np.asarray(read_image(path, 3)), np.rot90(pixels, -1) if turns else pixels)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp"])

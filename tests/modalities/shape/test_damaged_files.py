@@ -1,6 +1,7 @@
 """Damaged files of meshes and points are read or refused in one line, in little time and memory."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from modalities.shape.metadata import read_metadata
 from modalities.shape.modality import ShapeModality
 from modalities.shape.preparation import ShapePreparation
 from multidiff.data.encoded_file import EncodedFile
+from multidiff.errors import InputError
 from tests.modalities.shape.test_cloud import random_cloud
 from tests.mutations import check_reader, mutated, repeatable
 
@@ -91,3 +93,34 @@ def test_metadata_of_damaged_files_are_read_or_refused(tmp_path, suffix):
         check_reader(lambda _: read_metadata(tmp_path / f"damaged{suffix}"), content)
 
     damaged()
+
+
+@pytest.mark.parametrize("faces", [0, 1, 10**12])
+def test_a_binary_ply_has_the_bytes_that_its_header_claims(tmp_path, faces):
+    header = f"""ply
+format binary_little_endian 1.0
+element vertex 1
+property float x
+property float y
+property float z
+element face {faces}
+property list uchar int vertex_indices
+end_header
+"""
+    (tmp_path / "a.ply").write_bytes(header.encode() + bytes(12))
+    if not faces:
+        assert len(read_geometry(tmp_path / "a.ply")) == 1
+    else:
+        with pytest.raises(InputError, match=rf"a\.ply: truncated: 12 of {12 + faces} bytes"):
+            read_geometry(tmp_path / "a.ply")
+
+
+def test_a_small_scene_cannot_repeat_its_meshes_without_end(tmp_path, monkeypatch):
+    tree = json.loads(embedded_gltf())
+    tree["nodes"] = [{"children": [1, 2, 3]}, *([{"mesh": 0}] * 3)]
+    tree["scenes"] = [{"nodes": [0]}]
+    (tmp_path / "a.gltf").write_text(json.dumps(tree))
+    assert len(read_geometry(tmp_path / "a.gltf").faces) == 3 * 12
+    monkeypatch.setattr("modalities.shape.scenes.MOST_REPEATED", 3 * 20 - 1)
+    with pytest.raises(InputError, match=r"a\.gltf: repeats its meshes to 60 faces and vertices"):
+        read_geometry(tmp_path / "a.gltf")
