@@ -192,10 +192,14 @@ class Modality(ABC, Generic[Artifact]):
         """Booleans in the data ``shape``, true in the region; here, the region is an array that broadcasts to it.
 
         Raises:
-            ValueError: the region is none of this shape.
+            InputError: the region is none of this shape.
         """
         (array,) = region
-        return torch.from_numpy(np.broadcast_to(np.array(array, dtype=bool), shape).copy())
+        values = np.array(array, dtype=bool)
+        try:
+            return torch.from_numpy(np.broadcast_to(values, shape).copy())
+        except ValueError as error:
+            raise InputError(f"the mask has the shape {values.shape}, and the samples {shape}: resize it") from error
 
     def region(self, text: str) -> tuple[Any, ...]:
         """The arguments of `mask` from the command line; here, a file, true where its data is above 0."""
