@@ -1,5 +1,7 @@
 """The command `multidiff`: its commands, and one line for every mistake."""
 
+import os
+import re
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -45,7 +47,7 @@ def main() -> NoReturn:
     if isinstance(sys.stdout, TextIOWrapper):  # which need not know every character of a caption
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        status = app(list(map(_at_home, sys.argv[1:])) or ["--help"], standalone_mode=False)
     except typer.TyperException as error:
         _refuse(f"{error.format_message().rstrip('.')}; see multidiff --help")
     except MemoryError as error:
@@ -60,6 +62,11 @@ def main() -> NoReturn:
     if status == INTERRUPTED:  # which newer versions of typer return rather than raise
         print("multidiff: interrupted", file=sys.stderr)
     sys.exit(status or 0)
+
+
+def _at_home(word: str) -> str:
+    """``word`` with the home for a ``~`` that starts a path: shells leave it after a quote, and after ``--out=``."""
+    return re.sub(r"^((?:--[\w-]+=)?)~(?=/|$)", lambda found: found[1] + os.path.expanduser("~"), word)  # noqa: PTH111
 
 
 def _refuse(line: str) -> NoReturn:

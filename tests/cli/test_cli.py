@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from multidiff.cli.main import _one_line, main
+from multidiff.cli.main import _at_home, _one_line, main
 from multidiff.cli.processes import shared
 from multidiff.errors import InputError
 from multidiff.evaluation import Reference
@@ -83,6 +83,20 @@ def test_reproduce_says_equal_or_where_it_differs(run_dir, tmp_path):
     assert "00001.png: " in done.stdout
     assert (tmp_path / "again" / "00001.png").exists()
     refused("reproduce", "nowhere.png", cwd=tmp_path, saying="there is no file nowhere.png")
+
+
+def test_a_home_that_the_shell_left_is_found(run_dir, tmp_path):
+    request = ("sample", run_dir, "-n", 1, "--label", 3, "--steps", 1, "--out=~/out")
+    done = multidiff(*request, cwd=tmp_path, HOME=str(tmp_path / "home"))
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"home"}
+    assert (tmp_path / "home" / "out" / "00000.png").is_file()
+
+
+@pytest.mark.parametrize("word", ["~", "~user/x", "a~/x", "--prompt=~ waves", "run_dir=~/x"])
+def test_other_words_keep_their_tilde(word, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert _at_home(word) == ("/home/me" if word == "~" else word)
 
 
 @pytest.mark.parametrize(
