@@ -21,17 +21,17 @@ _LARGEST_TERM = 2000
 """Largest term of a reduced ratio of rates that torchaudio's resampler is used for."""
 
 
-def gathered(blocks: Iterable[np.ndarray]) -> np.ndarray:
+def gathered(blocks: Iterable[np.ndarray], most: int) -> np.ndarray:
     """One waveform ``(C, T)``, float32 and read-only, of its blocks.
 
     Raises:
-        InputError: there are more than `LARGEST` samples.
+        InputError: there are more than ``most`` samples in all channels.
     """
     samples = np.empty((0, 1), np.float32)
     for block in blocks:
         end, (channels, count) = len(samples), block.shape
-        if (end + count) * channels > LARGEST:
-            raise InputError(f"more than {LARGEST} samples; split it into shorter files")
+        if (end + count) * channels > most:
+            raise InputError(f"more than {most} samples; split it into shorter files")
         samples.resize((end + count, channels), refcheck=False)
         samples[end:] = block.T
     samples.setflags(write=False)

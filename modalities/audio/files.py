@@ -28,6 +28,9 @@ _LOSSY_CEILING = 10 ** (-1 / 20)
 
 _METADATA_KEY = "multidiff"
 
+WHOLE = 2**28
+"""Samples of all channels of a sound that is read as a whole, at most: 1 GB, 50 minutes of stereo at 44.1 kHz."""
+
 _BLOCK = 2**20
 """Samples that are read at a time."""
 
@@ -102,10 +105,11 @@ def read_clip(file: File) -> AudioClip:
     """The sound in a WAV, FLAC, Ogg Vorbis, MP3 or AIFF file, at its own rate and with its own channels.
 
     Raises:
-        InputError: naming the file, if it is missing, truncated, not a sound, empty, or holds NaN.
+        InputError: naming the file, if it is missing, truncated, not a sound, empty, of more than `WHOLE` samples, or
+            holds NaN.
     """
     with open_sound(file) as sound:
-        return AudioClip(gathered(sound.blocks()), sound.sample_rate)
+        return AudioClip(gathered(sound.blocks(), WHOLE), sound.sample_rate)
 
 
 def write_clip(clip: AudioClip, path: Path, metadata: Mapping[str, Any], encoding: Encoding = "16") -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modalities.audio.blocks import BLOCK, gathered, mixed, peak, resampled_blocks
+from modalities.audio.blocks import BLOCK, LARGEST, gathered, mixed, peak, resampled_blocks
 from modalities.audio.files import SUFFIXES, open_sound
 from modalities.audio.loudness import SILENCE, gain_to, is_silent
 from multidiff.errors import InputError
@@ -64,7 +64,7 @@ class AudioPreparation(Preparation):
         name, rate, channels = name_of(file), self.modality.sample_rate, self.modality.channels
         with open_sound(file) as sound:
             blocks = (mixed(block, channels) for block in sound.blocks())
-            waveform = gathered(resampled_blocks(blocks, sound.sample_rate, rate))
+            waveform = gathered(resampled_blocks(blocks, sound.sample_rate, rate), LARGEST)
         if sound.seconds < self.min_seconds:
             raise InputError(f"{name}: lasts {sound.seconds:.3g} s, shorter than data.min_seconds={self.min_seconds}")
         if sound.peak < SILENCE:

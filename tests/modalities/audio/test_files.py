@@ -239,7 +239,7 @@ def test_reading_takes_the_memory_of_the_sound_and_of_a_block(tmp_path):
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
 def test_the_limit_of_samples_holds_whatever_the_compression(tmp_path, monkeypatch, suffix):
     soundfile.write(tmp_path / f"a{suffix}", np.zeros((2**17, 2), np.int16), RATE)
-    for place in ("files.LARGEST", "files._BLOCK", "blocks.LARGEST"):
+    for place in ("files.WHOLE", "files.LARGEST", "files._BLOCK", "preparation.LARGEST"):
         monkeypatch.setattr(f"modalities.audio.{place}", 2**14)
     with pytest.raises(InputError, match=rf"a\{suffix}: more than 16384 samples"):
         read_clip(tmp_path / f"a{suffix}")
