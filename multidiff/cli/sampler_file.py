@@ -33,7 +33,7 @@ def write_sampler(config: Mapping[str, Any], command: str, out: Path | None) -> 
         print(text, end="")
         return
     with new_file(out) as path:
-        path.write_text(text)
+        path.write_text(text, "utf-8")
 
 
 def command_line(*words: Any, fields: Mapping[str, Any] | None = None, **settings: Any) -> str:
