@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,11 @@ LOSSES = {"train/loss": "training", "val/loss": "held out"}
 
 SPEED = "train/samples_per_second"
 
+_BEFORE = re.compile(r"metrics_before_step_(\d+)(?:_(\d+))?\.csv")
+"""Name of the metrics from before a resume: its step, and a number of those from the same step."""
+
+Row = tuple[int, Mapping[str, float]]
+
 
 @dataclass(frozen=True)
 class Run:
@@ -31,7 +37,7 @@ class Run:
     """
 
     folder: Path
-    rows: tuple[tuple[int, Mapping[str, float]], ...]
+    rows: tuple[Row, ...]
     planned: int | None
     budget: float | None
     batch: int
@@ -50,10 +56,7 @@ class Run:
             batch = int(settings["loader"]["batch_size"]) * int(settings["trainer"].get("accumulate_grad_batches") or 1)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{folder}: the config of the run lacks trainer.max_steps or loader.batch_size") from error
-        path = folder / "logs" / "csv" / "metrics.csv"
-        lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-        rows = tuple(row for line in csv.DictReader(lines) if (row := _row(line)))
-        return cls(folder, rows, planned, budget, batch)
+        return cls(folder, tuple(_joined(folder / "logs" / "csv")), planned, budget, batch)
 
     @property
     def step(self) -> int:
@@ -87,7 +90,7 @@ class Run:
         """Pictures of samples, in the order of the steps."""
         return sorted((self.folder / "previews").glob("step_*.png"))
 
-    def curve(self, *, by_noise: bool) -> list[tuple[int, str, float]]:
+    def curve(self, *, by_noise: bool) -> list[tuple[float, str, float]]:
         """Step, name and value of the losses: in all, or those of each range of noise levels."""
 
         def title(name: str) -> str | None:
@@ -102,7 +105,24 @@ class Run:
         ]
 
 
-def _row(line: Mapping[str, str]) -> tuple[int, dict[str, float]] | None:
+def _joined(folder: Path) -> list[Row]:
+    """The metrics of a run in the order of its steps; those that a resume repeated come from the later process."""
+    names = (_BEFORE.fullmatch(path.name) for path in folder.glob("metrics_before_*.csv"))
+    resumed = sorted((int(name[1]), int(name[2] or 0), name[0]) for name in names if name)
+    rows: list[Row] = []
+    for end, _, file in [*resumed, (math.inf, 0, "metrics.csv")]:
+        later = [row for row in _rows(folder / file) if row[0] < end]
+        start = min((step for step, _ in later), default=math.inf)
+        rows = [row for row in rows if row[0] < start] + later
+    return rows
+
+
+def _rows(path: Path) -> list[Row]:
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    return [row for line in csv.DictReader(lines) if (row := _row(line))]
+
+
+def _row(line: Mapping[str, str]) -> Row | None:
     """The step and the finite values of a line; None of one that is being written."""
     try:
         numbers = {name: float(text) for name, text in line.items() if name and text}

@@ -1,6 +1,7 @@
 """The page that follows training runs, and stops and resumes them."""
 
 import html
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from multidiff.studio.trainer import Trainer
 
 EVERY = 5.0
 """Seconds between two looks at a run."""
+
+DASHES = 50
+"""How many of the dashes that stand for a single value fit beside each other."""
 
 
 class Training:
@@ -92,8 +96,12 @@ class Training:
 
 
 def frame(run: Run, *, by_noise: bool) -> pd.DataFrame:
-    """The losses as a plot takes them."""
-    return pd.DataFrame(run.curve(by_noise=by_noise), columns=["step", "of", "loss"])
+    """The losses as a plot takes them; a single value becomes a dash, since a line through one point is not drawn."""
+    curve = run.curve(by_noise=by_noise)
+    values = Counter(of for _, of, _ in curve)
+    dash = max(1.0, run.step / DASHES)
+    curve += [(step + dash, of, loss) for step, of, loss in curve if values[of] == 1]
+    return pd.DataFrame(curve, columns=["step", "of", "loss"])
 
 
 def status(run: Run, state: str) -> str:

@@ -11,7 +11,7 @@ from modalities.shape.cloud import PointCloud
 from multidiff.errors import InputError
 from multidiff.studio.report import Reports
 from multidiff.studio.runs import Run
-from multidiff.studio.training import Training, status
+from multidiff.studio.training import Training, frame, status
 
 METRICS = """epoch,step,train/loss,train/samples_per_second,val/log_snr_-2_to_0,val/loss
 0,49,0.5,400,,
@@ -37,6 +37,24 @@ def test_a_run_is_read_while_it_is_written(run):
     assert run.curve(by_noise=False) == [(49, "training", 0.5), (99, "training", 0.25), (99, "held out", 0.5)]
     assert run.curve(by_noise=True) == [(99, "log SNR -2 to 0", 0.75)]
     assert "step 150 of 300 · 200 samples a second · about 0 min 3 s left" in status(run, "training")
+
+
+def test_a_single_value_is_drawn_as_a_dash(run):
+    assert frame(run, by_noise=True).values.tolist() == [[99, "log SNR -2 to 0", 0.75], [102, "log SNR -2 to 0", 0.75]]
+    assert [step for step, of, _ in frame(run, by_noise=False).values if of == "training"] == [49, 99]
+
+
+def test_a_resumed_run_has_all_its_steps_once(run):
+    """It was killed after the checkpoints of steps 100 and 200, and once before it had logged anything."""
+    folder, title = run.folder / "logs" / "csv", "epoch,step,train/loss"
+    (folder / "metrics.csv").rename(folder / "metrics_before_step_00000100.csv")
+    (folder / "metrics_before_step_00000200.csv").write_text(f"{title}\n0,149,3\n0,199,4\n0,249,5\n")
+    (folder / "metrics_before_step_00000200_1.csv").write_text(f"{title}\n")
+    assert [step for step, *_ in Run.read(run.folder).curve(by_noise=False)] == [49, 99, 99, 149, 199]
+    (folder / "metrics.csv").write_text(f"{title}\n0,249,6\n")
+    joined = Run.read(run.folder)
+    assert joined.curve(by_noise=False)[-3:] == [(149, "training", 3), (199, "training", 4), (249, "training", 6)]
+    assert (joined.step, joined.newest["val/loss"]) == (250, 0.5)
 
 
 def test_a_run_with_a_budget_is_followed_at_its_present_speed(run):
