@@ -29,6 +29,10 @@ h2 { margin-top: 2.5rem } .note, figcaption { color: #666; font-size: 13px }
 .wide { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .2rem .7rem; text-align: right; white-space: nowrap } tr { border-bottom: 1px solid #ddd }
 th:first-child, td:first-child { text-align: left }
+@media (max-width: 40rem) {
+  body { font-size: 13px } th, td { padding: .2rem .3rem; white-space: normal }
+  th:first-child, td:first-child { padding-left: 0; hyphens: auto; overflow-wrap: anywhere; min-width: 4.5rem }
+}
 .side-by-side { display: flex; flex-wrap: wrap; gap: 1rem 1.5rem } figure { margin: 0 }
 .side-by-side figure { flex: 1 1 20rem; max-width: 30rem } .side-by-side img { width: 100% }
 .pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 1.2rem }
@@ -167,7 +171,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], shades: Sequenc
         f"<tr>{''.join(map(cell, row, shade))}</tr>"
         for row, shade in zip(rows, shades or [[0.0] * len(header)] * len(rows), strict=True)
     )
-    return f"<div class=wide><table><tr>{head}</tr>{body}</table></div>"
+    return f"<div class=wide tabindex=0><table><tr>{head}</tr>{body}</table></div>"
 
 
 def _figure(picture: Image.Image, caption: str) -> str:
