@@ -66,9 +66,7 @@ class Solid(Viewer):
     """The background, dark in every theme: meshes without colours are shown white."""
 
     def component(self) -> gr.Model3D:
-        return gr.Model3D(
-            label="Selected shape: drag to turn it", height=360, interactive=False, clear_color=self.behind
-        )
+        return gr.Model3D(label="Selected shape", height=360, interactive=False, clear_color=self.behind)
 
     def file(self, modality: Modality[Any], original: Path) -> Path:
         path = _beside(original, VIEWS, ".glb")

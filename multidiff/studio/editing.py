@@ -33,7 +33,7 @@ class Editing:
         self.panel, self.pipeline = panel, panel.pipeline
         self.source = SOURCES[self.pipeline.modality.viewer]
         given = self.source.component()
-        way = gr.Radio(list(WAYS), value="Vary it", label="What to do with it")
+        way = gr.Radio(list(WAYS), value="Vary it", label="What to do with it", info=self.source.hint)
         strength = gr.Slider(
             0.05, 1, 0.5, step=0.05, label="Strength", info="How much is regenerated, when it is varied."
         )

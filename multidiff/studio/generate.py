@@ -45,6 +45,7 @@ class Panel:
                 self.status = gr.HTML('<p class="progress">Nothing yet: press Generate.</p>')
                 self.live = gr.Image(
                     label="Being denoised",
+                    alt_text="Estimates of the samples",
                     interactive=False,
                     visible=False,
                     buttons=[],

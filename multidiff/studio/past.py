@@ -44,13 +44,15 @@ class Past:
                 )
             with gr.Column(scale=2, min_width=320):
                 self.title = gr.HTML('<p class="progress">Choose a result.</p>')
-                self.picture = gr.Image(label="Result", interactive=False, buttons=["fullscreen"], height=320)
+                self.picture = gr.Image(
+                    label="Result", alt_text="The samples", interactive=False, buttons=["fullscreen"], height=320
+                )
                 with gr.Row():
                     restore = gr.Button("Use these settings", variant="primary", min_width=140)
                     remove = gr.Button("Delete", min_width=80)
                 self.files = gr.File(label="Files", file_count="multiple", interactive=False)
                 with gr.Accordion("Plan", open=False):
-                    self.plan = gr.JSON(label="All that it takes to generate this again", max_height=400)
+                    self.plan = gr.JSON(label="To generate it again", max_height=400, elem_classes="plan")
         detail = [self.chosen, self.title, self.picture, self.files, self.plan]
         self.words.input(
             self.search, self.words, [self.found, self.gallery], api_visibility="private", show_progress="hidden"

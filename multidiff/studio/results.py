@@ -48,7 +48,7 @@ class ResultView:
             self._downloads()
         with gr.Accordion("Plan", open=False):
             self.plan = gr.Code(
-                language="json", label="All that it takes to generate this again", interactive=False, max_lines=16
+                language="json", label="To generate it again", interactive=False, max_lines=16, elem_classes="plan"
             )
             with gr.Row():
                 self.restore = gr.Button("Use these settings", size="sm")

@@ -98,7 +98,7 @@ class Run:
                 return LOSSES.get(name)
             if not name.startswith(NOISE_LEVEL):
                 return None
-            return "log SNR " + name.removeprefix(NOISE_LEVEL).replace("_", " ")
+            return name.removeprefix(NOISE_LEVEL).replace("_", " ")
 
         return [
             (step, text, value) for step, values in self.rows for name, value in values.items() if (text := title(name))

@@ -19,6 +19,15 @@ STYLE = """
 .progress { display: block; margin: 0; font-size: 14px }
 .progress progress { display: block; width: 100%; height: 10px; margin-top: 4px; accent-color: var(--primary-600) }
 .samples .grid-wrap { min-height: 0 !important; max-height: 70vh }
+@media (max-width: 640px) {
+  .samples .grid-container { grid-template-columns: repeat(2, minmax(0, 1fr)) !important }
+}
+.wrap:has(> .wrap-inner) { border-color: var(--input-border-color) !important }
+button[role=tab].selected { color: var(--primary-700) !important }
+.dark button[role=tab].selected, .dark .download-link { color: var(--primary-300) !important }
+.samples .caption-label { opacity: 1 !important }
+.component-wrapper time, .playback { color: var(--body-text-color) !important }
+.plan :is(.cm-content span, .key, .value, .punctuation) { color: var(--body-text-color) !important }
 .report { width: 100%; height: 80vh; border: 0; background: white }
 footer { display: none !important }
 """
@@ -60,7 +69,7 @@ def page(studio: Studio, *, control: bool = True) -> gr.Blocks:
                     for name in studio.models.pipelines:
                         with gr.Tab(name, id=name):
                             panels[name] = Panel(studio, name)
-                dropped = gr.File(label="Drop a generated file here to use its settings", type="filepath", height=110)
+                dropped = gr.File(label="Use the settings of a file", type="filepath", height=150)
             with gr.Tab("History", id="history") as history:
                 past = Past(studio, panels, tabs, models)
             if studio.runs:
@@ -122,8 +131,12 @@ def theme() -> gr.themes.Base:
         body_text_color_subdued="*neutral_600",
         block_info_text_color="*neutral_600",
         input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_300",
+        input_border_width="1px",
+        input_border_width_dark="1px",
         input_border_color="*neutral_500",
         input_border_color_dark="*neutral_500",
+        checkbox_label_background_fill_selected="*primary_600",
         checkbox_border_color="*neutral_500",
         checkbox_border_color_dark="*neutral_400",
         button_border_width="1px",

@@ -17,9 +17,11 @@ class Source(ABC):
 
     Attributes:
         region_help: how the part that is regenerated is written; None where it is painted.
+        hint: how it is painted.
     """
 
     region_help: str | None = None
+    hint: str | None = None
 
     @abstractmethod
     def component(self) -> gr.components.Component:
@@ -46,9 +48,11 @@ class Source(ABC):
 class Painted(Source):
     """An image, and a mask that is painted on it."""
 
+    hint = "To regenerate a part, paint it on the image."
+
     def component(self) -> gr.ImageEditor:
         return gr.ImageEditor(
-            label="Image; paint what is to be regenerated",
+            label="Image",
             type="pil",
             sources=["upload", "clipboard"],
             transforms=(),

@@ -39,11 +39,21 @@ class Training:
             self.stop = gr.Button("Stop training", min_width=120, interactive=False)
             self.resume = gr.Button("Resume training", min_width=120, interactive=False)
         with gr.Row():
-            self.losses = gr.LinePlot(x="step", y="loss", color="of", title="Loss", height=260, min_width=300)
-            self.levels = gr.LinePlot(
-                x="step", y="loss", color="of", title="Loss by noise level, held out", height=260, min_width=300
+            self.losses = gr.LinePlot(
+                x="step", y="loss", color="of", color_title="data", title="Loss", height=260, min_width=300
             )
-        self.preview = gr.Image(label="Preview", interactive=False, height=360, buttons=["fullscreen"])
+            self.levels = gr.LinePlot(
+                x="step",
+                y="loss",
+                color="of",
+                color_title="log SNR",
+                title="Loss by noise level, held out",
+                height=260,
+                min_width=300,
+            )
+        self.preview = gr.Image(
+            label="Preview", alt_text="Samples of this step", interactive=False, height=360, buttons=["fullscreen"]
+        )
         self.film = gr.Slider(1, 2, 1, step=1, label="Preview number, from the first to the newest")
         with gr.Accordion("Newest values", open=False):
             self.values = gr.Dataframe(headers=["name", "value"], interactive=False, label="Newest values")

@@ -35,12 +35,12 @@ def run(tmp_path):
 def test_a_run_is_read_while_it_is_written(run):
     assert (run.step, run.steps, run.left) == (150, 300, 150 * 4 / 200)
     assert run.curve(by_noise=False) == [(49, "training", 0.5), (99, "training", 0.25), (99, "held out", 0.5)]
-    assert run.curve(by_noise=True) == [(99, "log SNR -2 to 0", 0.75)]
+    assert run.curve(by_noise=True) == [(99, "-2 to 0", 0.75)]
     assert "step 150 of 300 · 200 samples a second · about 0 min 3 s left" in status(run, "training")
 
 
 def test_a_single_value_is_drawn_as_a_dash(run):
-    assert frame(run, by_noise=True).values.tolist() == [[99, "log SNR -2 to 0", 0.75], [102, "log SNR -2 to 0", 0.75]]
+    assert frame(run, by_noise=True).values.tolist() == [[99, "-2 to 0", 0.75], [102, "-2 to 0", 0.75]]
     assert [step for step, of, _ in frame(run, by_noise=False).values if of == "training"] == [49, 99]
 
 
