@@ -15,8 +15,8 @@ from multidiff.diffusion.denoiser import NetworkDenoiser
 from multidiff.diffusion.predictions import Prediction
 from multidiff.diffusion.schedules import Schedule
 
-MODEL_GROUPS = ("modality", "codec", "backbone", "conditioning", "schedule", "prediction")
-"""The config groups that a model is made of."""
+MODEL_GROUPS = ("modality", "codec", "backbone", "conditioning", "schedule", "prediction", "tuning")
+"""The config groups that a model is made of: all but the last, or, of a pretrained pipeline, the first and the last."""
 
 
 class Model(nn.Module):

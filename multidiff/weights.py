@@ -56,13 +56,19 @@ def write(network: nn.Module, description: Mapping[str, Any], card: str, directo
         write_into(temporary, network.state_dict(), description, card)
 
 
-def write_into(folder: Path, state: Mapping[str, Tensor], description: Mapping[str, Any], card: str) -> None:
-    """`write`, of the state of a network, into a ``folder`` that exists."""
+def write_into(
+    folder: Path,
+    state: Mapping[str, Tensor],
+    description: Mapping[str, Any],
+    card: str,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """`write`, of the state of a network, into a ``folder`` that exists, with ``metadata`` in the file of weights."""
     try:
         save_file(
             {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()},
             folder / WEIGHTS,
-            metadata={"format": "pt"},
+            metadata={"format": "pt", **(metadata or {})},
         )
     except SafetensorError as error:
         raise InputError(f"{WEIGHTS} cannot be written into {folder.parent}: {error}") from error

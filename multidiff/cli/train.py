@@ -17,7 +17,7 @@ MULTIRUN = ("--multirun", "-m")
 
 DRY = "--dry-run"
 
-PATHS = ("run_dir", "data.root", "data.cache", "teacher", "init", "codec.path", "decoder_of")
+PATHS = ("run_dir", "data.root", "data.cache", "teacher", "init", "codec.path", "decoder_of", "pretrained")
 """Settings that are paths, which are taken as they are written; in a sweep, Hydra's grammar splits them at commas."""
 
 
@@ -27,6 +27,8 @@ def train(context: typer.Context) -> None:
     multidiff train experiment=image/digits run_dir=RUN trainer.max_steps=1000
 
     multidiff train experiment=image/folder data.root=PICTURES data.size=64 run_dir=RUN
+
+    multidiff train experiment=image/lora pretrained=MODEL data.root=PICTURES run_dir=RUN
 
     multidiff train ... run_dir=RUN resume=true      continue from the newest checkpoint
 

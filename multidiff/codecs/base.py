@@ -22,11 +22,19 @@ class Codec(nn.Module, ABC):
         period: alignment of windows along the last axis of x0, in positions: a window that starts at a multiple of it
             encodes the same data in the same way.
         lossy: whether decoded data differ from what was encoded so much that an edit puts back what it keeps.
+        views: encoded versions of each sample that training keeps in the cache, each with its own augmentation; 0
+            encodes each batch when it is loaded.
     """
 
     edge: int = 0
     period: int = 1
     lossy: bool = False
+    views: int = 0
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Plain values that tell these latents from those of other codecs, in the cache."""
+        return {}
 
     @classmethod
     def settings_from(cls, config: Mapping[str, Any], data: Sequence[Tensor]) -> dict[str, Any]:

@@ -65,6 +65,7 @@ class Learned(Codec):
         if views < 0 or tile < 1:
             raise InputError(f"codec.views is at least 0 and codec.tile at least 1, got {views} and {tile}")
         self.path, self.sha256, self.views, self.tile = path, sha256, views, tile
+        self.mean, self.deviation = mean, deviation
         self.scaling = Identity() if mean is None and deviation is None else Scaling(mean, deviation)
 
     @classmethod
@@ -102,6 +103,10 @@ class Learned(Codec):
     def autoencoder(self) -> Autoencoder:
         """The frozen network."""
         return self.trained.network
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {name: getattr(self, name) for name in ("sha256", "mean", "deviation", "views")}
 
     def require(self, modality: Mapping[str, Any]) -> None:
         own, free = self.trained.config["modality"], target_class(modality, Modality).file_settings

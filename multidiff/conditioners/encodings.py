@@ -19,7 +19,7 @@ WAIT = 60.0
 
 
 class Encodings:
-    """Arrays ``(L, H)`` by the tokens of their text, in one SQLite file, which processes share.
+    """Flat arrays by the tokens of their text, in one SQLite file, which processes share.
 
     Args:
         folder: of the file.
@@ -30,7 +30,7 @@ class Encodings:
         self.path = folder / f"{hashlib.sha256(name.encode()).hexdigest()}.sqlite"
 
     def get(self, texts: Sequence[Ids], encode: Callable[[Ids], np.ndarray]) -> dict[Ids, np.ndarray]:
-        """The encodings of ``texts``; ``encode`` makes those that are missing, in float32, and they are kept.
+        """The encodings of ``texts``, ``(N,)`` in float32; ``encode`` makes those that are missing, and they are kept.
 
         Raises:
             InputError: the file cannot be written, or is damaged.
@@ -41,8 +41,8 @@ class Encodings:
                 database.execute(
                     "CREATE TABLE IF NOT EXISTS encodings (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID"
                 )
-                found = {ids: _array(value, ids) for key, ids in keys.items() if (value := _read(database, key))}
-                made = {ids: encode(ids) for ids in keys.values() if ids not in found}
+                found = {ids: _array(value) for key, ids in keys.items() if (value := _read(database, key))}
+                made = {ids: encode(ids).reshape(-1) for ids in keys.values() if ids not in found}
                 if made:
                     rows = [(_key(ids), array.astype("<f4").tobytes()) for ids, array in made.items()]
                     with database:
@@ -61,5 +61,5 @@ def _read(database: sqlite3.Connection, key: bytes) -> bytes | None:
     return None if row is None else row[0]
 
 
-def _array(value: bytes, ids: Ids) -> np.ndarray:
-    return np.frombuffer(value, dtype="<f4").astype(np.float32).reshape(len(ids), -1)
+def _array(value: bytes) -> np.ndarray:
+    return np.frombuffer(value, dtype="<f4").astype(np.float32)

@@ -96,7 +96,7 @@ class PretrainedTextConditioner(TextEncoder):
         hidden = torch.zeros(*mask.shape, self.norm.normalized_shape[0])
         for i, row in enumerate(rows):
             if row.ids:
-                hidden[i, : len(row.ids)] = torch.from_numpy(known[tuple(row.ids)])
+                hidden[i, : len(row.ids)] = torch.from_numpy(known[tuple(row.ids)]).view(len(row.ids), -1)
         return self.project(self.norm(hidden.to(self.norm.weight)))
 
     def pool(self, states: Tensor, mask: Tensor) -> Tensor:

@@ -5,10 +5,12 @@ from multidiff.pretrained.opening import is_pipeline, open_pipeline, pipeline_ha
 from multidiff.pretrained.parts import Opened
 from multidiff.pretrained.saving import save_folder
 from multidiff.pretrained.stack import Stack, find_stack, stack_hash, stack_of, stacked
+from multidiff.pretrained.tuning import Tuning
 
 __all__ = [
     "Opened",
     "Stack",
+    "Tuning",
     "find_stack",
     "fuse",
     "is_pipeline",

@@ -1,7 +1,7 @@
 """Learned autoencoders of diffusers as codecs."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -26,6 +26,9 @@ class AutoencoderCodec(Codec):
     Args:
         network: the autoencoder.
         patch: positions of latents, along each axis, that the denoiser reads as one.
+
+    Attributes:
+        sha256: of the pipeline, where its latents are kept in the cache.
     """
 
     edge = 2
@@ -39,7 +42,12 @@ class AutoencoderCodec(Codec):
         blocks = getattr(config, "block_out_channels", None) or config.decoder_block_out_channels
         self.factor = 2 ** (len(blocks) - 1)
         self.patch = patch
+        self.sha256: str | None = None
         self.scale, self.shift = float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0.0)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {"pretrained": self.sha256, "views": self.views}
 
     def encode(self, data: Tensor) -> Tensor:
         return (self._finite(self._mean, data) - self.shift) * self.scale

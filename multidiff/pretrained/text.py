@@ -1,12 +1,15 @@
 """Prompts through the frozen CLIP and T5 encoders of a pretrained pipeline."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from multidiff.conditioners import FieldConditioner
+from multidiff.conditioners.encodings import Encodings
 from multidiff.conditioners.prompts import Prompt, literal, parse, quoted
 from multidiff.diffusion.conditioning import Conditioning, concatenate
 from multidiff.nn.frozen import Frozen
@@ -27,6 +30,9 @@ class Tower(nn.Module):
         vocabulary: of its tokenizer.
         layer: whose states are the tokens: -1 is the last, with its norm; -2 the one before it.
         pooled: output of the network that is the vector of a text; None: it makes none.
+
+    Attributes:
+        encodings: where states and vectors are kept, so that each text is encoded once; None encodes it each time.
     """
 
     def __init__(self, network: Any, vocabulary: Vocabulary, layer: int = -1, pooled: str | None = None):
@@ -34,6 +40,7 @@ class Tower(nn.Module):
         self.config = network.config
         self.encoder = Frozen(network)
         self.vocabulary, self.layer, self.pooled = vocabulary, layer, pooled
+        self.encodings: Encodings | None = None
 
     @property
     def vector_dim(self) -> int:
@@ -55,12 +62,23 @@ class Tower(nn.Module):
         return states, vector
 
     def _encoded(self, rows: list[list[int]]) -> Encoded:
-        network = self.encoder.module
-        device = next(network.parameters()).device
+        if self.encodings is None:
+            return self._computed(rows)
+        ids, width = tuple(token for row in rows for token in row), self.config.hidden_size
+        flat = torch.from_numpy(self.encodings.get([ids], lambda _: _flat(self._computed(rows)))[ids])
+        states, vector = flat.to(self._device).split([len(ids) * width, self.vector_dim])
+        return states.view(len(rows), -1, width), None if self.pooled is None else vector
+
+    def _computed(self, rows: list[list[int]]) -> Encoded:
+        network, device = self.encoder.module, self._device
         with torch.autocast(device.type, enabled=False):
             output = network(input_ids=torch.tensor(rows, device=device), output_hidden_states=self.layer != -1)
         states = output.last_hidden_state if self.layer == -1 else output.hidden_states[self.layer]
         return states, None if self.pooled is None else getattr(output, self.pooled)[0]
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.encoder.module.parameters()).device
 
 
 def side_by_side(encoded: Sequence[Encoded]) -> Encoded:
@@ -105,6 +123,11 @@ class PromptConditioner(FieldConditioner):
     @classmethod
     def settings_from(cls, field: str, column: Sequence[Any] | None) -> dict[str, Any]:
         return {}
+
+    def keep(self, folder: Path, name: str) -> None:
+        """Encode each text once, and keep its states in ``folder``, for encoders that are called ``name`` there."""
+        for i, tower in enumerate(self._towers):
+            tower.encodings = Encodings(folder, f"{name} {i} {tower.layer} {tower.pooled}")
 
     @torch.no_grad()
     def forward(self, values: Sequence[Any]) -> Conditioning:
@@ -152,6 +175,11 @@ class PromptConditioner(FieldConditioner):
         if value is None and self.empty_is_zero:
             return Conditioning(None if vector is None else torch.zeros_like(vector), torch.zeros_like(tokens), mask)
         return Conditioning(vector, tokens, mask)
+
+
+def _flat(encoded: Encoded) -> np.ndarray:
+    parts = [part.reshape(-1) for part in encoded if part is not None]
+    return torch.cat(parts).float().cpu().numpy()
 
 
 def _zeros(length: int) -> Tensor | None:

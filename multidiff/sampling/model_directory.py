@@ -13,11 +13,20 @@ import torch
 from multidiff import weights as files
 from multidiff.codecs.directory import is_codec
 from multidiff.configuration import instantiate
-from multidiff.data.files import sha256
+from multidiff.data.files import atomic_directory, sha256
 from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.model import MODEL_GROUPS, build_model
-from multidiff.pretrained import fuse, is_pipeline, open_pipeline, pipeline_hash, stack_hash, stack_of, stacked
+from multidiff.pretrained import (
+    Tuning,
+    fuse,
+    is_pipeline,
+    open_pipeline,
+    pipeline_hash,
+    stack_hash,
+    stack_of,
+    stacked,
+)
 from multidiff.sampling import few_step
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.sampler_config import checked_sampler
@@ -55,6 +64,8 @@ def load(path: str | Path, device: str | None = None, lora: Mapping[str, float] 
         )
     weights = directory / WEIGHTS
     state, digest = read_weights(weights, config)
+    if "tuning" in config:
+        return _tuned(directory, config, digest, device or _default_device())
     try:
         modality = instantiate(Modality, config["modality"])
         with no_larger_than(state, config):
@@ -106,7 +117,27 @@ def _pretrained(path: Path, device: str, lora: Mapping[str, float]) -> Pipeline:
     )
 
 
-def save(pipeline: Pipeline, config: Mapping[str, Any], directory: Path, training: Mapping[str, Any]) -> None:
+def _tuned(directory: Path, config: Mapping[str, Any], digest: str, device: str) -> Pipeline:
+    """A pretrained pipeline with the LoRA in ``directory``, which was trained here, fused into its weights."""
+    try:
+        modality, tuning = instantiate(Modality, config["modality"]), instantiate(Tuning, config["tuning"])
+        sampler, guidance = checked_sampler(config["sampler"], "sampler"), float(config["guidance"])
+        opened = tuning.open(device)
+        shape = opened.model.codec.shape(tuple(config["data_shape"]))
+    except InputError as error:
+        raise InputError(f"{directory / CONFIG}: {error}") from error
+    fuse(opened.model, directory / WEIGHTS)
+    opened.model.denoiser = opened.model.denoiser.sized(shape)
+    return Pipeline(opened.model, modality, shape, sampler, guidance, digest, config["modality"], opened.trained)
+
+
+def save(
+    pipeline: Pipeline,
+    config: Mapping[str, Any],
+    directory: Path,
+    training: Mapping[str, Any],
+    tuning: Tuning | None = None,
+) -> None:
     """Write ``pipeline`` as a model directory, complete or not at all.
 
     Args:
@@ -114,19 +145,24 @@ def save(pipeline: Pipeline, config: Mapping[str, Any], directory: Path, trainin
         config: has the groups in `MODEL_GROUPS`, fully resolved.
         directory: is replaced if it exists.
         training: facts about the training for the config and the card.
+        tuning: of a pretrained pipeline, of which only what was trained is written.
 
     Raises:
         InputError: the weights cannot be written, for example because the disk is full; what was there stays.
     """
     description = {
-        **{group: config[group] for group in MODEL_GROUPS},
+        **{group: config[group] for group in MODEL_GROUPS if group in config},
         "data_shape": list(pipeline.data_shape),
         "sampler": dict(pipeline.sampler),
         "guidance": pipeline.guidance,
         **few_step.record(pipeline.trained),
         "training": dict(training),
     }
-    write(pipeline.model, description, card(pipeline, description), directory)
+    if tuning is None:
+        write(pipeline.model, description, card(pipeline, description), directory)
+    else:
+        with atomic_directory(directory) as folder:
+            tuning.write(pipeline.model, description, card(pipeline, description), folder)
 
 
 def card(

@@ -92,6 +92,11 @@ def apart(one: Pipeline, other: Pipeline) -> float:
 
 def _check(config: Mapping[str, Any], directory: Path, out: Path) -> None:
     """Refuse a model that would not be complete, and to replace what is no model."""
+    if "tuning" in config:
+        raise InputError(
+            f"{directory} is a LoRA, which is small, and needs the pipeline at {config['tuning'].get('path')}: share "
+            f"{WEIGHTS} in it with the address of that"
+        )
     elsewhere = [name for name, part in config["conditioning"].items() if "path" in part]
     if elsewhere:
         raise InputError(

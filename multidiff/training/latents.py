@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 
 from multidiff.codecs import Codec
-from multidiff.codecs.learned import Learned
-from multidiff.configuration import instantiate, target_class
 from multidiff.data.cache import generated
 from multidiff.data.dataset import Dataset, UnreadableError
 from multidiff.data.store import Store
@@ -51,36 +49,34 @@ class LatentDataset(Dataset):
         return torch.from_numpy(self.store[known[int(random.integers(len(known)))]].copy())
 
 
-def cached_latents(settings: Mapping[str, Any], dataset: Dataset) -> LatentDataset | None:
+def cached_latents(codec: Codec, dataset: Dataset, cache: str | None = None) -> LatentDataset | None:
     """The latents of ``dataset`` in the cache, computed now if they are not there; None if the codec keeps none.
 
     Args:
-        settings: of the training, complete.
+        codec: that encodes them.
         dataset: the training data.
+        cache: folder, by default that of the user.
 
     Raises:
         InputError: latents are not finite, or the cache cannot be written.
     """
-    if not issubclass(target_class(settings["codec"], Codec), Learned):
-        return None
-    codec = instantiate(Learned, settings["codec"])
     if not codec.views:
         return None
-    key = {
-        "latents": {name: settings["codec"][name] for name in ("sha256", "mean", "deviation", "views")},
-        "content": dataset.content,
-    }
+    key = {"latents": dict(codec.identity), "content": dataset.content}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    latents = _encoded(codec, dataset, device)
-    store = generated(latents, len(dataset) * codec.views, key, cache=_cache(settings["data"]))
+    latents = _encoded(codec.to(device), dataset, device)
+    folder = Path(cache).expanduser() if cache else None
+    store = generated(latents, len(dataset) * codec.views, key, cache=folder)
     if not len(store):
         raise InputError("no sample of the data can be read")
     return LatentDataset(dataset, store, codec.views)
 
 
-def _encoded(codec: Learned, dataset: Dataset, device: torch.device) -> Iterator[np.ndarray | InputError]:
+def _encoded(codec: Codec, dataset: Dataset, device: torch.device) -> Iterator[np.ndarray | InputError]:
     """The latents of each view of each sample, or the `InputError` of a sample that cannot be read."""
-    count, batch = len(dataset) * codec.views, max(1, min(_BATCH, _VALUES // math.prod(dataset.shape)))
+    count, batch = len(dataset) * codec.views, min(_BATCH, max(1, _VALUES // math.prod(dataset.shape)))
+    if dataset.shapes is not None:
+        batch = 1
     for start in range(0, count, batch):
         samples = {i: _sample(dataset, *divmod(i, codec.views)) for i in range(start, min(start + batch, count))}
         readable = {i: sample.to(device) for i, sample in samples.items() if isinstance(sample, Tensor)}
@@ -95,7 +91,7 @@ def _sample(dataset: Dataset, index: int, view: int) -> Tensor | UnreadableError
         return error
 
 
-def _latents(codec: Learned, samples: Mapping[int, Tensor]) -> Sequence[np.ndarray]:
+def _latents(codec: Codec, samples: Mapping[int, Tensor]) -> Sequence[np.ndarray]:
     """The latents of ``samples``, by source; in an error, of the first sample that has none."""
     if not samples:
         return ()
@@ -109,7 +105,3 @@ def _latents(codec: Learned, samples: Mapping[int, Tensor]) -> Sequence[np.ndarr
                 raise InputError(f"sample {source // codec.views} of the data: {error}") from error
         raise
 
-
-def _cache(data: Mapping[str, Any]) -> Path | None:
-    """The folder that the config of the data names for its cache."""
-    return None if data.get("cache") is None else Path(data["cache"]).expanduser()

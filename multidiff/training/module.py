@@ -70,7 +70,7 @@ class DiffusionModule(AveragedModule):
         fields = self.model.conditioner.dropped(self.model.conditioner.known(batch["fields"]), generator)
         context = Context(
             student=self.model.denoiser,
-            ema=self._averaged.denoiser,
+            ema=self.averaged.denoiser,
             teacher=None if self.teacher is None else self.teacher.denoiser,
             teacher_cond=None if self.teacher is None else self.teacher.condition(fields),
             fake_score=self.fake_score,
@@ -91,7 +91,7 @@ class DiffusionModule(AveragedModule):
     @torch.no_grad()
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """The loss of the averaged weights; the time and noise of a sample are fixed."""
-        model, count = self._averaged, len(batch["data"])
+        model, count = self.averaged, len(batch["data"])
         x0 = self._x0(batch)
         first, processes = batch_idx * self.trainer.datamodule.batch_size, self.trainer.world_size  # type: ignore[attr-defined]
         places = [(first + row) * processes + self.global_rank for row in range(count)]
@@ -127,5 +127,6 @@ class DiffusionModule(AveragedModule):
         return batch["data"] if self.encoded else self.model.encode(batch["data"])
 
     @property
-    def _averaged(self) -> Model:
+    def averaged(self) -> Model:
+        """The moving average of the model."""
         return self.ema.model  # type: ignore[return-value]

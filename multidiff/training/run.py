@@ -18,7 +18,7 @@ from multidiff.configuration import instantiate
 from multidiff.data.dataset import Dataset, Unaugmented, drawn_rows
 from multidiff.diffusion.objectives import Objective
 from multidiff.errors import InputError, refusals
-from multidiff.model import build_model, in_force, informed
+from multidiff.model import Model, build_model, in_force, informed
 from multidiff.sampling import few_step, model_directory
 from multidiff.sampling.guidance import Guidance
 from multidiff.sampling.pipeline import Pipeline
@@ -113,12 +113,14 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     objective = instantiate(Objective, settings["objective"])
     if objective.inputs:
         settings["backbone"] = {**settings["backbone"], "inputs": list(objective.inputs)}
-    encoded = cached_latents(settings, dataset)
-    module = _module(settings, dataset, objective, encoded is not None, fresh=start.checkpoint is None)
-    averaged = module.ema.model
-    shape = averaged.codec.shape(tuple(dataset.shape))  # type: ignore[operator]
+    model = build_model(settings, tuple(dataset.shape))
+    shape = model.codec.shape(tuple(dataset.shape))
+    if start.checkpoint is None:
+        start_from(model, settings, shape)
+    encoded = cached_latents(model.codec, dataset, settings["data"].get("cache"))
+    module = diffusion_module(settings, model, objective, shape, encoded is not None)
     pipeline = Pipeline(
-        averaged,  # type: ignore[arg-type]
+        module.averaged,
         modality,
         shape,
         few_step.default_sampler(objective.trained, settings["sampler"]),
@@ -142,18 +144,27 @@ def _backbone(settings: dict[str, Any], before: dict[str, Any] | None, dataset: 
     return fitted_backbone(settings["backbone"], (before or {}).get("backbone"), shape, len(dataset), accelerated)
 
 
-def _module(
-    settings: dict[str, Any], dataset: Dataset, objective: Objective, encoded: bool, fresh: bool
+def diffusion_module(
+    settings: Mapping[str, Any], model: Model, objective: Objective, shape: tuple[int, ...], encoded: bool
 ) -> DiffusionModule:
-    model = build_model(settings, tuple(dataset.shape))
-    shape = model.codec.shape(tuple(dataset.shape))
+    """What trains ``model`` with ``objective``, as the other ``settings`` say.
+
+    Args:
+        settings: of the training, complete.
+        model: whose weights with a gradient train.
+        objective: that they minimise.
+        shape: of x0.
+        encoded: whether the data are encoded already.
+
+    Raises:
+        InputError: the objective does not take the model, or a setting cannot be used.
+    """
     teacher = load_teacher(settings, shape, objective)
-    if fresh:
-        start_from(model, settings, shape)
     with refusals():
         objective.check(model.denoiser, teacher.denoiser if teacher else None, shape)
     fake_score = copy.deepcopy(model.denoiser) if objective.needs_fake_score else None
-    trained = [parameter for part in (model, fake_score) if part is not None for parameter in part.parameters()]
+    parts = [part for part in (model, fake_score) if part is not None]
+    trained = [weight for part in parts for weight in part.parameters() if weight.requires_grad]
     return DiffusionModule(
         model,
         objective,

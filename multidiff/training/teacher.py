@@ -105,7 +105,7 @@ def _alike(
         raise InputError(f"the {role} {path} generates {pipeline.shape} and the student {shape}: make them equal")
     config = read_config(find_model(Path(path).expanduser()))
     for group in groups:
-        own, ours = config[group], settings[group]
+        own, ours = config.get(group) or {}, settings[group]
         changed = next((name for name in {**own, **ours} if own.get(name) != ours.get(name)), None)
         if changed:
             raise InputError(

@@ -21,6 +21,7 @@ from multidiff.training.run import build
 from multidiff.training.run_directory import held, open_run
 from multidiff.training.stop import NoBatch, Request
 from multidiff.training.trainer import is_first_process
+from multidiff.training.tuning_run import build_tuning
 
 KNOWN_WARNINGS = (
     ".*smaller than the logging interval.*",
@@ -66,12 +67,14 @@ def train(config: DictConfig | dict[str, Any]) -> Result:
 
 
 def built(config: DictConfig | dict[str, Any]) -> BaseRun:
-    """The training in ``config``, of a diffusion model or of a codec. Nothing is written.
+    """The training in ``config``: of a diffusion model, of a codec, or of a pretrained pipeline. Nothing is written.
 
     Raises:
         InputError: something in the config or in the data cannot be used.
     """
-    return build_codec(config) if config.get("autoencoder") else build(config)
+    if config.get("autoencoder"):
+        return build_codec(config)
+    return build_tuning(config) if config.get("tuning") else build(config)
 
 
 def fit(run: BaseRun, *, quiet: bool = False) -> Result:

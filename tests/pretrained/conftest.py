@@ -4,7 +4,9 @@ import shutil
 import socket
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
+from PIL import Image
 
 collect_ignore_glob = [] if find_spec("diffusers") and find_spec("peft") else ["test_*.py"]
 
@@ -40,3 +42,15 @@ def saved_xl(tmp_path_factory):
 def folder(saved, tmp_path):
     """A copy of the folder, to change."""
     return shutil.copytree(saved[0], tmp_path / "sd")
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory):
+    """Four pictures of 20x16 pixels, three of which have a caption."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for i in range(4):
+        noise = np.random.default_rng(i).integers(0, 255, (20, 16, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{i}.png")
+        if i:
+            (folder / f"{i}.txt").write_text(f"fox {i}")
+    return folder

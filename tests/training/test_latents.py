@@ -7,6 +7,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import multidiff
+from multidiff.codecs import Codec
+from multidiff.configuration import instantiate
 from multidiff.data.dataset import Dataset, UnreadableError
 from multidiff.errors import InputError
 from multidiff.evaluation import EvaluationRun, EvaluationSettings
@@ -55,9 +57,8 @@ def test_an_interrupted_training_ends_with_the_same_weights(work):
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def settings_of(work, **codec):
-    settings = read_settings(work / "run")
-    return {**settings, "codec": {**settings["codec"], **codec}}
+def codec_of(work, **changes):
+    return instantiate(Codec, {**read_settings(work / "run")["codec"], **changes})
 
 
 class Noisy(Dataset):
@@ -77,14 +78,14 @@ class Noisy(Dataset):
 
 
 def test_views_are_kept_apart_and_samples_that_cannot_be_read_stay_so(work, monkeypatch):
-    latents = cached_latents(settings_of(work, views=3), Noisy())
+    latents = cached_latents(codec_of(work, views=3), Noisy())
     found = {latents.data(1, np.random.default_rng(n)).numpy().tobytes() for n in range(50)}
     assert (len(latents), len(found), latents.shape) == (5, 3, (2, 2, 2))
     assert latents.shards is Noisy.shards  # so that the same samples are held out
     with pytest.raises(UnreadableError):
         latents.data(2, np.random.default_rng(0))
     monkeypatch.setattr(Noisy, "data", None)
-    again = cached_latents(settings_of(work, views=3), Noisy())
+    again = cached_latents(codec_of(work, views=3), Noisy())
     assert torch.equal(again.data(1, np.random.default_rng(0)), latents.data(1, np.random.default_rng(0)))
 
 
@@ -92,7 +93,7 @@ def test_latents_that_are_not_finite_name_the_sample(work, monkeypatch):
     monkeypatch.setattr(Noisy, "origin", "infinite")
     monkeypatch.setattr(Noisy, "data", lambda self, index, random: torch.full((1, 8, 8), torch.inf if index else 0.0))
     with pytest.raises(InputError, match=r"sample 1 of the data: the codec .* not finite"):
-        cached_latents(settings_of(work), Noisy())
+        cached_latents(codec_of(work), Noisy())
 
 
 def test_a_codec_that_changed_is_refused_on_resume(work):

@@ -1,0 +1,137 @@
+"""Training a pretrained pipeline further: which of its weights train, and as what they are saved."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import nn
+
+from multidiff.data.cache import default_cache
+from multidiff.errors import InputError, first_of
+from multidiff.model import Model
+from multidiff.nn.frozen import loading_frozen
+from multidiff.pretrained.autoencoder import AutoencoderCodec
+from multidiff.pretrained.libraries import library
+from multidiff.pretrained.lora_files import kohya_metadata, kohya_state, lora_metadata, lora_state
+from multidiff.pretrained.opening import is_pipeline, open_pipeline, pipeline_hash
+from multidiff.pretrained.parts import Opened
+from multidiff.pretrained.text import PromptConditioner
+from multidiff.pretrained.tuned import TunedModel
+from multidiff.weights import write_into
+
+KOHYA = "kohya"
+"""Folder in a model directory with the LoRA in the layout of kohya's scripts."""
+
+
+class Tuning(ABC):
+    """How a pretrained pipeline is trained further.
+
+    Args:
+        path: of the pipeline: a folder that diffusers saved, or a single file.
+        sha256: its hash; None until it is known.
+        dropout: how often training hides the caption, which guidance needs.
+        views: encoded versions of each picture in the cache, each with its own augmentation; 0 encodes every batch.
+
+    Raises:
+        InputError: there is no pipeline, or it is another one than in training.
+    """
+
+    def __init__(self, path: str, sha256: str | None = None, dropout: float = 0.1, views: int = 1):
+        self.path, self.dropout, self.views = Path(path).expanduser().absolute(), dropout, views
+        if not 0 <= dropout <= 1 or views < 0:
+            raise InputError(f"tuning.dropout is a probability and tuning.views at least 0, got {dropout} and {views}")
+        if not is_pipeline(self.path):
+            raise InputError(
+                f"there is no pretrained pipeline at {path}: pretrained is a folder that diffusers saved, or a "
+                ".safetensors file of Stable Diffusion"
+            )
+        self.sha256 = pipeline_hash(self.path)
+        if sha256 not in (None, self.sha256):
+            raise InputError(
+                f"{path} has the hash {self.sha256[:12]}, and {str(sha256)[:12]} was trained: put that pipeline there"
+            )
+
+    def open(self, device: str = "cpu") -> Opened:
+        """The pipeline as it was before training, on a device; on the CPU in float32."""
+        with loading_frozen():
+            return open_pipeline(self.path, device)
+
+    def tuned(self, model: Model) -> TunedModel:
+        """The ``model`` of the pipeline with the weights that train, with which it starts as it was.
+
+        Raises:
+            InputError: it cannot be trained.
+        """
+        if model.denoiser.masked:
+            raise InputError(f"{self.path} is for inpainting, which is not trained: give the model that it was made of")
+        model.requires_grad_(False)
+        self.prepare(model.denoiser.network)
+        for part in model.conditioner:
+            if isinstance(part, PromptConditioner):
+                part.dropout = self.dropout
+                part.keep(default_cache() / "text", self.sha256)
+        if isinstance(model.codec, AutoencoderCodec):
+            model.codec.sha256, model.codec.views = self.sha256, self.views
+        return TunedModel(model.codec, model.conditioner, model.denoiser)
+
+    @abstractmethod
+    def prepare(self, network: nn.Module) -> None:
+        """Make the weights of the denoiser that train."""
+
+    @abstractmethod
+    def write(self, model: Model, description: Mapping[str, Any], card: str, folder: Path) -> None:
+        """Write what was trained into ``folder``, which exists, with the config of the model and its card."""
+
+
+class Lora(Tuning):
+    """LoRA on the layers of the denoiser: Hu et al. (2022), https://arxiv.org/abs/2106.09685.
+
+    Args:
+        path: of the pipeline: a folder that diffusers saved, or a single file.
+        rank: of the update of each layer.
+        alpha: the update is multiplied by ``alpha / rank``.
+        targets: ends of the names of the layers.
+        sha256: hash of the pipeline; None until it is known.
+        dropout: how often training hides the caption, which guidance needs.
+        views: encoded versions of each picture in the cache, each with its own augmentation; 0 encodes every batch.
+
+    Raises:
+        InputError: there is no pipeline, it is another one than in training, or a number cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        rank: int,
+        alpha: float,
+        targets: Sequence[str],
+        sha256: str | None = None,
+        dropout: float = 0.1,
+        views: int = 1,
+    ):
+        super().__init__(path, sha256, dropout, views)
+        if rank < 1 or not alpha > 0:
+            raise InputError(f"tuning.rank is at least 1 and tuning.alpha above 0, got {rank} and {alpha}")
+        self.rank, self.alpha, self.targets = rank, alpha, list(targets)
+
+    def prepare(self, network: nn.Module) -> None:
+        layers = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+        unknown = [end for end in self.targets if not any(f".{name}".endswith(f".{end}") for name in layers)]
+        if unknown or not self.targets:
+            ends = sorted({name.split(".", name.count(".") - 1)[-1] for name in layers})
+            raise InputError(
+                f"tuning.targets: no layer of this network ends in {first_of(unknown, 3) or 'nothing'}; there are "
+                f"{first_of(ends, 20)}"
+            )
+        peft = library("peft")
+        config = peft.LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=self.targets)
+        peft.inject_adapter_in_model(config, network)
+
+    def write(self, model: Model, description: Mapping[str, Any], card: str, folder: Path) -> None:
+        settings = {"r": self.rank, "lora_alpha": self.alpha, "target_modules": self.targets}
+        write_into(folder, lora_state(model), description, card, lora_metadata(model, settings))
+        if kohya := kohya_state(model, self.alpha):
+            (folder / KOHYA).mkdir()
+            save_file(kohya, folder / KOHYA / "lora.safetensors", kohya_metadata(self.rank, self.alpha))

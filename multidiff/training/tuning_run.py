@@ -1,0 +1,105 @@
+"""The training of a pretrained pipeline on further data, built once from its settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from multidiff.configuration import instantiate, resolved
+from multidiff.data.dataset import Dataset
+from multidiff.diffusion.objectives import Objective
+from multidiff.errors import InputError
+from multidiff.pretrained import Opened, Tuning
+from multidiff.sampling import model_directory
+from multidiff.sampling.pipeline import Pipeline
+from multidiff.training.base_run import prepared
+from multidiff.training.latents import cached_latents
+from multidiff.training.run import Run, diffusion_module
+from multidiff.training.settings import check_missing
+from multidiff.training.trainer import make_trainer
+
+OWN = ("codec", "backbone", "conditioning", "schedule", "prediction", "teacher", "init", "decoder_of")
+"""Settings of other trainings, which here are those of the pipeline, or have no meaning."""
+
+
+@dataclass
+class TuningRun(Run):
+    """The training of a pretrained pipeline.
+
+    Attributes:
+        tuning: says what of it trains.
+    """
+
+    tuning: Tuning
+
+    def save(self, directory: Path, step: int, facts: Mapping[str, Any] | None = None) -> None:
+        known = self.facts(step) | {"base": str(self.tuning.path), "base_sha256": self.tuning.sha256}
+        model_directory.save(self.pipeline, self.settings, directory, known | dict(facts or {}), self.tuning)
+
+
+def build_tuning(config: DictConfig | dict[str, Any]) -> TuningRun:
+    """Build everything that the training of the pretrained pipeline in ``config`` needs. Nothing is written.
+
+    Raises:
+        InputError: something in the config, the pipeline or the data cannot be used.
+    """
+    tuning, opened = _opened(config)
+    start = prepared(config)
+    settings, dataset = start.settings, start.dataset
+    _caption(dataset, settings)
+    objective = instantiate(Objective, settings["objective"])
+    if objective.inputs:
+        raise InputError(f"this objective trains a network with the input {objective.inputs[0]}, which this one lacks")
+    shape = opened.model.codec.shape(tuple(dataset.shape))
+    opened.model.denoiser = opened.model.denoiser.sized(shape)
+    model = tuning.tuned(opened.model)
+    encoded = cached_latents(model.codec, dataset, settings["data"].get("cache"))
+    module = diffusion_module(settings, model, objective, shape, encoded is not None)
+    pipeline = Pipeline(
+        module.averaged,
+        start.modality,
+        shape,
+        settings.get("sampler") or opened.sampler,
+        opened.guidance if settings["guidance"] is None else settings["guidance"],
+        modality_config=settings["modality"],
+        trained=opened.trained,
+    )
+    loader = start.loader(encoded or dataset)
+    run = TuningRun(**vars(start), module=module, datamodule=loader, pipeline=pipeline, tuning=tuning)
+    run.plan(1)  # refuses sampling settings that cannot be used
+    run.check_resume()
+    run.trainer = make_trainer(run)
+    return run
+
+
+def _opened(config: DictConfig | dict[str, Any]) -> tuple[Tuning, Opened]:
+    """The pipeline that ``config`` names, whose hash and size it is given where it leaves them open."""
+    given = next((group for group in OWN if config.get(group)), None)
+    if given:
+        raise InputError(f"a pretrained pipeline has its own {given}, and trains without another: leave {given} out")
+    settings = resolved(config) if isinstance(config, DictConfig) else config
+    tuning = instantiate(Tuning, settings["tuning"])
+    opened = tuning.open()
+    config["tuning"]["sha256"] = tuning.sha256
+    if "size" in settings["data"] and settings["data"]["size"] is None:
+        config["data"]["size"] = list(opened.model.codec.data_shape(opened.shape)[1:])
+    return tuning, opened
+
+
+def _caption(dataset: Dataset, settings: Mapping[str, Any]) -> None:
+    """Give samples without a caption that of the setting ``caption``.
+
+    Raises:
+        InputError: there is none, and too many samples lack one.
+    """
+    captions = dataset.fields.get("caption") or [None] * len(dataset)
+    if settings["caption"] is not None:
+        dataset.fields = {**dataset.fields, "caption": [text or str(settings["caption"]) for text in captions]}
+    elif not any(captions):
+        raise InputError(
+            "no picture has a caption: put NAME.txt beside each, or give caption='a photo of sks fox', in which a rare "
+            "word stands for what is new"
+        )
+    check_missing(dataset.fields, ("caption",), settings["max_missing"])

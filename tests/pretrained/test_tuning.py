@@ -1,0 +1,207 @@
+"""A pretrained pipeline that is trained further: it starts as it was, and what comes out is a LoRA for everyone."""
+
+import copy
+import re
+import shutil
+
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers.utils.state_dict_utils import convert_state_dict_to_kohya
+from PIL import Image
+from safetensors.torch import load_file
+
+import multidiff
+from multidiff.configuration import instantiate, load_option
+from multidiff.diffusion.objectives import Context, Objective
+from multidiff.errors import InputError
+from multidiff.pretrained.text import Tower
+from multidiff.pretrained.tuning import Lora
+from multidiff.sampling.packing import pack
+from multidiff.training.checkpoints import newest_checkpoint
+from multidiff.training.rehearsal import rehearsed
+from multidiff.training.tuning_run import build_tuning
+from tests.pretrained.tuned import tuned, tuned_config
+from tests.tiny import tiny_train, weights
+
+CAPTIONS = [{"caption": "a fox"}, {"caption": None}]
+NOISY = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+TIMES = torch.tensor([0.3, 0.9])
+
+
+def tuned_model(path):
+    """The model of a pipeline with a LoRA that has not been trained."""
+    tuning = Lora(str(path), rank=2, alpha=3.0, targets=["to_q", "to_v"])
+    return tuning.tuned(tuning.open().model)
+
+
+def objective(name):
+    return instantiate(Objective, load_option("objective", name))
+
+
+@torch.no_grad()
+def output(model):
+    return model.denoiser.output(NOISY, TIMES, model.condition(CAPTIONS))
+
+
+@pytest.fixture(scope="module")
+def runs(saved, saved_xl, pictures, tmp_path_factory):
+    """Runs of both tiny pipelines, and their pipelines in diffusers."""
+    folder, pipelines = tmp_path_factory.mktemp("runs"), {"sd": saved, "xl": saved_xl}
+    for name, (pipeline, _) in pipelines.items():
+        tuned(pipeline, pictures, folder / name, "trainer.max_steps=2", "optimizer.lr=0.1", "tuning.alpha=3")
+    return {name: (folder / name, theirs) for name, (_, theirs) in pipelines.items()}
+
+
+def test_training_starts_at_the_pipeline_and_its_update_is_the_dense_one(saved):
+    plain, model = multidiff.load(saved[0], "cpu").model, tuned_model(saved[0])
+    assert torch.equal(output(model), output(plain))
+    for weight in (weight for weight in model.parameters() if weight.requires_grad):
+        torch.nn.init.normal_(weight)
+    for name, layer in plain.denoiser.network.named_modules():
+        if name.endswith(("to_q", "to_v")):
+            factors = model.denoiser.network.get_submodule(name)
+            layer.weight.data += 1.5 * factors.lora_B["default"].weight @ factors.lora_A["default"].weight
+    torch.testing.assert_close(output(model), output(plain), atol=1e-5, rtol=1e-4)
+
+
+def test_the_loss_is_that_of_the_scripts_of_diffusers(saved):
+    model, scheduler = tuned_model(saved[0]), saved[1].scheduler
+    x0, noise, timesteps = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.tensor([100, 900])
+    cond = model.condition(CAPTIONS)
+    context = Context(model.denoiser, x0, cond, torch.Generator())
+    theirs = saved[1].unet(scheduler.add_noise(x0, noise, timesteps), timesteps, cond.tokens).sample
+    each = F.mse_loss(theirs, noise, reduction="none").mean((1, 2, 3))
+    signal = scheduler.alphas_cumprod[timesteps]
+    factors = {"denoising": 1.0, "min_snr": (5 * (1 - signal) / signal).clamp(max=1.0)}
+    for name, factor in factors.items():
+        loss = objective(name).at(context, (timesteps + 1) / 1000.0, noise)
+        torch.testing.assert_close(loss, factor * each, atol=1e-5, rtol=1e-4)
+
+
+def test_only_what_trains_is_copied_and_saved(saved, runs):
+    model = tuned_model(saved[0])
+    average = copy.deepcopy(model)
+    pairs = zip(model.named_parameters(), average.parameters(), strict=True)
+    assert all((own is other) != ("lora_" in name) for (name, own), other in pairs)
+    checkpoint = torch.load(newest_checkpoint(runs["sd"][0] / "checkpoints"), weights_only=True)["state_dict"]
+    assert {name for name in checkpoint if "lora_" not in name} == {"ema.updates"}
+    with pytest.raises(RuntimeError, match="Missing key"):
+        model.load_state_dict({})
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(saved, runs, pictures, tmp_path):
+    changes = ("optimizer.lr=0.1", "tuning.alpha=3")
+    tuned(saved[0], pictures, tmp_path / "run", *changes, "trainer.max_steps=1")
+    tuned(saved[0], pictures, tmp_path / "run", *changes, "trainer.max_steps=2", "resume=true")
+    whole, parts = weights(runs["sd"][0]), weights(tmp_path / "run")
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    with pytest.raises(InputError, match=r"was trained with tuning\.rank=2, now 3"):
+        tuned(saved[0], pictures, tmp_path / "run", *changes, "tuning.rank=3", "resume=true")
+
+
+@pytest.mark.parametrize("name", ["sd", "xl"])
+def test_diffusers_loads_both_files_with_the_same_output(runs, name):
+    run, pipeline = runs[name]
+    model = multidiff.load(run, "cpu").model
+    cond, timesteps = model.condition(CAPTIONS), model.denoiser.schedule.timestep(TIMES)
+    sizes = {"text_embeds": cond.vector, "time_ids": torch.tensor([[16.0, 16, 0, 0, 16, 16]] * 2)}
+    further = {"added_cond_kwargs": sizes} if name == "xl" else {}
+    for file in ("model.safetensors", "kohya/lora.safetensors"):
+        theirs = type(pipeline)(**{**pipeline.components, "unet": copy.deepcopy(pipeline.unet)})
+        path = run / "model" / file
+        theirs.load_lora_weights(path.parent, weight_name=path.name, local_files_only=True)
+        with torch.no_grad():
+            expected = theirs.unet(NOISY, timesteps, cond.tokens, **further).sample
+        torch.testing.assert_close(output(model), expected, atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(expected, pipeline.unet(NOISY, timesteps, cond.tokens, **further).sample, atol=1e-3)
+
+
+def test_the_names_of_kohya_are_those_that_diffusers_gives_them(runs):
+    names = {name: run / "model" / "kohya" / "lora.safetensors" for name, (run, _) in runs.items()}
+    ours, kohya = load_file(runs["sd"][0] / "model" / "model.safetensors"), load_file(names["sd"])
+    theirs = convert_state_dict_to_kohya({name.removeprefix("unet."): value for name, value in ours.items()})
+    expected = {f"lora_unet_{key}" for key in theirs}
+    assert {key for key in kohya if not key.endswith(".alpha")} == {
+        key for key in expected if not key.endswith("alpha")
+    }
+    layers = {key.partition(".")[0] for key in load_file(names["xl"])}
+    assert "lora_unet_input_blocks_3_1_transformer_blocks_0_attn1_to_q" in layers
+    assert all(re.match(r"lora_unet_(input_blocks|middle_block|output_blocks)_\d", layer) for layer in layers)
+
+
+def test_a_few_steps_lower_the_loss(saved, pictures, tmp_path):
+    changes = ("trainer.max_steps=25", "optimizer.lr=0.03", "warmup_steps=0", "ema.std=0.05", "loader.batch_size=4")
+    tuned(saved[0], pictures, tmp_path, *changes)
+    generator, losses = torch.Generator().manual_seed(0), []
+    noise, times = torch.randn(60, 4, 8, 8, generator=generator), torch.rand(60, generator=generator)
+    for path in (saved[0], tmp_path):
+        pipeline = multidiff.load(path, "cpu")
+        data = [pipeline.modality.to_data(Image.open(pictures / f"{i}.png").crop((0, 2, 16, 18))) for i in (1, 2, 3)]
+        cond = pipeline.model.condition([{"caption": f"fox {i}"} for i in (1, 2, 3)] * 20)
+        x0 = pipeline.model.encode(torch.stack(data)).repeat(20, 1, 1, 1)
+        context = Context(pipeline.model.denoiser, x0, cond, generator)
+        with torch.no_grad():
+            losses.append(objective("denoising").at(context, times, noise).mean())
+    assert losses[1] < 0.99 * losses[0]
+
+
+def test_texts_are_encoded_once_and_equal(saved, monkeypatch, tmp_path):
+    monkeypatch.setenv("MULTIDIFF_CACHE", str(tmp_path))
+    plain, model = multidiff.load(saved[0], "cpu").model, tuned_model(saved[0])
+    captions = [*CAPTIONS, {"caption": "a long caption of more than sixteen letters"}]
+    conditions = [each.condition(captions) for each in (plain, model, model)]
+    monkeypatch.setattr(Tower, "_computed", None)
+    conditions.append(model.condition(captions))
+    assert all(torch.equal(each.tokens, conditions[0].tokens) for each in conditions)
+
+
+def test_a_rehearsal_tells_what_trains(saved, pictures, tmp_path):
+    lines = rehearsed(tuned_config(saved[0], pictures, tmp_path / "run"))
+    assert any(re.match(r"model +0.002\d*M parameters", line) for line in lines)
+    assert lines[-1].endswith("for 1,500 steps")
+
+
+def test_pictures_without_a_caption_have_the_given_one(saved, pictures, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(pictures, bare, ignore=shutil.ignore_patterns("*.txt"))
+    with pytest.raises(InputError, match="no picture has a caption: put NAME"):
+        tuned(saved[0], bare, tmp_path / "run")
+    config = tuned_config(saved[0], bare, tmp_path / "run")
+    config.caption = "sks fox"
+    run = build_tuning(config)
+    assert run.samples == [{"caption": "sks fox"}] * 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["tuning.path=/nowhere"], "there is no pretrained pipeline at /nowhere"),
+        (["tuning.rank=0"], "tuning.rank is at least 1"),
+        (["tuning.targets=[to_x]"], "no layer of this network ends in to_x; there are .*to_q"),
+        (["tuning.dropout=2"], "tuning.dropout is a probability"),
+        (["tuning.sha256=a12"], "and a12 was trained"),
+        (["schedule=cosine"], "has its own schedule"),
+        (["objective=mean_flow"], "trains a network with the input second_time"),
+        (["data.size=15"], "sides are multiples of 2, and 3 x 15 x 15"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(saved, pictures, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        tuned(saved[0], pictures, tmp_path / "run", *changes)
+
+
+def test_commands_for_other_models_say_that_it_is_a_lora(runs, tmp_path):
+    with pytest.raises(InputError, match="is a LoRA, which is small"):
+        pack(runs["sd"][0], tmp_path / "packed")
+    with pytest.raises(InputError, match="make them equal|set the student's codec"):
+        tiny_train(tmp_path / "run", f"teacher={runs['sd'][0]}", "objective=distillation")
+
+
+def test_a_missing_pipeline_is_named_when_sampling(runs, saved, tmp_path):
+    run = shutil.copytree(runs["sd"][0], tmp_path / "run")
+    config = run / "model" / "config.yaml"
+    config.write_text(config.read_text().replace(str(saved[0]), str(tmp_path / "gone")))
+    with pytest.raises(InputError, match=r"config.yaml: there is no pretrained pipeline at .*gone"):
+        multidiff.load(run)
