@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from multidiff.pretrained.libraries import library
 from multidiff.pretrained.lora_files import kohya_metadata, kohya_state, lora_metadata, lora_state
 from multidiff.pretrained.opening import is_pipeline, open_pipeline, pipeline_hash
 from multidiff.pretrained.parts import Opened
+from multidiff.pretrained.saving import save_folder
 from multidiff.pretrained.text import PromptConditioner
 from multidiff.pretrained.tuned import TunedModel
-from multidiff.weights import write_into
+from multidiff.weights import CARD, write_into
 
 KOHYA = "kohya"
 """Folder in a model directory with the LoRA in the layout of kohya's scripts."""
 
 
+@dataclass(kw_only=True)
 class Tuning(ABC):
     """How a pretrained pipeline is trained further.
 
@@ -33,30 +36,46 @@ class Tuning(ABC):
         sha256: its hash; None until it is known.
         dropout: how often training hides the caption, which guidance needs.
         views: encoded versions of each picture in the cache, each with its own augmentation; 0 encodes every batch.
+        gradient_checkpointing: whether the backward pass computes activations again, for less memory.
+
+    Attributes:
+        source: the path of the pipeline.
+        digest: its hash.
 
     Raises:
-        InputError: there is no pipeline, or it is another one than in training.
+        InputError: there is no pipeline, it is another one than in training, or a number cannot be used.
     """
 
-    def __init__(self, path: str, sha256: str | None = None, dropout: float = 0.1, views: int = 1):
-        self.path, self.dropout, self.views = Path(path).expanduser().absolute(), dropout, views
-        if not 0 <= dropout <= 1 or views < 0:
-            raise InputError(f"tuning.dropout is a probability and tuning.views at least 0, got {dropout} and {views}")
-        if not is_pipeline(self.path):
+    path: str
+    sha256: str | None = None
+    dropout: float = 0.1
+    views: int = 1
+    gradient_checkpointing: bool = False
+    source: Path = field(init=False)
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout <= 1 or self.views < 0:
             raise InputError(
-                f"there is no pretrained pipeline at {path}: pretrained is a folder that diffusers saved, or a "
+                f"tuning.dropout is a probability and tuning.views at least 0, got {self.dropout} and {self.views}"
+            )
+        self.source = Path(self.path).expanduser()
+        if not is_pipeline(self.source):
+            raise InputError(
+                f"there is no pretrained pipeline at {self.path}: pretrained is a folder that diffusers saved, or a "
                 ".safetensors file of Stable Diffusion"
             )
-        self.sha256 = pipeline_hash(self.path)
-        if sha256 not in (None, self.sha256):
+        self.digest = pipeline_hash(self.source)
+        if self.sha256 not in (None, self.digest):
             raise InputError(
-                f"{path} has the hash {self.sha256[:12]}, and {str(sha256)[:12]} was trained: put that pipeline there"
+                f"{self.path} has the hash {self.digest[:12]}, and {str(self.sha256)[:12]} was trained: put that "
+                "pipeline there"
             )
 
     def open(self, device: str = "cpu") -> Opened:
         """The pipeline as it was before training, on a device; on the CPU in float32."""
         with loading_frozen():
-            return open_pipeline(self.path, device)
+            return open_pipeline(self.source, device)
 
     def tuned(self, model: Model) -> TunedModel:
         """The ``model`` of the pipeline with the weights that train, with which it starts as it was.
@@ -68,12 +87,14 @@ class Tuning(ABC):
             raise InputError(f"{self.path} is for inpainting, which is not trained: give the model that it was made of")
         model.requires_grad_(False)
         self.prepare(model.denoiser.network)
+        if self.gradient_checkpointing:
+            model.denoiser.network.enable_gradient_checkpointing()  # type: ignore[operator]
         for part in model.conditioner:
             if isinstance(part, PromptConditioner):
                 part.dropout = self.dropout
-                part.keep(default_cache() / "text", self.sha256)
+                part.keep(default_cache() / "text", self.digest)
         if isinstance(model.codec, AutoencoderCodec):
-            model.codec.sha256, model.codec.views = self.sha256, self.views
+            model.codec.sha256, model.codec.views = self.digest, self.views
         return TunedModel(model.codec, model.conditioner, model.denoiser)
 
     @abstractmethod
@@ -82,39 +103,27 @@ class Tuning(ABC):
 
     @abstractmethod
     def write(self, model: Model, description: Mapping[str, Any], card: str, folder: Path) -> None:
-        """Write what was trained into ``folder``, which exists, with the config of the model and its card."""
+        """Write what was trained into ``folder``, which is empty, with the config of the model and its card."""
 
 
+@dataclass(kw_only=True)
 class Lora(Tuning):
     """LoRA on the layers of the denoiser: Hu et al. (2022), https://arxiv.org/abs/2106.09685.
 
     Args:
-        path: of the pipeline: a folder that diffusers saved, or a single file.
         rank: of the update of each layer.
         alpha: the update is multiplied by ``alpha / rank``.
         targets: ends of the names of the layers.
-        sha256: hash of the pipeline; None until it is known.
-        dropout: how often training hides the caption, which guidance needs.
-        views: encoded versions of each picture in the cache, each with its own augmentation; 0 encodes every batch.
-
-    Raises:
-        InputError: there is no pipeline, it is another one than in training, or a number cannot be used.
     """
 
-    def __init__(
-        self,
-        path: str,
-        rank: int,
-        alpha: float,
-        targets: Sequence[str],
-        sha256: str | None = None,
-        dropout: float = 0.1,
-        views: int = 1,
-    ):
-        super().__init__(path, sha256, dropout, views)
-        if rank < 1 or not alpha > 0:
-            raise InputError(f"tuning.rank is at least 1 and tuning.alpha above 0, got {rank} and {alpha}")
-        self.rank, self.alpha, self.targets = rank, alpha, list(targets)
+    rank: int
+    alpha: float
+    targets: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not self.alpha > 0:
+            raise InputError(f"tuning.rank is at least 1 and tuning.alpha above 0, got {self.rank} and {self.alpha}")
+        super().__post_init__()
 
     def prepare(self, network: nn.Module) -> None:
         layers = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
@@ -126,12 +135,29 @@ class Lora(Tuning):
                 f"{first_of(ends, 20)}"
             )
         peft = library("peft")
-        config = peft.LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=self.targets)
+        config = peft.LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=list(self.targets))
         peft.inject_adapter_in_model(config, network)
 
     def write(self, model: Model, description: Mapping[str, Any], card: str, folder: Path) -> None:
-        settings = {"r": self.rank, "lora_alpha": self.alpha, "target_modules": self.targets}
+        settings = {"r": self.rank, "lora_alpha": self.alpha, "target_modules": list(self.targets)}
         write_into(folder, lora_state(model), description, card, lora_metadata(model, settings))
         if kohya := kohya_state(model, self.alpha):
             (folder / KOHYA).mkdir()
             save_file(kohya, folder / KOHYA / "lora.safetensors", kohya_metadata(self.rank, self.alpha))
+
+
+@dataclass(kw_only=True)
+class Full(Tuning):
+    """All weights of the denoiser, saved as a folder that diffusers opens; the pipeline must be such a folder."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.source.is_dir():
+            raise InputError(f"{self.path} is a single file, of which a LoRA trains: tuning=full needs a folder")
+
+    def prepare(self, network: nn.Module) -> None:
+        network.requires_grad_(True)
+
+    def write(self, model: Model, description: Mapping[str, Any], card: str, folder: Path) -> None:
+        save_folder(model, self.source, folder)
+        (folder / CARD).write_text(card, "utf-8")

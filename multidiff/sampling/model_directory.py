@@ -49,8 +49,8 @@ def load(path: str | Path, device: str | None = None, lora: Mapping[str, float] 
     Raises:
         InputError: the directory, its config or its weights are missing, damaged, or not of this model.
     """
-    if is_pipeline(Path(path).expanduser()):
-        return _pretrained(Path(path).expanduser(), device or _default_device(), lora or {})
+    if found := find_pipeline(Path(path).expanduser()):
+        return _pretrained(found, device or _default_device(), lora or {})
     if lora:
         raise InputError(
             f"a LoRA is for a pretrained pipeline, and {path} is none: no model_index.json, no .safetensors"
@@ -92,7 +92,13 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 def weights_hash(path: Path) -> str:
     """The hash of the model at ``path`` that plans record."""
-    return pipeline_hash(path) if is_pipeline(path) else sha256(find_model(path) / WEIGHTS)
+    found = find_pipeline(path)
+    return pipeline_hash(found) if found else sha256(find_model(path) / WEIGHTS)
+
+
+def find_pipeline(path: Path) -> Path | None:
+    """The pretrained pipeline at ``path``, or that in the run directory ``path``; None if there is none."""
+    return next((place for place in (path, path / "model") if is_pipeline(place)), None)
 
 
 def _default_device() -> str:

@@ -35,7 +35,7 @@ class TuningRun(Run):
     tuning: Tuning
 
     def save(self, directory: Path, step: int, facts: Mapping[str, Any] | None = None) -> None:
-        known = self.facts(step) | {"base": str(self.tuning.path), "base_sha256": self.tuning.sha256}
+        known = self.facts(step) | {"base": self.tuning.path, "base_sha256": self.tuning.digest}
         model_directory.save(self.pipeline, self.settings, directory, known | dict(facts or {}), self.tuning)
 
 
@@ -82,7 +82,7 @@ def _opened(config: DictConfig | dict[str, Any]) -> tuple[Tuning, Opened]:
     settings = resolved(config) if isinstance(config, DictConfig) else config
     tuning = instantiate(Tuning, settings["tuning"])
     opened = tuning.open()
-    config["tuning"]["sha256"] = tuning.sha256
+    config["tuning"].update({"path": str(tuning.source.absolute()), "sha256": tuning.digest})
     if "size" in settings["data"] and settings["data"]["size"] is None:
         config["data"]["size"] = list(opened.model.codec.data_shape(opened.shape)[1:])
     return tuning, opened

@@ -31,7 +31,7 @@ TIMES = torch.tensor([0.3, 0.9])
 
 def tuned_model(path):
     """The model of a pipeline with a LoRA that has not been trained."""
-    tuning = Lora(str(path), rank=2, alpha=3.0, targets=["to_q", "to_v"])
+    tuning = Lora(path=str(path), rank=2, alpha=3.0, targets=["to_q", "to_v"])
     return tuning.tuned(tuning.open().model)
 
 
@@ -97,7 +97,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(saved, runs, picture
     whole, parts = weights(runs["sd"][0]), weights(tmp_path / "run")
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    with pytest.raises(InputError, match=r"was trained with tuning\.rank=2, now 3"):
+    with pytest.raises(InputError, match=r"was trained with tuning\.rank=16, now 3"):
         tuned(saved[0], pictures, tmp_path / "run", *changes, "tuning.rank=3", "resume=true")
 
 
@@ -147,6 +147,29 @@ def test_a_few_steps_lower_the_loss(saved, pictures, tmp_path):
     assert losses[1] < 0.99 * losses[0]
 
 
+def test_gradient_checkpointing_changes_no_gradient(saved):
+    found = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        tuning = Lora(path=str(saved[0]), rank=2, alpha=3.0, targets=["to_q"], gradient_checkpointing=checkpointing)
+        model = tuning.tuned(tuning.open().model).train()
+        model.denoiser.output(NOISY, TIMES, model.condition(CAPTIONS)).square().mean().backward()
+        found.append([weight.grad for weight in model.parameters() if weight.requires_grad])
+    for plain, again in zip(*found, strict=True):
+        torch.testing.assert_close(again, plain)
+
+
+def test_all_weights_are_saved_as_a_folder_of_diffusers(saved, pictures, tmp_path):
+    tuned(saved[0], pictures, tmp_path, "tuning=full", "trainer.max_steps=1", "optimizer.lr=0.01")
+    theirs = type(saved[1]).from_pretrained(tmp_path / "model", local_files_only=True)
+    model = multidiff.load(tmp_path, "cpu").model
+    with torch.no_grad():
+        timesteps = model.denoiser.schedule.timestep(TIMES)
+        expected = theirs.unet(NOISY, timesteps, model.condition(CAPTIONS).tokens).sample
+    torch.testing.assert_close(output(model), expected, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(expected, output(multidiff.load(saved[0], "cpu").model), atol=1e-3)
+
+
 def test_texts_are_encoded_once_and_equal(saved, monkeypatch, tmp_path):
     monkeypatch.setenv("MULTIDIFF_CACHE", str(tmp_path))
     plain, model = multidiff.load(saved[0], "cpu").model, tuned_model(saved[0])
@@ -159,7 +182,7 @@ def test_texts_are_encoded_once_and_equal(saved, monkeypatch, tmp_path):
 
 def test_a_rehearsal_tells_what_trains(saved, pictures, tmp_path):
     lines = rehearsed(tuned_config(saved[0], pictures, tmp_path / "run"))
-    assert any(re.match(r"model +0.002\d*M parameters", line) for line in lines)
+    assert any(re.match(r"model +0.016\d*M parameters", line) for line in lines)
     assert lines[-1].endswith("for 1,500 steps")
 
 
@@ -195,7 +218,7 @@ def test_what_cannot_be_trained_is_refused(saved, pictures, tmp_path, changes, m
 def test_commands_for_other_models_say_that_it_is_a_lora(runs, tmp_path):
     with pytest.raises(InputError, match="is a LoRA, which is small"):
         pack(runs["sd"][0], tmp_path / "packed")
-    with pytest.raises(InputError, match="make them equal|set the student's codec"):
+    with pytest.raises(InputError, match=r"make them equal|set the student's codec"):
         tiny_train(tmp_path / "run", f"teacher={runs['sd'][0]}", "objective=distillation")
 
 

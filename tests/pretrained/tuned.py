@@ -5,7 +5,6 @@ from tests.tiny import fast_compose
 
 TUNED = (
     "experiment=image/lora",
-    "tuning.rank=2",
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",
     "trainer.val_check_interval=1000",
@@ -13,7 +12,7 @@ TUNED = (
     "loader.batch_size=2",
     "logger=[]",
 )
-"""Of rank 2, on the CPU."""
+"""On the CPU."""
 
 
 def tuned_config(pipeline, pictures, run_dir, *overrides):
