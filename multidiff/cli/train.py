@@ -101,6 +101,8 @@ def _train(config: "DictConfig", program: str, dry: bool) -> None:
         print("stopped; the same command with resume=true continues")
     elif config.get("autoencoder"):
         print(f"next: multidiff train experiment=... codec=learned codec.path={shlex.quote(str(where))} run_dir=RUN")
+    elif config.get("tuning"):
+        print(f"next: multidiff sample {shlex.quote(str(where))} --prompt '...' -n 4 --out samples")
     else:
         print(f"next: multidiff sample {shlex.quote(str(where))} -n 16 --out samples")
 
