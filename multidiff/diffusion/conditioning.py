@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -64,9 +65,7 @@ def concatenate(*conditions: Conditioning) -> Conditioning:
         parts = [getattr(condition, name) for condition in conditions]
         if parts[0] is None or name == "vector":
             return None if parts[0] is None else torch.cat(parts)
-        joined = parts[0].new_zeros(sum(map(len, parts)), max(part.shape[1] for part in parts), *parts[0].shape[2:])
-        for part, rows in zip(parts, joined.split([len(part) for part in parts]), strict=True):
-            rows[:, : part.shape[1]] = part
-        return joined
+        longest = max(part.shape[1] for part in parts)
+        return torch.cat([F.pad(part, (*[0, 0] * (part.ndim - 2), 0, longest - part.shape[1])) for part in parts])
 
     return Conditioning(join("vector"), join("tokens"), join("mask"))

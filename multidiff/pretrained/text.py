@@ -38,9 +38,18 @@ class Tower(nn.Module):
     def __init__(self, network: Any, vocabulary: Vocabulary, layer: int = -1, pooled: str | None = None):
         super().__init__()
         self.config = network.config
-        self.encoder = Frozen(network)
+        self.encoder: nn.Module = Frozen(network)
         self.vocabulary, self.layer, self.pooled = vocabulary, layer, pooled
         self.encodings: Encodings | None = None
+
+    @property
+    def network(self) -> nn.Module:
+        """The encoder."""
+        return self.encoder.module if isinstance(self.encoder, Frozen) else self.encoder
+
+    def unfreeze(self) -> None:
+        """Make the encoder a part of the model, whose weights with a gradient train."""
+        self.encoder, self.encodings = self.network, None
 
     @property
     def vector_dim(self) -> int:
@@ -70,7 +79,7 @@ class Tower(nn.Module):
         return states.view(len(rows), -1, width), None if self.pooled is None else vector
 
     def _computed(self, rows: list[list[int]]) -> Encoded:
-        network, device = self.encoder.module, self._device
+        network, device = self.network, self._device
         with torch.autocast(device.type, enabled=False):
             output = network(input_ids=torch.tensor(rows, device=device), output_hidden_states=self.layer != -1)
         states = output.last_hidden_state if self.layer == -1 else output.hidden_states[self.layer]
@@ -78,7 +87,7 @@ class Tower(nn.Module):
 
     @property
     def _device(self) -> torch.device:
-        return next(self.encoder.module.parameters()).device
+        return next(self.network.parameters()).device
 
 
 def side_by_side(encoded: Sequence[Encoded]) -> Encoded:
@@ -126,10 +135,9 @@ class PromptConditioner(FieldConditioner):
 
     def keep(self, folder: Path, name: str) -> None:
         """Encode each text once, and keep its states in ``folder``, for encoders that are called ``name`` there."""
-        for i, tower in enumerate(self._towers):
+        for i, tower in enumerate(self.encoding):
             tower.encodings = Encodings(folder, f"{name} {i} {tower.layer} {tower.pooled}")
 
-    @torch.no_grad()
     def forward(self, values: Sequence[Any]) -> Conditioning:
         return concatenate(*(self._encoded(value, literal) for value in values))
 
@@ -148,7 +156,7 @@ class PromptConditioner(FieldConditioner):
 
     def remarks(self, values: Sequence[Any]) -> list[str]:
         """Prompts that are read in chunks."""
-        vocabularies = [tower.vocabulary for tower in self._towers]
+        vocabularies = [tower.vocabulary for tower in self.encoding]
         room = min(vocabulary.room for vocabulary in vocabularies)
         texts = dict.fromkeys(_text(value) for value in values if value is not None)
         counts = [max(len(each.chunks(parse(text))[0]) for each in vocabularies) for text in texts]
@@ -160,16 +168,17 @@ class PromptConditioner(FieldConditioner):
 
     @property
     def encoders(self) -> list[nn.Module]:
-        """The networks of the encoders, which are frozen."""
-        return [tower.encoder.module for tower in self._towers]
+        """The networks of the encoders."""
+        return [tower.network for tower in self.encoding]
 
     @property
-    def _towers(self) -> list[Tower]:
+    def encoding(self) -> list[Tower]:
+        """The encoders, each with its vocabulary."""
         return [tower for tower in self.towers if isinstance(tower, Tower)]
 
     def _encoded(self, value: Any, read: Any) -> Conditioning:
         """The condition of one value, ``(1, ...)``."""
-        states, pooled = self.join([tower(read(_text(value))) for tower in self._towers])
+        states, pooled = self.join([tower(read(_text(value))) for tower in self.encoding])
         tokens, vector = states[None], None if pooled is None else pooled[None]
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         if value is None and self.empty_is_zero:

@@ -86,20 +86,20 @@ class Tuning(ABC):
         if model.denoiser.masked:
             raise InputError(f"{self.path} is for inpainting, which is not trained: give the model that it was made of")
         model.requires_grad_(False)
-        self.prepare(model.denoiser.network)
         if self.gradient_checkpointing:
             model.denoiser.network.enable_gradient_checkpointing()  # type: ignore[operator]
         for part in model.conditioner:
             if isinstance(part, PromptConditioner):
                 part.dropout = self.dropout
                 part.keep(default_cache() / "text", self.digest)
+        self.prepare(model)
         if isinstance(model.codec, AutoencoderCodec):
             model.codec.sha256, model.codec.views = self.digest, self.views
         return TunedModel(model.codec, model.conditioner, model.denoiser)
 
     @abstractmethod
-    def prepare(self, network: nn.Module) -> None:
-        """Make the weights of the denoiser that train."""
+    def prepare(self, model: Model) -> None:
+        """Make the weights that train; all others are frozen."""
 
     @abstractmethod
     def write(self, model: Model, description: Mapping[str, Any], card: str, folder: Path) -> None:
@@ -108,42 +108,57 @@ class Tuning(ABC):
 
 @dataclass(kw_only=True)
 class Lora(Tuning):
-    """LoRA on the layers of the denoiser: Hu et al. (2022), https://arxiv.org/abs/2106.09685.
+    """LoRA on layers of the denoiser and of text encoders: Hu et al. (2022), https://arxiv.org/abs/2106.09685.
 
     Args:
         rank: of the update of each layer.
         alpha: the update is multiplied by ``alpha / rank``.
         targets: ends of the names of the layers.
+        text_targets: likewise in the text encoders; none of them trains by default.
     """
 
     rank: int
     alpha: float
     targets: Sequence[str]
+    text_targets: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.rank < 1 or not self.alpha > 0:
             raise InputError(f"tuning.rank is at least 1 and tuning.alpha above 0, got {self.rank} and {self.alpha}")
         super().__post_init__()
 
-    def prepare(self, network: nn.Module) -> None:
-        layers = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-        unknown = [end for end in self.targets if not any(f".{name}".endswith(f".{end}") for name in layers)]
-        if unknown or not self.targets:
-            ends = sorted({name.split(".", name.count(".") - 1)[-1] for name in layers})
-            raise InputError(
-                f"tuning.targets: no layer of this network ends in {first_of(unknown, 3) or 'nothing'}; there are "
-                f"{first_of(ends, 20)}"
-            )
-        peft = library("peft")
-        config = peft.LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=list(self.targets))
-        peft.inject_adapter_in_model(config, network)
+    def prepare(self, model: Model) -> None:
+        self._inject(model.denoiser.network, self.targets, "targets")
+        for part in model.conditioner if self.text_targets else ():
+            for tower in part.encoding:
+                if tower.config.model_type != "t5":
+                    self._inject(tower.network, self.text_targets, "text_targets")
+                    tower.unfreeze()
 
     def write(self, model: Model, description: Mapping[str, Any], card: str, folder: Path) -> None:
-        settings = {"r": self.rank, "lora_alpha": self.alpha, "target_modules": list(self.targets)}
-        write_into(folder, lora_state(model), description, card, lora_metadata(model, settings))
+        metadata = lora_metadata(model, self.rank, self.alpha, self.targets, self.text_targets)
+        write_into(folder, lora_state(model), description, card, metadata)
         if kohya := kohya_state(model, self.alpha):
             (folder / KOHYA).mkdir()
             save_file(kohya, folder / KOHYA / "lora.safetensors", kohya_metadata(self.rank, self.alpha))
+
+    def _inject(self, network: nn.Module, targets: Sequence[str], setting: str) -> None:
+        """Give the layers of ``network`` whose names end in ``targets`` an update.
+
+        Raises:
+            InputError: it has no such layer.
+        """
+        layers = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+        unknown = [end for end in targets if not any(f".{name}".endswith(f".{end}") for name in layers)]
+        if unknown or not targets:
+            ends = sorted({name.split(".", name.count(".") - 1)[-1] for name in layers})
+            raise InputError(
+                f"tuning.{setting}: no layer of this network ends in {first_of(unknown, 3) or 'nothing'}; there are "
+                f"{first_of(ends, 20)}"
+            )
+        peft = library("peft")
+        config = peft.LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=list(targets))
+        peft.inject_adapter_in_model(config, network)
 
 
 @dataclass(kw_only=True)
@@ -155,8 +170,8 @@ class Full(Tuning):
         if not self.source.is_dir():
             raise InputError(f"{self.path} is a single file, of which a LoRA trains: tuning=full needs a folder")
 
-    def prepare(self, network: nn.Module) -> None:
-        network.requires_grad_(True)
+    def prepare(self, model: Model) -> None:
+        model.denoiser.network.requires_grad_(True)
 
     def write(self, model: Model, description: Mapping[str, Any], card: str, folder: Path) -> None:
         save_folder(model, self.source, folder)

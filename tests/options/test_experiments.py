@@ -19,6 +19,9 @@ AUTOENCODERS = {
 SHAPES = ("latent_set", "distances", "codec/shape", "shape/furniture_latent")
 """Options of codecs of shapes, which tests/modalities/shape/test_shape_codec.py trains."""
 
+PRETRAINED = ("image/lora",)
+"""Experiments with a pretrained pipeline, which tests/pretrained/test_tuning.py trains."""
+
 SMALL_FEATURES = {"image": ["reconstruction.encoder_steps=5"], "audio": []}
 
 
@@ -32,7 +35,7 @@ def codec_overrides(data, name, option):
 def test_every_option_is_in_a_run():
     assert {*AUTOENCODERS, "latent_set"} == set(group_options("autoencoder"))
     assert {*(name for name, _ in AUTOENCODERS.values()), "distances"} == set(group_options("reconstruction"))
-    assert {*EXPERIMENTS, *SHAPES[2:]} == set(group_options("experiment"))
+    assert {*EXPERIMENTS, *SHAPES[2:], *PRETRAINED} == set(group_options("experiment"))
 
 
 @pytest.mark.parametrize("autoencoder", AUTOENCODERS)

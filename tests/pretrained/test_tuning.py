@@ -3,6 +3,7 @@
 import copy
 import re
 import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -15,16 +16,19 @@ import multidiff
 from multidiff.configuration import instantiate, load_option
 from multidiff.diffusion.objectives import Context, Objective
 from multidiff.errors import InputError
+from multidiff.pretrained.networks import networks_of
 from multidiff.pretrained.text import Tower
 from multidiff.pretrained.tuning import Lora
 from multidiff.sampling.packing import pack
 from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.rehearsal import rehearsed
 from multidiff.training.tuning_run import build_tuning
+from tests.pretrained import folders
 from tests.pretrained.tuned import tuned, tuned_config
 from tests.tiny import tiny_train, weights
 
 CAPTIONS = [{"caption": "a fox"}, {"caption": None}]
+LONGER = ("optimizer.lr=0.1", "tuning.alpha=3", "tuning.text_targets=[q_proj,k_proj,v_proj,out_proj]")
 NOISY = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 TIMES = torch.tensor([0.3, 0.9])
 
@@ -49,7 +53,7 @@ def runs(saved, saved_xl, pictures, tmp_path_factory):
     """Runs of both tiny pipelines, and their pipelines in diffusers."""
     folder, pipelines = tmp_path_factory.mktemp("runs"), {"sd": saved, "xl": saved_xl}
     for name, (pipeline, _) in pipelines.items():
-        tuned(pipeline, pictures, folder / name, "trainer.max_steps=2", "optimizer.lr=0.1", "tuning.alpha=3")
+        tuned(pipeline, pictures, folder / name, *LONGER, "trainer.max_steps=2")
     return {name: (folder / name, theirs) for name, (_, theirs) in pipelines.items()}
 
 
@@ -91,44 +95,61 @@ def test_only_what_trains_is_copied_and_saved(saved, runs):
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(saved, runs, pictures, tmp_path):
-    changes = ("optimizer.lr=0.1", "tuning.alpha=3")
-    tuned(saved[0], pictures, tmp_path / "run", *changes, "trainer.max_steps=1")
-    tuned(saved[0], pictures, tmp_path / "run", *changes, "trainer.max_steps=2", "resume=true")
+    tuned(saved[0], pictures, tmp_path / "run", *LONGER, "trainer.max_steps=1")
+    tuned(saved[0], pictures, tmp_path / "run", *LONGER, "trainer.max_steps=2", "resume=true")
     whole, parts = weights(runs["sd"][0]), weights(tmp_path / "run")
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     with pytest.raises(InputError, match=r"was trained with tuning\.rank=16, now 3"):
-        tuned(saved[0], pictures, tmp_path / "run", *changes, "tuning.rank=3", "resume=true")
+        tuned(saved[0], pictures, tmp_path / "run", *LONGER, "tuning.rank=3", "resume=true")
 
 
 @pytest.mark.parametrize("name", ["sd", "xl"])
 def test_diffusers_loads_both_files_with_the_same_output(runs, name):
     run, pipeline = runs[name]
     model = multidiff.load(run, "cpu").model
-    cond, timesteps = model.condition(CAPTIONS), model.denoiser.schedule.timestep(TIMES)
-    sizes = {"text_embeds": cond.vector, "time_ids": torch.tensor([[16.0, 16, 0, 0, 16, 16]] * 2)}
-    further = {"added_cond_kwargs": sizes} if name == "xl" else {}
+    cond, timesteps = model.condition([{"caption": "a fox"}] * 2), model.denoiser.schedule.timestep(TIMES)
+    sizes = torch.tensor([[16.0, 16, 0, 0, 16, 16]] * 2)
     for file in ("model.safetensors", "kohya/lora.safetensors"):
-        theirs = type(pipeline)(**{**pipeline.components, "unet": copy.deepcopy(pipeline.unet)})
-        path = run / "model" / file
+        parts = {part: copy.deepcopy(pipeline.components[part]) for part in networks_of(model)}
+        theirs, path = type(pipeline)(**{**pipeline.components, **parts}), run / "model" / file
+        request = {"prompt": "a fox", "device": "cpu", "num_images_per_prompt": 1, "do_classifier_free_guidance": False}
+        before = theirs.encode_prompt(**request)[0]
         theirs.load_lora_weights(path.parent, weight_name=path.name, local_files_only=True)
+        tokens, _, *pooled = theirs.encode_prompt(**request)
+        assert not torch.allclose(tokens, before, atol=1e-3)
+        further = {"text_embeds": pooled[0].expand(2, -1), "time_ids": sizes} if pooled else None
         with torch.no_grad():
-            expected = theirs.unet(NOISY, timesteps, cond.tokens, **further).sample
-        torch.testing.assert_close(output(model), expected, atol=1e-5, rtol=1e-4)
-        assert not torch.allclose(expected, pipeline.unet(NOISY, timesteps, cond.tokens, **further).sample, atol=1e-3)
+            expected = theirs.unet(NOISY, timesteps, tokens.expand(2, -1, -1), added_cond_kwargs=further).sample
+            found = model.denoiser.output(NOISY, TIMES, cond)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("build", [folders.stable_diffusion_3, partial(folders.flux, distilled=True)])
+def test_transformers_train_too_and_diffusers_fuses_the_same_weights(build, pictures, tmp_path):
+    theirs = build(tmp_path / "base")
+    changes = ("objective=flow", "data.size=16", "trainer.max_steps=1", "optimizer.lr=0.1")
+    tuned(tmp_path / "base", pictures, tmp_path / "run", *changes)
+    theirs.load_lora_weights(tmp_path / "run" / "model", weight_name="model.safetensors", local_files_only=True)
+    theirs.fuse_lora()
+    theirs.unload_lora_weights()
+    ours, expected = multidiff.load(tmp_path / "run", "cpu").model.denoiser.network, theirs.transformer.state_dict()
+    for name, weight in ours.state_dict().items():
+        torch.testing.assert_close(weight, expected[name], atol=1e-6, rtol=1e-5)
 
 
 def test_the_names_of_kohya_are_those_that_diffusers_gives_them(runs):
-    names = {name: run / "model" / "kohya" / "lora.safetensors" for name, (run, _) in runs.items()}
-    ours, kohya = load_file(runs["sd"][0] / "model" / "model.safetensors"), load_file(names["sd"])
-    theirs = convert_state_dict_to_kohya({name.removeprefix("unet."): value for name, value in ours.items()})
-    expected = {f"lora_unet_{key}" for key in theirs}
-    assert {key for key in kohya if not key.endswith(".alpha")} == {
-        key for key in expected if not key.endswith("alpha")
-    }
-    layers = {key.partition(".")[0] for key in load_file(names["xl"])}
-    assert "lora_unet_input_blocks_3_1_transformer_blocks_0_attn1_to_q" in layers
-    assert all(re.match(r"lora_unet_(input_blocks|middle_block|output_blocks)_\d", layer) for layer in layers)
+    files = {name: load_file(run / "model" / "kohya" / "lora.safetensors") for name, (run, _) in runs.items()}
+    layers = {name: {key.partition(".")[0] for key in state} for name, state in files.items()}
+    ours = load_file(runs["sd"][0] / "model" / "model.safetensors")
+    unet = {key.removeprefix("unet."): value for key, value in ours.items() if key.startswith("unet.")}
+    theirs = {f"lora_unet_{key}" for key in convert_state_dict_to_kohya(unet) if not key.endswith("alpha")}
+    text = {key for key in files["sd"] if key.startswith("lora_te_text_model_encoder_layers_")}
+    assert {key for key in files["sd"] if not key.endswith(".alpha")} - text == theirs
+    assert "lora_te_text_model_encoder_layers_0_self_attn_q_proj" in layers["sd"]
+    assert "lora_unet_input_blocks_3_1_transformer_blocks_0_attn1_to_q" in layers["xl"]
+    names = r"lora_(unet_(input_blocks|middle_block|output_blocks)|te[12]_text_model_encoder_layers)_\d.*"
+    assert all(re.fullmatch(names, layer) for layer in layers["xl"])
 
 
 def test_a_few_steps_lower_the_loss(saved, pictures, tmp_path):
