@@ -41,9 +41,11 @@ class Preparation(ABC):
         suffixes: of the files that it takes, lower case, with their dots.
         companions: of further files that those refer to, such as textures.
         settings: everything that the result of `prepare` depends on beside the file; JSON.
+        varies: whether samples have the shapes of their prepared arrays, in place of ``shape``.
     """
 
     shape: tuple[int, ...]
+    varies: bool = False
     suffixes: tuple[str, ...]
     companions: tuple[str, ...] = ()
     settings: Mapping[str, Any]

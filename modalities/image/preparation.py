@@ -1,5 +1,6 @@
 """Image files as training samples: resized and cropped once, mirrored and cropped each time."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +27,8 @@ class ImagePreparation(Preparation):
         size: pixels of the square, or (height, width).
         crop: "center" keeps the middle; "random" keeps another part each time.
         flip: mirror every other image, at random.
+        buckets: pixels of which sides are multiples: each image keeps its aspect ratio up to them, at about the area of
+            ``size``; None: all images have that size.
 
     Raises:
         InputError: a setting that cannot be used.
@@ -33,9 +36,21 @@ class ImagePreparation(Preparation):
 
     suffixes = SUFFIXES
 
-    def __init__(self, modality: "ImageModality", size: int | Sequence[int], crop: Crop = "center", flip: bool = False):
+    def __init__(
+        self,
+        modality: "ImageModality",
+        size: int | Sequence[int],
+        crop: Crop = "center",
+        flip: bool = False,
+        buckets: int | None = None,
+    ):
         require(crop, ("center", "random"), "crop")
-        self.size, self.crop, self.flip = height_and_width(size), crop, flip
+        self.size, self.crop, self.flip, self.buckets = height_and_width(size), crop, flip, buckets
+        if buckets is not None and (crop != "center" or not 1 <= buckets <= min(self.size)):
+            raise InputError(
+                f"data.buckets is a number of pixels, at most those of data.size, and needs crop=center, got {buckets}"
+            )
+        self.varies = buckets is not None
         self.channels = modality.channels
         self.shape = (self.channels, *self.size)
         self.settings: dict[str, Any] = {
@@ -43,13 +58,16 @@ class ImagePreparation(Preparation):
             "channels": self.channels,
             "size": list(self.size),
             "crop": crop,
+            **({"buckets": buckets} if buckets else {}),
         }
 
     def prepare(self, file: File) -> np.ndarray:
-        """uint8 ``(C, H, W)``, cut to ``size`` unless crops are random."""
-        image, (height, width) = read_image(file, self.channels, self.size[::-1]), self.size
+        """uint8 ``(C, H, W)``, cut to ``size``, or to that of its bucket, unless crops are random."""
+        image = read_image(file, self.channels, self.size[::-1])
+        height, width = self.size if self.buckets is None else self._bucket(image, self.buckets)
         if image.height < height or image.width < width:
-            at_most = min(image.width, image.height) if height == width else [image.height, image.width]
+            square = height == width or self.varies
+            at_most = min(image.width, image.height) if square else [image.height, image.width]
             raise InputError(
                 f"{name_of(file)}: {image.width}x{image.height} pixels, smaller than {width}x{height}; "
                 f"data.size={at_most} fits"
@@ -63,8 +81,18 @@ class ImagePreparation(Preparation):
         return pixels[:, top : top + height, left : left + width]
 
     def sample(self, prepared: np.ndarray, random: np.random.Generator) -> Tensor:
-        pixels = random_crop(prepared, self.size, random)
+        pixels = prepared if self.varies else random_crop(prepared, self.size, random)
         return unit_scale(mirrored(pixels, random) if self.flip else pixels)
+
+    def _bucket(self, image: Image.Image, step: int) -> tuple[int, int]:
+        """Height and width for an image, in multiples of ``step``, at about the area of ``size``.
+
+        At most half a step of either is cut off.
+        """
+        ratio = max(image.size) / min(image.size)
+        short = max(1, round(math.sqrt(math.prod(self.size) / ratio) / step)) * step
+        long = round(short * ratio / step) * step
+        return (long, short) if image.height > image.width else (short, long)
 
 
 def random_crop(pixels: np.ndarray, size: tuple[int, int], random: np.random.Generator) -> np.ndarray:

@@ -23,12 +23,14 @@ class Dataset(ABC):
     """Training data, with named fields of each sample.
 
     Attributes:
-        shape: of every data tensor, ``(C, *size)``.
+        shape: of every data tensor, ``(C, *size)``; but see ``groups``.
         fields: columns of N values by name: ``label`` (a `Labels`), ``caption`` (texts), ``seconds`` and others. None
             or an empty text in a column is an unknown value; a tuple holds alternatives, such as several captions.
         origin: hex hash of the sources and of the settings that they were prepared with.
         shards: index of the file that holds each sample, ``(N,)``, if few files should be open at a time; or None.
         mixed: number of such files that are open at a time.
+        groups: index of the shape of each sample, ``(N,)``, if they differ, and a batch has samples of one shape; or
+            None. ``shape`` is then only the usual one.
     """
 
     shape: tuple[int, ...]
@@ -36,6 +38,7 @@ class Dataset(ABC):
     origin: str
     shards: np.ndarray | None = None
     mixed: int = 1
+    groups: np.ndarray | None = None
 
     @property
     def labels(self) -> Labels | None:

@@ -32,6 +32,8 @@ class Prepared(Dataset):
         self.shape, self.origin = preparation.shape, store.key
         counts = [preparation.samples_in(shape) for shape in store.shapes]
         self.sources = np.repeat(np.arange(len(store)), counts)
+        if preparation.varies:
+            self.groups = np.unique(store.shapes[self.sources], axis=0, return_inverse=True)[1].reshape(-1)
         own = [preparation.fields(shape) for shape in store.shapes]
         known = {name: [facts[name] for facts in own] for name in own[0]} | fields
         self.fields = {name: _at(column, self.sources) for name, column in known.items()}

@@ -31,7 +31,8 @@ SHOWN = 3
 def described(dataset: Dataset) -> list[str]:
     """The number and shape of the samples, and what their fields hold."""
     shape = "x".join(map(str, dataset.shape))
-    lines = [f"{len(dataset):,} samples of {shape} from {type(dataset).__name__}"]
+    others = "" if dataset.groups is None else f" and {len(set(dataset.groups.tolist()))} shapes near it"
+    lines = [f"{len(dataset):,} samples of {shape}{others} from {type(dataset).__name__}"]
     return lines + [f"{name}: {_column(column)}" for name, column in dataset.fields.items()]
 
 

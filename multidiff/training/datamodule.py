@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from multidiff.data.dataset import Dataset, readable
-from multidiff.data.order import shuffled
+from multidiff.data.order import batched, in_turn, shuffled
 from multidiff.data.split import split
 from multidiff.errors import InputError
 from multidiff.training import hardware
@@ -46,15 +46,20 @@ class Batches:
 
 
 class Stream(TorchDataset[dict[str, Any]]):
-    """Samples by their position in an endless stream that shuffles ``indices`` in each epoch."""
+    """Samples by their position in an endless stream that shuffles ``indices`` in each epoch.
 
-    def __init__(self, dataset: Dataset, indices: Sequence[int], seed: int):
+    Of data in groups, each ``batch_size`` positions from a multiple of it on are samples of one group.
+    """
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int], seed: int, batch_size: int = 1):
         self.dataset = dataset
         self.indices = np.asarray(indices)
-        self.seed = seed
+        self.seed, self.batch_size = seed, batch_size
+        self.groups = None if dataset.groups is None else dataset.groups[self.indices]
         self.shards = None if dataset.shards is None else dataset.shards[self.indices]
         self.ahead = 0 if self.shards is None else len(self.shards) // len(np.unique(self.shards))
         self._orders: dict[int, np.ndarray] = {}
+        self.length = len(self.indices if self.groups is None else self._order(0))
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         if self.ahead:
@@ -63,7 +68,7 @@ class Stream(TorchDataset[dict[str, Any]]):
         return example(self.dataset, self.indices, self._place(position), random)
 
     def _place(self, position: int) -> int:
-        epoch, place = divmod(position, len(self.indices))
+        epoch, place = divmod(position, self.length)
         if epoch not in self._orders:
             near = {number: order for number, order in self._orders.items() if abs(number - epoch) == 1}
             self._orders = {**near, epoch: self._order(epoch)}
@@ -71,6 +76,8 @@ class Stream(TorchDataset[dict[str, Any]]):
 
     def _order(self, epoch: int) -> np.ndarray:
         random = np.random.default_rng([self.seed, epoch])
+        if self.groups is not None:
+            return batched(self.groups, self.batch_size, random)
         if self.shards is None:
             return random.permutation(len(self.indices))
         return shuffled(self.shards, self.dataset.mixed, random)
@@ -210,7 +217,7 @@ class DataModule(L.LightningDataModule):
             rank=trainer.global_rank,
             processes=trainer.world_size,
         )
-        stream = Stream(self.dataset, self.training, self.seed)
+        stream = Stream(self.dataset, self.training, self.seed, self.batch_size)
         return self._loader(stream, batch_sampler=batches)
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -223,7 +230,10 @@ class DataModule(L.LightningDataModule):
         count = max(min(self.validated, len(self.validation)), trainer.world_size)
         taken = [self.validation[i * len(self.validation) // count] for i in range(count)]
         mine = taken[trainer.global_rank :: trainer.world_size]
-        return self._loader(InOrder(self.dataset, mine), batch_size=self.batch_size)
+        if self.dataset.groups is None:
+            return self._loader(InOrder(self.dataset, mine), batch_size=self.batch_size)
+        batches = in_turn(self.dataset.groups[mine], self.batch_size)
+        return self._loader(InOrder(self.dataset, mine), batch_sampler=batches)
 
     def state_dict(self) -> dict[str, Any]:
         """A hash of the data; the position in the stream follows from the trainer's step."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig
 
 from multidiff.configuration import instantiate, resolved
@@ -52,7 +53,7 @@ def build_tuning(config: DictConfig | dict[str, Any]) -> TuningRun:
     objective = instantiate(Objective, settings["objective"])
     if objective.inputs:
         raise InputError(f"this objective trains a network with the input {objective.inputs[0]}, which this one lacks")
-    shape = opened.model.codec.shape(tuple(dataset.shape))
+    shape, *_ = [opened.model.codec.shape(each) for each in _shapes(dataset)]
     opened.model.denoiser = opened.model.denoiser.sized(shape)
     model = tuning.tuned(opened.model)
     encoded = cached_latents(model.codec, dataset, settings["data"].get("cache"))
@@ -86,6 +87,12 @@ def _opened(config: DictConfig | dict[str, Any]) -> tuple[Tuning, Opened]:
     if "size" in settings["data"] and settings["data"]["size"] is None:
         config["data"]["size"] = list(opened.model.codec.data_shape(opened.shape)[1:])
     return tuning, opened
+
+
+def _shapes(dataset: Dataset) -> list[tuple[int, ...]]:
+    """The usual shape of the data, then those of all samples, if they differ."""
+    firsts = [] if dataset.groups is None else np.unique(dataset.groups, return_index=True)[1].tolist()
+    return [tuple(dataset.shape), *(tuple(dataset.data(row, np.random.default_rng(0)).shape) for row in firsts)]
 
 
 def _caption(dataset: Dataset, settings: Mapping[str, Any]) -> None:

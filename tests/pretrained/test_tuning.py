@@ -5,6 +5,7 @@ import re
 import shutil
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import multidiff
-from multidiff.configuration import instantiate, load_option
+from multidiff.configuration import compose, instantiate, load_option
 from multidiff.diffusion.objectives import Context, Objective
 from multidiff.errors import InputError
 from multidiff.pretrained.networks import networks_of
@@ -22,6 +23,7 @@ from multidiff.pretrained.tuning import Lora
 from multidiff.sampling.packing import pack
 from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.rehearsal import rehearsed
+from multidiff.training.train import fit, train
 from multidiff.training.tuning_run import build_tuning
 from tests.pretrained import folders
 from tests.pretrained.tuned import tuned, tuned_config
@@ -216,6 +218,28 @@ def test_pictures_without_a_caption_have_the_given_one(saved, pictures, tmp_path
     config.caption = "sks fox"
     run = build_tuning(config)
     assert run.samples == [{"caption": "sks fox"}] * 4
+
+
+def test_pictures_keep_their_aspect_ratio(saved, pictures, tmp_path):
+    folder = shutil.copytree(pictures, tmp_path / "pictures")
+    for i, size in enumerate([(40, 20), (20, 40), (41, 20), (30, 30)]):
+        Image.new("RGB", size, (60 * i, 90, 0)).save(folder / f"{i + 4}.png")
+        (folder / f"{i + 4}.txt").write_text("fox")
+    changes = (
+        "data.buckets=4",
+        "data.size=16",
+        "loader.batch_size=2",
+        "trainer.max_steps=4",
+        "trainer.val_check_interval=2",
+    )
+    run = build_tuning(tuned_config(saved[0], folder, tmp_path / "run", *changes, "loader.holdout=0.3"))
+    shapes = {tuple(run.datamodule.dataset.data(i, np.random.default_rng(0)).shape) for i in range(len(run.dataset))}
+    assert shapes == {(4, 8, 8), (4, 10, 8), (4, 6, 12), (4, 12, 6)}
+    fit(run, quiet=True)
+    with pytest.raises(InputError, match=r"multiples of 2, and 3 x 15 x 15"):
+        tuned(saved[0], folder, tmp_path / "odd", *changes, "data.buckets=5")
+    with pytest.raises(InputError, match="only pretrained pipelines train on pictures of several shapes"):
+        train(compose(["experiment=image/folder", f"data.root={folder}", "data.size=16", "data.buckets=4"]))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ TUNED = (
     "experiment=image/lora",
     "trainer.accelerator=cpu",
     "trainer.precision=32-true",
+    "data.buckets=null",
     "trainer.val_check_interval=1000",
     "callbacks.previews.every=0",
     "loader.batch_size=2",

@@ -61,6 +61,10 @@ class EncodedDataset(Dataset):
     """
 
     def __init__(self, source: Encoded, preparation: Preparation, max_unreadable: int):
+        if preparation.varies:
+            raise InputError(
+                "data.buckets: shards and tables hold pictures of one shape; use a folder, or leave it out"
+            )
         self.source, self.preparation, self.max_unreadable = source, preparation, max_unreadable
         self.decoder = Decoder(preparation)
         self.shape, self.fields = preparation.shape, source.fields

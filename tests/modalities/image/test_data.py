@@ -162,3 +162,19 @@ class TestImageFolder:
     def test_a_wrong_crop_is_named(self, root):
         with pytest.raises(InputError, match=r"data\.crop is one of center, random, not 'centre'"):
             self.folder(root, crop="centre")
+
+
+@pytest.mark.parametrize("size", [(900, 900), (900, 910), (640, 1200), (1200, 640), (700, 1100), (600, 1500)])
+def test_in_buckets_little_is_cut_and_the_area_stays(size, tmp_path):
+    Image.new("RGB", size).save(tmp_path / "a.png")
+    shape = preparation.ImagePreparation(RGB, 512, buckets=64).prepare(tmp_path / "a.png").shape[1:]
+    scale = max(shape[0] / size[1], shape[1] / size[0])
+    assert all(side % 64 == 0 for side in shape)
+    assert max(size[1] * scale - shape[0], size[0] * scale - shape[1]) <= 32 + 1e-6
+    assert 0.75 < shape[0] * shape[1] / 512**2 < 1.25
+
+
+def test_buckets_that_cannot_be_used_are_refused():
+    for settings in ({"buckets": 0}, {"buckets": 128}, {"buckets": 8, "crop": "random"}):
+        with pytest.raises(InputError, match=r"data\.buckets is a number of pixels"):
+            preparation.ImagePreparation(RGB, 64, **settings)
