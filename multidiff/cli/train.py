@@ -17,7 +17,17 @@ MULTIRUN = ("--multirun", "-m")
 
 DRY = "--dry-run"
 
-PATHS = ("run_dir", "data.root", "data.cache", "teacher", "init", "codec.path", "decoder_of", "pretrained")
+PATHS = (
+    "run_dir",
+    "data.root",
+    "data.cache",
+    "teacher",
+    "init",
+    "codec.path",
+    "decoder_of",
+    "pretrained",
+    "prior.root",
+)
 """Settings that are paths, which are taken as they are written; in a sweep, Hydra's grammar splits them at commas."""
 
 

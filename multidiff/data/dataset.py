@@ -23,14 +23,15 @@ class Dataset(ABC):
     """Training data, with named fields of each sample.
 
     Attributes:
-        shape: of every data tensor, ``(C, *size)``; but see ``groups``.
+        shape: of every data tensor, ``(C, *size)``; but see ``shapes``.
         fields: columns of N values by name: ``label`` (a `Labels`), ``caption`` (texts), ``seconds`` and others. None
             or an empty text in a column is an unknown value; a tuple holds alternatives, such as several captions.
         origin: hex hash of the sources and of the settings that they were prepared with.
         shards: index of the file that holds each sample, ``(N,)``, if few files should be open at a time; or None.
         mixed: number of such files that are open at a time.
-        groups: index of the shape of each sample, ``(N,)``, if they differ, and a batch has samples of one shape; or
-            None. ``shape`` is then only the usual one.
+        shapes: of each sample, ``(N, D)``, if they differ; or None. ``shape`` is then only the usual one, and the
+            samples of a batch have one shape.
+        repeats: how often an epoch has each sample, ``(N,)``; None for once.
     """
 
     shape: tuple[int, ...]
@@ -38,7 +39,13 @@ class Dataset(ABC):
     origin: str
     shards: np.ndarray | None = None
     mixed: int = 1
-    groups: np.ndarray | None = None
+    shapes: np.ndarray | None = None
+    repeats: np.ndarray | None = None
+
+    @cached_property
+    def groups(self) -> np.ndarray | None:
+        """Number of the shape of each sample, ``(N,)``, if they differ."""
+        return None if self.shapes is None else np.unique(self.shapes, axis=0, return_inverse=True)[1].reshape(-1)
 
     @property
     def labels(self) -> Labels | None:

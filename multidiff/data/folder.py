@@ -33,7 +33,7 @@ class Prepared(Dataset):
         counts = [preparation.samples_in(shape) for shape in store.shapes]
         self.sources = np.repeat(np.arange(len(store)), counts)
         if preparation.varies:
-            self.groups = np.unique(store.shapes[self.sources], axis=0, return_inverse=True)[1].reshape(-1)
+            self.shapes = store.shapes[self.sources]
         own = [preparation.fields(shape) for shape in store.shapes]
         known = {name: [facts[name] for facts in own] for name in own[0]} | fields
         self.fields = {name: _at(column, self.sources) for name, column in known.items()}

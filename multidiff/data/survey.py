@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,7 +32,7 @@ SHOWN = 3
 def described(dataset: Dataset) -> list[str]:
     """The number and shape of the samples, and what their fields hold."""
     shape = "x".join(map(str, dataset.shape))
-    others = "" if dataset.groups is None else f" and {len(set(dataset.groups.tolist()))} shapes near it"
+    others = "" if dataset.shapes is None else f" and {len(np.unique(dataset.shapes, axis=0)) - 1} shapes near it"
     lines = [f"{len(dataset):,} samples of {shape}{others} from {type(dataset).__name__}"]
     return lines + [f"{name}: {_column(column)}" for name, column in dataset.fields.items()]
 

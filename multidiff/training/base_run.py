@@ -129,7 +129,7 @@ def prepared(config: DictConfig | dict[str, Any]) -> Prepared:
     L.seed_everything(settings["seed"], verbose=False)
     modality = instantiate(Modality, settings["modality"])
     dataset = instantiate(Dataset, settings["data"], modality=modality)
-    if dataset.groups is not None and not settings.get("tuning"):
+    if dataset.shapes is not None and not settings.get("tuning"):
         raise InputError("data.buckets: only pretrained pipelines train on pictures of several shapes; leave it out")
     before = read_settings(run_dir) if checkpoint else None
     return Prepared(decided(settings, before), before, run_dir, checkpoint, modality, dataset)

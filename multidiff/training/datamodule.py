@@ -54,6 +54,8 @@ class Stream(TorchDataset[dict[str, Any]]):
     def __init__(self, dataset: Dataset, indices: Sequence[int], seed: int, batch_size: int = 1):
         self.dataset = dataset
         self.indices = np.asarray(indices)
+        if dataset.repeats is not None:
+            self.indices = np.repeat(self.indices, dataset.repeats[self.indices])
         self.seed, self.batch_size = seed, batch_size
         self.groups = None if dataset.groups is None else dataset.groups[self.indices]
         self.shards = None if dataset.shards is None else dataset.shards[self.indices]

@@ -34,7 +34,7 @@ class LatentDataset(Dataset):
     def __init__(self, dataset: Dataset, store: Store, views: int):
         self.fields, self.origin = dataset.fields, store.key
         self.shards, self.mixed = dataset.shards, dataset.mixed  # which decide what is held out
-        self.groups = dataset.groups
+        self.shapes, self.repeats = dataset.shapes, dataset.repeats
         self.count, self.views, self.store = len(dataset), views, store
         self.shape = tuple(int(side) for side in store.shapes[0])
         self.places = {int(source): place for place, source in enumerate(store.kept)}

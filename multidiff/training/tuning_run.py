@@ -18,8 +18,8 @@ from multidiff.sampling.pipeline import Pipeline
 from multidiff.training.base_run import prepared
 from multidiff.training.latents import cached_latents
 from multidiff.training.run import Run, diffusion_module
-from multidiff.training.settings import check_missing
 from multidiff.training.trainer import make_trainer
+from multidiff.training.tuning_data import tuning_data
 
 OWN = ("codec", "backbone", "conditioning", "schedule", "prediction", "teacher", "init", "decoder_of")
 """Settings of other trainings, which here are those of the pipeline, or have no meaning."""
@@ -48,8 +48,8 @@ def build_tuning(config: DictConfig | dict[str, Any]) -> TuningRun:
     """
     tuning, opened = _opened(config)
     start = prepared(config)
-    settings, dataset = start.settings, start.dataset
-    _caption(dataset, settings)
+    settings = start.settings
+    dataset = start.dataset = tuning_data(start.dataset, settings, start.modality)
     objective = instantiate(Objective, settings["objective"])
     if objective.inputs:
         raise InputError(f"this objective trains a network with the input {objective.inputs[0]}, which this one lacks")
@@ -91,22 +91,5 @@ def _opened(config: DictConfig | dict[str, Any]) -> tuple[Tuning, Opened]:
 
 def _shapes(dataset: Dataset) -> list[tuple[int, ...]]:
     """The usual shape of the data, then those of all samples, if they differ."""
-    firsts = [] if dataset.groups is None else np.unique(dataset.groups, return_index=True)[1].tolist()
-    return [tuple(dataset.shape), *(tuple(dataset.data(row, np.random.default_rng(0)).shape) for row in firsts)]
-
-
-def _caption(dataset: Dataset, settings: Mapping[str, Any]) -> None:
-    """Give samples without a caption that of the setting ``caption``.
-
-    Raises:
-        InputError: there is none, and too many samples lack one.
-    """
-    captions = dataset.fields.get("caption") or [None] * len(dataset)
-    if settings["caption"] is not None:
-        dataset.fields = {**dataset.fields, "caption": [text or str(settings["caption"]) for text in captions]}
-    elif not any(captions):
-        raise InputError(
-            "no picture has a caption: put NAME.txt beside each, or give caption='a photo of sks fox', in which a rare "
-            "word stands for what is new"
-        )
-    check_missing(dataset.fields, ("caption",), settings["max_missing"])
+    others = [] if dataset.shapes is None else np.unique(dataset.shapes, axis=0).tolist()
+    return [tuple(dataset.shape), *map(tuple, others)]

@@ -3,6 +3,7 @@
 import copy
 import re
 import shutil
+from collections import Counter
 from functools import partial
 
 import numpy as np
@@ -22,6 +23,7 @@ from multidiff.pretrained.text import Tower
 from multidiff.pretrained.tuning import Lora
 from multidiff.sampling.packing import pack
 from multidiff.training.checkpoints import newest_checkpoint
+from multidiff.training.datamodule import Stream
 from multidiff.training.rehearsal import rehearsed
 from multidiff.training.train import fit, train
 from multidiff.training.tuning_run import build_tuning
@@ -220,6 +222,24 @@ def test_pictures_without_a_caption_have_the_given_one(saved, pictures, tmp_path
     assert run.samples == [{"caption": "sks fox"}] * 4
 
 
+def test_pictures_of_what_the_pipeline_knows_have_their_share(saved, pictures, tmp_path):
+    known = tmp_path / "known"
+    known.mkdir()
+    for i in range(9):
+        Image.new("RGB", (16, 16), (20 * i, 90, 0)).save(known / f"{i}.png")
+    changes = (f"prior.root={known}", "trainer.max_steps=1")
+    with pytest.raises(InputError, match=r"give prior\.caption='a photo of"):
+        tuned(saved[0], pictures, tmp_path / "run", *changes)
+    config = tuned_config(saved[0], pictures, tmp_path / "run", *changes)
+    config.prior.caption = "a fox"
+    run = build_tuning(config)
+    stream = Stream(run.datamodule.dataset, range(13), seed=0)
+    captions = Counter(stream[i]["fields"]["caption"] for i in range(stream.length))
+    assert captions["a fox"] == captions.total() / 2
+    assert captions["fox 1"] == captions.total() / 8
+    fit(run, quiet=True)
+
+
 def test_pictures_keep_their_aspect_ratio(saved, pictures, tmp_path):
     folder = shutil.copytree(pictures, tmp_path / "pictures")
     for i, size in enumerate([(40, 20), (20, 40), (41, 20), (30, 30)]):
@@ -252,6 +272,7 @@ def test_pictures_keep_their_aspect_ratio(saved, pictures, tmp_path):
         (["tuning.sha256=a12"], "and a12 was trained"),
         (["schedule=cosine"], "has its own schedule"),
         (["objective=mean_flow"], "trains a network with the input second_time"),
+        (["prior.root=/nowhere"], "set prior.root to one that exists"),
         (["data.size=15"], "sides are multiples of 2, and 3 x 15 x 15"),
     ],
 )
