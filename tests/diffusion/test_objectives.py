@@ -193,3 +193,15 @@ def test_distillation_without_a_teacher_is_an_error():
     context = Context(NetworkDenoiser(Perceptron(), Cosine(), Velocity()), torch.zeros(2, 2), None, generator())
     with pytest.raises(ValueError, match="set teacher=MODEL_DIR"):
         Distillation(Uniform(), UniformWeighting())(context)
+
+
+def test_offset_noise_shifts_each_channel_and_training_alone():
+    x0 = torch.zeros(4000, 2, 8)
+    noise = Denoising(Uniform(), UniformWeighting(), offset=0.5).noise(x0, generator())
+    plain = Denoising(Uniform(), UniformWeighting()).noise(x0, generator())
+    shifts = noise - plain
+    assert torch.allclose(shifts, shifts[..., :1].expand_as(shifts), atol=1e-6)
+    assert abs(float(shifts[..., 0].std()) - 0.5) < 0.02
+    assert abs(float((shifts[:, 0, 0] * shifts[:, 1, 0]).mean())) < 0.02
+    with pytest.raises(ValueError, match="at least 0"):
+        Denoising(Uniform(), UniformWeighting(), offset=-1.0)

@@ -110,8 +110,11 @@ class Objective(ABC):
         """The loss of each sample, ``(B,)``, at times and noise sampled with the generator of the context."""
         x0, generator = context.x0, context.generator
         t = self.times.sample(context.student.schedule, len(x0), generator)
-        noise = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
-        return self.at(context, t, noise)
+        return self.at(context, t, self.noise(x0, generator))
+
+    def noise(self, x0: Tensor, generator: torch.Generator) -> Tensor:
+        """The noise of training samples, like ``x0``; standard normal unless an objective says otherwise."""
+        return torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
 
     @abstractmethod
     def at(self, context: Context, t: Tensor, noise: Tensor) -> Tensor:
