@@ -95,10 +95,13 @@ def _one_line(error: Exception) -> str | None:
 def _config_error(error: Exception) -> str | None:
     """The line that explains an error of Hydra or OmegaConf."""
     from hydra.errors import HydraException, MissingConfigException
-    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+    from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
-    if isinstance(error, MissingMandatoryValue):
-        return f"{error.full_key} must be given: {error.full_key}=VALUE"
+    missing = error.full_key if isinstance(error, MissingMandatoryValue) else None
+    if isinstance(error, InterpolationToMissingValueError):
+        missing = str(error).partition("Missing mandatory value: ")[2].split()[0]
+    if missing:
+        return f"{missing} must be given: {missing}=VALUE"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _no_such_option(error.missing_cfg_file, error.options or ())
     if isinstance(error, HydraException | OmegaConfBaseException):

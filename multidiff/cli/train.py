@@ -17,18 +17,11 @@ MULTIRUN = ("--multirun", "-m")
 
 DRY = "--dry-run"
 
-PATHS = (
-    "run_dir",
-    "data.root",
-    "data.cache",
-    "teacher",
-    "init",
-    "codec.path",
-    "decoder_of",
-    "pretrained",
-    "prior.root",
+PLAIN = (
+    *("run_dir", "data.root", "data.cache", "teacher", "init", "codec.path", "decoder_of", "pretrained", "prior.root"),
+    *("caption", "prior.caption"),
 )
-"""Settings that are paths, which are taken as they are written; in a sweep, Hydra's grammar splits them at commas."""
+"""Paths and texts, which are taken as they are written; in a sweep, Hydra's grammar splits them at commas."""
 
 
 def train(context: typer.Context) -> None:
@@ -118,9 +111,9 @@ def _train(config: "DictConfig", program: str, dry: bool) -> None:
 
 
 def _quoted(argument: str) -> str:
-    """``argument`` in quotes for Hydra if it is a path; its characters then have no meaning, except ``${...}``."""
+    """``argument`` in quotes for Hydra if it is of `PLAIN`; its characters then have no meaning, except ``${...}``."""
     key, equals, value = argument.partition("=")
-    if key.lstrip("+") not in PATHS or not value or value[0] in "'\"":
+    if key.lstrip("+") not in PLAIN or not value or value[0] in "'\"":
         return argument
     return f"{key}{equals}{_in_quotes(value)}"
 

@@ -37,16 +37,21 @@ def described(dataset: Dataset) -> list[str]:
     return lines + [f"{name}: {_column(column)}" for name, column in dataset.fields.items()]
 
 
-def problems(dataset: Dataset) -> Iterator[str]:
-    """What may spoil a training: few samples, classes of one sample, equal captions, and duplicates among files."""
-    if len(dataset) < FEW:
+def problems(dataset: Dataset, from_scratch: bool = True) -> Iterator[str]:
+    """What may spoil a training: few samples, classes of one sample, equal captions, and duplicates among files.
+
+    Args:
+        dataset: the training data.
+        from_scratch: whether the model knows nothing else; otherwise a few samples of one caption are enough.
+    """
+    if from_scratch and len(dataset) < FEW:
         yield f"{len(dataset)} samples are few: the model will learn them by heart"
     if dataset.labels:
         counts = Counter(dataset.labels)
         if single := [name for name, count in counts.items() if count == 1]:
             yield f"{_count(len(single), 'class', 'classes')} of one sample: {first_of(single, SHOWN)}"
     captions = [caption for caption in dataset.values.get("caption", ()) if caption]
-    if len(captions) > 1 and len(set(captions)) == 1:
+    if from_scratch and len(captions) > 1 and len(set(captions)) == 1:
         yield f"all captions are {captions[0]!r}: they cannot steer the model"
     if isinstance(dataset, Prepared) and (pairs := near_duplicates(dataset)):
         names = [f"{dataset.name(first)} and {dataset.name(second)}" for first, second in pairs]

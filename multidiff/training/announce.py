@@ -21,7 +21,7 @@ def announced(run: BaseRun) -> list[str]:
     return [
         *(f"data     {line}" for line in described(run.dataset)),
         f"data     {len(run.datamodule.validation):,} held out; as the model sees them: {_pictured(run)}",
-        *(f"problem  {line}" for line in problems(run.dataset)),
+        *(f"problem  {line}" for line in problems(run.dataset, from_scratch="tuning" not in run.settings)),
         f"model    {trained / 1e6:.3g}M parameters{_chosen(run.settings)}",
     ]
 

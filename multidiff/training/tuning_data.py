@@ -26,9 +26,9 @@ def tuning_data(dataset: Dataset, settings: Mapping[str, Any], modality: Modalit
     Raises:
         InputError: too many pictures have no caption, or the others cannot be used.
     """
-    _caption(dataset, settings["caption"], "caption", settings["max_missing"])
-    prior = settings["prior"]
-    if prior["root"] is None:
+    _caption(dataset, settings.get("caption"), "caption", settings["max_missing"])
+    prior = settings.get("prior")
+    if prior is None or prior["root"] is None:
         return dataset
     if not Path(str(prior["root"])).expanduser().is_dir():
         raise InputError(f"no folder {prior['root']}: set prior.root to one that exists")

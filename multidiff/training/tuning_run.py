@@ -79,7 +79,7 @@ def _opened(config: DictConfig | dict[str, Any]) -> tuple[Tuning, Opened]:
     """The pipeline that ``config`` names, whose hash and size it is given where it leaves them open."""
     given = next((group for group in OWN if config.get(group)), None)
     if given:
-        raise InputError(f"a pretrained pipeline has its own {given}, and trains without another: leave {given} out")
+        raise InputError(f"a pretrained pipeline has its own {given}: leave {given} out, with experiment=image/lora")
     settings = resolved(config) if isinstance(config, DictConfig) else config
     tuning = instantiate(Tuning, settings["tuning"])
     opened = tuning.open()

@@ -27,6 +27,7 @@ from multidiff.training.datamodule import Stream
 from multidiff.training.rehearsal import rehearsed
 from multidiff.training.train import fit, train
 from multidiff.training.tuning_run import build_tuning
+from tests.cli.command import refused
 from tests.pretrained import folders
 from tests.pretrained.tuned import tuned, tuned_config
 from tests.tiny import tiny_train, weights
@@ -209,6 +210,7 @@ def test_a_rehearsal_tells_what_trains(saved, pictures, tmp_path):
     lines = rehearsed(tuned_config(saved[0], pictures, tmp_path / "run"))
     assert any(re.match(r"model +0.016\d*M parameters", line) for line in lines)
     assert lines[-1].endswith("for 1,500 steps")
+    assert not any(line.startswith("problem") for line in lines)  # few pictures are what it is for
 
 
 def test_pictures_without_a_caption_have_the_given_one(saved, pictures, tmp_path):
@@ -294,3 +296,9 @@ def test_a_missing_pipeline_is_named_when_sampling(runs, saved, tmp_path):
     config.write_text(config.read_text().replace(str(saved[0]), str(tmp_path / "gone")))
     with pytest.raises(InputError, match=r"config.yaml: there is no pretrained pipeline at .*gone"):
         multidiff.load(run)
+
+
+def test_the_command_names_what_is_missing_in_one_line(pictures, tmp_path):
+    given = ("train", "experiment=image/lora", f"data.root={pictures}", "run_dir=run")
+    refused(*given, cwd=tmp_path, saying="pretrained must be given: pretrained=VALUE")
+    refused(*given, "pretrained=gone", "caption=a, b (c)", cwd=tmp_path, saying="no pretrained pipeline at gone")
