@@ -73,7 +73,7 @@ class AveragedModule(L.LightningModule):
     ) -> None:
         """Clip by the norm; a step with a non-finite gradient is skipped."""
         by_norm = gradient_clip_algorithm != "value"
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        trained = [weight for group in optimizer.param_groups for weight in group["params"]]
         norm = self.stability.clip(trained, gradient_clip_val if by_norm else None)
         if not by_norm:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)

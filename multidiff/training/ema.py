@@ -1,6 +1,7 @@
 """Exponential moving averages of the weights, which sample better than the weights themselves."""
 
 import copy
+import weakref
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,15 +77,30 @@ class EMA(nn.Module):
         self.decay = decay
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self._followed: weakref.ref[nn.Module] | None = None
+        self._weights: list[tuple[nn.Parameter, nn.Parameter]] = []
+        self._parts: list[tuple[nn.Module, nn.Module]] = []
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Move the average towards the current weights of ``model``."""
         self.updates += 1
         keep = self.decay(int(self.updates))
-        pairs = list(zip(self.model.parameters(), model.parameters(), strict=True))
-        averaged = [(mine, theirs.detach()) for mine, theirs in pairs if theirs.requires_grad]
+        self._follow(model)
+        averaged = [(mine, theirs.detach()) for mine, theirs in self._weights if theirs.requires_grad]
         torch._foreach_lerp_([mine for mine, _ in averaged], [theirs for _, theirs in averaged], 1 - keep)
-        copied = [(mine, theirs) for mine, theirs in pairs if not theirs.requires_grad]
-        for mine, theirs in [*copied, *zip(self.model.buffers(), model.buffers(), strict=True)]:
-            mine.copy_(theirs)
+        copied: list[tuple[Tensor, Tensor]] = [pair for pair in self._weights if not pair[1].requires_grad]
+        for mine, theirs in self._parts:
+            copied += zip(mine.buffers(recurse=False), theirs.buffers(recurse=False), strict=True)
+        for own, other in copied:
+            own.copy_(other)
+
+    def _follow(self, model: nn.Module) -> None:
+        """Find what of ``model`` is not shared with the average; once, since a large model has thousands of parts."""
+        if self._followed is not None and self._followed() is model:
+            return
+        weights = zip(self.model.parameters(), model.parameters(), strict=True)
+        parts = zip(self.model.modules(), model.modules(), strict=True)
+        self._weights = [(mine, theirs) for mine, theirs in weights if mine is not theirs]
+        self._parts = [(mine, theirs) for mine, theirs in parts if any(True for _ in theirs.buffers(recurse=False))]
+        self._followed = weakref.ref(model)

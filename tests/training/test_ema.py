@@ -1,5 +1,7 @@
 """Moving averages have the profile that they promise, and never touch what they follow."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -60,3 +62,19 @@ def test_the_average_is_never_trained():
 def test_an_impossible_width_is_refused(std):
     with pytest.raises(ValueError, match=r"between 0 and 0\.288"):
         PowerDecay(std)
+
+
+def test_weights_that_the_average_shares_stay_and_another_model_is_followed_too():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    average = EMA(model, ConstantDecay(0.5, warmup=1e-9))
+    average.model[0].weight = model[0].weight
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for followed in (model, other):
+            followed[1].running_mean += 1
+            before, shared = average.model[0].bias.clone(), followed[0].weight.clone()
+            followed[0].bias.normal_()
+            average.update(followed)
+            assert torch.equal(followed[0].weight, shared)
+            assert torch.equal(average.model[1].running_mean, followed[1].running_mean)
+            assert not torch.equal(average.model[0].bias, before)
