@@ -75,9 +75,8 @@ def cached_latents(codec: Codec, dataset: Dataset, cache: str | None = None) -> 
 
 def _encoded(codec: Codec, dataset: Dataset, device: torch.device) -> Iterator[np.ndarray | InputError]:
     """The latents of each view of each sample, or the `InputError` of a sample that cannot be read."""
-    count, batch = len(dataset) * codec.views, min(_BATCH, max(1, _VALUES // math.prod(dataset.shape)))
-    if dataset.shapes is not None:
-        batch = 1
+    count, most = len(dataset) * codec.views, _BATCH if dataset.shapes is None else 1
+    batch = max(1, min(most, _VALUES // math.prod(dataset.shape)))
     for start in range(0, count, batch):
         samples = {i: _sample(dataset, *divmod(i, codec.views)) for i in range(start, min(start + batch, count))}
         readable = {i: sample.to(device) for i, sample in samples.items() if isinstance(sample, Tensor)}
@@ -105,4 +104,3 @@ def _latents(codec: Codec, samples: Mapping[int, Tensor]) -> Sequence[np.ndarray
             except InputError as error:
                 raise InputError(f"sample {source // codec.views} of the data: {error}") from error
         raise
-
