@@ -131,7 +131,8 @@ def _tuned(directory: Path, config: Mapping[str, Any], digest: str, device: str)
         opened = tuning.open(device)
         shape = opened.model.codec.shape(tuple(config["data_shape"]))
     except InputError as error:
-        raise InputError(f"{directory / CONFIG}: {error}") from error
+        elsewhere = f"with the pipeline elsewhere: multidiff sample PIPELINE --lora {directory / WEIGHTS}"
+        raise InputError(f"{directory / CONFIG}: {error}; {elsewhere}") from error
     fuse(opened.model, directory / WEIGHTS)
     opened.model.denoiser = opened.model.denoiser.sized(shape)
     return Pipeline(opened.model, modality, shape, sampler, guidance, digest, config["modality"], opened.trained)

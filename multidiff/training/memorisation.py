@@ -44,7 +44,7 @@ class Memorisation(L.Callback):
             where = "" if name == "loss" else f" at {name.replace('_', ' ').replace('log snr', 'log SNR')}"
             log.warning(
                 "the held-out loss%s rises since step %d: the model begins to learn the training samples by heart; "
-                "more data, backbone.dropout or a smaller backbone delays it",
+                "more data, dropout or a smaller model delays it",
                 *(where, step),
             )
             self.told = True
