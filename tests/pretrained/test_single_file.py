@@ -16,6 +16,7 @@ from multidiff.pretrained import single_file, vocabulary
 from multidiff.pretrained.keys import RULES, from_original, to_original
 from multidiff.sampling.reproduce import reproduce_samples
 from tests.pretrained import folders
+from tests.pretrained.tuned import tuned
 
 ARCHITECTURES = {
     "stable_diffusion_1": 859_520_964,
@@ -200,3 +201,13 @@ def test_a_missing_tokenizer_is_one_line_and_a_package_has_one(tiny, tmp_path, m
     found = vocabulary.file_vocabulary(path, "!", 77)
     assert (found.start, found.end, found.padding, found.length) == (514, 515, 0, 77)
     assert found.tokenizer.encode("Fox", add_special_tokens=False).ids == [513]
+
+
+def test_a_lora_of_it_trains(tiny, pictures, tmp_path):
+    file = tiny[1]["stable_diffusion_xl"]
+    tuned(file, pictures, tmp_path / "run", "trainer.max_steps=1", "optimizer.lr=0.1", "data.size=16")
+    before, after = (multidiff.load(path, "cpu").model.denoiser.network for path in (file, tmp_path / "run"))
+    name = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+    assert not torch.equal(before.state_dict()[name], after.state_dict()[name])
+    with pytest.raises(InputError, match=r"is a single file, of which a LoRA trains: tuning=full needs a folder"):
+        tuned(file, pictures, tmp_path / "full", "tuning=full", "data.size=16")
