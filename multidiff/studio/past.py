@@ -54,7 +54,7 @@ class Past:
                 with gr.Accordion("Plan", open=False):
                     self.plan = gr.JSON(label="To generate it again", max_height=400, elem_classes="plan")
         detail = [self.chosen, self.title, self.picture, self.files, self.plan]
-        self.words.input(
+        self.words.change(
             self.search, self.words, [self.found, self.gallery], api_visibility="private", show_progress="hidden"
         )
         self.gallery.select(self._select, self.found, detail, api_visibility="private", show_progress="hidden")
