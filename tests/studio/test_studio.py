@@ -7,6 +7,7 @@ import threading
 import pytest
 from PIL import Image
 
+from multidiff import bundled
 from multidiff.errors import InputError
 from multidiff.sampling.reproduce import reproduce_samples
 from multidiff.studio.api import last
@@ -149,7 +150,8 @@ def test_files_are_shown_and_converted(studio):
     assert modality.metadata(converted)["index"] == 1
 
 
-def test_models_have_the_names_of_their_directories(run_dir):
+def test_models_have_the_names_of_their_directories(run_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundled, "FOLDER", tmp_path)
     assert list(Models.load([run_dir, run_dir / "model"]).pipelines) == ["digits", "digits'"]
     with pytest.raises(InputError, match="give at least one model"):
         Models.load([])
