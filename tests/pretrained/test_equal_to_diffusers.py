@@ -4,6 +4,8 @@ diffusers keeps its tables and some of its steps in float32. `double` lets the s
 comparison is of the methods and not of rounding.
 """
 
+import copy
+import shutil
 import sys
 from itertools import pairwise
 
@@ -65,6 +67,18 @@ def scheduler_of(name, settings, monkeypatch):
     monkeypatch.setattr(module, "np", Double(np))
     accepted = kind.__init__.__wrapped__.__code__.co_varnames
     return kind(**{key: value for key, value in {**SD_SCHEDULER, **settings}.items() if key in accepted})
+
+
+@pytest.fixture
+def saved(saved, tmp_path):
+    """A copy, which these tests change."""
+    return shutil.copytree(saved[0], tmp_path / "own"), copy.deepcopy(saved[1])
+
+
+@pytest.fixture
+def saved_xl(saved_xl, tmp_path):
+    """Likewise."""
+    return shutil.copytree(saved_xl[0], tmp_path / "own"), copy.deepcopy(saved_xl[1])
 
 
 def both(saved, scheduler, monkeypatch, **request):

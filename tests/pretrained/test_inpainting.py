@@ -1,5 +1,6 @@
 """Inpainting equals that of diffusers: by blending with four channels, and with a network that sees the mask."""
 
+import copy
 import shutil
 import sys
 
@@ -74,7 +75,8 @@ def test_latents_equal_those_of_diffusers(
     plan = ours.plan(2, edit=Redo(picture, (mask,), repeats=1, strength=strength), **request)
     schedule, noise = ours.model.denoiser.schedule, plan.seeds.noise(range(2), ours.noise).start()
     theirs = diffusers.StableDiffusionInpaintPipeline(
-        **{**pipeline.to(torch.float64).components, "scheduler": scheduler}, requires_safety_checker=False
+        **{**copy.deepcopy(pipeline).to(torch.float64).components, "scheduler": scheduler},
+        requires_safety_checker=False,
     )
     theirs.set_progress_bar_config(disable=True)
     if name == "EulerDiscreteScheduler" and strength == 1:  # its x is divided by alpha
