@@ -1,5 +1,6 @@
 """A folder of diffusers is an ordinary pipeline: sampled, recorded, reproduced; a faulty one is refused in a line."""
 
+import copy
 import json
 import shutil
 
@@ -100,7 +101,7 @@ def test_samplers_with_continuous_times(saved):
 
 
 def test_half_precision_weights_and_shards_open(saved, tmp_path):
-    theirs = saved[1].to(torch.float32)
+    theirs = copy.deepcopy(saved[1]).to(torch.float32)
     theirs.unet.save_pretrained(tmp_path / "whole")
     folder = shutil.copytree(saved[0], tmp_path / "sd")
     shutil.rmtree(folder / "unet")
