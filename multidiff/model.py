@@ -81,8 +81,13 @@ def informed(config: Mapping[str, Any], fields: Mapping[str, Sequence[Any]], dat
 
 
 def in_force(config: Any, learned: Any, before: Any) -> Any:
-    """``learned`` from the data, with what the run ``before`` had learned wherever ``config`` leaves it to the data."""
+    """``learned`` from the data, with what the run ``before`` had learned wherever ``config`` leaves it to the data.
+
+    A setting that an older version did not learn stays as the config has it, which is how that run was trained.
+    """
     if isinstance(learned, Mapping):
         parts = [part if isinstance(part, Mapping) else {} for part in (config, before)]
-        return {name: in_force(parts[0].get(name), value, parts[1].get(name, value)) for name, value in learned.items()}
+        absent = {name: value if isinstance(value, Mapping) else parts[0].get(name) for name, value in learned.items()}
+        known = {**absent, **parts[1]}
+        return {name: in_force(parts[0].get(name), value, known[name]) for name, value in learned.items()}
     return learned if learned == config else before

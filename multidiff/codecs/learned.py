@@ -15,7 +15,7 @@ from torch import Tensor
 from multidiff.codecs.autoencoder import Autoencoder
 from multidiff.codecs.base import Codec, Identity, Shape
 from multidiff.codecs.directory import Trained, codec_hash, find_codec, load_codec
-from multidiff.codecs.scaling import SURVEYED, Scaling
+from multidiff.codecs.scaling import Scaling
 from multidiff.codecs.tiles import in_tiles, up_to_multiple
 from multidiff.configuration import target_class
 from multidiff.errors import InputError
@@ -70,14 +70,13 @@ class Learned(Codec):
 
     @classmethod
     def settings_from(cls, config: Mapping[str, Any], data: Sequence[Tensor]) -> dict[str, Any]:
-        """Directory and hash of the autoencoder, and the statistics of the latents over `SURVEYED` samples."""
+        """Directory and hash of the autoencoder, and the statistics of the latents over the surveyed samples."""
         directory = find_codec(str(config["path"]))
         path = Path(str(config["path"])).expanduser().absolute()
         known = {"path": str(path), "sha256": config.get("sha256") or codec_hash(directory)}
         codec = cls(known["path"], known["sha256"])
         codec.shape(tuple(data[0].shape))
-        rows = torch.linspace(0, len(data) - 1, min(SURVEYED, len(data))).int().tolist()
-        scales = Scaling.settings_from({**config, "shared": 1}, _Encoded(codec, data, rows))
+        scales = Scaling.settings_from({**config, "shared": 1}, _Encoded(codec, data))
         far = [each for each in scales.get("deviation", []) if not UNIT[0] <= each <= UNIT[1]]
         if far:
             log.warning(
@@ -177,13 +176,13 @@ class Learned(Codec):
 
 
 class _Encoded(Sequence[Tensor]):
-    """The latents of some rows of the data."""
+    """The latents of the data."""
 
-    def __init__(self, codec: Learned, data: Sequence[Tensor], rows: Sequence[int]):
-        self.codec, self.data, self.rows = codec, data, rows
+    def __init__(self, codec: Learned, data: Sequence[Tensor]):
+        self.codec, self.data = codec, data
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.data)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.codec.latents(self.data[self.rows[index]][None])[0]
+        return self.codec.latents(self.data[index][None])[0]

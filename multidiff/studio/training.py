@@ -106,7 +106,7 @@ class Training:
 
 
 def frame(run: Run, *, by_noise: bool) -> pd.DataFrame:
-    """The losses as a plot takes them; a single value becomes a dash, since a line through one point is not drawn."""
+    """The losses for a line plot, which shows no single point: such a value becomes a short dash."""
     curve = run.curve(by_noise=by_noise)
     values = Counter(of for _, of, _ in curve)
     dash = max(1.0, run.step / DASHES)

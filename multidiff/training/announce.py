@@ -37,7 +37,7 @@ def _chosen(settings: Mapping[str, Any]) -> str:
 
 
 def _pictured(run: BaseRun) -> Path:
-    """Write a picture of samples drawn from the data and return its path."""
+    """Write a picture of random samples of the data and return its path."""
     data = Unaugmented(run.dataset)
     artifacts = [run.modality.to_artifact(data[row]) for row in drawn_rows(len(data), PICTURED)]
     with atomic_path(run.run_dir / PICTURE) as path:

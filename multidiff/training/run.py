@@ -59,7 +59,7 @@ class Run(BaseRun):
 
     @cached_property
     def samples(self) -> Sequence[Mapping[str, Any]]:
-        """Fields to request: each class, or those of samples drawn from the data, the same each time."""
+        """Fields to request: each class, or those of random samples of the data, the same each time."""
         conditioner = self.module.model.conditioner
         if conditioner.reads == ("label",):
             return [{"label": name} for part in conditioner for name in part.choices]

@@ -1,4 +1,4 @@
-"""A shape is drawn in a real browser."""
+"""The 3D viewer in a real browser."""
 
 import pytest
 from PIL import Image, ImageStat

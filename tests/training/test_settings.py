@@ -6,6 +6,7 @@ from multidiff.configuration import compose
 from multidiff.data.labels import Labels
 from multidiff.data.texts import Texts
 from multidiff.errors import InputError
+from multidiff.model import in_force
 from multidiff.training.run import build
 from multidiff.training.settings import check_missing
 from tests.tiny import TINY
@@ -50,3 +51,10 @@ def test_a_folder_with_few_captions_is_refused(tmp_path):
     config = compose([*settings, *data, f"data.cache={tmp_path / 'cache'}", f"run_dir={tmp_path / 'run'}"])
     with pytest.raises(InputError, match=LACKS):
         build(config)
+
+
+def test_a_setting_that_an_older_version_did_not_learn_stays_as_that_run_had_it():
+    config = {"codec": {"bands": 4, "loudest": None, "mean": None}}
+    learned = {"codec": {"bands": 4, "loudest": [1.0], "mean": [2.0]}}
+    before = {"codec": {"bands": 4, "mean": [3.0]}}
+    assert in_force(config, learned, before) == {"codec": {"bands": 4, "loudest": None, "mean": [3.0]}}
