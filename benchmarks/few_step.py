@@ -2,6 +2,7 @@
 
 The teacher is a run directory. Each student has its backbone, data and codec, and starts from its weights. A student of
 several stages, such as progressive distillation from 4 steps to 2 to 1, has the seconds for all of them together.
+The student `lcm` has the objective and the average of diffusers' example of LCM distillation, at our learning rate.
 Scores are those of `multidiff evaluate`, as the mean and half the range over seeds of the samples. The picture has the
 same seeds at 1, 2 and 4 steps of each student, below the teacher at 32. Students whose runs are in --out are kept.
 
@@ -22,7 +23,7 @@ from typing import Any
 from contest import environment, write
 from PIL import Image
 
-from multidiff.configuration import compose, resolved
+from multidiff.configuration import compose, load_option, resolved
 from multidiff.evaluation.run import EvaluationRun, EvaluationSettings
 from multidiff.sampling.model_directory import load
 from multidiff.training.run_directory import read_settings
@@ -42,11 +43,13 @@ class Stage:
         objective: an option of the group.
         settings: of the objective.
         taught: whether it has a teacher, which for later stages is the stage before.
+        ema: the moving average, where it is not that of the teacher's training.
     """
 
     objective: str
     settings: Mapping[str, Any]
     taught: bool = True
+    ema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def students(guidance: float) -> dict[str, Student]:
         "consistency, taught": Student([Stage("consistency", scaled)], few),
         "consistency_continuous, taught": Student([Stage("consistency_continuous", scaled)], few),
         "mean_flow, taught": Student([Stage("mean_flow", scaled)], few),
+        "lcm": Student([Stage("lcm", scaled, ema={**load_option("ema", "constant"), "decay": 0.95})], few),
         "guided_distillation": Student([Stage("guided_distillation", {"guidance": [1.0, 4.0]})], (4, 10, 20)),
         **{f"progressive, {n} steps": Student(progress[: 3 - i], [n]) for i, n in enumerate(few)},
         **{f"distribution_matching, {n} steps": matched(n, guidance) for n in few},
@@ -97,6 +101,7 @@ def trained(name: str, student: Student, teacher: Path, seconds: float, lr: floa
             "sampler": chosen["sampler"],
             "optimizer": optimizer,
             "guidance": 1.0,
+            "ema": stage.ema or shared["ema"],
             "teacher": str(before) if stage.taught else None,
             "init": str(before),
             "budget": f"{seconds / len(student.stages):g}s",

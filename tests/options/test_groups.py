@@ -58,7 +58,7 @@ ELSEWHERE = ("furniture_distances", "mesh_distances")
 SAMPLERS = [name for name in group_options("sampler") if name != "mean_flow"]
 """Those of any model; `mean_flow` needs the objective of that name, which is tested with it."""
 
-TAUGHT = ("distillation", "distribution_matching", "guided_distillation", "progressive_distillation")
+TAUGHT = ("distillation", "distribution_matching", "guided_distillation", "lcm", "progressive_distillation")
 FEW_STEP = ("consistency", "consistency_continuous", "mean_flow", *TAUGHT)
 RUNS = max(len(DATA), math.ceil(len(SAMPLERS) / 2), *map(len, FREE.values()))
 

@@ -7,6 +7,7 @@ from multidiff.diffusion.objectives.denoising import Denoising
 from multidiff.diffusion.objectives.distillation import Distillation
 from multidiff.diffusion.objectives.distribution_matching import DistributionMatching
 from multidiff.diffusion.objectives.guided_distillation import GridTimes, GuidedDistillation, ProgressiveDistillation
+from multidiff.diffusion.objectives.latent_consistency import LatentConsistency
 from multidiff.diffusion.objectives.mean_flow import MeanFlow
 from multidiff.diffusion.objectives.times import LogitNormal, LogNormalSigma, Stratified, TimeDistribution, Uniform
 from multidiff.diffusion.objectives.weighting import EDMWeighting, MinSNR, SigmoidWeighting, UniformWeighting, Weighting
@@ -21,6 +22,7 @@ __all__ = [
     "EDMWeighting",
     "GridTimes",
     "GuidedDistillation",
+    "LatentConsistency",
     "LogNormalSigma",
     "LogitNormal",
     "MeanFlow",

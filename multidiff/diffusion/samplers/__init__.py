@@ -3,7 +3,7 @@
 from multidiff.diffusion.samplers.adaptive import Adaptive
 from multidiff.diffusion.samplers.ancestral import DDIM, DDPM, Ancestral
 from multidiff.diffusion.samplers.base import History, Sampler, integrate, sample
-from multidiff.diffusion.samplers.consistency import LCM, Consistency
+from multidiff.diffusion.samplers.consistency import LCM, Consistency, skip_connection
 from multidiff.diffusion.samplers.dpm_solver import DPMSolverMultistep, DPMSolverSinglestep
 from multidiff.diffusion.samplers.inversion import invert
 from multidiff.diffusion.samplers.linear_multistep import DEIS, IPNDM, LMS
@@ -36,4 +36,5 @@ __all__ = [
     "integrate",
     "invert",
     "sample",
+    "skip_connection",
 ]

@@ -50,6 +50,12 @@ class LCM(Consistency):
     time_scale: float = 10_000.0
 
     def jump(self, denoise: Denoise, x_t: Tensor, t: Tensor) -> Tensor:
-        scaled = self.time_scale * t
-        power = scaled**2 + self.sigma_data**2
-        return self.sigma_data**2 / power * x_t + scaled / power.sqrt() * denoise(x_t, t)
+        c_skip, c_out = skip_connection(t, self.sigma_data, self.time_scale)
+        return c_skip * x_t + c_out * denoise(x_t, t)
+
+
+def skip_connection(t: Tensor, sigma_data: float, time_scale: float) -> tuple[Tensor, Tensor]:
+    """``c_skip`` and ``c_out`` of `LCM` at times ``t``."""
+    scaled = time_scale * t
+    power = scaled**2 + sigma_data**2
+    return sigma_data**2 / power, scaled / power.sqrt()
