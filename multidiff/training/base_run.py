@@ -81,6 +81,11 @@ class BaseRun(Prepared, ABC):
         """The networks that take most of the time of a step."""
 
     @property
+    def partial(self) -> bool:
+        """Whether there are steps in which some of the trained weights have no gradient."""
+        return False
+
+    @property
     def own_callbacks(self) -> list[L.Callback]:
         """Callbacks of every run of this kind."""
         return []

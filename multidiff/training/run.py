@@ -57,6 +57,10 @@ class Run(BaseRun):
     def networks(self) -> list[nn.Module]:
         return [self.module.model.denoiser.network]
 
+    @property
+    def partial(self) -> bool:
+        return self.module.objective.partial
+
     @cached_property
     def samples(self) -> Sequence[Mapping[str, Any]]:
         """Fields to request: each class, or those of random samples of the data, the same each time."""

@@ -58,6 +58,8 @@ def make_trainer(run: "BaseRun") -> L.Trainer:
             f"trainer.strategy must be one of {', '.join(STRATEGIES)}, got {strategy}: the moving average of the "
             "weights is one copy, so weights cannot be split between devices"
         )
+    if strategy == "ddp" and run.partial:
+        settings["strategy"] = "ddp_find_unused_parameters_true"
     clip = settings.get("gradient_clip_val")
     if isinstance(clip, int | float) and not clip >= 0:
         raise InputError(f"trainer.gradient_clip_val must be at least 0, which turns clipping off, got {clip}")

@@ -123,6 +123,19 @@ def begin(rank, run_dir):
     tiny_train(run_dir, *SETTINGS, *TWO)
 
 
+def match(rank, run_dir, teacher):
+    given = (f"teacher={teacher}", f"init={teacher}", "guidance=1.0", "objective.every=2")
+    tiny_train(run_dir, *SETTINGS, *TWO, "objective=distribution_matching", *given)
+
+
+def test_networks_that_do_not_learn_in_every_step_train_in_two_processes(model, tmp_path):
+    together(2, match, tmp_path / "run", model, log=tmp_path / "log")
+    state = torch.load(newest_checkpoint(tmp_path / "run" / "checkpoints"), weights_only=True)
+    assert state["global_step"] == STEPS
+    before, after = weights(model), weights(tmp_path / "run")
+    assert any(not torch.equal(before[name], value) for name, value in after.items() if name in before)
+
+
 def fail_on_one(rank, run_dir, out):
     """The first process alone has a non-finite loss, twice; then it alone is asked to stop."""
     original = Objective.__call__

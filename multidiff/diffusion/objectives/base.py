@@ -90,6 +90,11 @@ class Objective(ABC):
         return ()
 
     @property
+    def partial(self) -> bool:
+        """Whether there are steps in which some of the trained weights have no gradient."""
+        return False
+
+    @property
     def trained(self) -> Trained:
         """How the trained model is sampled."""
         return Trained()

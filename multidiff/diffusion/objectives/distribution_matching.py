@@ -48,6 +48,10 @@ class DistributionMatching(FewStep):
             raise ValueError(f"every must be at least 1, got {self.every}")
 
     @property
+    def partial(self) -> bool:
+        return self.every > 1
+
+    @property
     def steps(self) -> int:
         return self.times.steps
 
