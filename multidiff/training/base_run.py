@@ -86,6 +86,11 @@ class BaseRun(Prepared, ABC):
         return False
 
     @property
+    def comparable(self) -> bool:
+        """Whether losses of different steps measure the same, and a lower one is better."""
+        return True
+
+    @property
     def own_callbacks(self) -> list[L.Callback]:
         """Callbacks of every run of this kind."""
         return []

@@ -121,12 +121,14 @@ class Checkpoints(L.Callback):
         folder: where checkpoints go.
         every: steps between checkpoints; the last step is always saved.
         export: called with the step after each new checkpoint, to update the model directory.
+        best: whether the one of the lowest validation loss is kept.
     """
 
-    def __init__(self, folder: Path, every: int, export: Callable[[int], None]):
+    def __init__(self, folder: Path, every: int, export: Callable[[int], None], best: bool = True):
         self.folder = folder
         self.every = every
         self.export = export
+        self.keeps_best = best
         self.best = float("inf")
         self.saved: int | None = None
 
@@ -147,7 +149,7 @@ class Checkpoints(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         score = float(trainer.callback_metrics["val/loss"])
-        if not trainer.sanity_checking and score < self.best:
+        if self.keeps_best and not trainer.sanity_checking and score < self.best:
             self.best = score
             trainer.save_checkpoint(self.folder / BEST, weights_only=False)
 

@@ -61,6 +61,10 @@ class Run(BaseRun):
     def partial(self) -> bool:
         return self.module.objective.partial
 
+    @property
+    def comparable(self) -> bool:
+        return self.module.objective.comparable
+
     @cached_property
     def samples(self) -> Sequence[Mapping[str, Any]]:
         """Fields to request: each class, or those of random samples of the data, the same each time."""

@@ -87,7 +87,10 @@ def make_trainer(run: "BaseRun") -> L.Trainer:
 
 def _callbacks(run: "BaseRun") -> list[L.Callback]:
     checkpoints = Checkpoints(
-        run.run_dir / "checkpoints", run.settings["checkpoint_every"], partial(run.save, run.run_dir / "model")
+        run.run_dir / "checkpoints",
+        run.settings["checkpoint_every"],
+        partial(run.save, run.run_dir / "model"),
+        run.comparable,
     )
     run.stop = GracefulStop(checkpoints.save)
     budget = run.settings["budget"]
@@ -96,7 +99,7 @@ def _callbacks(run: "BaseRun") -> list[L.Callback]:
         *instantiate_all(L.Callback, run.settings["callbacks"]),
         *run.own_callbacks,
         Throughput(),
-        Memorisation(),
+        *([Memorisation()] if run.comparable else []),
         Progress(),
         checkpoints,
         run.stop,

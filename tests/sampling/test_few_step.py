@@ -28,8 +28,14 @@ def folder(tmp_path_factory):
     tiny_train(folder / "teacher", "trainer.max_steps=1")
     for name, settings in OBJECTIVES.items():
         own = [setting.format(teacher=folder / "teacher") for setting in settings]
-        tiny_train(folder / name, *own, "guidance=1.0", "trainer.max_steps=1")
+        tiny_train(folder / name, *own, "guidance=1.0", "trainer.max_steps=1", "trainer.val_check_interval=1")
     return folder
+
+
+@pytest.mark.parametrize(("objective", "kept"), [("consistency", False), ("matched", False), ("guided", True)])
+def test_the_best_checkpoint_is_kept_where_losses_are_comparable(folder, objective, kept):
+    """The target of a consistency model moves with it, so that a later loss may be higher in a better model."""
+    assert (folder / objective / "checkpoints" / "best.ckpt").exists() == kept
 
 
 def test_a_student_starts_from_the_weights_of_its_teacher(folder):

@@ -77,12 +77,14 @@ class Objective(ABC):
         takes_teacher: whether the context may have a teacher.
         needs_teacher: whether it must have one.
         needs_fake_score: whether it trains a second network, which starts as a copy of the student.
+        comparable: whether losses of different steps of a training measure the same, and a lower one is better.
     """
 
     times: TimeDistribution
     takes_teacher: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
     needs_fake_score: ClassVar[bool] = False
+    comparable: ClassVar[bool] = True
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ class FewStep(Objective):
     times: TimeDistribution
     guidance: float | Sequence[float] = 1.0
     takes_teacher: ClassVar[bool] = True
+    comparable: ClassVar[bool] = False  # the target moves with the student
     samplers: ClassVar[tuple[str, ...]]
 
     def __post_init__(self) -> None:

@@ -28,6 +28,7 @@ class GuidedDistillation(FewStep):
 
     weighting: Weighting
     needs_teacher: ClassVar[bool] = True
+    comparable: ClassVar[bool] = True
     samplers: ClassVar[tuple[str, ...]] = ()
 
     @property
