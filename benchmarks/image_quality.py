@@ -2,8 +2,8 @@
 
 All models are unconditional and train on the same images, in one process, in turns of a few seconds; parameter counts
 differ by at most 15 %. Each peer runs with its documented settings, and again with our batch size and learning rate.
-Ours runs for half of the seconds and for all. The folder --out has pictures of the samples, which should be looked at
-beside the scores.
+Ours runs for half of the seconds and for all. Repeat it with another --seed. The folder --out has pictures of the
+samples, which should be looked at beside the scores.
 
     python benchmarks/image_quality.py --seconds 120 --json quality.json --plot quality.png --out quality
     python benchmarks/image_quality.py --data 'idx root=MNIST' --ours-config 'experiment=image/digits backbone=unet'
@@ -50,8 +50,8 @@ class Diffusers(Contender):
 
     documented = Setting(batch_size=16, lr=1e-4, warmup=500)
 
-    def __init__(self, shape: tuple[int, ...], size: int, steps: int, setting: Setting):
-        torch.manual_seed(0)
+    def __init__(self, shape: tuple[int, ...], size: int, steps: int, setting: Setting, seed: int = 0):
+        torch.manual_seed(seed)
         channels, side, _ = shape
         coarse = len(levels_of(side)) - 1
         self.network: Any = diffusers.UNet2DModel(
@@ -104,8 +104,8 @@ class Lucidrains(Contender):
 
     documented = Setting(batch_size=16, lr=1e-4)
 
-    def __init__(self, shape: tuple[int, ...], size: int, steps: int, setting: Setting):
-        torch.manual_seed(0)
+    def __init__(self, shape: tuple[int, ...], size: int, steps: int, setting: Setting, seed: int = 0):
+        torch.manual_seed(seed)
         channels, side, _ = shape
         network = Unet(size, dim_mults=levels_of(side), channels=channels)
         self.network = GaussianDiffusion(network, image_size=side, sampling_timesteps=steps)
@@ -169,6 +169,7 @@ def main() -> None:
     parser = contest_parser(__doc__, Path("quality"))
     parser.add_argument("--ablation", action="append", default=[], help="'NAME: OVERRIDES', a further variant of ours")
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights, the batches, the noise and the samples")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
@@ -177,22 +178,22 @@ def main() -> None:
 
     def ours(overrides: str = "") -> Ours:
         words = [*options.ours_config.split(), *overrides.split()]
-        return Ours(contest.modality, shape, words, options.steps, seed=0)
+        return Ours(contest.modality, shape, words, options.steps, options.seed)
 
-    entrants = {
-        "ours, half the seconds": Entrant(ours(), options.seconds / 2),
-        "ours": Entrant(ours(), options.seconds),
-    }
+    def entrant(contender: Contender, share: float = 1.0) -> Entrant:
+        return Entrant(contender, share * options.seconds, options.seed)
+
+    entrants = {"ours, half the seconds": entrant(ours(), 0.5), "ours": entrant(ours())}
     for variant in options.ablation:
         name, _, overrides = variant.partition(":")
-        entrants[name] = Entrant(ours(overrides), options.seconds)
+        entrants[name] = entrant(ours(overrides))
     if not options.no_peers:
         mine = ours()
         same = Setting(mine.batch_size, mine.lr, mine.warmup)
         for name, kind in (("diffusers", Diffusers), ("denoising-diffusion-pytorch", Lucidrains)):
             size = matched(lambda size, kind=kind: kind(shape, size, options.steps, same), parameters(mine))
             for words, setting in (("its settings", kind.documented), ("our settings", same)):
-                entrants[f"{name}, {words}"] = Entrant(kind(shape, size, options.steps, setting), options.seconds)
+                entrants[f"{name}, {words}"] = entrant(kind(shape, size, options.steps, setting, options.seed))
     results = contest.run(entrants)
     floor = contest.floor()
     print(f"{'real, held out':44}" + "".join(f"{name} {floor[name]:.4g}  " for name in PLOTTED[:4]))

@@ -32,12 +32,18 @@ def reported(function: Callable[..., Any]) -> Callable[..., Any]:
     return stream if isgeneratorfunction(function) else call
 
 
+def warn(title: str, error: InputError) -> None:
+    """Show a message on the page without failing."""
+    gr.Warning(_line(error), title=title)
+
+
 def _message(error: InputError) -> gr.Error:
-    stopped = isinstance(error, StoppedError)
-    text = " ".join(str(error).split())
-    return gr.Error(
-        html.escape(text, quote=False), title="Stopped" if stopped else "Not possible", print_exception=False
-    )
+    title = "Stopped" if isinstance(error, StoppedError) else "Not possible"
+    return gr.Error(_line(error), title=title, print_exception=False)
+
+
+def _line(error: InputError) -> str:
+    return html.escape(" ".join(str(error).split()), quote=False)
 
 
 def bar(progress: Progress) -> str:

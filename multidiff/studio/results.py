@@ -6,12 +6,13 @@ from typing import Any
 
 import gradio as gr
 
+from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.sampling.reproduce import reproduce_samples
 from multidiff.studio.artifacts import exported, gallery, viewer_of
 from multidiff.studio.engine import QUEUE, Studio
 from multidiff.studio.history import Result
-from multidiff.studio.notices import reported
+from multidiff.studio.notices import reported, warn
 
 CHOICE_HELP = {"size": "along the longest side, in metres; empty keeps the scale of the model"}
 """Explanations of export settings without fixed values."""
@@ -74,12 +75,17 @@ class ResultView:
         """What leaves `outputs` as they are."""
         return [gr.skip()] * len(self.outputs)
 
-    def _first(self, shown: str) -> str:
+    def _first(self, shown: str) -> str | None:
         """What the viewer shows of the first sample of a result."""
-        return str(self.viewer.file(self.modality, self.studio.history[shown].files[0]))
+        return self._viewed(self.studio.history[shown].files[0])
 
-    def _viewed(self, original: Path) -> list[str]:
-        return [] if self.component is None else [str(self.viewer.file(self.modality, original))]
+    def _viewed(self, original: Path) -> str | None:
+        """The file for the viewer; none, and a warning on the page, where it cannot show the sample."""
+        try:
+            return str(self.viewer.file(self.modality, original))
+        except InputError as error:  # such as points without a surface, which can still be downloaded
+            warn("No view of this sample", error)
+            return None
 
     def _downloads(self) -> None:
         """Make the files as they were written, and the conversion of the selected one."""
@@ -106,7 +112,7 @@ class ResultView:
     def _selected(self) -> Any:
         def select(shown: str, event: gr.SelectData) -> Any:
             original = self.studio.history[shown].files[event.index]
-            return [event.index, *self._viewed(original)] if self.component is not None else event.index
+            return event.index if self.component is None else [event.index, self._viewed(original)]
 
         return reported(select)
 

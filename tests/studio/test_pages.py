@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from modalities.shape.cloud import PointCloud
+from modalities.shape.modality import ShapeModality
 from multidiff.errors import InputError
 from multidiff.studio.report import Reports
+from multidiff.studio.results import ResultView
 from multidiff.studio.runs import Run
 from multidiff.studio.training import Training, frame, status
 
@@ -103,3 +105,15 @@ def test_notebooks_show_pipelines_and_point_clouds(models):
     assert "<th>conditions</th><td>label: 0, 1, 2" in table
     picture = PointCloud(np.random.default_rng(0).normal(size=(50, 3)))._repr_png_()
     assert Image.open(io.BytesIO(picture)).size == (320, 320)
+
+
+def test_a_shape_without_a_surface_is_a_warning_in_an_empty_viewer(studio, tmp_path, monkeypatch):
+    """Its points can still be downloaded."""
+    warnings = []
+    monkeypatch.setattr(gr, "Warning", lambda text, title: warnings.append((title, text)))
+    shapes = ShapeModality(6)
+    shapes.write(PointCloud(np.zeros((16, 3), np.float32), np.ones((16, 3), np.float32)), tmp_path / "0.ply", {})
+    with gr.Blocks():
+        view = ResultView(studio, shapes)
+    assert view._viewed(tmp_path / "0.ply") is None
+    assert warnings == [("No view of this sample", "no surface is found: all points coincide")]
