@@ -1,5 +1,6 @@
 """Students of one teacher, each trained for the same seconds: objective x steps x score x seconds, and a picture.
 
+Seconds are CPU seconds: equal to wall-clock time of one thread on an idle machine, and the same work on a busy one.
 The teacher is a run directory. Each student has its backbone, data and codec, and starts from its weights. A student of
 several stages, such as progressive distillation from 4 steps to 2 to 1, has the seconds for all of them together.
 The student `lcm` has the objective and the average of diffusers' example of LCM distillation, at our learning rate.
@@ -20,12 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from contest import environment, write
 from PIL import Image
 
 from multidiff.configuration import compose, load_option, resolved
 from multidiff.evaluation.run import EvaluationRun, EvaluationSettings
 from multidiff.sampling.model_directory import load
+from multidiff.training import budget
 from multidiff.training.run_directory import read_settings
 from multidiff.training.train import train
 
@@ -109,10 +112,10 @@ def trained(name: str, student: Student, teacher: Path, seconds: float, lr: floa
             "logger": {},
             "run_dir": str(run_dir),
         }
-        began = time.perf_counter()
+        began = time.process_time()
         if not (run_dir / "model" / "model.safetensors").is_file():
             train(own)
-        spent, before = spent + time.perf_counter() - began, run_dir
+        spent, before = spent + time.process_time() - began, run_dir
     return before, spent
 
 
@@ -181,6 +184,8 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     """Train and score all students, and print the table."""
     arguments = parsed()
+    torch.set_num_threads(1)
+    budget.clock = time.process_time
     arguments.out.mkdir(parents=True, exist_ok=True)
     table: list[dict[str, Any]] = []
     print(f"{'objective':34} {'steps':>5} {SCORE:>18} {'spread':>8} {'floor':>8} {'seconds':>8}")

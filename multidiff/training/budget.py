@@ -24,6 +24,9 @@ WARMUP = 20
 UNKNOWN = 2**31
 """Steps of a training until its first one is timed."""
 
+clock = time.monotonic
+"""What a budget is measured with."""
+
 
 def seconds_of(budget: Any) -> float:
     """The seconds of a budget such as ``90s``, ``30m``, ``1.5h``, ``2d`` or ``overnight``, which is eight hours.
@@ -55,7 +58,7 @@ class Budget(L.Callback):
         self.seconds = seconds
         self.before = 0.0
         self.planned: int | None = None
-        self.since = time.monotonic()
+        self.since = clock()
 
     def state_dict(self) -> dict[str, Any]:
         return {"elapsed": self.elapsed, "planned": self.planned}
@@ -66,10 +69,10 @@ class Budget(L.Callback):
     @property
     def elapsed(self) -> float:
         """Seconds of training so far."""
-        return self.before + time.monotonic() - self.since
+        return self.before + clock() - self.since
 
     def on_train_start(self, trainer: L.Trainer, pl_module: DiffusionModule) -> None:  # type: ignore[override]
-        self.since = time.monotonic()
+        self.since = clock()
         self._set_length(trainer, self.before)
         if self.planned is not None:
             self._plan(trainer, pl_module, self.planned)
