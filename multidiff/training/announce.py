@@ -22,6 +22,7 @@ def announced(run: BaseRun) -> list[str]:
         *(f"data     {line}" for line in described(run.dataset)),
         f"data     {len(run.datamodule.validation):,} held out; as the model sees them: {_pictured(run)}",
         *(f"problem  {line}" for line in problems(run.dataset, from_scratch="tuning" not in run.settings)),
+        *(f"problem  {line}" for line in run.obstacles),
         f"model    {trained / 1e6:.3g}M parameters{_chosen(run.settings)}",
     ]
 

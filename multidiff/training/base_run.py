@@ -91,6 +91,11 @@ class BaseRun(Prepared, ABC):
         return True
 
     @property
+    def obstacles(self) -> list[str]:
+        """What stands in the way of a good model within reasonable time, other than the data."""
+        return []
+
+    @property
     def own_callbacks(self) -> list[L.Callback]:
         """Callbacks of every run of this kind."""
         return []

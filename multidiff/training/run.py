@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,6 +42,9 @@ log = logging.getLogger(__name__)
 SHOWN = 64
 """Samples of the data whose fields previews take in turn."""
 
+LARGE = 10_000
+"""Positions of x0 from which a network on a CPU takes too long for a useful training."""
+
 
 @dataclass
 class Run(BaseRun):
@@ -64,6 +68,17 @@ class Run(BaseRun):
     @property
     def comparable(self) -> bool:
         return self.module.objective.comparable
+
+    @property
+    def obstacles(self) -> list[str]:
+        shape, codec = self.pipeline.shape, self.module.model.codec
+        if codec.lossy or math.prod(shape[1:]) < LARGE or device_kind(self.settings["trainer"]["accelerator"]) != "cpu":
+            return []
+        size = "x".join(map(str, shape))
+        return [
+            f"samples of {size} are large for a CPU: train a codec of your data first, then codec=learned "
+            "codec.path=CODEC (docs/latents.md)"
+        ]
 
     @cached_property
     def samples(self) -> Sequence[Mapping[str, Any]]:

@@ -19,6 +19,16 @@ def test_a_training_tells_what_it_found(tmp_path, capsys):
     assert Image.open(tmp_path / "run/data.png").width > 8
 
 
+def test_samples_that_are_large_for_a_cpu_are_a_reason_for_a_codec(tmp_path, monkeypatch, capsys):
+    advice = "problem  samples of 1x8x8 are large for a CPU: train a codec of your data first"
+    monkeypatch.setattr("multidiff.training.run.LARGE", 64)
+    tiny_train(tmp_path / "large", "trainer.max_steps=1")
+    assert advice in capsys.readouterr().out
+    monkeypatch.setattr("multidiff.training.run.LARGE", 65)
+    tiny_train(tmp_path / "small", "trainer.max_steps=1")
+    assert "large for a CPU" not in capsys.readouterr().out
+
+
 def test_a_rehearsal_tells_memory_and_time_and_trains_nothing(tmp_path):
     config = compose([*TINY, "trainer.max_steps=100"])
     config.run_dir = str(tmp_path / "run")
