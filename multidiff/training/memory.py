@@ -161,7 +161,8 @@ def _calls(run: Run, networks: Sequence[nn.Module]) -> Iterator[Call]:
     facts = run.dataset.facts(run.datamodule.training[0])
     cond = model.condition(model.conditioner.known([{name: facts[name] for name in model.conditioner.reads}] * count))
     x0 = torch.zeros(count, *_largest(run))
-    context = Context(model.denoiser, x0, cond, torch.Generator(), run.module.averaged.denoiser)
+    denoiser = model.denoiser.seeing(x0, x0) if model.denoiser.masked else model.denoiser
+    context = Context(denoiser, x0, cond, torch.Generator(), run.module.averaged.denoiser)
     try:
         with _uncompiled(networks[0]):
             run.module.objective.at(context, torch.full((count,), 0.5), torch.zeros_like(x0))
