@@ -67,7 +67,7 @@ class Tuning(ABC):
         if not is_pipeline(self.source):
             raise InputError(
                 f"there is no pretrained pipeline at {self.path}: pretrained is a folder that diffusers saved, or a "
-                ".safetensors file of Stable Diffusion"
+                ".safetensors file of Stable Diffusion or Flux"
             )
         self.digest = pipeline_hash(self.source)
         if self.sha256 not in (None, self.digest):
