@@ -50,5 +50,13 @@ def tiny_train(run_dir, *overrides):
 def weights(run_dir):
     """Everything that training changes: weights, their average, and the optimiser's moments."""
     checkpoint = torch.load(newest_checkpoint(run_dir / "checkpoints"), weights_only=True)
-    moments = checkpoint["optimizer_states"][0]["state"]
-    return {**checkpoint["state_dict"], **{f"{i}.{k}": v for i, m in moments.items() for k, v in m.items()}}
+    return {**checkpoint["state_dict"], **dict(_flat(checkpoint["optimizer_states"][0]["state"]))}
+
+
+def _flat(state, prefix=""):
+    """The numbers in nested mappings, as tensors."""
+    for name, value in state.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", torch.as_tensor(value)

@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = {
     "schedulefree": "optimizer=schedule_free",
+    "bitsandbytes": "optimizer=adamw_8bit",
     "wandb": "logger=wandb",
     "mlflow": "logger=mlflow",
     "webdataset": "tar shards",

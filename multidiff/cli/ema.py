@@ -12,18 +12,21 @@ def ema(
     out: Annotated[Path, typer.Option(help="A new directory for the model.")],
 ) -> None:
     """Choose the width of a trained model's moving average."""
-    from multidiff.errors import InputError
     from multidiff.sampling.model_directory import find_model, load, read_config, save
     from multidiff.sampling.samples import require_empty
     from multidiff.training.post_hoc import reconstructed, snapshots
+    from multidiff.training.run_directory import read_settings
+    from multidiff.training.tuned_average import save_tuned_average
     from multidiff.weights import fill
 
     require_empty(out)
-    directory = find_model(run.expanduser())
-    kept = snapshots(run.expanduser())
-    pipeline, config = load(directory, "cpu"), read_config(directory)
-    if "tuning" in config:
-        raise InputError(f"{run} trained a pretrained pipeline, whose average has the width that it was trained with")
-    fill(pipeline.model, reconstructed(kept, width), kept[-1].path)
-    save(pipeline, config, out, {**config["training"], "steps": kept[-1].updates, "ema_width": width})
+    run = run.expanduser()
+    kept, settings = snapshots(run), read_settings(run)
+    if settings.get("tuning"):
+        save_tuned_average(run, settings, width, out)
+    else:
+        directory = find_model(run)
+        pipeline, config = load(directory, "cpu"), read_config(directory)
+        fill(pipeline.model, reconstructed(kept, width), kept[-1].path)
+        save(pipeline, config, out, {**config["training"], "steps": kept[-1].updates, "ema_width": width})
     print(f"a model with an average of width {width:g} in {out}, from {len(kept)} snapshots")

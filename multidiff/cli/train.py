@@ -92,7 +92,8 @@ def _train(config: "DictConfig", program: str, dry: bool) -> None:
     if {"budget", "trainer.max_steps"} <= given and config.budget is not None:
         raise InputError("budget and trainer.max_steps both set the length of training: give one of them")
     if dry:
-        print(*rehearsed(config), sep="\n")
+        for line in rehearsed(config):
+            print(line, flush=True)
         return
     sys.argv = _repeated(config, program)
     result = train_run(config)

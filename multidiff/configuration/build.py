@@ -34,6 +34,7 @@ SCALARS: dict[Any, tuple[type, ...]] = {
 
 FOREIGN_TARGETS = frozenset(
     {
+        "bitsandbytes.optim.AdamW8bit",
         "lightning.Trainer",
         "lightning.pytorch.loggers.CSVLogger",
         "lightning.pytorch.loggers.TensorBoardLogger",
@@ -42,6 +43,9 @@ FOREIGN_TARGETS = frozenset(
         "torch.optim.AdamW",
     }
 )
+
+EXTRAS = {"bitsandbytes": "optimizers", "schedulefree": "optimizers"}
+"""Extras of this package that install optional packages whose classes a config may name."""
 
 
 def instantiate(kind: type[T], config: Mapping[str, Any], **arguments: Any) -> T:
@@ -97,6 +101,9 @@ def check_target(target: str) -> type:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
+        if (package := module.split(".")[0]) in EXTRAS and isinstance(error, ImportError):
+            extra = f"pip install 'multidiff-toolkit[{EXTRAS[package]}]'"
+            raise InputError(f"{target} needs the package {package}: {extra}") from error
         raise InputError(f"the config names {target!r}, which does not exist: {error}") from error
     home = found.__module__.split(".")[0] if isinstance(found, type) else ""
     if target not in FOREIGN_TARGETS and home not in _allowed_packages():

@@ -95,10 +95,10 @@ class NetworkDenoiser(Denoiser):
         return self
 
     def seeing(self, mask: Tensor, known: Tensor) -> "NetworkDenoiser":
-        """This denoiser for one picture, if it is `masked`.
+        """This denoiser for one picture, or for one of each sample of a batch, if it is `masked`.
 
         Args:
-            mask: true where the sample is regenerated, in the shape of x0.
+            mask: true where the sample is regenerated, in the shape of x0, or of a batch of it.
             known: x0 of the picture without that part, likewise.
 
         Raises:

@@ -26,13 +26,14 @@ class Betas(Schedule):
 
     Attributes:
         count: N.
+        betas: before they are rescaled.
     """
 
     def __init__(self, betas: Sequence[float], zero_terminal_snr: bool = False):
         values = torch.tensor(list(betas), dtype=torch.float64)
         if len(values) < 2 or not ((values > 0) & (values < 1)).all():
             raise ValueError("betas must be at least two numbers between 0 and 1")
-        self.count = len(values)
+        self.count, self.betas = len(values), values.tolist()
         self.earliest = 1 / self.count
         missing = -torch.expm1(torch.log1p(-values).cumsum(0) / 2)  # 1 - alpha
         if zero_terminal_snr:
@@ -41,6 +42,10 @@ class Betas(Schedule):
             missing[-1] = 1.0
         self._knots = torch.cat([missing.new_zeros(1), missing])
         self._cubics = _monotone_cubics(self._knots)
+
+    def rescaled(self) -> "Betas":
+        """The same betas with zero terminal SNR."""
+        return Betas(self.betas, zero_terminal_snr=True)
 
     def alpha(self, t: Tensor) -> Tensor:
         return (1 - self._missing(t)).to(t.dtype)

@@ -17,6 +17,7 @@ from multidiff.evaluation.evaluated import Evaluated
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.sources import Source
 from multidiff.modality import Modality
+from multidiff.sampling.model_directory import find_pipeline
 from multidiff.weights import CONFIG, find_model, read_config
 
 
@@ -76,4 +77,5 @@ class Reconstructed(Source):
 
 def is_codec_path(path: str) -> bool:
     """Whether ``path`` is the directory, or the run, of a codec."""
-    return is_codec(read_config(find_model(Path(path).expanduser())))
+    place = Path(path).expanduser()
+    return find_pipeline(place) is None and is_codec(read_config(find_model(place)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from multidiff.configuration import described, group_options, instantiate
+from multidiff.configuration import described, group_options, instantiate, read_yaml
 from multidiff.data.dataset import Dataset
 from multidiff.data.files import sha256
 from multidiff.data.folder import Folder
@@ -79,10 +79,12 @@ class EvaluatedModel(Evaluated):
     """A trained model that generates the samples."""
 
     def __init__(self, path: str, device: torch.device):
-        directory = model_directory.find_model(Path(path).expanduser())
+        place = Path(path).expanduser()
+        pretrained = model_directory.find_pipeline(place)
+        directory = pretrained or model_directory.find_model(place)
         self.pipeline = model_directory.load(directory, str(device))
         self.name, self.modality, self.shape = path, self.pipeline.modality, self.pipeline.data_shape
-        training = model_directory.read_config(directory).get("training") or {}
+        training = _split(place) if pretrained else model_directory.read_config(directory).get("training") or {}
         if isinstance(training, dict):
             self.holdout, self.split_seed = training.get("holdout", self.holdout), training.get("seed", self.split_seed)
         if (
@@ -119,6 +121,14 @@ class EvaluatedModel(Evaluated):
             "seed": seed,
         }
         return Generated(plan), facts
+
+
+def _split(place: Path) -> Any:
+    """How data were held out of the training whose run directory is ``place``; empty if it is none."""
+    config = read_yaml(place / model_directory.CONFIG) if (place / model_directory.CONFIG).is_file() else None
+    if not isinstance(config, dict) or not isinstance(config.get("loader"), dict):
+        return {}
+    return {"holdout": config["loader"].get("holdout"), "seed": config.get("seed")}
 
 
 class EvaluatedFiles(Evaluated):

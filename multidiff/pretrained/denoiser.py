@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import NetworkDenoiser, coefficients
 from multidiff.diffusion.discrete import Betas
-from multidiff.diffusion.predictions import Prediction
+from multidiff.diffusion.predictions import Prediction, Velocity
 
 
 class UNetDenoiser(NetworkDenoiser):
@@ -37,8 +37,15 @@ class UNetDenoiser(NetworkDenoiser):
         if not self.masked:
             return super().seeing(mask, known)
         copy = UNetDenoiser(self.network, self.schedule, self.prediction, self.pixels, masked=True)
-        copy.beside = torch.cat([mask[:1].to(known), known])
+        copy.beside = torch.cat([mask[..., :1, :, :].to(known), known], dim=-3)
         return copy
+
+    def with_zero_terminal_snr(self) -> "UNetDenoiser":
+        """This network with betas that are rescaled to zero terminal SNR, predicting v: Lin et al. (2023).
+
+        https://arxiv.org/abs/2305.08891, sections 3.1 and 3.2: at the last timestep, noise says nothing about x0.
+        """
+        return UNetDenoiser(self.network, self.schedule.rescaled(), Velocity(), self.pixels, self.masked)
 
     def output(
         self,
@@ -56,7 +63,7 @@ class UNetDenoiser(NetworkDenoiser):
         if self.masked:
             if self.beside is None:
                 raise ValueError("a network for inpainting needs a mask and a picture")
-            scaled = torch.cat([scaled, self.beside.expand(len(x_t), *self.beside.shape)], dim=1)
+            scaled = torch.cat([scaled, self.beside.expand(len(x_t), *self.beside.shape[-3:])], dim=1)
         return self.network(scaled, timestep, **self._condition(x_t, cond)).sample
 
     def _condition(self, x_t: Tensor, cond: Conditioning | None) -> Mapping[str, Any]:

@@ -17,13 +17,15 @@ class Family:
 
     Attributes:
         denoiser: the part that denoises.
-        encoders: number of text encoders, each with a tokenizer.
+        encoders: number of text encoders that it needs, each with a tokenizer.
         build: the model from its parts.
+        optional: further text encoders, each with a tokenizer, which may be left out.
     """
 
     denoiser: str
     encoders: int
     build: Callable[[Parts], Opened]
+    optional: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -38,7 +40,7 @@ FAMILIES = {
     "StableDiffusionInpaintPipeline": Family("unet", 1, stable_diffusion),
     "StableDiffusionXLPipeline": Family("unet", 2, stable_diffusion),
     "StableDiffusionXLInpaintPipeline": Family("unet", 2, stable_diffusion),
-    "StableDiffusion3Pipeline": Family("transformer", 3, stable_diffusion_3),
+    "StableDiffusion3Pipeline": Family("transformer", 2, stable_diffusion_3, optional=("text_encoder_3",)),
     "FluxPipeline": Family("transformer", 2, flux),
 }
 """By the class of the pipeline."""

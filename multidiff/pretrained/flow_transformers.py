@@ -1,5 +1,6 @@
 """Stable Diffusion 3 and Flux: transformers on latents, trained by flow matching."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +22,16 @@ from multidiff.pretrained.flow import Shift, flow_sampler, shift_of
 from multidiff.pretrained.parts import Opened, Parts
 from multidiff.pretrained.text import Encoded, PromptConditioner, Tower, joined_vectors, side_by_side
 
+log = logging.getLogger(__name__)
+
 PATCH = 2
 """Positions of latents along each axis that a transformer reads as one."""
 
 LATENTS = 128
 """Side of the latents of Flux by default, those of 1024 pixels."""
+
+T5_LENGTH = {"FluxPipeline": 512, "StableDiffusion3Pipeline": 256}
+"""Tokens that T5 reads at a time, by the class of the pipeline; those of diffusers."""
 
 SCALES = (1.0, 100.0)
 """Guidance scales that a guidance-distilled Flux can be asked for."""
@@ -119,6 +125,23 @@ class ClipThenT5:
 
 
 @dataclass(frozen=True)
+class ClipThenZeros:
+    """SD3 without T5, whose states are zeros, as in diffusers.
+
+    Attributes:
+        width: of T5's states.
+        length: number of its tokens.
+    """
+
+    width: int
+    length: int
+
+    def __call__(self, encoded: Sequence[Encoded]) -> Encoded:
+        pictures, vector = side_by_side(encoded)
+        return F.pad(pictures, (0, self.width - pictures.shape[-1], 0, self.length)), vector
+
+
+@dataclass(frozen=True)
 class T5WithVector:
     """Flux: the states of T5 and the vector of CLIP."""
 
@@ -127,7 +150,7 @@ class T5WithVector:
 
 
 def stable_diffusion_3(parts: Parts) -> Opened:
-    """The pipeline that ``parts`` of Stable Diffusion 3 make.
+    """The pipeline that ``parts`` of Stable Diffusion 3 make, with or without its T5.
 
     Raises:
         InputError: they do not fit together, or the scheduler is of a kind that is not supported.
@@ -138,7 +161,11 @@ def stable_diffusion_3(parts: Parts) -> Opened:
         Tower(parts.networks[name], words, -2 if name in pooled else -1, pooled.get(name))
         for name, words in parts.vocabularies.items()
     ]
-    prompts = PromptConditioner(towers, ClipThenT5())
+    whole = "text_encoder_3" in parts.networks
+    if not whole:
+        log.warning("%s has no T5 (text_encoder_3): prompts are read by both CLIPs alone", parts.where)
+    absent = ClipThenZeros(config.joint_attention_dim, T5_LENGTH[parts.kind])
+    prompts = PromptConditioner(towers, ClipThenT5() if whole else absent)
     shape = (config.in_channels, config.sample_size, config.sample_size)
     _check(parts, prompts, config.pooled_projection_dim)
     denoiser = SD3Denoiser(parts.networks["transformer"], shift_of(parts.scheduler), shape)

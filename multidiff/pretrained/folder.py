@@ -14,6 +14,7 @@ from multidiff.configuration import read_json
 from multidiff.data.files import sha256
 from multidiff.errors import InputError, first_of
 from multidiff.pretrained.families import FAMILIES, assembled
+from multidiff.pretrained.flow_transformers import T5_LENGTH
 from multidiff.pretrained.parts import Opened, Parts
 from multidiff.pretrained.vocabulary import Vocabulary, load_vocabulary
 from multidiff.pretrained.weights import find_weights, load_part
@@ -31,9 +32,6 @@ CLASSES = {
     "T5EncoderModel": "transformers",
 }
 """Classes of networks that a folder may name, and their libraries."""
-
-T5_LENGTH = {"FluxPipeline": 512, "StableDiffusion3Pipeline": 256}
-"""Tokens that T5 reads at a time, those of diffusers."""
 
 
 def folder_hash(path: Path) -> str:
@@ -56,6 +54,7 @@ def open_folder(path: Path, device: str) -> Opened:
     family = FAMILIES[index["_class_name"]]
     scheduler = _scheduler(path)
     names = [part for part in family.parts if part != "scheduler" and not part.startswith("tokenizer")]
+    names += [part for part in family.optional if (path / part).is_dir()]
     networks = {part: _network(path, index, part) for part in names}
     encoders = [part for part in names if part.startswith("text_encoder")]
     vocabularies = {part: _vocabulary(path, part, networks[part], index["_class_name"]) for part in encoders}

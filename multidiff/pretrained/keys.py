@@ -1,15 +1,18 @@
 """The names of weights in the original code of Stable Diffusion, and in diffusers and transformers; both ways.
 
 Rombach et al. (2022), https://github.com/CompVis/stable-diffusion; OpenCLIP, https://github.com/mlfoundations/open_clip.
-A rule gives the original name of each weight here. In OpenCLIP the queries, keys and values of a layer are one weight:
-three weights here have the same original name.
+A rule gives the original name of each weight here. In OpenCLIP, SD 3 and Flux the queries, keys and values of a layer
+are one weight: three weights here have the same original name.
 """
 
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+from multidiff.pretrained.transformer_keys import flux_names, sd3_names, with_swapped_halves
 
 Rule = Callable[[Iterable[str]], dict[str, str]]
 """From the names of a network's weights to their original names, without prefix."""
@@ -57,7 +60,13 @@ _OPEN_CLIP = {
 _WAS_CONVOLUTION = re.compile(r"mid\.attn_1\.(q|k|v|proj_out)\.weight")
 """Linear layers here that were convolutions of one position."""
 
-_FUSED = re.compile(r"(?P<layer>.*)\.self_attn\.(?P<role>[qkv])_proj\.(?P<kind>weight|bias)")
+_FUSED = re.compile(r"(?P<layer>.*)\.self_attn\.[qkv]_proj\.(?P<kind>weight|bias)")
+
+SHARED = "shared.weight"
+"""The embedding of T5."""
+
+_ROLE = re.compile(r".*\.(?:to_([qkv])|(?:add_)?([qkv])_proj|proj_(m)lp)\.(?:weight|bias)")
+"""Parts of a fused weight: queries, keys and values, then the layer of a Flux block that widens."""
 
 
 def unet_names(names: Iterable[str]) -> dict[str, str]:
@@ -105,8 +114,16 @@ def vae_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def clip_names(names: Iterable[str]) -> dict[str, str]:
-    """Of `CLIPTextModel`, which transformers names with or without ``text_model``."""
-    return {name: f"text_model.{name.removeprefix('text_model.')}" for name in names}
+    """Of `CLIPTextModel`, which transformers names with or without ``text_model``, also with a projection."""
+    return {
+        name: name if name.startswith("text_projection.") else f"text_model.{name.removeprefix('text_model.')}"
+        for name in names
+    }
+
+
+def t5_names(names: Iterable[str]) -> dict[str, str]:
+    """Of `T5EncoderModel`, whose embedding has two names, and one in files."""
+    return {name: SHARED if name == "encoder.embed_tokens.weight" else name for name in names}
 
 
 def open_clip_names(names: Iterable[str]) -> dict[str, str]:
@@ -121,7 +138,15 @@ def open_clip_names(names: Iterable[str]) -> dict[str, str]:
     return {name: original(name) for name in names}
 
 
-RULES: dict[str, Rule] = {"unet": unet_names, "vae": vae_names, "clip": clip_names, "open_clip": open_clip_names}
+RULES: dict[str, Rule] = {
+    "unet": unet_names,
+    "sd3": sd3_names,
+    "flux": flux_names,
+    "vae": vae_names,
+    "clip": clip_names,
+    "open_clip": open_clip_names,
+    "t5": t5_names,
+}
 """By the names in the shipped configs."""
 
 
@@ -131,41 +156,55 @@ def from_original(
     """Weights here of original ones.
 
     Args:
-        names: of `Rule`.
+        names: of `Rule`, of all weights of a network.
         state: by original name; a weight that is missing there is missing here.
         shapes: of the weights here.
     """
-    found = {}
-    for original, parts in _grouped(names).items():
+    found, swapped = {}, with_swapped_halves(names.values())
+    for original, parts in parts_of(names).items():
         if original in state:
             tensor = state[original].T if original == "text_projection" else state[original]
-            for name, chunk in zip(parts, tensor.chunk(len(parts)), strict=True):
-                fits = chunk.numel() == shapes[name].numel()
-                found[name] = chunk.reshape(shapes[name]) if fits else chunk
+            tensor = _swapped(tensor) if original in swapped else tensor
+            for name, piece in zip(parts, _split(tensor, [shapes[name] for name in parts]), strict=True):
+                found[name] = piece.reshape(shapes[name]) if piece.numel() == shapes[name].numel() else piece
     return found
 
 
 def to_original(names: Mapping[str, str], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Original weights of those here: the inverse of `from_original`."""
-    found = {}
-    for original, parts in _grouped(names).items():
-        tensor = torch.cat([state[name] for name in parts]) if len(parts) > 1 else state[parts[0]]
+    found, swapped = {}, with_swapped_halves(names.values())
+    for original, parts in parts_of(names).items():
+        fused = len(parts) > 1 and original != SHARED
+        tensor = torch.cat([state[name] for name in parts]) if fused else state[parts[0]]
         tensor = tensor[..., None, None] if _WAS_CONVOLUTION.search(original) else tensor
+        tensor = _swapped(tensor) if original in swapped else tensor
         found[original] = (tensor.T if original == "text_projection" else tensor).contiguous()
     return found
 
 
-def _grouped(names: Mapping[str, str]) -> dict[str, list[str]]:
-    """The names here of each original one; queries before keys before values."""
+def parts_of(names: Mapping[str, str]) -> dict[str, list[str]]:
+    """The names here of each original one; of a fused weight in the order in which it holds them."""
     groups: dict[str, list[str]] = {}
     for name, original in names.items():
         groups.setdefault(original, []).append(name)
-    return {original: sorted(parts, key=_role) for original, parts in groups.items()}
+    return {original: sorted(parts, key=_place) for original, parts in groups.items()}
 
 
-def _role(name: str) -> int:
-    fused = _FUSED.fullmatch(name)
-    return "qkv".index(fused["role"]) if fused else 0
+def _place(name: str) -> int:
+    match = _ROLE.fullmatch(name)
+    return "qkvm".index(next(filter(None, match.groups()))) if match else 0
+
+
+def _split(tensor: Tensor, shapes: Sequence[torch.Size]) -> Sequence[Tensor]:
+    """The parts of a fused weight with ``shapes``; the whole for each where they do not fit, an error later."""
+    counts = [math.prod(shape[:1]) for shape in shapes]
+    fits = len(counts) > 1 and tensor.shape[:1] == (sum(counts),)
+    return tensor.split(counts) if fits else [tensor] * len(counts)
+
+
+def _swapped(tensor: Tensor) -> Tensor:
+    """Scale and shift in the other order."""
+    return torch.cat(tensor.chunk(2)[::-1])
 
 
 def _renamed(name: str, pieces: Mapping[str, str]) -> str:

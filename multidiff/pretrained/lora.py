@@ -12,7 +12,7 @@ kohya         ``lora_unet_a_b_to_q.lora_down.weight``, and ``lora_te_...`` of en
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from multidiff.configuration import parse_json, read_json
 from multidiff.errors import InputError, first_of
 from multidiff.model import Model
 from multidiff.pretrained.keys import unet_names
+from multidiff.pretrained.lora_original import original_layers
 from multidiff.pretrained.networks import networks_of
+from multidiff.pretrained.terminal import refuse_unmarked
 from multidiff.pretrained.weights import PICKLES, refused_pickle
 
 _ROLES = r"lora_A|lora_B|lora_down|lora_up|lora\.down|lora\.up|alpha"
@@ -70,9 +72,11 @@ def fuse(model: Model, path: Path, weight: float = 1.0) -> Fused:
     """Add the LoRA in the file ``path``, times ``weight``, to the weights of ``model``.
 
     Raises:
-        InputError: the file is missing, damaged or a pickle, or a key of it matches no weight of the model.
+        InputError: the file is missing, damaged or a pickle, a key of it matches no weight of the model, or it was
+            trained with another prediction.
     """
-    layers, updates = dict(_layers(model)), read_lora(path)
+    layers, updates = dict(_layers(model)), _by_layer(model, read_lora(path))
+    refuse_unmarked(model, path)
     names = {key: layer for layer in layers for key in _spellings(layer)} | _original_spellings(layers)
     unmatched = [key for key in updates if key not in names]
     if unmatched:
@@ -142,6 +146,18 @@ def _update(path: Path, layer: str, part: Mapping[str, Tensor], scale: float) ->
     if up.shape[1:2] != (rank,) or (up.ndim > 2 and up.shape[2:] != (1,) * (up.ndim - 2)):
         raise InputError(f"{path}: {layer} is no low-rank update: {tuple(up.shape)} by {tuple(down.shape)}")
     return Update(down, up, float(part["alpha"]) / rank if "alpha" in part else scale)
+
+
+def _by_layer(model: Model, updates: Mapping[str, Update]) -> dict[str, Update]:
+    """Updates of layers of the original code of SD 3 and Flux as those of the layers here; others as they are."""
+    found = dict(updates)
+    for prefix, network in networks_of(model).items():
+        for layer in original_layers(network):
+            for key in found.keys() & set(layer.spellings):
+                update = found.pop(key)
+                ups = layer.split(update.up)
+                found |= {f"{prefix}.{part}": replace(update, up=up) for part, up in zip(layer.parts, ups, strict=True)}
+    return found
 
 
 def _layers(model: Model) -> Iterator[tuple[str, nn.Module]]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn, tensor
 
 from multidiff.model import Model
 from multidiff.pretrained.keys import unet_names
+from multidiff.pretrained.lora_original import original_layers
 from multidiff.pretrained.networks import networks_of
 
 _DOWN, _UP = ".lora_A.default.weight", ".lora_B.default.weight"
@@ -37,27 +38,24 @@ def lora_metadata(
 
 
 def kohya_state(model: Model, alpha: float) -> dict[str, Tensor]:
-    """The LoRA as kohya's scripts save it, which ComfyUI and A1111 read; empty for networks other than a U-Net.
+    """The LoRA as kohya's scripts save it, which ComfyUI and A1111 read.
 
-    Layers of Stable Diffusion XL have the names of the original code, ``lora_unet_input_blocks_4_1_...``, and its text
-    encoders are ``te1`` and ``te2``.
+    Layers of Stable Diffusion XL, SD 3 and Flux have the names of the original code, such as
+    ``lora_unet_input_blocks_4_1_...``, and their text encoders are ``te1`` and ``te2``.
     """
     networks = networks_of(model)
-    if "unet" not in networks:
-        return {}
-    xl = model.conditioner.vector_dim > 0
-    weights = [name for name, _ in networks["unet"].named_parameters()]
-    original = unet_names(weights) if xl else {}
-    short = {"unet": "unet", "text_encoder": "te1" if xl else "te", "text_encoder_2": "te2"}
+    first = "unet" in networks and model.conditioner.vector_dim == 0  # Stable Diffusion 1 and 2
     state: dict[str, Tensor] = {}
-    for prefix in short.keys() & networks.keys():
-        for layer, down, up in _updates(prefix, networks[prefix]):
-            name = original.get(layer + _DOWN, layer).removesuffix(_DOWN).replace(".", "_")
-            key = f"lora_{short[prefix]}_{name}"
+    for prefix, network in networks.items():
+        own = _updates(prefix, network) if first or prefix.startswith("text") else _original_updates(prefix, network)
+        number = prefix.removeprefix("text_encoder").removeprefix("_") or "1"
+        start = f"te{'' if first else number}" if prefix.startswith("text") else "unet"
+        for layer, down, up in own:
+            key, ranks = f"lora_{start}_{layer.replace('.', '_')}", len(down) / _rank(network)
             state |= {
                 f"{key}.lora_down.weight": down,
                 f"{key}.lora_up.weight": up,
-                f"{key}.alpha": tensor(float(alpha)),
+                f"{key}.alpha": tensor(alpha * ranks),
             }
     return {name: value.detach().cpu().contiguous() for name, value in state.items()}
 
@@ -75,3 +73,20 @@ def _updates(prefix: str, network: nn.Module) -> Iterator[tuple[str, Tensor, Ten
             layer = name.removesuffix(_DOWN)
             called = f"text_model.{layer.removeprefix('text_model.')}" if prefix.startswith("text_encoder") else layer
             yield called, down, weights[layer + _UP]
+
+
+def _original_updates(prefix: str, network: nn.Module) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """The layers of the original code with an update; one that is several layers here has their ranks together."""
+    updates = {layer: (down, up) for layer, down, up in _updates(prefix, network)}
+    if prefix == "unet":
+        names = unet_names(name for name, _ in network.named_parameters())
+        yield from ((names[layer + _DOWN].removesuffix(_DOWN), *factors) for layer, factors in updates.items())
+        return
+    for layer in original_layers(network):
+        if not updates.keys().isdisjoint(layer.parts):
+            yield layer.name, *layer.joined(updates)
+
+
+def _rank(network: nn.Module) -> int:
+    """The rank of the update of each layer."""
+    return next(len(down) for name, down in network.named_parameters() if name.endswith(_DOWN))

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from multidiff.data.files import sha256
 from multidiff.pretrained.folder import INDEX, folder_hash, open_folder
 from multidiff.pretrained.parts import Opened
-from multidiff.pretrained.single_file import open_file
+from multidiff.pretrained.single_file import file_hash, open_file
 from multidiff.pretrained.weights import PICKLES, refused_pickle
 
 
@@ -15,8 +14,12 @@ def is_pipeline(path: Path) -> bool:
 
 
 def pipeline_hash(path: Path) -> str:
-    """One hash of all configs, tokenizers and weights of a pipeline."""
-    return sha256(path) if path.is_file() else folder_hash(path)
+    """One hash of all configs, tokenizers and weights of a pipeline.
+
+    Raises:
+        InputError: it is a file that is no pipeline.
+    """
+    return file_hash(path) if path.is_file() else folder_hash(path)
 
 
 def open_pipeline(path: Path, device: str) -> Opened:

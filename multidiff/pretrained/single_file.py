@@ -1,41 +1,56 @@
-"""A single ``.safetensors`` file in the layout of the original code: Stable Diffusion 1.x, 2.x and XL.
+"""A single ``.safetensors`` file in the layout of the original code: Stable Diffusion 1.x, 2.x, XL and 3, and Flux.
 
-The architecture is recognised by the keys. Its configs are shipped in ``architectures/``, so nothing is fetched.
+The architecture is recognised by the keys. Its configs are shipped in ``architectures/``, so nothing is fetched. Parts
+that the file lacks come from beside it.
 """
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from multidiff.configuration import read_json
+from multidiff.data.files import sha256
 from multidiff.errors import InputError, first_of
-from multidiff.pretrained.families import assembled
+from multidiff.pretrained.companions import companion, missing
+from multidiff.pretrained.deduced import deduced_config
+from multidiff.pretrained.families import FAMILIES, assembled
+from multidiff.pretrained.flow_transformers import T5_LENGTH
+from multidiff.pretrained.folder import folder_hash
 from multidiff.pretrained.keys import RULES, from_original
 from multidiff.pretrained.libraries import library
 from multidiff.pretrained.parts import Opened, Parts
-from multidiff.pretrained.vocabulary import file_vocabulary
-from multidiff.pretrained.weights import FLOATS, refused_type
+from multidiff.pretrained.tensor_file import TensorFile
+from multidiff.pretrained.vocabulary import Vocabulary, file_t5_vocabulary, file_vocabulary
+from multidiff.pretrained.weights import load_part
 
 log = logging.getLogger(__name__)
 
 ARCHITECTURES = Path(__file__).parent / "architectures"
 
+DIFFUSION = "model.diffusion_model."
+"""Prefix of the keys of the denoiser, which files of it alone may leave out."""
+
 RECOGNISED = {
     "conditioner.embedders.1.model.": "stable_diffusion_xl",
     "cond_stage_model.model.transformer.": "stable_diffusion_2",
     "cond_stage_model.transformer.": "stable_diffusion_1",
+    "joint_blocks.0.context_block.": "stable_diffusion_3",
+    "guidance_in.in_layer.": "flux_dev",
+    "double_blocks.0.img_attn.norm.key_norm.scale": "flux_schnell",
 }
-"""Architectures by the prefix of the keys of a part that no other has."""
+"""Architectures by the start of keys that no other one, or none after it, has; without `DIFFUSION`."""
 
 UNUSED = (
     *("model_ema.", "denoiser.", "alphas_cumprod", "betas", "log_one_minus_", "posterior_", "sqrt_", "logvar"),
     *("scale_factor", "cond_stage_model.logit_scale", "cond_stage_model.model.logit_scale"),
     *("conditioner.embedders.1.model.logit_scale", "model_average.", "v_pred", "ztsnr"),
+    *("text_encoders.clip_l.logit_scale", "text_encoders.clip_g.logit_scale", "text_encoders.t5xxl.logit_scale"),
+    *("text_encoders.clip_l.transformer.text_projection.", "text_encoders.t5xxl.transformer.encoder.embed_tokens."),
 )
 """Starts of keys of tables, copies and markers, which are no weights of a part."""
 
@@ -49,72 +64,137 @@ def open_file(path: Path, device: str) -> Opened:
     """The pipeline in a single file; nothing is fetched.
 
     Raises:
-        InputError: the file is damaged, of an unknown architecture, or lacks a part, or there is no tokenizer for it.
+        InputError: the file is damaged, of an unknown architecture, or lacks a part that is not beside it, or there is
+            no tokenizer for it.
     """
-    state, metadata = _read(path)
-    architecture = _architecture(path, state)
+    file = TensorFile(path)
+    architecture = _architecture(file)
+    kind, parts = architecture["pipeline"], architecture["parts"]
     vocabularies, networks = {}, {}
     used: set[str] = set()
-    for name, part in architecture["parts"].items():
-        networks[name] = _network(path, part, state, used)
-        if "padding" in part:
-            vocabularies[name] = file_vocabulary(path, part["padding"], part["config"]["max_position_embeddings"])
-    kind, ignored = architecture["pipeline"], (*UNUSED, *architecture["unused"])
-    left = [key for key in state if not (key in used or key.startswith(ignored) or key.endswith("position_ids"))]
-    if left:
-        raise InputError(f"{path} has {len(left)} weights that are none of a {kind}: {first_of(left, 5)}")
-    scheduler = {**architecture["scheduler"], **_markers(state, metadata)}
-    dtype = next(state[key].dtype for key in state if key.startswith(architecture["parts"]["unet"]["prefix"]))
-    parts = Parts(path, kind, networks, vocabularies, scheduler, architecture["settings"], dtype)
-    return assembled(parts, str(path), device)
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """The tensors of a file, and its metadata."""
-    try:
-        with safe_open(path, "pt") as file:
-            keys = list(file.keys())
-            for key in keys:
-                kind = file.get_slice(key).get_dtype()
-                if kind not in FLOATS and key.startswith("model.diffusion_model."):
-                    raise refused_type(path, key, kind)
-            return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
-    except SafetensorError as error:
-        raise InputError(f"{path} is damaged or truncated ({error}); copy it again from its source") from error
-
-
-def _architecture(path: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The shipped description of the architecture that the keys of ``state`` have."""
-    for prefix, name in RECOGNISED.items():
-        if any(key.startswith(prefix) for key in state):
-            return dict(read_json(ARCHITECTURES / f"{name}.json"))
-    found = sorted({".".join(key.split(".")[:2]) for key in state})
-    raise InputError(
-        f"{path} is of an unknown architecture: its keys begin with {first_of(found, 5) or 'nothing'}; single files "
-        "of Stable Diffusion 1.x, 2.x and XL open, with their autoencoder and text encoders; of other pipelines give "
-        "the folder that diffusers saved, and a LoRA with --lora"
+    for name, source in _sources(file, architecture).items():
+        part = parts[name]
+        if source == path:
+            networks[name] = _network(file, part, used)
+        elif source.is_dir():
+            networks[name] = load_part(source, part["library"], part["class"])
+        else:
+            networks[name] = _companion_network(source, part)
+        if name.startswith("text_encoder"):
+            vocabularies[name] = _vocabulary(path, name, part, kind)
+    _refuse_left(file, used, (*UNUSED, *architecture["unused"]), f"a {kind}")
+    scheduler = {**architecture["scheduler"], **_markers(file, file.metadata)}
+    dtype = file.dtype(_prefix(file, parts[FAMILIES[kind].denoiser]) or "")
+    return assembled(
+        Parts(path, kind, networks, vocabularies, scheduler, architecture["settings"], dtype), str(path), device
     )
 
 
-def _network(path: Path, part: Mapping[str, Any], state: Mapping[str, Tensor], used: set[str]) -> Any:
+def file_hash(path: Path) -> str:
+    """One hash of a single file and of the parts beside it that it lacks; the file's own if it lacks none.
+
+    Raises:
+        InputError: it is no pipeline, or lacks a part that is not beside it.
+    """
+    file = TensorFile(path)
+    sources = {name: source for name, source in _sources(file, _architecture(file)).items() if source != path}
+    digest = sha256(path)
+    for name, source in sources.items():
+        other = folder_hash(source) if source.is_dir() else sha256(source)
+        digest = hashlib.sha256(f"{digest} {name} {other}".encode()).hexdigest()
+    return digest
+
+
+def _architecture(file: TensorFile) -> dict[str, Any]:
+    """The shipped description of the architecture that the keys of ``file`` have."""
+    for prefix, name in RECOGNISED.items():
+        if any(key.removeprefix(DIFFUSION).startswith(prefix) for key in file):
+            return dict(read_json(ARCHITECTURES / f"{name}.json"))
+    found = sorted({".".join(key.split(".")[:2]) for key in file})
+    raise InputError(
+        f"{file.path} is of an unknown architecture: its keys begin with {first_of(found, 5) or 'nothing'}; single "
+        "files of Stable Diffusion 1.x, 2.x and XL open, with their autoencoder and text encoders, and of SD 3 and "
+        "Flux; of other pipelines give the folder that diffusers saved, and a LoRA with --lora"
+    )
+
+
+def _sources(file: TensorFile, architecture: Mapping[str, Any]) -> dict[str, Path]:
+    """Where each part is: in the file, or in a file or a folder beside it; an optional part may be nowhere.
+
+    Raises:
+        InputError: a part is nowhere.
+    """
+    found = {}
+    for name, part in architecture["parts"].items():
+        if "beside" not in part or _prefix(file, part) is not None:
+            found[name] = file.path
+        elif (source := companion(file.path, name, part)) is not None:
+            found[name] = source
+        elif not part.get("optional"):
+            raise missing(file.path, name, part)
+    return found
+
+
+def _prefix(file: TensorFile, part: Mapping[str, Any]) -> str | None:
+    """The prefix of the keys of a part, the first that the file has; None: it has none of them."""
+    given = part["prefix"]
+    return next((each for each in ([given] if isinstance(given, str) else given) if _has(file, each)), None)
+
+
+def _has(file: TensorFile, prefix: str) -> bool:
+    return any(key.startswith(prefix) for key in file)
+
+
+def _network(file: TensorFile, part: Mapping[str, Any], used: set[str], prefix: str | None = None) -> Any:
     """The network of a part with its weights, in float32, frozen; their keys are added to ``used``."""
-    config, prefix = dict(part["config"]), part["prefix"]
-    own = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
-    if part["rule"] == "unet" and "input_blocks.0.0.weight" in own:
-        config["in_channels"] = own["input_blocks.0.0.weight"].shape[1]
-    network = _empty(part["library"], part["class"], config)
+    if prefix is None:
+        prefix = _prefix(file, part) or (part["prefix"] if isinstance(part["prefix"], str) else "")
+    own = {key.removeprefix(prefix): shape for key, shape in file.shapes.items() if key.startswith(prefix)}
+    try:
+        network = _empty(part["library"], part["class"], deduced_config(part["rule"], part["config"], own))
+    except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
+        raise InputError(f"{file.path} does not hold a {part['class']}: its weights have odd shapes") from error
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     names = RULES[part["rule"]](shapes)
-    found = {name: tensor.float() for name, tensor in from_original(names, own, shapes).items()}
-    missing = [prefix + names[name] for name in shapes if name not in found and not name.endswith("position_ids")]
+    original = {key: file[prefix + key] for key in set(names.values()) & own.keys()}
+    found = {name: tensor.float() for name, tensor in from_original(names, original, shapes).items()}
+    used |= {prefix + key for key in original}
+    if identity := part.get("identity"):  # the vector of this encoder is read without its projection
+        found[identity] = torch.eye(*shapes[identity])
+    lacking = [prefix + names[name] for name in shapes if name not in found and not name.endswith("position_ids")]
     misshapen = [prefix + names[name] for name, tensor in found.items() if tensor.shape != shapes[name]]
-    for what, keys in {"lacks": missing, "has misshapen": misshapen}.items():
+    for what, keys in {"lacks": lacking, "has misshapen": misshapen}.items():
         if keys:
             count = f"{what} {len(keys)} weights"
-            raise InputError(f"{path} does not hold a {part['class']}: it {count}: {first_of(keys, 5)}")
+            raise InputError(f"{file.path} does not hold a {part['class']}: it {count}: {first_of(keys, 5)}")
     network.load_state_dict(found, assign=True, strict=False)
-    used |= {prefix + names[name] for name in found}
     return network.eval().requires_grad_(False)
+
+
+def _companion_network(path: Path, part: Mapping[str, Any]) -> Any:
+    """The network in a file beside the single file, whose keys have no prefix."""
+    file, used = TensorFile(path), set[str]()
+    network = _network(file, part, used, "")
+    _refuse_left(file, used, ("logit_scale", "text_projection.", "encoder.embed_tokens."), f"a {part['class']}")
+    return network
+
+
+def _refuse_left(file: TensorFile, used: set[str], ignored: tuple[str, ...], what: str) -> None:
+    """Refuse a file with weights that were not used.
+
+    Raises:
+        InputError: it has some.
+    """
+    left = [key for key in file if not (key in used or key.startswith(ignored) or key.endswith("position_ids"))]
+    if left:
+        raise InputError(f"{file.path} has {len(left)} weights that are none of {what}: {first_of(left, 5)}")
+
+
+def _vocabulary(path: Path, name: str, part: Mapping[str, Any], kind: str) -> Vocabulary:
+    """The tokenizer of the text encoder ``name`` of the single file ``path``."""
+    if part["rule"] == "t5":
+        return file_t5_vocabulary(path, name.replace("text_encoder", "tokenizer"), T5_LENGTH[kind])
+    return file_vocabulary(path, part["padding"], part["config"]["max_position_embeddings"])
 
 
 def _empty(library_name: str, kind: str, config: Mapping[str, Any]) -> Any:
@@ -123,7 +203,8 @@ def _empty(library_name: str, kind: str, config: Mapping[str, Any]) -> Any:
     with library("accelerate").init_empty_weights():
         if library_name == "diffusers":
             return getattr(module, kind).from_config(config)
-        return getattr(module, kind)(module.CLIPTextConfig(**config))
+        settings = module.T5Config if kind == "T5EncoderModel" else module.CLIPTextConfig
+        return getattr(module, kind)(settings(**config))
 
 
 def _markers(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from multidiff.pretrained.lora_files import kohya_metadata, kohya_state, lora_me
 from multidiff.pretrained.opening import is_pipeline, open_pipeline, pipeline_hash
 from multidiff.pretrained.parts import Opened
 from multidiff.pretrained.saving import save_folder
+from multidiff.pretrained.terminal import MARKS, rescaled, write_rescaled
 from multidiff.pretrained.text import PromptConditioner
 from multidiff.pretrained.tuned import TunedModel
 from multidiff.weights import CARD, write_into
@@ -37,6 +38,8 @@ class Tuning(ABC):
         dropout: how often training hides the caption, which guidance needs.
         views: encoded versions of each picture in the cache, each with its own augmentation; 0 encodes every batch.
         gradient_checkpointing: whether the backward pass computes activations again, for less memory.
+        zero_terminal_snr: whether the schedule is rescaled to end at noise alone, and v is predicted, so that the model
+            learns very dark and bright pictures; for models that do not do so already.
 
     Attributes:
         source: the path of the pipeline.
@@ -51,6 +54,7 @@ class Tuning(ABC):
     dropout: float = 0.1
     views: int = 1
     gradient_checkpointing: bool = False
+    zero_terminal_snr: bool = False
     source: Path = field(init=False)
     digest: str = field(init=False)
 
@@ -63,7 +67,7 @@ class Tuning(ABC):
         if not is_pipeline(self.source):
             raise InputError(
                 f"there is no pretrained pipeline at {self.path}: pretrained is a folder that diffusers saved, or a "
-                ".safetensors file of Stable Diffusion"
+                ".safetensors file of Stable Diffusion or Flux"
             )
         self.digest = pipeline_hash(self.source)
         if self.sha256 not in (None, self.digest):
@@ -73,9 +77,14 @@ class Tuning(ABC):
             )
 
     def open(self, device: str = "cpu") -> Opened:
-        """The pipeline as it was before training, on a device; on the CPU in float32."""
+        """The pipeline as it was before training, on a device; on the CPU in float32.
+
+        Raises:
+            InputError: it has zero terminal SNR already, and is asked for it.
+        """
         with loading_frozen():
-            return open_pipeline(self.source, device)
+            opened = open_pipeline(self.source, device)
+        return rescaled(opened, self.path) if self.zero_terminal_snr else opened
 
     def tuned(self, model: Model) -> TunedModel:
         """The ``model`` of the pipeline with the weights that train, with which it starts as it was.
@@ -83,8 +92,6 @@ class Tuning(ABC):
         Raises:
             InputError: it cannot be trained.
         """
-        if model.denoiser.masked:
-            raise InputError(f"{self.path} is for inpainting, which is not trained: give the model that it was made of")
         model.requires_grad_(False)
         if self.gradient_checkpointing:
             model.denoiser.network.enable_gradient_checkpointing()  # type: ignore[operator]
@@ -94,7 +101,8 @@ class Tuning(ABC):
                 part.keep(default_cache() / "text", self.digest)
         self.prepare(model)
         if isinstance(model.codec, AutoencoderCodec):
-            model.codec.sha256, model.codec.views = self.digest, self.views
+            views = 0 if model.denoiser.masked else self.views  # each step has masks of its own
+            model.codec.sha256, model.codec.views = self.digest, views
         return TunedModel(model.codec, model.conditioner, model.denoiser)
 
     @abstractmethod
@@ -136,11 +144,12 @@ class Lora(Tuning):
                     tower.unfreeze()
 
     def write(self, model: Model, description: Mapping[str, Any], card: str, folder: Path) -> None:
-        metadata = lora_metadata(model, self.rank, self.alpha, self.targets, self.text_targets)
+        marks = MARKS if self.zero_terminal_snr else {}
+        metadata = lora_metadata(model, self.rank, self.alpha, self.targets, self.text_targets) | marks
         write_into(folder, lora_state(model), description, card, metadata)
         if kohya := kohya_state(model, self.alpha):
             (folder / KOHYA).mkdir()
-            save_file(kohya, folder / KOHYA / "lora.safetensors", kohya_metadata(self.rank, self.alpha))
+            save_file(kohya, folder / KOHYA / "lora.safetensors", kohya_metadata(self.rank, self.alpha) | marks)
 
     def _inject(self, network: nn.Module, targets: Sequence[str], setting: str) -> None:
         """Give the layers of ``network`` whose names end in ``targets`` an update.
@@ -175,4 +184,6 @@ class Full(Tuning):
 
     def write(self, model: Model, description: Mapping[str, Any], card: str, folder: Path) -> None:
         save_folder(model, self.source, folder)
+        if self.zero_terminal_snr:
+            write_rescaled(folder)
         (folder / CARD).write_text(card, "utf-8")

@@ -137,6 +137,26 @@ def file_vocabulary(path: Path, padding: str, longest: int) -> Vocabulary:
     return replace(found, padding=found.padding if token is None else token)
 
 
+def file_t5_vocabulary(path: Path, name: str, longest: int) -> Vocabulary:
+    """T5's tokenizer for a single file: in the folder ``name`` beside it, such as ``tokenizer_2``, or in the cache.
+
+    Args:
+        path: of the single file.
+        name: of the folder.
+        longest: tokens, the end included.
+
+    Raises:
+        InputError: there is none.
+    """
+    places = [path.parent / name, default_cache() / "weights" / "t5-tokenizer"]
+    folder = next((place for place in places if place.is_dir()), None)
+    if folder is None:
+        raise InputError(
+            f"{path} needs the vocabulary of T5: copy {name}/ of a folder of diffusers to {places[0]}/ or {places[1]}/"
+        )
+    return load_vocabulary(folder, longest, starts=False)
+
+
 def _packaged() -> Path | None:
     """The merges of CLIP in an installed package."""
     for package in ("open_clip", "clip"):

@@ -16,8 +16,7 @@ from multidiff.codecs.directory import codec_hash, find_codec
 from multidiff.codecs.learned import Learned
 from multidiff.data.files import atomic_directory
 from multidiff.errors import InputError
-from multidiff.pretrained import is_pipeline
-from multidiff.sampling.model_directory import CODEC, card, load
+from multidiff.sampling.model_directory import CODEC, card, find_pipeline, load
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.weights import CARD, HALF, WEIGHTS, find_model, read_config, write_into
 
@@ -50,7 +49,7 @@ def pack(source: Path, out: Path, licence: str = "", about: str = "") -> Packed:
     Raises:
         InputError: there is no model, it needs a text encoder that is elsewhere, or ``out`` holds something else.
     """
-    if is_pipeline(source):
+    if find_pipeline(source):
         raise InputError(f"{source} is a pretrained pipeline: its own library saves it, with variant='fp16'")
     original, directory = load(source, "cpu"), find_model(source)
     config = read_config(directory)

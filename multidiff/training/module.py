@@ -12,6 +12,7 @@ from multidiff.diffusion.objectives import Context, Objective
 from multidiff.model import Model
 from multidiff.training.averaged import AveragedModule
 from multidiff.training.ema import Decay
+from multidiff.training.masks import random_masks
 from multidiff.training.stability import Stability, nan_unless_finite
 from multidiff.training.teacher import Teacher
 
@@ -68,13 +69,14 @@ class DiffusionModule(AveragedModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         generator = self.generator(batch_idx)
         fields = self.model.conditioner.dropped(self.model.conditioner.known(batch["fields"]), generator)
+        x0, student = self._seen(batch, self.model.denoiser, generator)
         context = Context(
-            student=self.model.denoiser,
+            student=student,
             ema=self.averaged.denoiser,
             teacher=None if self.teacher is None else self.teacher.denoiser,
             teacher_cond=None if self.teacher is None else self.teacher.condition(fields),
             fake_score=self.fake_score,
-            x0=self._x0(batch),
+            x0=x0,
             cond=self.model.condition(fields),
             generator=generator,
             step=self.global_step,
@@ -92,22 +94,23 @@ class DiffusionModule(AveragedModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """The loss of the averaged weights; the time and noise of a sample are fixed."""
         model, count = self.averaged, len(batch["data"])
-        x0 = self._x0(batch)
         first, processes = batch_idx * self.trainer.datamodule.batch_size, self.trainer.world_size  # type: ignore[attr-defined]
         places = [(first + row) * processes + self.global_rank for row in range(count)]
         seeds = [seed for place in places for seed in sample_seeds(self.seed, place, place + 1)]
+        generator = self.seeded(self.seed, *places[:1])
+        x0, denoiser = self._seen(batch, model.denoiser, generator)
         noise = NoiseSource(seeds, x0.shape[1:], x0.dtype, self.device).start()
         spread = torch.tensor([(0.5 + place * SPREAD) % 1 for place in places], device=self.device)
         t = self.objective.times.quantile(spread, model.denoiser.schedule)
         context = Context(
-            student=model.denoiser,
-            ema=model.denoiser,
+            student=denoiser,
+            ema=denoiser,
             teacher=None if self.teacher is None else self.teacher.denoiser,
             teacher_cond=None if self.teacher is None else self.teacher.condition(batch["fields"]),
             fake_score=self.fake_score,
             x0=x0,
             cond=model.condition(model.conditioner.known(batch["fields"])),
-            generator=self.seeded(self.seed, *places[:1]),
+            generator=generator,
             step=self.global_step,
             progress=self.global_step / self.trainer.max_steps,
         )
@@ -123,8 +126,17 @@ class DiffusionModule(AveragedModule):
             if count:
                 self.log(f"val/{name}", total / count)
 
-    def _x0(self, batch: dict[str, Any]) -> Tensor:
-        return batch["data"] if self.encoded else self.model.encode(batch["data"])
+    def _seen(
+        self, batch: dict[str, Any], denoiser: NetworkDenoiser, generator: torch.Generator
+    ) -> tuple[Tensor, NetworkDenoiser]:
+        """x0, and the denoiser, which for inpainting sees a random mask of each sample and the rest of it."""
+        data: Tensor = batch["data"]
+        x0 = data if self.encoded else self.model.encode(data)
+        if not denoiser.masked:
+            return x0, denoiser
+        masks = random_masks(data, generator)
+        regions = torch.stack([self.model.codec.region(mask) for mask in masks])
+        return x0, denoiser.seeing(regions, self.model.encode(torch.where(masks, 0.0, data)))
 
     @property
     def averaged(self) -> Model:

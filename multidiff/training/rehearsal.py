@@ -3,6 +3,7 @@
 import resource
 import sys
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,16 +11,22 @@ from omegaconf import DictConfig
 
 from multidiff.training.announce import announced
 from multidiff.training.budget import seconds_of
+from multidiff.training.memory import step_memory
 from multidiff.training.progress import Pace, duration
+from multidiff.training.run import Run
 from multidiff.training.run_directory import held
 from multidiff.training.train import built, fit
 
-TRIED = 6
-"""Steps of a trial."""
+TRIED = 11
+"""Steps of a trial, of which the first, which is slower, is not timed."""
+
+_WHERE = {True: " on the GPU", False: ", with all that the process has loaded"}
 
 
-def rehearsed(config: DictConfig | dict[str, Any]) -> list[str]:
-    """What `announced` tells of a training, and its memory and time by a trial of a few steps; nothing is trained.
+def rehearsed(config: DictConfig | dict[str, Any]) -> Iterator[str]:
+    """What `announced` tells of a training, and its memory and time; nothing is trained.
+
+    The memory is told before it is needed, then measured by a trial of a few steps, as is the time.
 
     Raises:
         InputError: something in the config or in the data cannot be used.
@@ -27,7 +34,10 @@ def rehearsed(config: DictConfig | dict[str, Any]) -> list[str]:
     run = built(config)
     settings = run.settings
     with held(run.run_dir):
-        lines = announced(run)
+        yield from announced(run)
+    expected = step_memory(run) if isinstance(run, Run) else None
+    if expected is not None:
+        yield f"memory   {expected}"
     device = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
     with tempfile.TemporaryDirectory() as folder:
         short = {**settings["trainer"], **device, "max_steps": TRIED, "val_check_interval": TRIED + 1}
@@ -36,7 +46,8 @@ def rehearsed(config: DictConfig | dict[str, Any]) -> list[str]:
         pace = Pace(TRIED)
         trial.trainer.callbacks.append(pace)  # type: ignore[attr-defined]
         fit(trial, quiet=True)
-    return [*lines, f"memory   {_memory() / 1e9:.2g} GB", f"time     {_length(pace.seconds, settings)}"]
+    yield f"memory   {_memory() / 1e9:.2g} GB measured in {TRIED} steps{_WHERE[torch.cuda.is_available()]}"
+    yield f"time     {_length(pace.seconds, settings)}"
 
 
 def _length(pace: float, settings: dict[str, Any]) -> str:

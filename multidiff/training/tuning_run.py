@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from multidiff.configuration import instantiate, resolved
 from multidiff.data.dataset import Dataset
-from multidiff.diffusion.objectives import Objective
+from multidiff.diffusion.objectives import Denoising, Objective
 from multidiff.errors import InputError
 from multidiff.pretrained import Opened, Tuning
 from multidiff.sampling import model_directory
@@ -53,6 +53,8 @@ def build_tuning(config: DictConfig | dict[str, Any]) -> TuningRun:
     objective = instantiate(Objective, settings["objective"])
     if objective.inputs:
         raise InputError(f"this objective trains a network with the input {objective.inputs[0]}, which this one lacks")
+    if opened.model.denoiser.masked and not isinstance(objective, Denoising):
+        raise InputError("a network for inpainting trains by denoising: leave objective out, or give objective=min_snr")
     shape, *_ = [opened.model.codec.shape(each) for each in _shapes(dataset)]
     opened.model.denoiser = opened.model.denoiser.sized(shape)
     model = tuning.tuned(opened.model)

@@ -17,7 +17,7 @@ from tests.options.tiny_data import MODALITIES, settings
 
 pytestmark = pytest.mark.slow
 
-NEEDS = {"mlflow": "mlflow", "wandb": "wandb", "schedule_free": "schedulefree"}
+NEEDS = {"mlflow": "mlflow", "wandb": "wandb", "schedule_free": "schedulefree", "adamw_8bit": "bitsandbytes"}
 MISSING = {
     name: group
     for group in ("optimizer", "logger")

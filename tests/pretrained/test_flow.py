@@ -1,5 +1,6 @@
 """Stable Diffusion 3 and Flux give the latents of diffusers' pipelines, with the shift of their schedulers."""
 
+import shutil
 import sys
 
 import diffusers
@@ -33,9 +34,16 @@ def planned(folder, **request):
 
 
 @pytest.mark.usefixtures("double")
-@pytest.mark.parametrize("scheduler", [{"shift": 3.0}, DYNAMIC], ids=["shift", "dynamic"])
-def test_latents_of_sd3_equal_those_of_diffusers(tmp_path, scheduler):
+@pytest.mark.parametrize(
+    ("scheduler", "t5"),
+    [({"shift": 3.0}, True), ({"shift": 3.0}, False), (DYNAMIC, True)],
+    ids=["shift", "clip", "dynamic"],
+)
+def test_latents_of_sd3_equal_those_of_diffusers(tmp_path, caplog, scheduler, t5):
     theirs = folders.stable_diffusion_3(tmp_path / "sd3", **scheduler).to(torch.float64)
+    if not t5:
+        theirs.text_encoder_3 = None
+        shutil.rmtree(tmp_path / "sd3" / "text_encoder_3")
     plan, noise = planned(tmp_path / "sd3", negative=NEGATIVE, guidance=3.0)
     made = theirs(
         PROMPTS, negative_prompt=[NEGATIVE] * 2, guidance_scale=3.0, num_inference_steps=STEPS, latents=noise,
@@ -44,6 +52,7 @@ def test_latents_of_sd3_equal_those_of_diffusers(tmp_path, scheduler):
     ours = plan.x0(range(2))
     assert (ours - made.images).abs().max() < 1e-6
     assert ours.std() > 0.1
+    assert ("has no T5" in caplog.text) != t5
 
 
 @pytest.mark.usefixtures("double")

@@ -12,11 +12,16 @@ from PIL import Image
 
 import multidiff
 from multidiff.cli.sample import run
+from multidiff.diffusion.objectives import Context
 from multidiff.errors import InputError
 from multidiff.sampling.editing import Redo
 from multidiff.sampling.reproduce import reproduce_samples
+from multidiff.training.masks import random_masks
+from multidiff.training.train import fit
+from multidiff.training.tuning_run import build_tuning
 from tests.pretrained import folders
 from tests.pretrained.test_equal_to_diffusers import LEADING, NEGATIVE, PROMPTS, SCALE, STEPS, scheduler_of
+from tests.pretrained.tuned import tuned_config
 
 SIZE = 16
 
@@ -101,6 +106,40 @@ def test_without_a_mask_a_network_for_inpainting_regenerates_everything(inpainti
     masked = ours.plan(1, prompt="a fox", steps=1, edit=Redo(picture, (everything,))).x0(range(1))
     assert torch.equal(plain, masked)
     assert ours.sample(1, prompt="a fox", steps=1, fields={"height": 24})[0].size == (SIZE, 24)
+
+
+def test_masks_are_rectangles_ellipses_and_everything():
+    masks = random_masks(torch.empty(2000, 3, 24, 16), torch.Generator().manual_seed(0))
+    areas, whole = masks.float().mean((1, 2, 3)), masks.all(dim=(1, 2, 3))
+    assert masks.shape == (2000, 1, 24, 16)
+    assert 0.2 < whole.float().mean() < 0.3
+    assert areas[~whole].mean() == pytest.approx((1 + np.pi / 4) / 8, abs=0.02)  # of half the mean of both sides
+    filled = torch.stack([mask.any(-1).sum() * mask.any(-2).sum() for mask in masks[~whole]]) / (24 * 16)
+    rectangles = (filled - areas[~whole]).abs() < 1e-6
+    assert 0.45 < rectangles.float().mean() < 0.65
+
+
+def test_a_lora_for_inpainting_trains_on_random_masks(inpainting, pictures, tmp_path):
+    changes = ("data.size=16", "trainer.max_steps=2", "optimizer.lr=0.1")
+    run = build_tuning(tuned_config(inpainting[0], pictures, tmp_path / "run", *changes))
+    inputs = []
+    run.module.model.denoiser.network.register_forward_pre_hook(lambda _, given: inputs.append(given[0].detach()))
+    batch = {"data": torch.rand(8, 3, SIZE, SIZE) * 2 - 1, "fields": [{"caption": "fox"}] * 8}
+    x0, denoiser = run.module._seen(batch, run.module.model.denoiser, torch.Generator().manual_seed(3))
+    cond = run.module.model.condition(batch["fields"])
+    run.module.objective(Context(denoiser, x0, cond, torch.Generator()))
+    masks = random_masks(batch["data"], torch.Generator().manual_seed(3))
+    known = (
+        inpainting[1].vae.encode(batch["data"] * ~masks).latent_dist.mode() * inpainting[1].vae.config.scaling_factor
+    )
+    torch.testing.assert_close(inputs[0][:, 5:], known, atol=1e-5, rtol=1e-4)
+    assert torch.equal(inputs[0][:, 4:5], torch.nn.functional.max_pool2d(masks.float(), 2))
+    fit(run, quiet=True)
+    before, after = (multidiff.load(path, "cpu") for path in (inpainting[0], tmp_path / "run"))
+    plans = [each.plan(1, prompt="a fox", steps=1, fields={"height": 16, "width": 16}) for each in (before, after)]
+    assert not torch.equal(*(plan.x0(range(1)) for plan in plans))
+    with pytest.raises(InputError, match="a network for inpainting trains by denoising"):
+        build_tuning(tuned_config(inpainting[0], pictures, tmp_path / "other", *changes, "objective=consistency"))
 
 
 @pytest.mark.parametrize("channels", [4, 9])

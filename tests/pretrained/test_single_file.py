@@ -156,8 +156,8 @@ def without(prefix):
 
 CONV = "model.diffusion_model.input_blocks.0.0.weight"
 FAULTS = {
-    "is of an unknown architecture: its keys begin with double_blocks.0": lambda state: {
-        "double_blocks.0.img_attn.qkv.weight": torch.zeros(1)
+    "is of an unknown architecture: its keys begin with layers.0": lambda state: {
+        "layers.0.attention.qkv.weight": torch.zeros(1)
     },
     "does not hold a AutoencoderKL: it lacks 124 weights: first_stage_model": without("first_stage_model"),
     f"it lacks 1 weights: {CONV}": without(CONV),

@@ -18,10 +18,10 @@ import multidiff
 from multidiff.configuration import compose, instantiate, load_option
 from multidiff.diffusion.objectives import Context, Objective
 from multidiff.errors import InputError
+from multidiff.pretrained.keys import RULES, to_original
 from multidiff.pretrained.networks import networks_of
 from multidiff.pretrained.text import Tower
 from multidiff.pretrained.tuning import Lora
-from multidiff.sampling.packing import pack
 from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.datamodule import Stream
 from multidiff.training.rehearsal import rehearsed
@@ -130,17 +130,41 @@ def test_diffusers_loads_both_files_with_the_same_output(runs, name):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("build", [folders.stable_diffusion_3, partial(folders.flux, distilled=True)])
-def test_transformers_train_too_and_diffusers_fuses_the_same_weights(build, pictures, tmp_path):
-    theirs = build(tmp_path / "base")
-    changes = ("objective=flow", "data.size=16", "trainer.max_steps=1", "optimizer.lr=0.1")
-    tuned(tmp_path / "base", pictures, tmp_path / "run", *changes)
-    theirs.load_lora_weights(tmp_path / "run" / "model", weight_name="model.safetensors", local_files_only=True)
+TRANSFORMERS = {"sd3": folders.stable_diffusion_3, "flux": partial(folders.flux, distilled=True)}
+SPECIAL = "to_q,to_v,to_out.0,add_k_proj,norm_out.linear,norm1_context.linear"
+"""Among them parts of fused layers, and layers whose halves the original code swaps."""
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_transformers_train_too_and_all_files_hold_the_same_weights(name, pictures, tmp_path):
+    theirs = TRANSFORMERS[name](tmp_path / "base")
+    changes = ("objective=flow", "data.size=16", "trainer.max_steps=1", "optimizer.lr=0.1", "tuning.alpha=3")
+    run = tuned(tmp_path / "base", pictures, tmp_path / "run", *changes, f"tuning.targets=[{SPECIAL}]").run_dir
+    theirs.load_lora_weights(run / "model", weight_name="model.safetensors", local_files_only=True)
     theirs.fuse_lora()
     theirs.unload_lora_weights()
-    ours, expected = multidiff.load(tmp_path / "run", "cpu").model.denoiser.network, theirs.transformer.state_dict()
-    for name, weight in ours.state_dict().items():
-        torch.testing.assert_close(weight, expected[name], atol=1e-6, rtol=1e-5)
+    expected, kohya = theirs.transformer.state_dict(), str(run / "model" / "kohya" / "lora.safetensors")
+    for pipeline in (multidiff.load(run, "cpu"), multidiff.load(tmp_path / "base", "cpu", {kohya: 1.0})):
+        for key, weight in pipeline.model.denoiser.network.state_dict().items():
+            torch.testing.assert_close(weight, expected[key], atol=1e-6, rtol=1e-5)
+    block = "joint_blocks_0_x_block_attn_qkv" if name == "sd3" else "single_blocks_0_linear1"
+    keys = load_file(kohya).keys()
+    assert f"lora_unet_{block}.lora_down.weight" in keys
+    original = {key.replace(".", "_") for key in to_original(RULES[name](expected), expected)}
+    assert {key.partition(".")[0].removeprefix("lora_unet_") + "_weight" for key in keys} <= original
+
+
+def test_diffusers_loads_kohyas_layout_of_flux(pictures, tmp_path):
+    theirs = folders.flux(tmp_path / "base", distilled=True)
+    layers = [f"transformer_blocks.0.attn.{layer}" for layer in ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj")]
+    changes = ("objective=flow", "data.size=16", "trainer.max_steps=1", "optimizer.lr=0.1", "tuning.alpha=3")
+    tuned(tmp_path / "base", pictures, tmp_path / "run", *changes, f"tuning.targets=[{','.join(layers)}]")
+    theirs.load_lora_weights(tmp_path / "run" / "model" / "kohya", local_files_only=True)
+    theirs.fuse_lora()
+    theirs.unload_lora_weights()
+    expected = theirs.transformer.state_dict()
+    for key, weight in multidiff.load(tmp_path / "run", "cpu").model.denoiser.network.state_dict().items():
+        torch.testing.assert_close(weight, expected[key], atol=1e-6, rtol=1e-5)
 
 
 def test_the_names_of_kohya_are_those_that_diffusers_gives_them(runs):
@@ -207,7 +231,7 @@ def test_texts_are_encoded_once_and_equal(saved, monkeypatch, tmp_path):
 
 
 def test_a_rehearsal_tells_what_trains(saved, pictures, tmp_path):
-    lines = rehearsed(tuned_config(saved[0], pictures, tmp_path / "run"))
+    lines = list(rehearsed(tuned_config(saved[0], pictures, tmp_path / "run")))
     assert any(re.match(r"model +0.016\d*M parameters", line) for line in lines)
     assert lines[-1].endswith("for 1,500 steps")
     assert not any(line.startswith("problem") for line in lines)  # few pictures are what it is for
@@ -284,8 +308,6 @@ def test_what_cannot_be_trained_is_refused(saved, pictures, tmp_path, changes, m
 
 
 def test_commands_for_other_models_say_that_it_is_a_lora(runs, tmp_path):
-    with pytest.raises(InputError, match="is a LoRA, which is small"):
-        pack(runs["sd"][0], tmp_path / "packed")
     with pytest.raises(InputError, match=r"make them equal|set the student's codec"):
         tiny_train(tmp_path / "run", f"teacher={runs['sd'][0]}", "objective=distillation")
 

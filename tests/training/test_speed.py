@@ -1,6 +1,8 @@
 """What makes training faster changes nothing else, and what cannot be had is said and done without."""
 
 import json
+import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -18,12 +20,16 @@ from tests.tiny import tiny_train, weights
 AUTO = {"precision": "auto", "accelerator": "cpu"}
 
 
+EIGHT_BITS = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+
+
 @pytest.mark.parametrize(
     "setting",
     [
         "trainer.channels_last=true",
         "optimizer=schedule_free",
         "optimizer=muon backbone.widths=[8,40]",
+        pytest.param("optimizer=adamw_8bit backbone.widths=[8,40]", marks=EIGHT_BITS),
         "+optimizer.amsgrad=true",
         "backbone.gradient_checkpointing=true",
         "trainer.precision=bf16-mixed",
@@ -130,6 +136,19 @@ def test_a_run_too_short_for_a_profile_says_so(tmp_path, caplog):
     assert tiny_train(tmp_path, f"trainer.max_steps={SKIPPED}", "trainer.profile=true").finished
     assert f"the first {SKIPPED} warm up" in caplog.text
     assert not (tmp_path / "profile").exists()
+
+
+@EIGHT_BITS
+def test_moments_of_large_weights_have_eight_bits(tmp_path):
+    tiny_train(tmp_path, "trainer.max_steps=1", "optimizer=adamw_8bit", "backbone.widths=[8,40]")
+    moments = [value.dtype for name, value in weights(tmp_path).items() if name.endswith(("state1", "state2"))]
+    assert set(moments) == {torch.uint8, torch.float32}
+
+
+def test_a_missing_package_of_an_optimizer_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    with pytest.raises(InputError, match=r"needs the package bitsandbytes: pip install 'multidiff-toolkit\[optim"):
+        tiny_train(tmp_path, "optimizer=adamw_8bit")
 
 
 def test_a_profile_stays_out_of_what_is_compiled(tmp_path):
