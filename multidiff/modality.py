@@ -137,6 +137,10 @@ class Modality(ABC, Generic[Artifact]):
     def to_artifact(self, data: Tensor) -> Artifact:
         """The inverse of `to_data`, defined for any finite values."""
 
+    def requested(self, artifact: Artifact, fields: Mapping[str, Any]) -> Artifact:
+        """A generated artifact as its ``fields`` request it, such as a sound of so many seconds; by default, itself."""
+        return artifact
+
     @abstractmethod
     def preview(self, artifacts: Sequence[Artifact]) -> Image:
         """One picture by which a person can judge the samples."""

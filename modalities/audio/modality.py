@@ -28,6 +28,7 @@ class AudioModality(Modality[AudioClip]):
         sample_rate: samples a second; sounds at another rate are resampled.
         stereo: two channels rather than one; sounds are mixed down to mono, or doubled to stereo.
         encoding: of the samples in WAV, AIFF and FLAC files that are written: "16", "24" bits or "float".
+        cut: whether generated sounds end after as many seconds as their field ``seconds`` says.
 
     Raises:
         InputError: a rate or an encoding that does not exist.
@@ -38,14 +39,14 @@ class AudioModality(Modality[AudioClip]):
     preparation: ClassVar[type[Preparation]] = AudioPreparation
     features: ClassVar[str | None] = "audio_encoder"
     viewer: ClassVar[str] = "player"
-    file_settings: ClassVar[tuple[str, ...]] = ("encoding",)
+    file_settings: ClassVar[tuple[str, ...]] = ("encoding", "cut")
 
-    def __init__(self, sample_rate: int, stereo: bool = False, encoding: str | int = "16"):
+    def __init__(self, sample_rate: int, stereo: bool = False, encoding: str | int = "16", cut: bool = False):
         if sample_rate < 1000:
             raise InputError(f"modality.sample_rate is in Hz and at least 1000, not {sample_rate}")
         self.sample_rate = sample_rate
         self.channels = 2 if stereo else 1
-        self.encoding = check_encoding(str(encoding))
+        self.encoding, self.cut = check_encoding(str(encoding)), cut
 
     def read(self, file: File) -> AudioClip:
         return read_clip(file)
@@ -65,6 +66,11 @@ class AudioModality(Modality[AudioClip]):
 
     def to_artifact(self, data: Tensor) -> AudioClip:
         return AudioClip(data.detach().cpu().float().numpy(), self.sample_rate)
+
+    def requested(self, artifact: AudioClip, fields: Mapping[str, Any]) -> AudioClip:
+        if not self.cut or fields.get("seconds") is None:
+            return artifact
+        return AudioClip(artifact.waveform[:, : self.samples(float(fields["seconds"]))], self.sample_rate)
 
     def fitted(self, artifact: AudioClip, shape: tuple[int, ...]) -> Tensor:
         """A shorter clip is padded with silence; an excess of up to a millisecond, as resampling leaves, is cut."""

@@ -111,7 +111,10 @@ class Conditioner(nn.Module):
 
     Attributes:
         reads: the fields that it reads.
+        guided: the one field that guidance follows by default; None for all of them.
     """
+
+    guided: str | None = None
 
     def __init__(self, parts: Mapping[str, FieldConditioner]):
         super().__init__()

@@ -108,7 +108,8 @@ class EvaluatedModel(Evaluated):
         pipeline, conditioner = self.pipeline, self.pipeline.model.conditioner
         fields = tuple(reference.conditions(samples, conditioner))
         scale, rule = changes.get("guidance"), changes.get("guidance_rule")
-        guidance = Guidance(pipeline.guidance).changed(scale, rule, None, {}, conditioner.reads)
+        own = Guidance(pipeline.guidance, field=conditioner.guided)
+        guidance = own.changed(scale, rule, None, {}, conditioner.reads)
         sampler = chosen_sampler(pipeline.sampler, changes.get("sampler"), changes.get("steps"))
         plan = Plan(pipeline, fields, sampler, guidance, Seeded(seed))
         if scale not in (None, 1) and not guidance.acts_on(fields):

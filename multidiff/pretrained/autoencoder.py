@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from multidiff.codecs import Codec
 from multidiff.codecs.base import Shape
@@ -50,10 +50,10 @@ class AutoencoderCodec(Codec):
         return {"pretrained": self.sha256, "views": self.views}
 
     def encode(self, data: Tensor) -> Tensor:
-        return (self._finite(self._mean, data) - self.shift) * self.scale
+        return (in_range(self.network, self._mean, data) - self.shift) * self.scale
 
     def decode(self, x0: Tensor) -> Tensor:
-        return self._finite(lambda z: self.network.decode(z).sample, x0 / self.scale + self.shift)
+        return in_range(self.network, lambda z: self.network.decode(z).sample, x0 / self.scale + self.shift)
 
     def shape(self, data_shape: Shape) -> Shape:
         channels, *size = data_shape
@@ -76,12 +76,13 @@ class AutoencoderCodec(Codec):
         found = self.network.encode(data)
         return found.latents if hasattr(found, "latents") else found.latent_dist.mode()
 
-    def _finite(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """``function(x)`` in the precision of the network, or in float32 where that overflows."""
-        dtype = next(self.network.parameters()).dtype
-        y = function(x.to(dtype))
-        if dtype in HALVES and not torch.isfinite(y).all():
-            log.warning("the autoencoder overflows in %s: it is computed in float32 from now on", str(dtype)[6:])
-            self.network.to(torch.float32)
-            y = function(x.to(torch.float32))
-        return y.to(x.dtype)
+
+def in_range(network: nn.Module, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``function(x)`` in the precision of the network, which becomes float32 where that overflows."""
+    dtype = next(network.parameters()).dtype
+    y = function(x.to(dtype))
+    if dtype in HALVES and not torch.isfinite(y).all():
+        log.warning("the autoencoder overflows in %s: it is computed in float32 from now on", str(dtype)[6:])
+        network.to(torch.float32)
+        y = function(x.to(torch.float32))
+    return y.to(x.dtype)

@@ -8,6 +8,7 @@ import torch
 from multidiff.errors import InputError
 from multidiff.pretrained.flow_transformers import flux, stable_diffusion_3
 from multidiff.pretrained.parts import Opened, Parts
+from multidiff.pretrained.stable_audio import stable_audio
 from multidiff.pretrained.stable_diffusion import stable_diffusion
 
 
@@ -20,19 +21,21 @@ class Family:
         encoders: number of text encoders that it needs, each with a tokenizer.
         build: the model from its parts.
         optional: further text encoders, each with a tokenizer, which may be left out.
+        further: other parts.
     """
 
     denoiser: str
     encoders: int
     build: Callable[[Parts], Opened]
     optional: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Folders that a pipeline needs; others, such as a safety checker, are not used."""
         numbers = ["", *(f"_{i}" for i in range(2, self.encoders + 1))]
         texts = [f"{part}{number}" for number in numbers for part in ("text_encoder", "tokenizer")]
-        return (self.denoiser, "vae", "scheduler", *texts)
+        return (self.denoiser, "vae", "scheduler", *texts, *self.further)
 
 
 FAMILIES = {
@@ -42,6 +45,7 @@ FAMILIES = {
     "StableDiffusionXLInpaintPipeline": Family("unet", 2, stable_diffusion),
     "StableDiffusion3Pipeline": Family("transformer", 2, stable_diffusion_3, optional=("text_encoder_3",)),
     "FluxPipeline": Family("transformer", 2, flux),
+    "StableAudioPipeline": Family("transformer", 1, stable_audio, further=("projection_model",)),
 }
 """By the class of the pipeline."""
 

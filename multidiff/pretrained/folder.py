@@ -27,11 +27,14 @@ CLASSES = {
     "AutoencoderTiny": "diffusers",
     "SD3Transformer2DModel": "diffusers",
     "FluxTransformer2DModel": "diffusers",
+    "StableAudioDiTModel": "diffusers",
+    "AutoencoderOobleck": "diffusers",
+    "StableAudioProjectionModel": "stable_audio",
     "CLIPTextModel": "transformers",
     "CLIPTextModelWithProjection": "transformers",
     "T5EncoderModel": "transformers",
 }
-"""Classes of networks that a folder may name, and their libraries."""
+"""Classes of networks that a folder may name, and their libraries, or the pipelines of diffusers that bring them."""
 
 
 def folder_hash(path: Path) -> str:
@@ -82,14 +85,14 @@ def _network(path: Path, index: Mapping[str, Any], part: str) -> Any:
     library, name = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
     if CLASSES.get(str(name)) != library or library is None:
         raise InputError(f"{path / INDEX}: {part} is a {entry}, which is none of {', '.join(CLASSES)}")
-    return load_part(path / part, library, str(name))
+    return load_part(path / part, library if library == "transformers" else "diffusers", str(name))
 
 
 def _vocabulary(path: Path, part: str, network: Any, kind: str) -> Vocabulary:
     """The tokenizer of a text encoder; T5 has relative positions, so its length is that of the pipeline."""
     folder = path / part.replace("text_encoder", "tokenizer")
     if network.config.model_type == "t5":
-        return load_vocabulary(folder, T5_LENGTH[kind], starts=False)
+        return load_vocabulary(folder, T5_LENGTH.get(kind), starts=False)
     return load_vocabulary(folder, network.config.max_position_embeddings)
 
 

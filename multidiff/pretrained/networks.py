@@ -5,6 +5,8 @@ from torch import nn
 from multidiff.model import Model
 from multidiff.pretrained.autoencoder import AutoencoderCodec
 from multidiff.pretrained.denoiser import UNetDenoiser
+from multidiff.pretrained.oobleck import OobleckCodec
+from multidiff.pretrained.stable_audio import SecondsConditioner
 from multidiff.pretrained.text import PromptConditioner
 
 
@@ -15,6 +17,8 @@ def networks_of(model: Model) -> dict[str, nn.Module]:
         if isinstance(part, PromptConditioner):
             for i, encoder in enumerate(part.encoders):
                 networks[f"text_encoder{'' if i == 0 else f'_{i + 1}'}"] = encoder
-    if isinstance(model.codec, AutoencoderCodec):
+        if isinstance(part, SecondsConditioner):
+            networks["projection_model"] = part.projection
+    if isinstance(model.codec, AutoencoderCodec | OobleckCodec):
         networks["vae"] = model.codec.network
     return networks

@@ -87,7 +87,7 @@ def sampler_of(config: Mapping[str, Any]) -> dict[str, Any]:
     name = config["_class_name"]
     method = METHODS.get(name, _MULTISTEP)
     if str(config.get("algorithm_type", "")).startswith("sde-"):
-        method = {"_target_": f"{_SAMPLERS}.DPMSolverMultistep", "order": 2, "eta": 1.0}
+        method = {**_MULTISTEP, "eta": 1.0}
     first = method["_target_"].split(".")[-1] in ("DDIM", "DDPM", "Euler")
     return {"name": COMPATIBLE, "steps": STEPS if first else FEW_STEPS, "method": method, "grid": _grid(name, config)}
 

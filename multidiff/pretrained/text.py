@@ -32,6 +32,7 @@ class Tower(nn.Module):
         pooled: output of the network that is the vector of a text; None: it makes none.
 
     Attributes:
+        width: E of the states.
         encodings: where states and vectors are kept, so that each text is encoded once; None encodes it each time.
     """
 
@@ -40,6 +41,7 @@ class Tower(nn.Module):
         self.config = network.config
         self.encoder: nn.Module = Frozen(network)
         self.vocabulary, self.layer, self.pooled = vocabulary, layer, pooled
+        self.width = int(network.config.hidden_size)
         self.encodings: Encodings | None = None
 
     @property
@@ -73,10 +75,10 @@ class Tower(nn.Module):
     def _encoded(self, rows: list[list[int]]) -> Encoded:
         if self.encodings is None:
             return self._computed(rows)
-        ids, width = tuple(token for row in rows for token in row), self.config.hidden_size
+        ids = tuple(token for row in rows for token in row)
         flat = torch.from_numpy(self.encodings.get([ids], lambda _: _flat(self._computed(rows)))[ids])
-        states, vector = flat.to(self._device).split([len(ids) * width, self.vector_dim])
-        return states.view(len(rows), -1, width), None if self.pooled is None else vector
+        states, vector = flat.to(self._device).split([len(ids) * self.width, self.vector_dim])
+        return states.view(len(rows), -1, self.width), None if self.pooled is None else vector
 
     def _computed(self, rows: list[list[int]]) -> Encoded:
         network, device = self.network, self._device
@@ -126,7 +128,7 @@ class PromptConditioner(FieldConditioner):
         super().__init__("caption", dropout=0.0)
         self.towers = nn.ModuleList(towers)
         self.join, self.empty_is_zero = join, empty_is_zero
-        tokens, vector = join([(torch.zeros(1, 1, t.config.hidden_size), _zeros(t.vector_dim)) for t in towers])
+        tokens, vector = join([(torch.zeros(1, 1, t.width), _zeros(t.vector_dim)) for t in towers])
         self.token_dim, self.vector_dim = tokens.shape[-1], 0 if vector is None else len(vector)
 
     @classmethod

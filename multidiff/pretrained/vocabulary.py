@@ -69,12 +69,12 @@ class Vocabulary:
         return [] if self.start is None else [self.start]
 
 
-def load_vocabulary(folder: Path, longest: int, starts: bool = True) -> Vocabulary:
+def load_vocabulary(folder: Path, longest: int | None, starts: bool = True) -> Vocabulary:
     """The tokenizer in ``folder``, for an encoder that reads at most ``longest`` tokens.
 
     Args:
         folder: of ``vocab.json`` and ``merges.txt``, or ``tokenizer.json``.
-        longest: tokens, start and end included.
+        longest: tokens, start and end included; None: as many as the tokenizer says.
         starts: whether texts begin with a token of their own, as for CLIP; false for T5.
 
     Raises:
@@ -97,12 +97,17 @@ def load_vocabulary(folder: Path, longest: int, starts: bool = True) -> Vocabula
         raise InputError(f"{folder}/ holds no tokenizer that transformers reads: {reason}") from error
 
 
-def _vocabulary(found: Any, longest: int, starts: bool) -> Vocabulary:
+def _vocabulary(found: Any, longest: int | None, starts: bool) -> Vocabulary:
     """The vocabulary of a tokenizer of transformers."""
     tokenizer = Tokenizer.from_str(found.backend_tokenizer.to_str())
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    length = longest if not starts or found.model_max_length > LONGEST else min(int(found.model_max_length), longest)
+    own = int(found.model_max_length) if found.model_max_length <= LONGEST else None
+    length = min(own, longest) if starts and own and longest else longest or own
+    if length is None:
+        raise InputError(
+            "does not say how many tokens are read at a time: set model_max_length in tokenizer_config.json"
+        )
     start = found.bos_token_id if starts else None
     if found.eos_token_id is None or found.pad_token_id is None or (starts and start is None):
         raise InputError("holds no tokenizer of this encoder: it has no token for the start, the end or the padding")

@@ -67,10 +67,12 @@ class Edit(ABC):
 
     Attributes:
         init: the artifact.
+        grows: whether samples are larger than those of the model.
         source: the file that it was read from, for the record: name, hash, and the option that described the edit.
     """
 
     kind: ClassVar[str]
+    grows: ClassVar[bool] = False
     init: Any
     source: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
 
@@ -136,6 +138,7 @@ class Continue(Edit):
     """Extend ``init``, of any length, along its last axis by ``amount``, in the unit of the modality."""
 
     kind = "continue"
+    grows = True
     amount: float
     overlap: float = 0.5
     repeats: int = 5

@@ -61,12 +61,14 @@ class Guidance:
                 raise InputError(f"guidance 1 is off, so a {name} would change nothing; set guidance above 1")
         if field is not None and field not in reads:
             raise InputError(f"guidance on {field!r}: this model reads {few_of(reads, field) or 'no field'}")
-        if field is not None and set(negative) - {field}:
-            raise InputError(f"guidance on {field!r} alone takes no negative {', '.join(set(negative) - {field})}")
+        followed = self.field if field is None else field
+        others = set(negative) - {followed}
+        if followed is not None and others:
+            raise InputError(f"guidance on {followed!r} alone takes no negative {', '.join(others)}")
         return Guidance(
             new,
             self.rule if rule is None else load_option("guidance_rule", rule),
-            self.field if field is None else field,
+            followed,
             negative or self.negative,
         )
 

@@ -171,7 +171,8 @@ class Pipeline:
         Raises:
             InputError: a setting cannot be used, or guidance was asked for and has nothing to act on.
         """
-        guided = Guidance(self.guidance).changed(scale, rule, field, opposite, self.model.conditioner.reads)
+        own = Guidance(self.guidance, field=self.model.conditioner.guided)
+        guided = own.changed(scale, rule, field, opposite, self.model.conditioner.reads)
         chosen = scale not in (None, 1) or rule is not None or field is not None
         if chosen and not guided.acts_on(samples):
             raise InputError("guidance needs a condition to follow or a negative one; give one, or leave guidance out")

@@ -154,8 +154,12 @@ class Plan:
         on_estimate: OnEstimate | None = None,
     ) -> list[Any]:
         """Generate the samples ``rows``, all by default, as one batch of artifacts."""
-        x0 = self.x0(range(len(self)) if rows is None else rows, on_step, conditions, on_estimate)
-        return self.pipeline.artifacts(x0, self.edit)
+        rows = range(len(self)) if rows is None else rows
+        artifacts = self.pipeline.artifacts(self.x0(rows, on_step, conditions, on_estimate), self.edit)
+        if self.edit is not None and self.edit.grows:
+            return artifacts
+        pairs = zip(artifacts, self.fields(rows), strict=True)
+        return [self.pipeline.modality.requested(artifact, fields) for artifact, fields in pairs]
 
     def stream(self, batches: Sequence[range] | None = None) -> Iterator[Any]:
         """Generate the samples in ``batches``, all by default, one artifact after another."""

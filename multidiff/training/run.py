@@ -102,7 +102,8 @@ class Run(BaseRun):
         fields = tuple(chosen[row % len(chosen)] for row in range(n))
         own = {name: value for name, value in self.pipeline.sampler.items() if name != "speed"}  # weights change
         sampler = chosen_sampler(own, None, steps)
-        return Plan(self.pipeline, fields, sampler, Guidance(self.pipeline.guidance), Seeded(0))
+        guidance = Guidance(self.pipeline.guidance, field=self.pipeline.model.conditioner.guided)
+        return Plan(self.pipeline, fields, sampler, guidance, Seeded(0))
 
     def previewer(self, count: int) -> Callable[[], Image]:
         plan = self.plan(count)

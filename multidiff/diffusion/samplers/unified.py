@@ -36,6 +36,8 @@ class UniPC(Multistep):
         b: ``bh1`` for ``B = h``, ``bh2`` for ``B = exp(h) - 1``.
         form: the interpolated estimate: ``data`` (x0) or ``noise``.
         stretch: largest ratio of consecutive steps that uses more than two estimates, see `Multistep`.
+        eta: noise of the reverse process: 0 for the ODE, 1 for the reverse SDE. Order 2 without corrector and
+            ``eta = 1`` is DPM++ 2M SDE as published, in its midpoint form.
     """
 
     schedule: Schedule
@@ -44,12 +46,21 @@ class UniPC(Multistep):
     b: str = "bh2"
     form: str = "data"
     stretch: float = math.inf
+    eta: float = 0.0
 
     def __post_init__(self) -> None:
         check_order("predictor_order", self.predictor_order)
         if self.b not in {"bh1", "bh2"}:
             raise ValueError(f"b must be bh1 or bh2, got {self.b!r}")
-        make_equation(self.form)
+        make_equation(self.form, self.eta)
+
+    @property
+    def stochastic(self) -> bool:  # type: ignore[override]
+        return self.eta > 0
+
+    @property
+    def weak_order(self) -> int:
+        return min(self.order, 2) if self.stochastic else self.order
 
     @property
     def order(self) -> int:  # type: ignore[override]
@@ -61,7 +72,7 @@ class UniPC(Multistep):
 
     @cached_property
     def equation(self) -> Equation:
-        return make_equation(self.form)
+        return make_equation(self.form, self.eta)
 
     def weights(self, nodes: Sequence[NoiseLevel], t: NoiseLevel, s: NoiseLevel) -> Tensor:
         if len(nodes) != LINE:
