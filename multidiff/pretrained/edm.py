@@ -74,12 +74,10 @@ def edm_sampler(config: Mapping[str, Any], steps: int) -> dict[str, Any]:
     """
     settings, samplers = _settings(config), "multidiff.diffusion.samplers"
     eta = 1.0 if settings["algorithm_type"].startswith("sde-") else 0.0
-    method: dict[str, Any] = {
-        **{"_target_": f"{samplers}.UniPC", "predictor_order": settings["solver_order"], "corrector": False},
-        "eta": eta,
-    }
+    order = settings["solver_order"]
+    method = {"_target_": f"{samplers}.UniPC", "predictor_order": order, "corrector": False, "eta": eta}
     if settings["solver_type"] == "heun":
-        method = {"_target_": f"{samplers}.DPMSolverMultistep", "order": settings["solver_order"], "eta": eta}
+        method = {"_target_": f"{samplers}.DPMSolverMultistep", "order": order, "eta": eta}
     grid: dict[str, Any] = {"_target_": "multidiff.diffusion.grids.UniformLogSNR"}
     if settings["sigma_schedule"] == "karras":
         grid = {"_target_": "multidiff.diffusion.grids.KarrasRho", "rho": float(settings["rho"])}

@@ -37,7 +37,7 @@ class Consistency(FewStep):
         ValueError: fewer than 1 stage, ``shrink`` not above 1, or ``huber`` not above 0.
     """
 
-    stages: int = 8
+    stages: int = 4
     shrink: float = 2.0
     huber: float = 0.06
     samplers: ClassVar[tuple[str, ...]] = ("consistency",)
