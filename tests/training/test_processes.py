@@ -128,6 +128,7 @@ def match(rank, run_dir, teacher):
     tiny_train(run_dir, *SETTINGS, *TWO, "objective=distribution_matching", *given)
 
 
+@pytest.mark.slow
 def test_networks_that_do_not_learn_in_every_step_train_in_two_processes(model, tmp_path):
     together(2, match, tmp_path / "run", model, log=tmp_path / "log")
     state = torch.load(newest_checkpoint(tmp_path / "run" / "checkpoints"), weights_only=True)
