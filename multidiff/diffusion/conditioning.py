@@ -1,6 +1,6 @@
 """Conditions: the information that a network receives about the sample to generate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +48,22 @@ class Conditioning:
     def select(self, rows: Tensor) -> "Conditioning":
         """The conditions at the indices ``rows``."""
         return self._map(lambda x: x[rows])
+
+    def unpadded(self) -> "Iterator[tuple[Tensor, Conditioning]]":
+        """The conditions without padding, for networks that know none: together those of equally many tokens.
+
+        Yields:
+            Indices of samples, and their conditions.
+        """
+        if self.tokens is None or self.mask is None:
+            raise ValueError("a condition without tokens has no padding")
+        counts = self.mask.sum(dim=1)
+        for count in counts.unique().tolist():
+            rows = (counts == count).nonzero()[:, 0]
+            mask = self.mask[rows]
+            tokens = self.tokens[rows][mask].view(len(rows), int(count), -1)
+            vector = None if self.vector is None else self.vector[rows]
+            yield rows, Conditioning(vector, tokens, mask.new_ones(len(rows), int(count)))
 
     def detach(self) -> "Conditioning":
         """This condition without its gradient."""

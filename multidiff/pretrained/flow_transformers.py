@@ -67,25 +67,22 @@ class TransformerDenoiser(NetworkDenoiser):
             raise ValueError("this network needs the states and the vector of text encoders, also for the empty text")
         cond, sigma = cond.expand(len(x_t)), self.schedule.sigma(t).to(x_t).expand(len(x_t))
         scales = None if scale is None else scale.to(x_t).expand(len(x_t))
-        assert cond.mask is not None
-        counts = cond.mask.sum(dim=1)  # the network knows no padding: prompts of other lengths go through it apart
         output = torch.empty_like(x_t)
-        for count in counts.unique().tolist():
-            rows = (counts == count).nonzero()[:, 0]
+        for rows, prompts in cond.unpadded():
             given = None if scales is None else scales[rows]
-            output[rows] = self.flow(x_t[rows], sigma[rows], cond.select(rows), int(count), given)
+            output[rows] = self.flow(x_t[rows], sigma[rows], prompts, given)
         return output
 
-    def flow(self, x: Tensor, sigma: Tensor, cond: Conditioning, count: int, scale: Tensor | None) -> Tensor:
-        """The flow of samples whose prompts have ``count`` tokens."""
+    def flow(self, x: Tensor, sigma: Tensor, cond: Conditioning, scale: Tensor | None) -> Tensor:
+        """The flow of samples whose prompts have equally many tokens."""
         raise NotImplementedError
 
 
 class SD3Denoiser(TransformerDenoiser):
     """`SD3Transformer2DModel` of diffusers."""
 
-    def flow(self, x: Tensor, sigma: Tensor, cond: Conditioning, count: int, scale: Tensor | None) -> Tensor:
-        tokens, vector = _texts(x, cond, count)
+    def flow(self, x: Tensor, sigma: Tensor, cond: Conditioning, scale: Tensor | None) -> Tensor:
+        tokens, vector = _texts(x, cond)
         time = sigma * self.shift.train_steps
         return self.network(x, encoder_hidden_states=tokens, pooled_projections=vector, timestep=time).sample
 
@@ -97,8 +94,8 @@ class FluxDenoiser(TransformerDenoiser):
         super().__init__(network, shift, shape)
         self.inputs = ("guidance",) if network.config.guidance_embeds else ()
 
-    def flow(self, x: Tensor, sigma: Tensor, cond: Conditioning, count: int, scale: Tensor | None) -> Tensor:
-        tokens, vector = _texts(x, cond, count)
+    def flow(self, x: Tensor, sigma: Tensor, cond: Conditioning, scale: Tensor | None) -> Tensor:
+        tokens, vector = _texts(x, cond)
         height, width = (side // PATCH for side in x.shape[-2:])
         places = torch.cartesian_prod(torch.arange(1), torch.arange(height), torch.arange(width)).to(x)
         guidance = (torch.ones_like(sigma) if scale is None else scale) if self.inputs else None
@@ -108,7 +105,7 @@ class FluxDenoiser(TransformerDenoiser):
             pooled_projections=vector,
             timestep=sigma,
             img_ids=places,
-            txt_ids=x.new_zeros(count, 3),
+            txt_ids=x.new_zeros(tokens.shape[1], 3),
             guidance=guidance,
         ).sample
         return rearrange(flow, "b (h w) (c i j) -> b c (h i) (w j)", h=height, w=width, i=PATCH, j=PATCH)
@@ -220,8 +217,8 @@ def _check(parts: Parts, prompts: PromptConditioner, vector: int) -> None:
     parts.check_widths("transformer", widths)
 
 
-def _texts(x: Tensor, cond: Conditioning, count: int) -> tuple[Tensor, Tensor]:
-    """The first ``count`` tokens, and the vector."""
+def _texts(x: Tensor, cond: Conditioning) -> tuple[Tensor, Tensor]:
+    """The tokens, and the vector."""
     assert cond.tokens is not None
     assert cond.vector is not None
-    return cond.tokens[:, :count].to(x), cond.vector.to(x)
+    return cond.tokens.to(x), cond.vector.to(x)

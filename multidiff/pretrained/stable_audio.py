@@ -133,23 +133,19 @@ class AudioDenoiser(NetworkDenoiser):
             raise ValueError("this network needs the states of a text encoder and the length, also for the empty text")
         scaled = self.prediction.scale_input(x_t, *coefficients(self.schedule, t, x_t))
         time = (-self.schedule.log_snr(t) / 4 if self.logarithmic else t).to(x_t).expand(len(x_t))
-        cond, output = cond.expand(len(x_t)), torch.empty_like(x_t)
-        assert cond.tokens is not None
-        assert cond.mask is not None
-        assert cond.vector is not None
+        output = torch.empty_like(x_t)
         places = library("diffusers").models.embeddings.get_1d_rotary_pos_embed(
             self.rotary_dim, x_t.shape[-1] + 1, use_real=True, repeat_interleave_real=False
         )
         rotary = tuple(each.to(x_t.device) for each in places)
-        counts = cond.mask.sum(dim=1)  # the network knows no padding: prompts of other lengths go through it apart
-        for count in counts.unique().tolist():
-            rows = (counts == count).nonzero()[:, 0]
-            tokens = cond.tokens[rows][cond.mask[rows]].view(len(rows), int(count), -1)
+        for rows, prompts in cond.expand(len(x_t)).unpadded():
+            assert prompts.tokens is not None
+            assert prompts.vector is not None
             output[rows] = self.network(
                 scaled[rows],
                 time[rows],
-                encoder_hidden_states=tokens.to(x_t),
-                global_hidden_states=cond.vector[rows, None].to(x_t),
+                encoder_hidden_states=prompts.tokens.to(x_t),
+                global_hidden_states=prompts.vector[:, None].to(x_t),
                 rotary_embedding=rotary,
             ).sample
         return output

@@ -51,10 +51,10 @@ def test_a_student_starts_from_the_weights_of_its_teacher(folder):
     ("name", "sampler", "steps", "trained"),
     [
         ("teacher", "dpmpp_2m", 20, Trained()),
-        ("consistency", "consistency", 2, Trained(("consistency",), 4, (1.0, 1.0))),
+        ("consistency", "consistency", 4, Trained(("consistency",), 4, (1.0, 1.0))),
         ("mean_flow", "mean_flow", 1, Trained(("mean_flow",), None, (2.0, 2.0))),
         ("guided", "dpmpp_2m", 20, Trained((), None, (1.0, 4.0))),
-        ("matched", "consistency_equal", 1, Trained(("consistency_equal",), 1, (1.0, 1.0))),
+        ("matched", "consistency", 1, Trained(("consistency",), 1, (1.0, 1.0))),
         ("two_steps", "ddim", 2, Trained(("ddim",), 2, (1.0, 1.0))),
     ],
 )

@@ -40,7 +40,7 @@ class DistributionMatching(FewStep):
     every: int = 5
     needs_teacher: ClassVar[bool] = True
     needs_fake_score: ClassVar[bool] = True
-    samplers: ClassVar[tuple[str, ...]] = ("consistency_equal",)
+    samplers: ClassVar[tuple[str, ...]] = ("consistency",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

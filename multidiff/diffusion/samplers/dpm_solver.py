@@ -58,14 +58,6 @@ class DPMSolverMultistep(Multistep):
         make_equation(self.form, self.eta)
 
     @property
-    def stochastic(self) -> bool:  # type: ignore[override]
-        return self.eta > 0
-
-    @property
-    def weak_order(self) -> int:
-        return min(self.order, 2) if self.stochastic else self.order
-
-    @property
     def memory(self) -> int:
         return self.order
 

@@ -32,13 +32,23 @@ class Multistep(Sampler):
     and at zero noise, log SNR is infinite and cannot be interpolated: the step is Euler's and leaves no record.
 
     Attributes:
+        eta: noise of the reverse process: 0 for the ODE, 1 for the reverse SDE.
         stretch: a step more than this many times as long as the last, in log SNR, uses at most two estimates: a
             parabola through closely spaced estimates extrapolates worse than a line. On refined grids, consecutive
             steps have similar lengths and all estimates are used.
     """
 
     evaluations = 1
+    eta: float = 0.0
     stretch: float = math.inf
+
+    @property
+    def stochastic(self) -> bool:  # type: ignore[override]
+        return self.eta > 0
+
+    @property
+    def weak_order(self) -> int:
+        return min(self.order, 2) if self.stochastic else self.order
 
     @property
     @abstractmethod

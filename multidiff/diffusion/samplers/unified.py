@@ -55,14 +55,6 @@ class UniPC(Multistep):
         make_equation(self.form, self.eta)
 
     @property
-    def stochastic(self) -> bool:  # type: ignore[override]
-        return self.eta > 0
-
-    @property
-    def weak_order(self) -> int:
-        return min(self.order, 2) if self.stochastic else self.order
-
-    @property
     def order(self) -> int:  # type: ignore[override]
         return self.predictor_order + self.corrector
 
@@ -110,16 +102,8 @@ class SASolver(Multistep):
         make_equation("data", self.eta)
 
     @property
-    def stochastic(self) -> bool:  # type: ignore[override]
-        return self.eta > 0
-
-    @property
     def order(self) -> int:  # type: ignore[override]
         return self.predictor_order + 1
-
-    @property
-    def weak_order(self) -> int:
-        return min(self.order, 2) if self.stochastic else self.order
 
     @property
     def memory(self) -> int:
