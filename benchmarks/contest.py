@@ -10,7 +10,7 @@ import platform
 import statistics
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,8 +24,8 @@ from torch.optim import Optimizer
 from modalities.image.modality import ImageModality
 from multidiff.configuration import compose, described, instantiate, resolved
 from multidiff.data.dataset import Dataset
+from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.objectives import Context, Objective
-from multidiff.diffusion.samplers import sample
 from multidiff.evaluation.evaluation import Evaluator
 from multidiff.evaluation.features import Features
 from multidiff.evaluation.reference import Reference
@@ -53,20 +53,37 @@ class Contender(ABC):
     network: nn.Module
 
     @abstractmethod
-    def step(self, x0: Tensor, progress: float) -> None:
-        """One training step on ``x0``, ``(B, C, H, W)`` in [-1, 1], after the fraction ``progress`` of its time."""
+    def step(self, x0: Tensor, labels: Tensor, progress: float) -> None:
+        """One training step after the fraction ``progress`` of its time.
+
+        Args:
+            x0: ``(B, C, H, W)`` in [-1, 1].
+            labels: ``(B,)``, the numbers of the classes, for contenders that have classes.
+            progress: from 0 to 1.
+        """
 
     @abstractmethod
     def sample(self, n: int, seed: int) -> Tensor:
-        """Generate images, ``(n, C, H, W)`` in about [-1, 1]."""
+        """Generate images, ``(n, C, H, W)`` in about [-1, 1], of each class equally many, without guidance."""
 
 
 class Ours(Contender):
-    """MultiDiff with the config of an experiment, unconditional, for data that need no codec."""
+    """MultiDiff with the config of an experiment, with classes or without, for data that need no codec."""
 
-    def __init__(self, modality: ImageModality, shape: tuple[int, ...], overrides: list[str], steps: int, seed: int):
+    def __init__(
+        self,
+        modality: ImageModality,
+        shape: tuple[int, ...],
+        overrides: list[str],
+        steps: int,
+        seed: int,
+        classes: Sequence[str] = (),
+    ):
         torch.manual_seed(seed)
-        settings = resolved(compose([*overrides, "run_dir=unused", "data=digits", "conditioning=none"]))
+        conditioning = "label" if classes else "none"
+        settings = resolved(compose([*overrides, "run_dir=unused", "data=digits", f"conditioning={conditioning}"]))
+        if classes:
+            settings["conditioning"]["label"]["vocabulary"] = list(classes)
         self.network = self.model = build_model(settings, shape)
         self.ema = EMA(self.network, instantiate(Decay, settings["ema"]))
         self.objective = instantiate(Objective, settings["objective"])
@@ -76,22 +93,30 @@ class Ours(Contender):
         self.generator = torch.Generator().manual_seed(seed)
         sampler = {**settings["sampler"], "steps": steps}
         self.pipeline = Pipeline(self.ema.model, modality, shape, sampler)  # type: ignore[arg-type]
+        self.classes = classes
 
-    def step(self, x0: Tensor, progress: float) -> None:
+    def step(self, x0: Tensor, labels: Tensor, progress: float) -> None:
         self.done += 1
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * min(1, self.done / max(1, self.warmup))
         self.optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16-mixed"):
-            loss = self.objective(Context(self.model.denoiser, x0, None, self.generator)).mean()
+            loss = self.objective(Context(self.model.denoiser, x0, self._condition(labels), self.generator)).mean()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimizer.step()
         self.ema.update(self.network)
 
     def sample(self, n: int, seed: int) -> Tensor:
-        plan, noise = self.pipeline.plan(n), self.pipeline.noise([seed * 1_000_003 + i for i in range(n)])
-        return sample(self.pipeline.model.denoiser, noise, plan.method, plan.grid)
+        label = list(self.classes) or None
+        return self.pipeline.plan(n, label=label, guidance=1.0, seed=seed).x0(range(n))
+
+    def _condition(self, labels: Tensor) -> Conditioning | None:
+        if not self.classes:
+            return None
+        conditioner = self.model.conditioner
+        fields = [{"label": self.classes[label]} for label in labels]
+        return self.model.condition(conditioner.dropped(fields, self.generator))
 
 
 class Tensors(Source):
@@ -121,14 +146,14 @@ class Entrant:
     def finished(self) -> bool:
         return self.spent >= self.seconds
 
-    def train(self, images: Tensor) -> None:
+    def train(self, images: Tensor, labels: Tensor) -> None:
         """Train for one turn."""
         self.contender.network.train()
         began = time.thread_time() - self.spent
         stop = min(self.spent + TURN, self.seconds)
         while self.spent < stop:
             chosen = self.random.integers(len(images), size=self.contender.batch_size)
-            self.contender.step(images[chosen], self.spent / self.seconds)
+            self.contender.step(images[chosen], labels[chosen], self.spent / self.seconds)
             self.steps += 1
             self.spent = time.thread_time() - began
 
@@ -141,6 +166,8 @@ class Contest:
         reference: the data; all contenders train on its training part.
         evaluator: evaluates the samples.
         images: the training part, ``(N, C, H, W)``.
+        labels: ``(N,)``, the numbers of their classes; 0 where the data have no labels.
+        classes: names of the classes.
         samples: number of samples per contender.
         out: folder for sheets of samples.
     """
@@ -148,6 +175,8 @@ class Contest:
     reference: Reference
     evaluator: Evaluator
     images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
     samples: int
     out: Path
 
@@ -159,8 +188,11 @@ class Contest:
         extractor = instantiate(Features, described("features", features)).extractor(reference, torch.device("cpu"))
         print(f"{extractor.name}: {dict(extractor.facts)}")
         images = torch.stack([reference.dataset.data(i, np.random.default_rng(i)) for i in reference.training])
+        names = reference.dataset.fields.get("label", [""] * len(reference.dataset))
+        classes = tuple(dict.fromkeys(sorted(names)))
+        labels = torch.tensor([classes.index(names[i]) for i in reference.training])
         out.mkdir(parents=True, exist_ok=True)
-        return cls(reference, Evaluator(reference, extractor), images, samples, out)
+        return cls(reference, Evaluator(reference, extractor), images, labels, classes, samples, out)
 
     @property
     def modality(self) -> ImageModality:
@@ -170,7 +202,7 @@ class Contest:
         """Train all entrants in turns, then sample, save a sheet of samples, and score."""
         while waiting := [entrant for entrant in entrants.values() if not entrant.finished]:
             for entrant in waiting:
-                entrant.train(self.images)
+                entrant.train(self.images, self.labels)
         return {name: self._figures(name, entrant) for name, entrant in entrants.items()}
 
     def floor(self) -> dict[str, float]:

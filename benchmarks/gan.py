@@ -76,7 +76,7 @@ class GAN(Contender):
         self.g_optimizer = torch.optim.Adam(self.generator.parameters(), RATE, betas=(0.0, 0.9), foreach=True)
         self.d_optimizer = torch.optim.Adam(self.discriminator.parameters(), RATE, betas=(0.0, 0.9), foreach=True)
 
-    def step(self, x0: Tensor, progress: float) -> None:
+    def step(self, x0: Tensor, labels: Tensor, progress: float) -> None:
         fake = self.generator(self._latent(len(x0)))
         real_score, fake_score = self.discriminator(x0), self.discriminator(fake.detach())
         self.d_optimizer.zero_grad()

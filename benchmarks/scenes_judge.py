@@ -24,7 +24,7 @@ from synonyms import reworded
 import multidiff
 from modalities.image.modality import ImageModality
 from modalities.image.scenes.data import EmojiScenes
-from modalities.image.scenes.scene import Scene, Split
+from modalities.image.scenes.scene import LAYOUTS, Scene, Split
 
 PROMPT_SEED = 1000
 """Of the scenes whose captions are the prompts; those of training have seed 0."""
@@ -46,6 +46,9 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 2.0])
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--size", type=int, default=32, help="pixels of the model's pictures")
+    parser.add_argument(
+        "--layouts", nargs="+", default=LAYOUTS, choices=LAYOUTS, help="of the scenes that are asked for"
+    )
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--synonyms", action="store_true", help="also measure prompts with words of no caption")
@@ -53,7 +56,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
-    sets = {split: EmojiScenes(ImageModality(3), options.size, options.prompts, split, PROMPT_SEED) for split in NAMES}
+    sets = {
+        split: EmojiScenes(ImageModality(3), options.size, options.prompts, split, PROMPT_SEED, options.layouts)
+        for split in NAMES
+    }
     reader = Reader(sets["train"].painter)
     began = time.perf_counter()
     rows = []

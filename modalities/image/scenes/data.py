@@ -1,6 +1,7 @@
 """Scenes as training data."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from modalities.image.pixels import to_pixels, unit_scale
 from modalities.image.preparation import require
 from modalities.image.scenes.captions import captions
 from modalities.image.scenes.objects import BACKGROUNDS
-from modalities.image.scenes.scene import SIDES, Scene, Split, Thing, scene
+from modalities.image.scenes.scene import LAYOUTS, SIDES, Layout, Scene, Split, Thing, scene
 from modalities.image.scenes.sprites import Sprites
 from multidiff.data.dataset import Dataset
 from multidiff.data.scan import path_of
@@ -38,6 +39,7 @@ class EmojiScenes(Dataset):
         count: number of scenes.
         split: "test" has the combinations of object and colour, and of two objects in a relation, that "train" lacks.
         seed: scene i of a seed is the same, however many there are.
+        layouts: which to draw of "single", "several", "pair" and "nested", see `modalities.image.scenes.scene.LAYOUTS`.
         cache: folder for the rasterised drawings; by default that of the user.
 
     Raises:
@@ -51,6 +53,7 @@ class EmojiScenes(Dataset):
         count: int = 60000,
         split: Split = "train",
         seed: int = 0,
+        layouts: Sequence[Layout] = LAYOUTS,
         cache: str | Path | None = None,
     ):
         if not isinstance(size, int) or size < 32:
@@ -58,11 +61,15 @@ class EmojiScenes(Dataset):
         if count < 1:
             raise InputError(f"data.count is the number of scenes, at least 1, not {count}")
         require(split, ("train", "test"), "split")
+        if not layouts:
+            raise InputError("data.layouts names no layout")
+        for layout in layouts:
+            require(layout, LAYOUTS, "layouts")
         self.painter = Painter(size, None if cache is None else path_of(cache))
         self.channels, self.shape = modality.channels, (modality.channels, size, size)
-        self.scenes: list[Scene] = [scene(seed, index, split) for index in range(count)]
+        self.scenes: list[Scene] = [scene(seed, index, split, layouts) for index in range(count)]
         self.fields = {"caption": [captions(each, Random(f"{seed}/{i}/text")) for i, each in enumerate(self.scenes)]}
-        settings = (self.painter.key, size, count, split, seed, self.channels)
+        settings = (self.painter.key, size, count, split, seed, *layouts, self.channels)
         self.origin = hashlib.sha256(repr(settings).encode()).hexdigest()
 
     def __len__(self) -> int:

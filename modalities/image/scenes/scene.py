@@ -1,14 +1,21 @@
 """What a scene holds, and where: random, but a function of its seed."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Literal
+from typing import Literal, get_args
 
 from modalities.image.scenes.objects import BACKGROUNDS, COLOURS, KINDS
 
 Split = Literal["train", "test"]
+Layout = Literal["single", "several", "pair", "nested"]
+
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+"""One object; two or three copies of one; two side by side or one above the other; one inside another."""
+
+SHARES: Mapping[Layout, float] = {"single": 0.3, "several": 0.2, "pair": 0.4, "nested": 0.1}
+"""How often each layout is drawn, relative to the others."""
 
 OPPOSITES = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 RELATIONS = (*OPPOSITES, "inside")
@@ -72,19 +79,19 @@ class Scene:
         return any(map(_held_out, pairs))
 
 
-def scene(seed: int, index: int, split: Split) -> Scene:
+def scene(seed: int, index: int, split: Split, layouts: Sequence[Layout] = LAYOUTS) -> Scene:
     """Scene ``index``. Those of "train" have no held-out combination, those of "test" have at least one."""
     random = Random(f"{seed}/{index}")
     while True:
-        found = _draw(random)
+        found = _draw(random, layouts)
         if found.held_out == (split == "test"):
             return found
 
 
-def _draw(random: Random) -> Scene:
+def _draw(random: Random, layouts: Sequence[Layout]) -> Scene:
     background = random.choice(list(BACKGROUNDS))
-    layout = random.choices((_single, _several, _pair, _nested), (0.3, 0.2, 0.4, 0.1))[0]
-    return layout(background, random)
+    shares = [SHARES[layout] for layout in layouts]
+    return _DRAWN[random.choices(layouts, shares)[0]](background, random)
 
 
 def _single(background: str, random: Random) -> Scene:
@@ -127,6 +134,14 @@ def _nested(background: str, random: Random) -> Scene:
     container = _thing(outer, None, FILLING, [(x, y)], random)
     content = _thing(inner, None, SMALL, [(x, y)], random)
     return Scene(background, (content, container), "inside")
+
+
+_DRAWN: Mapping[Layout, Callable[[str, Random], Scene]] = {
+    "single": _single,
+    "several": _several,
+    "pair": _pair,
+    "nested": _nested,
+}
 
 
 def _thing(name: str, size: str | None, side: int, places: Sequence[tuple[float, float]], random: Random) -> Thing:

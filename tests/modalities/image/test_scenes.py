@@ -88,6 +88,12 @@ def test_the_hue_that_covers_most_is_replaced_in_light_and_dark():
     assert set(re.findall("#[0-9a-f]+", new)) == {"#0000ff", "#000080", other, "#000"}
 
 
+def test_only_the_layouts_asked_for_are_drawn():
+    single = EmojiScenes(RGB, count=50, layouts=["single"]).scenes
+    assert all(len(each.things) == each.count == 1 for each in single)
+    assert {each.relation for each in EmojiScenes(RGB, count=50, layouts=["nested"]).scenes} == {"inside"}
+
+
 def test_a_drawing_in_black_stays_as_it_is():
     svg = DOT.format('<circle r="3" fill="#000"/>')
     assert recoloured(svg, "#0000ff") == svg
@@ -95,7 +101,13 @@ def test_a_drawing_in_black_stays_as_it_is():
 
 @pytest.mark.parametrize(
     ("setting", "saying"),
-    [({"size": 16}, "at least 32, not 16"), ({"count": 0}, "at least 1"), ({"split": "all"}, "one of train, test")],
+    [
+        ({"size": 16}, "at least 32, not 16"),
+        ({"count": 0}, "at least 1"),
+        ({"split": "all"}, "one of train, test"),
+        ({"layouts": ["heap"]}, "layouts is one of single, .*, not 'heap'"),
+        ({"layouts": []}, "no layout"),
+    ],
 )
 def test_settings_that_cannot_be_used_are_named(setting, saying):
     with pytest.raises(InputError, match=saying):
