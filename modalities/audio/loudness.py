@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from scipy.signal import sosfilt
 
 from modalities.audio.blocks import BLOCK, peak
 
@@ -57,6 +56,8 @@ def _lufs(energy: np.ndarray) -> np.ndarray:
 
 def _block_energy(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     """Mean square of the K-weighted blocks, summed over channels."""
+    from scipy.signal import sosfilt  # noqa: PLC0415  it takes a second to import, and few commands measure loudness
+
     hop, filters = max(1, round(HOP * sample_rate)), k_weighting(sample_rate)
     state = np.zeros((len(filters), len(waveform), 2))
     hops: list[np.ndarray] = []

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import nn
-from torch._dynamo.exc import TorchDynamoException
 
 
 def with_fallback(
@@ -17,6 +16,8 @@ def with_fallback(
         plain: the function before compilation.
         failed: called with a one-line reason if compilation fails.
     """
+    from torch._dynamo.exc import TorchDynamoException  # noqa: PLC0415  a second, which only compilation needs
+
     broken = False
 
     def attempt(*arguments: Any, **named: Any) -> Any:
