@@ -33,6 +33,7 @@ from multidiff.evaluation.sources import Source
 from multidiff.model import build_model
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.training.ema import EMA, Decay
+from multidiff.training.fitting import fitted_backbone
 
 CLIP = 1.0
 """Gradient clipping of the diffusion models, as a norm."""
@@ -71,19 +72,15 @@ class Ours(Contender):
     """MultiDiff with the config of an experiment, with classes or without, for data that need no codec."""
 
     def __init__(
-        self,
-        modality: ImageModality,
-        shape: tuple[int, ...],
-        overrides: list[str],
-        steps: int,
-        seed: int,
-        classes: Sequence[str] = (),
+        self, contest: "Contest", overrides: Sequence[str], steps: int, seed: int, classes: Sequence[str] = ()
     ):
         torch.manual_seed(seed)
         conditioning = "label" if classes else "none"
         settings = resolved(compose([*overrides, "run_dir=unused", "data=digits", f"conditioning={conditioning}"]))
         if classes:
             settings["conditioning"]["label"]["vocabulary"] = list(classes)
+        shape = contest.shape
+        settings["backbone"] = fitted_backbone(settings["backbone"], None, shape, len(contest.images), False)
         self.network = self.model = build_model(settings, shape)
         self.ema = EMA(self.network, instantiate(Decay, settings["ema"]))
         self.objective = instantiate(Objective, settings["objective"])
@@ -92,7 +89,7 @@ class Ours(Contender):
         self.batch_size, self.precision = settings["loader"]["batch_size"], settings["trainer"]["precision"]
         self.generator = torch.Generator().manual_seed(seed)
         sampler = {**settings["sampler"], "steps": steps}
-        self.pipeline = Pipeline(self.ema.model, modality, shape, sampler)  # type: ignore[arg-type]
+        self.pipeline = Pipeline(self.ema.model, contest.modality, shape, sampler)  # type: ignore[arg-type]
         self.classes = classes
 
     def step(self, x0: Tensor, labels: Tensor, progress: float) -> None:
@@ -197,6 +194,10 @@ class Contest:
     @property
     def modality(self) -> ImageModality:
         return self.reference.modality  # type: ignore[return-value]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.reference.dataset.shape)
 
     def run(self, entrants: Mapping[str, Entrant]) -> dict[str, dict[str, Any]]:
         """Train all entrants in turns, then sample, save a sheet of samples, and score."""

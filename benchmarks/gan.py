@@ -139,12 +139,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
 
     contest = Contest.on(options.data, options.modality, options.features, options.samples, options.out)
-    shape = tuple(contest.reference.dataset.shape)
     entrants: dict[str, Entrant] = {}
     for seed in range(options.seeds):
-        ours = Ours(contest.modality, shape, options.ours_config.split(), options.steps, seed)
+        ours = Ours(contest, options.ours_config.split(), options.steps, seed)
         entrants[f"diffusion {seed}"] = Entrant(ours, options.seconds, seed)
-        entrants[f"GAN {seed}"] = Entrant(GAN(shape, options.width, seed), options.seconds, seed)
+        entrants[f"GAN {seed}"] = Entrant(GAN(contest.shape, options.width, seed), options.seconds, seed)
     results = contest.run(entrants)
     runs = {who: [results[f"{who} {seed}"] for seed in range(options.seeds)] for who in ("diffusion", "GAN")}
     table, floor = {name: spread(each) for name, each in runs.items()}, contest.floor()

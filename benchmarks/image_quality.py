@@ -196,11 +196,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
 
     contest = Contest.on(options.data, options.modality, options.features, options.samples, options.out)
-    shape, classes = tuple(contest.reference.dataset.shape), contest.classes if options.classes else ()
+    classes = contest.classes if options.classes else ()
 
     def ours(overrides: str = "") -> Ours:
         words = [*options.ours_config.split(), *overrides.split()]
-        return Ours(contest.modality, shape, words, options.steps, options.seed, classes)
+        return Ours(contest, words, options.steps, options.seed, classes)
 
     def entrant(contender: Contender, share: float = 1.0) -> Entrant:
         return Entrant(contender, share * options.seconds, options.seed)
@@ -213,7 +213,7 @@ def main() -> None:
         mine = ours()
         same = Setting(mine.batch_size, mine.lr, mine.warmup)
         for name, kind in (("diffusers", Diffusers), ("denoising-diffusion-pytorch", Lucidrains)):
-            make = partial(kind, shape, steps=options.steps, classes=len(classes))
+            make = partial(kind, contest.shape, steps=options.steps, classes=len(classes))
             size = matched(lambda size, make=make: make(size, setting=same), parameters(mine))
             for words, setting in (("its settings", kind.documented), ("our settings", same)):
                 entrants[f"{name}, {words}"] = entrant(make(size, setting=setting, seed=options.seed))
