@@ -181,7 +181,10 @@ def test_a_folder_is_data_too(run_dir, tmp_path, pictures):
         (["--data", "digits", "--features", "inception"], "put https://github.com/toshas"),
         (["--data", "digits", "--samples", 5], "at least 20 samples, got 5"),
         (["--data", "digits", "--samples", 0], "at least 20 samples, got 0"),
-        (["--data", "digits", "--holdout", 0.001, "--processes", 2], "hold out more of it"),
+        (["--data", "digits", "--holdout", 0.001], "hold out more of it"),
+        pytest.param(
+            ["--data", "digits", "--holdout", 0.001, "--processes", 2], "hold out more of it", marks=pytest.mark.slow
+        ),
         (["--data", "digits", "--holdout", 1.5], "between 0 and 1, got 1.5"),
         (["--data", "digits", "--batch-size", 0], "--batch-size must be at least 1, got 0"),
         (["--data", "digits", "--processes", 0], "--processes must be at least 1, got 0"),

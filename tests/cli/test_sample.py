@@ -82,6 +82,7 @@ def test_captions_become_prompts(captioned, tmp_path, caplog):
     request = ("sample", "run", "--steps", 2, "--out")
     done = multidiff(*request, "a", "-n", 1, "--prompt", "a (red:1.3) square", "--prompt", "", cwd=tmp_path)
     assert (done.returncode, caplog.messages) == (0, [])
+    assert Image.open(tmp_path / "a" / "00000.png").mode == "RGB"
     assert read_metadata(tmp_path / "a" / "00000.png")["samples"][0] == {"caption": "a (red:1.3) square"}
     (tmp_path / "prompts.txt").write_text("\ufeffa red dog\r\n\nthe dog of 日本\n")
     done = multidiff(*request, "b", "--prompts", "prompts.txt", "--guidance", 2, "--negative", "wug", cwd=tmp_path)

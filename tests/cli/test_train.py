@@ -11,9 +11,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
 from multidiff.cli.train import _quoted
+from multidiff.errors import InputError
 from multidiff.training.module import DiffusionModule
+from multidiff.training.train import train
 from tests.cli.command import PICTURES, multidiff, refused
-from tests.tiny import TINY
+from tests.tiny import TINY, fast_compose
 
 
 def test_train_is_a_hydra_application_that_litters_nowhere(tmp_path):
@@ -63,21 +65,6 @@ def test_a_users_own_configs_come_in_by_config_dir(tmp_path):
     assert (config["seed"], config["modality"]["channels"]) == (7, 1)
 
 
-def test_every_shipped_experiment_runs(tmp_path):
-    folder = tmp_path / "pictures"
-    for label in ("red", "blue"):
-        (folder / label).mkdir(parents=True)
-        for i in range(3):
-            Image.new("RGB", (12 + i, 10), label).save(folder / label / f"{i}.png")
-    for experiment in (["experiment=image/digits"], [*PICTURES, f"data.root={folder}", "conditioning=label"]):
-        run = f"run_dir={experiment[0].rpartition('/')[2]}"
-        done = multidiff("train", *experiment, run, "trainer.max_steps=2", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-    done = multidiff("sample", "folder", "-n", 2, "--label", "red", "--steps", 2, "--out", "out", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert Image.open(tmp_path / "out" / "00000.png").mode == "RGB"
-
-
 @pytest.mark.parametrize(
     ("arguments", "saying"),
     [
@@ -116,7 +103,9 @@ def test_a_value_that_is_missing_is_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["absent", "empty", "file", "unreadable", "small"])
-def test_unusable_data(tmp_path, kind):
+def test_unusable_data(tmp_path, monkeypatch, kind):
+    """That a refusal is one line is proved by `test_one_corrupt_image_among_good_ones`."""
+    monkeypatch.setenv("MULTIDIFF_CACHE", str(tmp_path / "cache"))
     root = tmp_path / "pictures"
     if kind == "file":
         root.touch()
@@ -127,7 +116,11 @@ def test_unusable_data(tmp_path, kind):
     if kind == "small":
         Image.new("RGB", (4, 5)).save(root / "small.png")
     saying = {"unreadable": "broken.png", "small": "small.png"}.get(kind, "pictures")
-    refused("train", *PICTURES, f"data.root={root}", "run_dir=run", cwd=tmp_path, saying=saying)
+    config = fast_compose([*PICTURES, f"data.root={root}"])
+    config.run_dir = str(tmp_path / "run")
+    with pytest.raises(InputError, match=saying):
+        train(config)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("allowed", "ends"), [(1, "trains"), (0, "refuses")])

@@ -58,29 +58,25 @@ def beside(tmp_path):
     return root
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("../private.png", "leads out of"),
-        ("{root}/../private.png", "leads out of"),
-        ("/dev/zero", "leads out of"),
-        ("out.png", "leads out of"),
-        ("zero.png", "leads out of"),
-        ("pipe.png", "is not a regular file"),
-        ("gone.png", "No such file"),
-        ("a\0.png", "is not the name of a file"),
-        ("a" * 300, "File name too long"),
-    ],
-)
-def test_a_row_that_names_no_file_of_the_table_is_left_out_by_name(beside, caplog, name, reason):
-    name = name.format(root=beside)
-    datasets.Dataset.from_dict({"image": [name, "a.png", str(beside / "a.png")]}).save_to_disk(beside)
-    dataset = images(beside)
-    random = np.random.default_rng(0)
-    assert [readable(dataset, ROWS, place, random)[0] for place in ROWS] == [1, 1, 2]
-    (line,) = caplog.messages
-    assert f"row 0: {name}" in line
-    assert reason in line
+def test_rows_that_name_no_file_of_the_table_are_left_out_by_name(beside, caplog):
+    reasons = {
+        "../private.png": "leads out of",
+        f"{beside}/../private.png": "leads out of",
+        "/dev/zero": "leads out of",
+        "out.png": "leads out of",
+        "zero.png": "leads out of",
+        "pipe.png": "is not a regular file",
+        "gone.png": "No such file",
+        "a\0.png": "is not the name of a file",
+        "a" * 300: "File name too long",
+    }
+    datasets.Dataset.from_dict({"image": [*reasons, "a.png", str(beside / "a.png")]}).save_to_disk(beside)
+    dataset, random, good = images(beside), np.random.default_rng(0), len(reasons)
+    rows = range(good + 2)
+    assert [readable(dataset, rows, place, random)[0] for place in rows] == [good] * (good + 1) + [good + 1]
+    for row, ((name, reason), line) in enumerate(zip(reasons.items(), caplog.messages, strict=True)):
+        assert f"row {row}: {name}" in line
+        assert reason in line
     with pytest.raises(InputError, match=r"1 samples cannot be read, .* set data\.max_unreadable higher"):
         images(beside, max_unreadable=0).data(0, random)
 

@@ -32,13 +32,12 @@ def on(shards, *settings):
     return ("data=image_shards", f"data.shards={shards}", f"data.size={SIDE}", "data.mix=2", *settings)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_stopping_and_resuming_changes_no_bit(tmp_path, shards, workers):
+def test_stopping_and_resuming_with_other_loaders_changes_no_bit(tmp_path, shards):
     """Nine steps, across an epoch's end, and four and five."""
-    settings = on(shards, f"loader.workers={workers}", "data.crop=random", "data.flip=true", "data.size=12")
-    tiny_train(tmp_path / "whole", "trainer.max_steps=9", *settings)
-    tiny_train(tmp_path / "halves", "trainer.max_steps=4", *settings)
-    tiny_train(tmp_path / "halves", "trainer.max_steps=9", "resume=true", *settings)
+    settings = on(shards, "data.crop=random", "data.flip=true", "data.size=12")
+    tiny_train(tmp_path / "whole", "trainer.max_steps=9", "loader.workers=0", *settings)
+    tiny_train(tmp_path / "halves", "trainer.max_steps=4", "loader.workers=2", *settings)
+    tiny_train(tmp_path / "halves", "trainer.max_steps=9", "loader.workers=1", "resume=true", *settings)
     whole, halves = weights(tmp_path / "whole"), weights(tmp_path / "halves")
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
 
@@ -60,22 +59,11 @@ def test_a_shard_that_vanishes_in_training_is_a_line_though_a_loader_process_met
 
 
 @pytest.mark.slow
-def test_the_command_trains_on_shards_of_pictures_and_of_sounds(tmp_path, shards):
-    few = ["trainer.max_steps=2", "trainer.val_check_interval=1", "trainer.accelerator=cpu", "loader.batch_size=4"]
+def test_the_command_trains_on_a_range_of_shards(tmp_path, shards):
+    """In quotes, since Hydra's grammar has other uses for braces. `test_groups.py` trains on sounds too."""
+    few = ["trainer.max_steps=1", "loader.batch_size=4"]
     done = command("train", *TINY, *on(f"'{shards}/{{000..004}}.tar'"), *few, "run_dir=images", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    tones = write_shards(tmp_path / "tones", 3, 8, tone, "wav")
-    sounds = ["data=audio_shards", f"data.shards={tones}", "data.seconds=0.2", "modality.sample_rate=8000"]
-    small = [
-        "backbone.widths=[16,16]",
-        "backbone.blocks=[1,1]",
-        "backbone.attention=[false,false]",
-        "backbone.head_size=16",
-    ]
-    settings = [*sounds, *small, *few, "conditioning=text", "callbacks.previews.every=2", "run_dir=sounds"]
-    done = command("train", "experiment=audio/folder", *settings, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "sounds" / "previews" / "step_00000002.png").exists()
 
 
 def table_of_pictures(count=12):

@@ -1,7 +1,7 @@
 """Inversion converges at the order of the sampler, and likelihoods agree with their closed form."""
 
 import math
-from itertools import cycle, product
+from itertools import cycle
 
 import pytest
 import torch
@@ -33,18 +33,16 @@ def round_trip_error(mixture, sampler, steps):
 ROUND_TRIP = ["euler", "midpoint", "heun", "dpmpp_2s", "dpmpp_3s", "dpm_solver_3s", "dpmpp_2m", "unipc_2 bh2"]
 
 
-@pytest.mark.parametrize(
-    ("name", "schedule_name"), sorted({*zip(ROUND_TRIP, cycle(SCHEDULES)), *product(ROUND_TRIP, ["karras"])})
-)
+@pytest.mark.parametrize(("name", "schedule_name"), list(zip(ROUND_TRIP, cycle(SCHEDULES))))
 def test_a_round_trip_converges_at_the_order_of_the_sampler(schedule_name, name):
     (order, make), mixture = ORDERS[name], mixture_of(CACHED[schedule_name])
     errors = [round_trip_error(mixture, make(mixture.schedule), steps) for steps in (24, 96)]
     assert math.log2(errors[0] / errors[1]) / 2 > order - 0.1
 
 
-@pytest.mark.parametrize("name", DETERMINISTIC)
-def test_every_deterministic_sampler_can_be_inverted(name):
-    mixture = mixture_of(SCHEDULES["flow"])
+@pytest.mark.parametrize("name", [name for name in DETERMINISTIC if name not in ROUND_TRIP])
+def test_every_other_deterministic_sampler_can_be_inverted(name):
+    mixture = mixture_of(CACHED["flow"])
     assert round_trip_error(mixture, DETERMINISTIC[name](mixture.schedule), 80) < 1
 
 
@@ -87,10 +85,10 @@ def test_the_likelihood_is_the_closed_form_at_the_samplers_order(make, order, na
 
 
 def test_the_likelihood_under_every_schedule(mixture):
-    """Up to the error of a standard normal x_T, whose mean is off by at most 1.3 alpha / sigma."""
+    """Up to ten tolerances, and the error of a standard normal x_T, whose mean is off by at most 1.3 alpha / sigma."""
     grid = KarrasRho(sigma_max=80)(mixture.schedule, 2)
     level = torch.exp(mixture.schedule.log_snr(grid[0]))
-    found = log_likelihood(mixture, X0, Adaptive(mixture.schedule, rtol=1e-5, atol=1e-5), grid)
+    found = log_likelihood(mixture, X0, Adaptive(mixture.schedule, rtol=1e-4, atol=1e-4), grid)
     assert (found - log_density(mixture, X0)).abs().max() < 5 * level + 1e-3
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import product
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -39,14 +39,15 @@ from .family import (
     path_error,
 )
 
-GRIDS = [Uniform(), KarrasRho()]
+GRIDS = (Uniform(), KarrasRho())
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_finite_from_pure_noise_to_no_noise(name):
-    """Under every schedule, also at zero terminal SNR."""
-    for schedule, grid in product(SCHEDULES.values(), GRIDS):
-        x0 = sample(mixture_of(schedule), double_noise(16), SAMPLERS[name](schedule), grid(schedule, 5))
+@pytest.mark.parametrize(("name", "first"), list(zip(SAMPLERS, cycle([0, 1]))))
+def test_finite_from_pure_noise_to_no_noise(name, first):
+    """Under every schedule, also at zero terminal SNR, with the two grids in turn."""
+    for number, schedule in enumerate(SCHEDULES.values(), first):
+        grid = GRIDS[number % 2](schedule, 5)
+        x0 = sample(mixture_of(schedule), double_noise(16), SAMPLERS[name](schedule), grid)
         assert x0.isfinite().all(), (schedule, grid)
 
 
@@ -68,7 +69,7 @@ def fine_from_zero_signal():
 
 
 def assert_same(mixture, one, other):
-    grid = Uniform()(mixture.schedule, 20)
+    grid = Uniform()(mixture.schedule, 8)
     results = [sample(mixture, double_noise(16), make(mixture.schedule), grid) for make in (one, other)]
     torch.testing.assert_close(*results, rtol=0, atol=1e-9)
 
@@ -117,7 +118,7 @@ def test_x0_depends_on_the_log_snr_grid_alone(name):
     results = []
     for schedule in SCHEDULES.values():
         mixture = mixture_of(schedule)
-        times = torch.cat([schedule.time(log_snr_grid("karras", 12)), torch.zeros(1, dtype=torch.float64)])
+        times = torch.cat([schedule.time(log_snr_grid("karras", 8)), torch.zeros(1, dtype=torch.float64)])
         x = schedule.alpha(times[0]) * exact_path()(FIRST)
         results.append(integrate(mixture, x, ZeroNoise(), SAMPLERS[name](schedule), times))
     for result in results:
@@ -159,8 +160,8 @@ def test_more_steps_follow_the_same_path(name):
     """
     mixture = mixture_of(SCHEDULES["karras"])
     sampler, noise = STOCHASTIC[name](mixture.schedule), double_noise(32)
-    x0 = [sample(mixture, noise, sampler, Uniform()(mixture.schedule, steps)) for steps in (32, 128, 384)]
-    other = sample(mixture, double_noise(32, seed=1), sampler, Uniform()(mixture.schedule, 32))
+    x0 = [sample(mixture, noise, sampler, Uniform()(mixture.schedule, steps)) for steps in (16, 64, 192)]
+    other = sample(mixture, double_noise(32, seed=1), sampler, Uniform()(mixture.schedule, 16))
     coarse, fine, unrelated = ((x - x0[-1]).square().mean().sqrt() for x in (x0[0], x0[1], other))
     assert fine < 0.6 * coarse
     assert fine < 0.2 * unrelated
@@ -170,8 +171,8 @@ def test_more_steps_follow_the_same_path(name):
 def test_a_sample_does_not_depend_on_its_batch(name):
     mixture = mixture_of(SCHEDULES["cosine"])
     sampler, grid = SAMPLERS[name](mixture.schedule), Uniform()(mixture.schedule, 10)
-    many = sample(mixture, NoiseSource(sample_seeds(0, 0, 64), (2,), torch.float64), sampler, grid)
-    for k in (0, 5, 63):
+    many = sample(mixture, NoiseSource(sample_seeds(0, 0, 8), (2,), torch.float64), sampler, grid)
+    for k in (0, 5, 7):
         one = sample(mixture, NoiseSource(sample_seeds(0, k, k + 1), (2,), torch.float64), sampler, grid)
         torch.testing.assert_close(one[0], many[k], rtol=0, atol=1e-13)
 

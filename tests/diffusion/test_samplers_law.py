@@ -127,11 +127,14 @@ def certify_law(schedule, name, spacing):
 
 
 STAGED = ("dpmpp_sde", "dpmpp_3s_sde", "dpm_solver_sde")
-"""Samplers of several stages: how the noise of a step is divided between them depends on the schedule."""
+"""Samplers of several stages: how the noise of a step is divided between them depends on the schedule.
+
+Each schedule is proved with one of them, since they divide the noise by the same code.
+"""
 
 
 @pytest.mark.parametrize(
-    ("schedule", "name"), sorted({*product(TWO[:1], STEADY), *product(CACHED, STAGED)}), indirect=["schedule"]
+    ("schedule", "name"), sorted({*product(TWO[:1], STEADY), *zip(CACHED, cycle(STAGED))}), indirect=["schedule"]
 )
 def test_mean_and_variance_converge_at_the_weak_order(schedule, name):
     """Of the other samplers, one schedule stands for all: `test_a_step_with_the_true_x0_is_exact` for any."""
@@ -164,10 +167,13 @@ def test_mean_and_variance_with_churn_converge_at_second_order(schedule):
     assert slope(error, schedule, "uniform", 40) > 2 - 0.1
 
 
-@pytest.mark.parametrize("schedule", TWO, indirect=True)
+@pytest.mark.parametrize("schedule", TWO[:1], indirect=True)
 @pytest.mark.parametrize("name", REVERSE_SDE)
 def test_the_mean_follows_the_sde_from_a_shifted_start(schedule, name):
-    """At eta = 0.5: at 1 the x0 estimate of a Gaussian has a constant mean, for which the data form is exact."""
+    """At eta = 0.5: at 1 the x0 estimate of a Gaussian has a constant mean, for which the data form is exact.
+
+    The mean is the sample without noise; `test_x0_depends_on_the_log_snr_grid_alone` compares it under every schedule.
+    """
     sampler = replace(REVERSE_SDE[name](schedule), eta=0.5)
     order = min(sampler.order, 2)  # the first steps have no history
 

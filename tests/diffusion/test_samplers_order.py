@@ -39,10 +39,13 @@ PROOFS = sorted(
     {
         *product(TWO[:1], ORDERS, ["uniform"]),
         *product(TWO[1:], ORDERS, ["karras"]),
-        *product(SCHEDULES, ["deis 2", "deis 3", "deis 4"], ["uniform"]),
+        *product(SCHEDULES, ["deis 2"], ["uniform"]),
     }
 )
-"""All samplers under two schedules, which stand for all; but DEIS interpolates in time."""
+"""All samplers under two schedules, which stand for all; but DEIS interpolates in time.
+
+`test_deis_is_exact_on_polynomials_in_time` proves its other orders under every schedule.
+"""
 
 
 @pytest.mark.parametrize(("schedule_name", "name", "spacing"), PROOFS)

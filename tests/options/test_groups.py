@@ -30,12 +30,14 @@ GROUPS = ("schedule", "prediction", "objective", "ema", "trainer", "optimizer", 
 WIDE = "muon"
 """Needs matrices that the tiny backbones lack, so it has a run of its own."""
 
-DISTRIBUTED = ("cpu_ddp", "ddp", "slurm")
+DISTRIBUTED = ("ddp", "slurm")
 """Join processes for as long as they run, so each has a run of its own by the installed command."""
 
-FREE = {
-    group: [name for name in group_options(group) if name not in (*MISSING, WIDE, *DISTRIBUTED)] for group in GROUPS
-}
+IN_SWEEPS = ("cpu_ddp",)
+"""A trainer of two processes, which tests/cli/test_train.py starts by the command, twice in a sweep."""
+
+APART = (*MISSING, WIDE, *DISTRIBUTED, *IN_SWEEPS)
+FREE = {group: [name for name in group_options(group) if name not in APART] for group in GROUPS}
 """Options that go with any option of the other groups; so does a ``sampler``, of which each run uses two."""
 
 CONDITIONING = {

@@ -21,18 +21,27 @@ from multidiff.training.train import _loaders_told
 from tests.tiny import TINY, tiny_train, weights
 from tests.training.processes import start, start_together
 
+SHORT = ("trainer.max_steps=3", "trainer.val_check_interval=2")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The weights of a short training that loads its batches itself."""
+    run_dir = tmp_path_factory.mktemp("alone")
+    tiny_train(run_dir, *SHORT)
+    return weights(run_dir)
+
 
 @pytest.mark.parametrize(
     ("free", "instead"),
     [(0, "the training process loads the batches itself"), (2**20, "batches go through pipes"), (2**30, None)],
 )
-def test_batches_take_the_way_that_shared_memory_leaves_and_stay_the_same(tmp_path, monkeypatch, caplog, free, instead):
-    settings = ("trainer.max_steps=3", "trainer.val_check_interval=2")
-    tiny_train(tmp_path / "alone", *settings)
+def test_batches_take_the_way_that_shared_memory_leaves_and_stay_the_same(
+    alone, tmp_path, monkeypatch, caplog, free, instead
+):
     monkeypatch.setattr(hardware, "free_shared_memory", lambda: free)
-    tiny_train(tmp_path / "run", *settings, "loader.workers=2")
-    alone, other = weights(tmp_path / "alone"), weights(tmp_path / "run")
-    assert all(torch.equal(alone[name], value) for name, value in other.items())
+    tiny_train(tmp_path, *SHORT, "loader.workers=2")
+    assert all(torch.equal(alone[name], value) for name, value in weights(tmp_path).items())
     assert ("/dev/shm" in caplog.text) == (instead is not None)
     assert (instead or "") in caplog.text
 

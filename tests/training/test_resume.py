@@ -16,12 +16,11 @@ from tests.cli.command import PICTURES, multidiff
 from tests.tiny import tiny_train, weights
 
 
-@pytest.mark.parametrize(("workers", "accumulate"), [(0, 1), (2, 2)])
-def test_stopping_and_resuming_changes_no_bit(tmp_path, workers, accumulate):
-    """Seven steps, and three and four, mid-epoch, with validation between."""
+def test_stopping_and_resuming_changes_no_bit(tmp_path):
+    """Seven steps, and three and four, mid-epoch, with validation between, loader processes and accumulation."""
     settings = (
-        f"loader.workers={workers}",
-        f"trainer.accumulate_grad_batches={accumulate}",
+        "loader.workers=2",
+        "trainer.accumulate_grad_batches=2",
         "trainer.val_check_interval=2",
         "loader.holdout=0.05",
     )
@@ -29,7 +28,7 @@ def test_stopping_and_resuming_changes_no_bit(tmp_path, workers, accumulate):
     tiny_train(tmp_path / "halves", "trainer.max_steps=3", *settings)
     result = tiny_train(tmp_path / "halves", "trainer.max_steps=7", "resume=true", *settings)
     assert result.steps == 7
-    assert result.samples == 7 * 8 * accumulate
+    assert result.samples == 7 * 8 * 2
     whole, halves = weights(tmp_path / "whole"), weights(tmp_path / "halves")
     assert whole.keys() == halves.keys()
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
@@ -68,15 +67,14 @@ class Killed(BaseException):
     """What no one catches."""
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
-def test_a_run_killed_after_a_checkpoint_resumes_to_the_bit(tmp_path, monkeypatch, accumulate):
-    """Killed in step 9, one batch in, with checkpoints every 4; and there again after a resume."""
-    settings = (f"trainer.accumulate_grad_batches={accumulate}", "checkpoint_every=4", "trainer.max_steps=11")
+def test_a_run_killed_after_a_checkpoint_resumes_to_the_bit(tmp_path, monkeypatch):
+    """Killed in step 9, one of its three batches in, with checkpoints every 4; and there again after a resume."""
+    settings = ("trainer.accumulate_grad_batches=3", "checkpoint_every=4", "trainer.max_steps=11")
     tiny_train(tmp_path / "whole", *settings)
     original = DiffusionModule.training_step
 
     def killed(self, batch, batch_idx):
-        if batch_idx == 8 * accumulate + 1:
+        if batch_idx == 8 * 3 + 1:
             raise Killed
         return original(self, batch, batch_idx)
 
@@ -107,6 +105,14 @@ def test_a_resume_with_other_accumulation_continues_at_the_same_data(tmp_path, m
     assert batches == [(batch, batch // after) for batch in seen]
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of a step, which no test changes."""
+    run_dir = tmp_path_factory.mktemp("run")
+    tiny_train(run_dir, "trainer.max_steps=1")
+    return run_dir
+
+
 def test_a_resume_takes_the_learning_rate_of_its_config(tmp_path):
     tiny_train(tmp_path, "trainer.max_steps=2", "warmup_steps=0")
     tiny_train(tmp_path, "trainer.max_steps=4", "warmup_steps=0", "resume=true", "optimizer.lr=1e-9")
@@ -126,12 +132,11 @@ def test_a_resume_takes_the_learning_rate_of_its_config(tmp_path):
         "codec=scaling",
     ],
 )
-def test_a_run_is_not_resumed_as_another(tmp_path, override):
-    tiny_train(tmp_path, "trainer.max_steps=1")
-    before = (tmp_path / "config.yaml").read_text()
+def test_a_run_is_not_resumed_as_another(run, override):
+    before = (run / "config.yaml").read_text()
     with pytest.raises(InputError, match=f"was trained with {override.split('=')[0]}"):
-        tiny_train(tmp_path, "trainer.max_steps=2", "resume=true", override)
-    assert (tmp_path / "config.yaml").read_text() == before
+        tiny_train(run, "trainer.max_steps=2", "resume=true", override)
+    assert (run / "config.yaml").read_text() == before
 
 
 def test_a_refused_resume_names_a_few_settings_before_and_after(tmp_path):

@@ -30,13 +30,11 @@ EIGHT_BITS = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsa
         "optimizer=schedule_free",
         "optimizer=muon backbone.widths=[8,40]",
         pytest.param("optimizer=adamw_8bit backbone.widths=[8,40]", marks=EIGHT_BITS),
-        "+optimizer.amsgrad=true",
-        "backbone.gradient_checkpointing=true",
-        "trainer.precision=bf16-mixed",
         pytest.param("trainer.compile=true", marks=pytest.mark.slow),
     ],
 )
 def test_stopping_and_resuming_changes_no_bit_with_any_speed_setting(tmp_path, setting):
+    """Mixed precision is resumed in test_resume.py."""
     tiny_train(tmp_path / "whole", "trainer.max_steps=4", *setting.split())
     tiny_train(tmp_path / "halves", "trainer.max_steps=2", *setting.split())
     tiny_train(tmp_path / "halves", "trainer.max_steps=4", "resume=true", *setting.split())

@@ -3,6 +3,7 @@
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -91,6 +92,19 @@ def test_kills_in_a_row_lose_nothing_and_repeat_little(tmp_path, workers, times)
     assert not list(run_dir.rglob(".*"))
 
 
+@pytest.fixture(scope="module")
+def one_step(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("one_step")
+    tiny_train(run_dir, "trainer.max_steps=1")
+    return run_dir
+
+
+@pytest.fixture
+def run(one_step, tmp_path):
+    """A run of a step, to change."""
+    return shutil.copytree(one_step, tmp_path / "run")
+
+
 def truncate(path):
     os.truncate(path, path.stat().st_size // 2)
 
@@ -123,9 +137,8 @@ def test_a_checkpoint_that_another_process_wrote_meanwhile_is_not_taken_for_dama
     assert newest_checkpoint(tmp_path / "checkpoints").name == "step_00000002.ckpt"
 
 
-def test_without_a_whole_checkpoint_the_command_says_so_in_a_line(tmp_path):
-    tiny_train(tmp_path / "run", "trainer.max_steps=1")
-    truncate(newest_checkpoint(tmp_path / "run" / "checkpoints"))
+def test_without_a_whole_checkpoint_the_command_says_so_in_a_line(run, tmp_path):
+    truncate(newest_checkpoint(run / "checkpoints"))
     refused("train", *TINY, "run_dir=run", "resume=true", cwd=tmp_path, saying="every checkpoint in run/checkpoints is")
 
 
@@ -157,12 +170,11 @@ def test_a_folder_survives_a_crash_between_its_two_renames(tmp_path, monkeypatch
     assert [path.name for path in folder.iterdir()] == ["old"]
 
 
-def test_a_model_is_loaded_while_or_after_its_folder_is_replaced(tmp_path):
-    tiny_train(tmp_path, "trainer.max_steps=1")
-    (tmp_path / "model").rename(tmp_path / ".model-previous.partial")
-    assert multidiff.load(tmp_path).shape == (1, 8, 8)
-    tiny_train(tmp_path, "trainer.max_steps=1", "resume=true")
-    assert (tmp_path / "model").is_dir()
+def test_a_model_is_loaded_while_or_after_its_folder_is_replaced(run):
+    (run / "model").rename(run / ".model-previous.partial")
+    assert multidiff.load(run).shape == (1, 8, 8)
+    tiny_train(run, "trainer.max_steps=1", "resume=true")
+    assert (run / "model").is_dir()
 
 
 @contextmanager
@@ -230,10 +242,9 @@ def test_a_setting_of_the_wrong_type_is_named(tmp_path, override, message):
     assert not (tmp_path / "run").exists()
 
 
-def test_data_that_changed_since_the_checkpoint_is_said(tmp_path, monkeypatch, caplog):
+def test_data_that_changed_since_the_checkpoint_is_said(run, monkeypatch, caplog):
     from modalities.image.data import Digits  # noqa: PLC0415
 
-    tiny_train(tmp_path, "trainer.max_steps=1")
     original = Digits.__init__
 
     def changed(self, *arguments, **settings):
@@ -241,7 +252,7 @@ def test_data_that_changed_since_the_checkpoint_is_said(tmp_path, monkeypatch, c
         self.content = "other"
 
     monkeypatch.setattr(Digits, "__init__", changed)
-    tiny_train(tmp_path, "trainer.max_steps=2", "resume=true")
+    tiny_train(run, "trainer.max_steps=2", "resume=true")
     assert "the data has changed since the checkpoint" in caplog.text
 
 
@@ -285,12 +296,11 @@ class Evil:
 
 
 @pytest.mark.parametrize("place", ["callbacks", "optimizer_states", "evil"])
-def test_a_strangers_checkpoint_runs_no_code(tmp_path, monkeypatch, place):
+def test_a_strangers_checkpoint_runs_no_code(run, tmp_path, monkeypatch, place):
     """A pickle within a checkpoint whose checksums are right is refused by name, and nothing is called."""
     monkeypatch.chdir(tmp_path)
-    tiny_train(tmp_path / "run", "trainer.max_steps=1")
-    (path,) = (tmp_path / "run" / "checkpoints").glob("step_*.ckpt")
+    (path,) = (run / "checkpoints").glob("step_*.ckpt")
     torch.save({**torch.load(path, weights_only=True), place: Evil()}, path)
     with pytest.raises(InputError, match=r"every checkpoint in .* is damaged"):
-        tiny_train(tmp_path / "run", "trainer.max_steps=2", "resume=true")
+        tiny_train(run, "trainer.max_steps=2", "resume=true")
     assert not (tmp_path / "touched").exists()

@@ -60,10 +60,6 @@ def test_a_stop_request_within_a_step_waits_for_the_end_of_the_step_alone(tmp_pa
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_trains_in_mixed_precision(tmp_path):
-    assert tiny_train(tmp_path, "trainer.max_steps=2", "trainer.precision=bf16-mixed").finished
-
-
 @pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("16-mixed", False)])
 def test_in_half_precision_gradients_lose_their_scale_before_they_are_clipped(tmp_path, precision, fused):
     """A fused optimiser would take it off afterwards. Processors have no scale, so only the choice is seen here."""
