@@ -23,6 +23,7 @@ INDEX = "model_index.json"
 
 CLASSES = {
     "UNet2DConditionModel": "diffusers",
+    "UNet2DModel": "diffusers",
     "AutoencoderKL": "diffusers",
     "AutoencoderTiny": "diffusers",
     "SD3Transformer2DModel": "diffusers",

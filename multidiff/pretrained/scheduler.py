@@ -1,10 +1,9 @@
 """A scheduler config as a schedule, a prediction, and a sampler on the published timesteps."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from multidiff.diffusion.discrete import Betas, scaled_linear
+from multidiff.diffusion.discrete import Betas, CosineBetas, LinearBetas, ScaledLinearBetas
 from multidiff.diffusion.predictions import Epsilon, Prediction, Sample, Velocity
 from multidiff.errors import InputError
 
@@ -50,17 +49,16 @@ def schedule_of(config: Mapping[str, Any]) -> Betas:
     start, end = config.get("beta_start", 0.0001), config.get("beta_end", 0.02)
     if type(count) is not int or not 2 <= count <= 100_000:
         raise InputError(f"num_train_timesteps is a number from 2 to 100000, got {count!r}")
+    zero = bool(config.get("rescale_betas_zero_snr", False))
     if config.get("trained_betas") is not None:
-        betas = config["trained_betas"]
-    elif kind == "scaled_linear":
-        betas = scaled_linear(start, end, count)
-    elif kind == "linear":
-        betas = [start + (end - start) * k / (count - 1) for k in range(count)]
-    elif kind == "squaredcos_cap_v2":
-        betas = _cosine(count)
-    else:
-        raise InputError(f"beta_schedule is scaled_linear, linear or squaredcos_cap_v2, got {kind!r}")
-    return Betas(betas, bool(config.get("rescale_betas_zero_snr", False)))
+        return Betas(config["trained_betas"], zero)
+    if kind == "linear":
+        return LinearBetas(start, end, count, zero)
+    if kind == "scaled_linear":
+        return ScaledLinearBetas(start, end, count, zero)
+    if kind == "squaredcos_cap_v2":
+        return CosineBetas(count, zero)
+    raise InputError(f"beta_schedule is scaled_linear, linear or squaredcos_cap_v2, got {kind!r}")
 
 
 def prediction_of(config: Mapping[str, Any]) -> Prediction:
@@ -107,12 +105,3 @@ def _grid(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     if spacing != "linspace":
         raise InputError(f"timestep_spacing is leading, linspace or trailing, got {spacing!r}")
     return {"_target_": "multidiff.diffusion.grids.Linspaced", **settings, "whole": name not in FRACTIONS}
-
-
-def _cosine(count: int) -> list[float]:
-    """Betas of Nichol and Dhariwal (2021), eq. 17, https://arxiv.org/abs/2102.09672, at most 0.999."""
-
-    def power(t: float) -> float:
-        return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
-
-    return [min(1 - power((k + 1) / count) / power(k / count), 0.999) for k in range(count)]
