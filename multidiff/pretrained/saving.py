@@ -97,8 +97,8 @@ def save_trained(model: Model, size: Sequence[int], folder: Path) -> None:
     Raises:
         InputError: diffusers has no counterpart of a part of the model; the message names all of them.
     """
-    _check(model)
-    network, schedule = model.denoiser.network, model.denoiser.network.schedule
+    backbone = _backbone(model)
+    schedule, network = backbone.schedule, backbone.network
     diffusers = library("diffusers")
     scheduler = diffusers.DDIMScheduler(
         num_train_timesteps=schedule.count,
@@ -109,12 +109,13 @@ def save_trained(model: Model, size: Sequence[int], folder: Path) -> None:
         timestep_spacing="trailing",
     )
     settings: dict[str, Any] = {
-        **{name: value for name, value in network.network.config.items() if not name.startswith("_")},
+        **{name: value for name, value in network.config.items() if not name.startswith("_")},
         "sample_size": list(size),
     }
-    state = network.network.state_dict()
+    state = network.state_dict()
     for part in model.conditioner:
-        vectors = network.vector(part.embedding.weight)
+        assert backbone.vector is not None
+        vectors = backbone.vector(part.embedding.weight)  # type: ignore[arg-type, union-attr]
         state["class_embedding.weight"] = torch.cat([vectors, torch.zeros_like(vectors[:1])])
         settings |= {"class_embed_type": None, "num_class_embeds": len(part.choices) + 1}
     unet = diffusers.UNet2DModel.from_config(settings)
@@ -130,11 +131,11 @@ def usage(model: Model, path: str) -> str:
     return PLAIN.format(path=path)
 
 
-def _check(model: Model) -> None:
-    """Refuse a model with a part that diffusers does not have.
+def _backbone(model: Model) -> TimestepUNet:
+    """The backbone of a model whose parts diffusers has, too.
 
     Raises:
-        InputError: it has one.
+        InputError: it has others.
     """
     denoiser, conditions = model.denoiser, list(model.conditioner)
     labelled = not conditions or (len(conditions) == 1 and isinstance(conditions[0], LabelConditioner))
@@ -146,8 +147,9 @@ def _check(model: Model) -> None:
         (labelled, "conditioner", model.conditioner, "conditioning=label or none"),
     ]
     odd = [f"{name} {type(part).__name__} (train with {way})" for fits, name, part, way in parts if not fits]
-    if odd:
+    if odd or not isinstance(denoiser.network, TimestepUNet):
         raise InputError(f"diffusers has no counterpart of the {', the '.join(odd)}")
+    return denoiser.network
 
 
 def _rewrite(file: Path, state: Mapping[str, Tensor], path: Path) -> None:
