@@ -24,6 +24,7 @@ class Family:
         optional: further text encoders, each with a tokenizer, which may be left out.
         further: other parts.
         autoencoder: whether it has one; without, it generates pixels.
+        trains: whether it can be trained further here: pictures with captions.
     """
 
     denoiser: str
@@ -32,6 +33,7 @@ class Family:
     optional: tuple[str, ...] = ()
     further: tuple[str, ...] = ()
     autoencoder: bool = True
+    trains: bool = True
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -48,9 +50,9 @@ FAMILIES = {
     "StableDiffusionXLInpaintPipeline": Family("unet", 2, stable_diffusion),
     "StableDiffusion3Pipeline": Family("transformer", 2, stable_diffusion_3, optional=("text_encoder_3",)),
     "FluxPipeline": Family("transformer", 2, flux),
-    "StableAudioPipeline": Family("transformer", 1, stable_audio, further=("projection_model",)),
-    "DDIMPipeline": Family("unet", 0, pixels, autoencoder=False),
-    "DDPMPipeline": Family("unet", 0, pixels, autoencoder=False),
+    "StableAudioPipeline": Family("transformer", 1, stable_audio, further=("projection_model",), trains=False),
+    "DDIMPipeline": Family("unet", 0, pixels, autoencoder=False, trains=False),
+    "DDPMPipeline": Family("unet", 0, pixels, autoencoder=False, trains=False),
 }
 """By the class of the pipeline."""
 
