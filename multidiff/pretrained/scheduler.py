@@ -13,7 +13,25 @@ COMPATIBLE = "compatible"
 PREDICTIONS: dict[str, type[Prediction]] = {"epsilon": Epsilon, "v_prediction": Velocity, "sample": Sample}
 
 _SAMPLERS = "multidiff.diffusion.samplers"
-_MULTISTEP: dict[str, Any] = {"_target_": f"{_SAMPLERS}.UniPC", "predictor_order": 2, "corrector": False}
+
+
+def multistep(order: int = 2, kind: str = "midpoint", eta: float = 0.0) -> dict[str, Any]:
+    """The method of DPM-Solver++ in multistep form that diffusers calls by ``solver_order`` and ``solver_type``.
+
+    Args:
+        order: 1 to 3; above 2, ``kind`` makes no difference.
+        kind: "midpoint", which replaces a moment by h / 2, or "heun", which integrates exactly.
+        eta: 0 for the ODE, 1 for the SDE.
+
+    Raises:
+        InputError: one of them is not known.
+    """
+    if order not in (1, 2, 3) or kind not in ("midpoint", "heun"):
+        raise InputError(f"solver_order is 1 to 3 and solver_type midpoint or heun, got {order!r} and {kind!r}")
+    if kind == "midpoint" and order < 3:
+        return {"_target_": f"{_SAMPLERS}.UniPC", "predictor_order": order, "corrector": False, "eta": eta}
+    return {"_target_": f"{_SAMPLERS}.DPMSolverMultistep", "order": order, "eta": eta}
+
 
 METHODS: dict[str, dict[str, Any]] = {
     "DDIMScheduler": {"_target_": f"{_SAMPLERS}.DDIM"},
@@ -21,8 +39,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "EulerDiscreteScheduler": {"_target_": f"{_SAMPLERS}.Euler"},
     "EulerAncestralDiscreteScheduler": {"_target_": f"{_SAMPLERS}.DDIM", "eta": 1.0},
     "HeunDiscreteScheduler": {"_target_": f"{_SAMPLERS}.Heun"},
-    "DPMSolverMultistepScheduler": _MULTISTEP,
-    "UniPCMultistepScheduler": {**_MULTISTEP, "corrector": True},
+    "UniPCMultistepScheduler": {**multistep(), "corrector": True},
 }
 """Methods by the class of the scheduler; any other one is sampled by DPM-Solver++(2M)."""
 
@@ -83,9 +100,10 @@ def sampler_of(config: Mapping[str, Any]) -> dict[str, Any]:
         if config.get(setting):
             raise InputError(f"{setting} is not supported: latents are not limited; set it to false")
     name = config["_class_name"]
-    method = METHODS.get(name, _MULTISTEP)
-    if str(config.get("algorithm_type", "")).startswith("sde-"):
-        method = {**_MULTISTEP, "eta": 1.0}
+    method = METHODS.get(name) or multistep()
+    if name == "DPMSolverMultistepScheduler":
+        eta = 1.0 if str(config.get("algorithm_type", "")).startswith("sde-") else 0.0
+        method = multistep(config.get("solver_order", 2), config.get("solver_type", "midpoint"), eta)
     first = method["_target_"].split(".")[-1] in ("DDIM", "DDPM", "Euler")
     return {"name": COMPATIBLE, "steps": STEPS if first else FEW_STEPS, "method": method, "grid": _grid(name, config)}
 
