@@ -4,7 +4,7 @@ from multidiff.pretrained.folder import INDEX
 from multidiff.pretrained.lora import fuse
 from multidiff.pretrained.opening import is_pipeline, open_pipeline, pipeline_hash
 from multidiff.pretrained.parts import Opened
-from multidiff.pretrained.saving import save_folder, save_trained, usage
+from multidiff.pretrained.saving import diffusers_example, save_folder, save_trained
 from multidiff.pretrained.stack import Stack, find_stack, stack_hash, stack_of, stacked
 from multidiff.pretrained.tuning import Tuning
 
@@ -13,6 +13,7 @@ __all__ = [
     "Opened",
     "Stack",
     "Tuning",
+    "diffusers_example",
     "find_stack",
     "fuse",
     "is_pipeline",
@@ -23,5 +24,4 @@ __all__ = [
     "stack_hash",
     "stack_of",
     "stacked",
-    "usage",
 ]

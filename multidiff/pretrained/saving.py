@@ -115,7 +115,7 @@ def save_trained(model: Model, size: Sequence[int], folder: Path) -> None:
     state = network.state_dict()
     for part in model.conditioner:
         assert backbone.vector is not None
-        vectors = backbone.vector(part.embedding.weight)  # type: ignore[arg-type, union-attr]
+        vectors = backbone.vector(part.embedding.weight)
         state["class_embedding.weight"] = torch.cat([vectors, torch.zeros_like(vectors[:1])])
         settings |= {"class_embed_type": None, "num_class_embeds": len(part.choices) + 1}
     unet = diffusers.UNet2DModel.from_config(settings)
@@ -123,7 +123,7 @@ def save_trained(model: Model, size: Sequence[int], folder: Path) -> None:
     diffusers.DDIMPipeline(unet, scheduler).save_pretrained(folder, safe_serialization=True)
 
 
-def usage(model: Model, path: str) -> str:
+def diffusers_example(model: Model, path: str) -> str:
     """Markdown that tells how diffusers samples the folder that `save_trained` wrote to ``path``."""
     for part in model.conditioner:
         numbers = ", ".join(f"{i} {name}" for i, name in enumerate(part.choices))

@@ -1,7 +1,7 @@
 """`UNet2DModel` of diffusers as a backbone, which reads the timestep of a noise level."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -105,7 +105,6 @@ class DiffusersUNet(TimestepUNet):
         attending = {width for width, attends in zip(widths, attention, strict=True) if attends} | {widths[-1]}
         if any(width % head_size for width in attending):
             raise InputError(f"widths with attention are multiples of {head_size=}, got {sorted(attending)}")
-        settings = _blocks(attention) | _embedding(vector_dim)
         network = library("diffusers").UNet2DModel(
             in_channels=channels,
             out_channels=channels,
@@ -114,7 +113,8 @@ class DiffusersUNet(TimestepUNet):
             attention_head_dim=head_size,
             norm_num_groups=math.gcd(GROUPS, *widths),
             dropout=dropout,
-            **settings,
+            class_embed_type="identity" if vector_dim else None,
+            **_blocks(attention),
         )
         if gradient_checkpointing:
             network.enable_gradient_checkpointing()
@@ -128,7 +128,3 @@ def _blocks(attention: Sequence[bool]) -> dict[str, Any]:
         "down_block_types": tuple(f"{kind}DownBlock2D" for kind in kinds),
         "up_block_types": tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
     }
-
-
-def _embedding(vector_dim: int) -> Mapping[str, Any]:
-    return {"class_embed_type": "identity"} if vector_dim else {}

@@ -21,7 +21,7 @@ from multidiff.codecs.learned import Learned
 from multidiff.data.files import atomic_directory
 from multidiff.diffusion.objectives import Trained
 from multidiff.errors import InputError
-from multidiff.pretrained import INDEX, save_trained, usage
+from multidiff.pretrained import INDEX, diffusers_example, save_trained
 from multidiff.sampling.model_directory import CODEC, card, find_pipeline, load
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.weights import CARD, HALF, WEIGHTS, find_model, read_config, write_into
@@ -94,8 +94,9 @@ def pack_for_diffusers(source: Path, out: Path, licence: str = "", about: str = 
         raise InputError(f"--out {out} holds something else than a folder of diffusers; choose another folder")
     with atomic_directory(out) as folder:
         save_trained(pipeline.model, pipeline.shape[1:], folder)
-        facts = read_config(find_model(source)), out.name, licence, about, "diffusers", usage(pipeline.model, out.name)
-        (folder / CARD).write_text(card(pipeline, *facts), "utf-8")
+        facts, example = read_config(find_model(source)), diffusers_example(pipeline.model, out.name)
+        text = card(pipeline, facts, out.name, licence, about, "diffusers", example)
+        (folder / CARD).write_text(text, "utf-8")
     return Packed(_size(out))
 
 
