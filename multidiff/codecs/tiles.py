@@ -1,9 +1,45 @@
 """Large samples in tiles: memory does not grow with their size, beyond that of the result itself."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 from torch import Tensor
+
+Spans = Sequence[tuple[int, int]]
+"""Start and stop along each axis."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of a sample.
+
+    Attributes:
+        read: what a function reads of the whole, with a margin.
+        own: the part of what it reads that is the tile's own.
+    """
+
+    read: Spans
+    own: Spans
+
+    @property
+    def kept(self) -> Spans:
+        """What is the tile's own, in the whole."""
+        return [(first + a, first + b) for (first, _), (a, b) in zip(self.read, self.own, strict=True)]
+
+
+def tiles(size: Sequence[int], tile: int, margin: int) -> Iterator[Tile]:
+    """The tiles of a sample of ``size``; their own parts do not overlap.
+
+    Args:
+        size: positions along each axis.
+        tile: positions of a tile's own part along each axis.
+        margin: positions that are read on either side of them, where there are any.
+    """
+    for starts in product(*(range(0, side, tile) for side in size)):
+        kept = [(start, min(start + tile, side)) for start, side in zip(starts, size, strict=True)]
+        read = [(max(0, a - margin), min(b + margin, side)) for (a, b), side in zip(kept, size, strict=True)]
+        yield Tile(read, [(a - first, b - first) for (a, b), (first, _) in zip(kept, read, strict=True)])
 
 
 def in_tiles(
@@ -25,22 +61,20 @@ def in_tiles(
     """
     result: Tensor | None = None
 
-    def outside(position: int) -> int:
-        return position // factor if shrinks else position * factor
+    def outside(spans: Spans) -> Spans:
+        return [(a // factor, b // factor) if shrinks else (a * factor, b * factor) for a, b in spans]
 
-    for starts in product(*(range(0, side, tile) for side in x.shape[2:])):
-        kept = [(start, min(start + tile, side)) for start, side in zip(starts, x.shape[2:], strict=True)]
-        read = [(max(0, a - margin), min(b + margin, side)) for (a, b), side in zip(kept, x.shape[2:], strict=True)]
-        part = function(_piece(x, read))
-        inner = [(outside(a - first), outside(b - first)) for (a, b), (first, _) in zip(kept, read, strict=True)]
+    for each in tiles(x.shape[2:], tile, margin):
+        part = function(piece(x, each.read))
         if result is None:
-            result = part.new_empty(*part.shape[:2], *(outside(side) for side in x.shape[2:]))
-        _piece(result, [(outside(a), outside(b)) for a, b in kept]).copy_(_piece(part, inner))
+            whole = outside([(0, side) for side in x.shape[2:]])
+            result = part.new_empty(*part.shape[:2], *(stop for _, stop in whole))
+        piece(result, outside(each.kept)).copy_(piece(part, outside(each.own)))
     assert result is not None
     return result
 
 
-def _piece(x: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
+def piece(x: Tensor, spans: Spans) -> Tensor:
     """The part of ``(B, C, *size)`` within a span along each axis, as a view."""
     for axis, (start, stop) in enumerate(spans, start=2):
         x = x.narrow(axis, start, stop - start)

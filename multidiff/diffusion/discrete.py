@@ -1,5 +1,6 @@
 """The schedule of a model that was trained at discrete timesteps, in continuous time."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -27,13 +28,14 @@ class Betas(Schedule):
     Attributes:
         count: N.
         betas: before they are rescaled.
+        zero_terminal_snr: whether they are.
     """
 
     def __init__(self, betas: Sequence[float], zero_terminal_snr: bool = False):
         values = torch.tensor(list(betas), dtype=torch.float64)
         if len(values) < 2 or not ((values > 0) & (values < 1)).all():
             raise ValueError("betas must be at least two numbers between 0 and 1")
-        self.count, self.betas = len(values), values.tolist()
+        self.count, self.betas, self.zero_terminal_snr = len(values), values.tolist(), zero_terminal_snr
         self.earliest = 1 / self.count
         missing = -torch.expm1(torch.log1p(-values).cumsum(0) / 2)  # 1 - alpha
         if zero_terminal_snr:
@@ -83,12 +85,57 @@ class Betas(Schedule):
         return c0 + part * (c1 + part * (c2 + part * c3))
 
 
-def scaled_linear(start: float, end: float, count: int) -> list[float]:
+class LinearBetas(Betas):
+    """Linear betas, those of DDPM: Ho et al. (2020), section 4, https://arxiv.org/abs/2006.11239.
+
+    Args:
+        start: first beta.
+        end: last beta.
+        count: N.
+        zero_terminal_snr: as for `Betas`.
+    """
+
+    def __init__(self, start: float = 1e-4, end: float = 0.02, count: int = 1000, zero_terminal_snr: bool = False):
+        super().__init__(_line(start, end, count).tolist(), zero_terminal_snr)
+
+
+class ScaledLinearBetas(Betas):
     """Betas whose square root is linear, those of latent diffusion: Rombach et al. (2022), table 12.
 
     https://arxiv.org/abs/2112.10752
+
+    Args:
+        start: first beta.
+        end: last beta.
+        count: N.
+        zero_terminal_snr: as for `Betas`.
     """
-    return (torch.linspace(start**0.5, end**0.5, count, dtype=torch.float64) ** 2).tolist()
+
+    def __init__(self, start: float = 8.5e-4, end: float = 0.012, count: int = 1000, zero_terminal_snr: bool = False):
+        roots = _line(math.sqrt(max(start, 0.0)), math.sqrt(max(end, 0.0)), count)
+        super().__init__((roots**2).tolist(), zero_terminal_snr)
+
+
+class CosineBetas(Betas):
+    """Betas whose signal power follows a squared cosine, each at most 0.999.
+
+    Nichol and Dhariwal (2021), eq. 17, https://arxiv.org/abs/2102.09672.
+
+    Args:
+        count: N.
+        zero_terminal_snr: as for `Betas`.
+    """
+
+    def __init__(self, count: int = 1000, zero_terminal_snr: bool = False):
+        def power(t: float) -> float:
+            return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
+
+        betas = [min(1 - power((k + 1) / count) / power(k / count), 0.999) for k in range(count)]
+        super().__init__(betas, zero_terminal_snr)
+
+
+def _line(start: float, end: float, count: int) -> Tensor:
+    return torch.linspace(start, end, max(count, 0), dtype=torch.float64)
 
 
 def _monotone_cubics(knots: Tensor) -> Tensor:

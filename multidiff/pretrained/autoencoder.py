@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from multidiff.codecs import Codec
 from multidiff.codecs.base import Shape
 from multidiff.errors import InputError
+from multidiff.pretrained.tiled import TILE, decoded, encoded, is_tiled
 
 log = logging.getLogger(__name__)
 
@@ -20,12 +21,13 @@ HALVES = (torch.float16, torch.bfloat16)
 class AutoencoderCodec(Codec):
     """`AutoencoderKL` or `AutoencoderTiny` of diffusers: pictures in [-1, 1] to scaled latents.
 
-    Encoding takes the mean of the posterior, so that it is deterministic. Where half precision overflows, the
-    autoencoder is computed in float32 from then on, and says so once.
+    Encoding takes the mean of the posterior, so that it is deterministic. Large pictures go in tiles, with the result
+    of the whole. Where half precision overflows, the autoencoder is computed in float32 from then on, and says so once.
 
     Args:
         network: the autoencoder.
         patch: positions of latents, along each axis, that the denoiser reads as one.
+        tile: latents along each axis that are encoded and decoded at once.
 
     Attributes:
         sha256: of the pipeline, where its latents are kept in the cache.
@@ -33,7 +35,7 @@ class AutoencoderCodec(Codec):
 
     edge = 2
 
-    def __init__(self, network: Any, patch: int = 1):
+    def __init__(self, network: Any, patch: int = 1, tile: int = TILE):
         super().__init__()
         self.network: Any = network.requires_grad_(False)
         config = network.config
@@ -41,7 +43,8 @@ class AutoencoderCodec(Codec):
         self.data_channels = int(config.out_channels)
         blocks = getattr(config, "block_out_channels", None) or config.decoder_block_out_channels
         self.factor = 2 ** (len(blocks) - 1)
-        self.patch = patch
+        self.patch, self.tile = patch, tile
+        self.tiled = is_tiled(network)
         self.sha256: str | None = None
         self.scale, self.shift = float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0.0)
 
@@ -50,10 +53,10 @@ class AutoencoderCodec(Codec):
         return {"pretrained": self.sha256, "views": self.views}
 
     def encode(self, data: Tensor) -> Tensor:
-        return (in_range(self.network, self._mean, data) - self.shift) * self.scale
+        return (self._each(self._mean, data, self.tile * self.factor) - self.shift) * self.scale
 
     def decode(self, x0: Tensor) -> Tensor:
-        return in_range(self.network, lambda z: self.network.decode(z).sample, x0 / self.scale + self.shift)
+        return self._each(self._picture, x0 / self.scale + self.shift, self.tile)
 
     def shape(self, data_shape: Shape) -> Shape:
         channels, *size = data_shape
@@ -72,9 +75,22 @@ class AutoencoderCodec(Codec):
         wide = F.max_pool2d(mask.any(dim=0)[None, None].float(), self.factor)[0, 0] > 0
         return wide.expand(self.channels, *wide.shape)
 
+    def _each(self, function: Callable[[Tensor], Tensor], x: Tensor, largest: int) -> Tensor:
+        """``function(x)`` in the range of the network; sample by sample, if a side is above ``largest``."""
+        parts = x.split(1) if max(x.shape[2:]) > largest else [x]
+        return torch.cat([in_range(self.network, function, part) for part in parts])
+
     def _mean(self, data: Tensor) -> Tensor:
-        found = self.network.encode(data)
-        return found.latents if hasattr(found, "latents") else found.latent_dist.mode()
+        if self.tiled and max(data.shape[2:]) > self.tile * self.factor:
+            found = encoded(self.network, data, self.tile)
+            return found[:, : self.channels]
+        made = self.network.encode(data)
+        return made.latents if hasattr(made, "latents") else made.latent_dist.mode()
+
+    def _picture(self, latents: Tensor) -> Tensor:
+        if self.tiled and max(latents.shape[2:]) > self.tile:
+            return decoded(self.network, latents, self.tile)
+        return self.network.decode(latents).sample
 
 
 def in_range(network: nn.Module, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from multidiff.diffusion.predictions import EDM, Prediction
 from multidiff.errors import InputError
-from multidiff.pretrained.scheduler import COMPATIBLE
+from multidiff.pretrained.scheduler import COMPATIBLE, multistep
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "CosineDPMSolverMultistepScheduler": {
@@ -72,12 +72,9 @@ def edm_sampler(config: Mapping[str, Any], steps: int) -> dict[str, Any]:
     Raises:
         InputError: as `edm_prediction`.
     """
-    settings, samplers = _settings(config), "multidiff.diffusion.samplers"
+    settings = _settings(config)
     eta = 1.0 if settings["algorithm_type"].startswith("sde-") else 0.0
-    order = settings["solver_order"]
-    method = {"_target_": f"{samplers}.UniPC", "predictor_order": order, "corrector": False, "eta": eta}
-    if settings["solver_type"] == "heun":
-        method = {"_target_": f"{samplers}.DPMSolverMultistep", "order": order, "eta": eta}
+    method = multistep(settings["solver_order"], settings["solver_type"], eta)
     grid: dict[str, Any] = {"_target_": "multidiff.diffusion.grids.UniformLogSNR"}
     if settings["sigma_schedule"] == "karras":
         grid = {"_target_": "multidiff.diffusion.grids.KarrasRho", "rho": float(settings["rho"])}

@@ -8,6 +8,7 @@ import torch
 from multidiff.errors import InputError
 from multidiff.pretrained.flow_transformers import flux, stable_diffusion_3
 from multidiff.pretrained.parts import Opened, Parts
+from multidiff.pretrained.pixels import pixels
 from multidiff.pretrained.stable_audio import stable_audio
 from multidiff.pretrained.stable_diffusion import stable_diffusion
 
@@ -22,6 +23,8 @@ class Family:
         build: the model from its parts.
         optional: further text encoders, each with a tokenizer, which may be left out.
         further: other parts.
+        autoencoder: whether it has one; without, it generates pixels.
+        trains: whether it can be trained further here: pictures with captions.
     """
 
     denoiser: str
@@ -29,13 +32,15 @@ class Family:
     build: Callable[[Parts], Opened]
     optional: tuple[str, ...] = ()
     further: tuple[str, ...] = ()
+    autoencoder: bool = True
+    trains: bool = True
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Folders that a pipeline needs; others, such as a safety checker, are not used."""
-        numbers = ["", *(f"_{i}" for i in range(2, self.encoders + 1))]
+        numbers = ["" if i == 1 else f"_{i}" for i in range(1, self.encoders + 1)]
         texts = [f"{part}{number}" for number in numbers for part in ("text_encoder", "tokenizer")]
-        return (self.denoiser, "vae", "scheduler", *texts, *self.further)
+        return (self.denoiser, *(["vae"] if self.autoencoder else []), "scheduler", *texts, *self.further)
 
 
 FAMILIES = {
@@ -45,7 +50,9 @@ FAMILIES = {
     "StableDiffusionXLInpaintPipeline": Family("unet", 2, stable_diffusion),
     "StableDiffusion3Pipeline": Family("transformer", 2, stable_diffusion_3, optional=("text_encoder_3",)),
     "FluxPipeline": Family("transformer", 2, flux),
-    "StableAudioPipeline": Family("transformer", 1, stable_audio, further=("projection_model",)),
+    "StableAudioPipeline": Family("transformer", 1, stable_audio, further=("projection_model",), trains=False),
+    "DDIMPipeline": Family("unet", 0, pixels, autoencoder=False, trains=False),
+    "DDPMPipeline": Family("unet", 0, pixels, autoencoder=False, trains=False),
 }
 """By the class of the pipeline."""
 

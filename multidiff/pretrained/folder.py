@@ -23,6 +23,7 @@ INDEX = "model_index.json"
 
 CLASSES = {
     "UNet2DConditionModel": "diffusers",
+    "UNet2DModel": "diffusers",
     "AutoencoderKL": "diffusers",
     "AutoencoderTiny": "diffusers",
     "SD3Transformer2DModel": "diffusers",
@@ -45,6 +46,23 @@ def folder_hash(path: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def read_index(path: Path) -> dict[str, Any]:
+    """The contents of ``model_index.json``, of a supported pipeline whose parts are all there.
+
+    Raises:
+        InputError: it is not supported, or a part is missing.
+    """
+    index = read_json(path / INDEX)
+    kind = index.get("_class_name") if isinstance(index, dict) else None
+    if kind not in FAMILIES:
+        raise InputError(f"{path / INDEX} describes a {kind}, and MultiDiff opens {', '.join(FAMILIES)}")
+    missing = [part for part in FAMILIES[kind].parts if not (path / part).is_dir()]
+    if missing:
+        names = first_of([f"{part}/" for part in missing], 6)
+        raise InputError(f"{path}/ holds half a {kind}: {names} missing; copy the whole folder")
+    return index
+
+
 def open_folder(path: Path, device: str) -> Opened:
     """The pipeline in a folder that diffusers saved; nothing is fetched, and no code of the folder runs.
 
@@ -53,7 +71,7 @@ def open_folder(path: Path, device: str) -> Opened:
     Raises:
         InputError: a part is missing, damaged, or of a kind that is not supported.
     """
-    index = _index(path)
+    index = read_index(path)
     family = FAMILIES[index["_class_name"]]
     scheduler = _scheduler(path)
     names = [part for part in family.parts if part != "scheduler" and not part.startswith("tokenizer")]
@@ -64,19 +82,6 @@ def open_folder(path: Path, device: str) -> Opened:
     dtype = find_weights(path / family.denoiser, "diffusers").dtype
     parts = Parts(path, index["_class_name"], networks, vocabularies, scheduler, index, dtype)
     return assembled(parts, str(path / "scheduler" / "scheduler_config.json"), device)
-
-
-def _index(path: Path) -> dict[str, Any]:
-    """The contents of ``model_index.json``, of a supported pipeline whose parts are all there."""
-    index = read_json(path / INDEX)
-    kind = index.get("_class_name") if isinstance(index, dict) else None
-    if kind not in FAMILIES:
-        raise InputError(f"{path / INDEX} describes a {kind}, and MultiDiff opens {', '.join(FAMILIES)}")
-    missing = [part for part in FAMILIES[kind].parts if not (path / part).is_dir()]
-    if missing:
-        names = first_of([f"{part}/" for part in missing], 6)
-        raise InputError(f"{path}/ holds half a {kind}: {names} missing; copy the whole folder")
-    return index
 
 
 def _network(path: Path, index: Mapping[str, Any], part: str) -> Any:

@@ -8,11 +8,15 @@ from multidiff.pretrained.denoiser import UNetDenoiser
 from multidiff.pretrained.oobleck import OobleckCodec
 from multidiff.pretrained.stable_audio import SecondsConditioner
 from multidiff.pretrained.text import PromptConditioner
+from multidiff.pretrained.unet import TimestepUNet
 
 
 def networks_of(model: Model) -> dict[str, nn.Module]:
     """``unet`` or ``transformer``, ``text_encoder`` and further ones with their number, and ``vae``."""
-    networks = {"unet" if isinstance(model.denoiser, UNetDenoiser) else "transformer": model.denoiser.network}
+    network = model.denoiser.network
+    networks = {"unet" if isinstance(model.denoiser, UNetDenoiser) else "transformer": network}
+    if isinstance(network, TimestepUNet):
+        networks = {"unet": network.network}
     for part in model.conditioner:
         if isinstance(part, PromptConditioner):
             for i, encoder in enumerate(part.encoders):

@@ -1,10 +1,9 @@
 """A scheduler config as a schedule, a prediction, and a sampler on the published timesteps."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from multidiff.diffusion.discrete import Betas, scaled_linear
+from multidiff.diffusion.discrete import Betas, CosineBetas, LinearBetas, ScaledLinearBetas
 from multidiff.diffusion.predictions import Epsilon, Prediction, Sample, Velocity
 from multidiff.errors import InputError
 
@@ -14,7 +13,25 @@ COMPATIBLE = "compatible"
 PREDICTIONS: dict[str, type[Prediction]] = {"epsilon": Epsilon, "v_prediction": Velocity, "sample": Sample}
 
 _SAMPLERS = "multidiff.diffusion.samplers"
-_MULTISTEP: dict[str, Any] = {"_target_": f"{_SAMPLERS}.UniPC", "predictor_order": 2, "corrector": False}
+
+
+def multistep(order: int = 2, kind: str = "midpoint", eta: float = 0.0) -> dict[str, Any]:
+    """The method of DPM-Solver++ in multistep form that diffusers calls by ``solver_order`` and ``solver_type``.
+
+    Args:
+        order: 1 to 3; above 2, ``kind`` makes no difference.
+        kind: "midpoint", which replaces a moment by h / 2, or "heun", which integrates exactly.
+        eta: 0 for the ODE, 1 for the SDE.
+
+    Raises:
+        InputError: one of them is not known.
+    """
+    if order not in (1, 2, 3) or kind not in ("midpoint", "heun"):
+        raise InputError(f"solver_order is 1 to 3 and solver_type midpoint or heun, got {order!r} and {kind!r}")
+    if kind == "midpoint" and order < 3:
+        return {"_target_": f"{_SAMPLERS}.UniPC", "predictor_order": order, "corrector": False, "eta": eta}
+    return {"_target_": f"{_SAMPLERS}.DPMSolverMultistep", "order": order, "eta": eta}
+
 
 METHODS: dict[str, dict[str, Any]] = {
     "DDIMScheduler": {"_target_": f"{_SAMPLERS}.DDIM"},
@@ -22,8 +39,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "EulerDiscreteScheduler": {"_target_": f"{_SAMPLERS}.Euler"},
     "EulerAncestralDiscreteScheduler": {"_target_": f"{_SAMPLERS}.DDIM", "eta": 1.0},
     "HeunDiscreteScheduler": {"_target_": f"{_SAMPLERS}.Heun"},
-    "DPMSolverMultistepScheduler": _MULTISTEP,
-    "UniPCMultistepScheduler": {**_MULTISTEP, "corrector": True},
+    "UniPCMultistepScheduler": {**multistep(), "corrector": True},
 }
 """Methods by the class of the scheduler; any other one is sampled by DPM-Solver++(2M)."""
 
@@ -50,17 +66,16 @@ def schedule_of(config: Mapping[str, Any]) -> Betas:
     start, end = config.get("beta_start", 0.0001), config.get("beta_end", 0.02)
     if type(count) is not int or not 2 <= count <= 100_000:
         raise InputError(f"num_train_timesteps is a number from 2 to 100000, got {count!r}")
+    zero = bool(config.get("rescale_betas_zero_snr", False))
     if config.get("trained_betas") is not None:
-        betas = config["trained_betas"]
-    elif kind == "scaled_linear":
-        betas = scaled_linear(start, end, count)
-    elif kind == "linear":
-        betas = [start + (end - start) * k / (count - 1) for k in range(count)]
-    elif kind == "squaredcos_cap_v2":
-        betas = _cosine(count)
-    else:
-        raise InputError(f"beta_schedule is scaled_linear, linear or squaredcos_cap_v2, got {kind!r}")
-    return Betas(betas, bool(config.get("rescale_betas_zero_snr", False)))
+        return Betas(config["trained_betas"], zero)
+    if kind == "linear":
+        return LinearBetas(start, end, count, zero)
+    if kind == "scaled_linear":
+        return ScaledLinearBetas(start, end, count, zero)
+    if kind == "squaredcos_cap_v2":
+        return CosineBetas(count, zero)
+    raise InputError(f"beta_schedule is scaled_linear, linear or squaredcos_cap_v2, got {kind!r}")
 
 
 def prediction_of(config: Mapping[str, Any]) -> Prediction:
@@ -85,9 +100,10 @@ def sampler_of(config: Mapping[str, Any]) -> dict[str, Any]:
         if config.get(setting):
             raise InputError(f"{setting} is not supported: latents are not limited; set it to false")
     name = config["_class_name"]
-    method = METHODS.get(name, _MULTISTEP)
-    if str(config.get("algorithm_type", "")).startswith("sde-"):
-        method = {**_MULTISTEP, "eta": 1.0}
+    method = METHODS.get(name) or multistep()
+    if name == "DPMSolverMultistepScheduler":
+        eta = 1.0 if str(config.get("algorithm_type", "")).startswith("sde-") else 0.0
+        method = multistep(config.get("solver_order", 2), config.get("solver_type", "midpoint"), eta)
     first = method["_target_"].split(".")[-1] in ("DDIM", "DDPM", "Euler")
     return {"name": COMPATIBLE, "steps": STEPS if first else FEW_STEPS, "method": method, "grid": _grid(name, config)}
 
@@ -107,12 +123,3 @@ def _grid(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     if spacing != "linspace":
         raise InputError(f"timestep_spacing is leading, linspace or trailing, got {spacing!r}")
     return {"_target_": "multidiff.diffusion.grids.Linspaced", **settings, "whole": name not in FRACTIONS}
-
-
-def _cosine(count: int) -> list[float]:
-    """Betas of Nichol and Dhariwal (2021), eq. 17, https://arxiv.org/abs/2102.09672, at most 0.999."""
-
-    def power(t: float) -> float:
-        return math.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
-
-    return [min(1 - power((k + 1) / count) / power(k / count), 0.999) for k in range(count)]

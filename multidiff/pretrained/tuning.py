@@ -14,6 +14,8 @@ from multidiff.errors import InputError, first_of
 from multidiff.model import Model
 from multidiff.nn.frozen import loading_frozen
 from multidiff.pretrained.autoencoder import AutoencoderCodec
+from multidiff.pretrained.families import FAMILIES
+from multidiff.pretrained.folder import read_index
 from multidiff.pretrained.libraries import library
 from multidiff.pretrained.lora_files import kohya_metadata, kohya_state, lora_metadata, lora_state
 from multidiff.pretrained.opening import is_pipeline, open_pipeline, pipeline_hash
@@ -46,7 +48,8 @@ class Tuning(ABC):
         digest: its hash.
 
     Raises:
-        InputError: there is no pipeline, it is another one than in training, or a number cannot be used.
+        InputError: there is no pipeline, it is another one than in training or of a family that is not trained, or a
+            number cannot be used.
     """
 
     path: str
@@ -69,6 +72,9 @@ class Tuning(ABC):
                 f"there is no pretrained pipeline at {self.path}: pretrained is a folder that diffusers saved, or a "
                 ".safetensors file of Stable Diffusion or Flux"
             )
+        if self.source.is_dir() and not FAMILIES[kind := read_index(self.source)["_class_name"]].trains:
+            known = ", ".join(name for name, family in FAMILIES.items() if family.trains)
+            raise InputError(f"{self.path} is a {kind}, which is not trained further here; these are: {known}")
         self.digest = pipeline_hash(self.source)
         if self.sha256 not in (None, self.digest):
             raise InputError(

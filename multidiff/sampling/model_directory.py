@@ -173,7 +173,13 @@ def save(
 
 
 def card(
-    pipeline: Pipeline, description: Mapping[str, Any], name: str = "THIS_DIRECTORY", licence: str = "", about: str = ""
+    pipeline: Pipeline,
+    description: Mapping[str, Any],
+    name: str = "THIS_DIRECTORY",
+    licence: str = "",
+    about: str = "",
+    library: str = "multidiff",
+    usage: str = "",
 ) -> str:
     """The model card, in Markdown.
 
@@ -183,6 +189,8 @@ def card(
         name: by which commands call the model.
         licence: identifier of a licence, such as ``cc-by-sa-4.0``.
         about: paragraphs on the data, the training and the scores.
+        library: that opens it.
+        usage: Markdown on how it samples; by default, the command.
     """
     parameters = sum(parameter.numel() for parameter in pipeline.model.parameters())
     facts = {
@@ -197,9 +205,9 @@ def card(
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     head = f"license: {licence}\n" if licence else ""
     return (
-        f"---\n{head}library_name: multidiff\ntags: [diffusion, {pipeline.modality.name}]\n---\n\n"
+        f"---\n{head}library_name: {library}\ntags: [diffusion, {pipeline.modality.name}]\n---\n\n"
         f"# A diffusion model ({pipeline.modality.name})\n\nTrained with MultiDiff {version('multidiff-toolkit')}.\n\n"
         f"| | |\n| --- | --- |\n{rows}\n\n"
         + (f"{about.strip()}\n\n" if about else "")
-        + f"```\nmultidiff sample {name} -n 16 --out samples\n```\n"
+        + (usage or f"```\nmultidiff sample {name} -n 16 --out samples\n```\n")
     )

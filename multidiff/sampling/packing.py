@@ -1,6 +1,10 @@
 """A trained model as one directory that needs nothing else: in half precision, with its learned codec inside.
 
 DIR/    model.safetensors  config.yaml  README.md  codec/ (model.safetensors  config.yaml  README.md)
+
+Or a folder that diffusers opens:
+
+DIR/    model_index.json  unet/  scheduler/  README.md
 """
 
 from collections.abc import Mapping
@@ -15,7 +19,9 @@ from torch import Tensor
 from multidiff.codecs.directory import codec_hash, find_codec
 from multidiff.codecs.learned import Learned
 from multidiff.data.files import atomic_directory
+from multidiff.diffusion.objectives import Trained
 from multidiff.errors import InputError
+from multidiff.pretrained import INDEX, diffusers_example, save_trained
 from multidiff.sampling.model_directory import CODEC, card, find_pipeline, load
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.weights import CARD, HALF, WEIGHTS, find_model, read_config, write_into
@@ -30,11 +36,12 @@ class Packed:
 
     Attributes:
         size: bytes of all its files.
-        difference: root mean square difference of samples from those of the original, in their standard deviation.
+        difference: root mean square difference of samples from those of the original, in their standard deviation; None
+            where they were not compared.
     """
 
     size: int
-    difference: float
+    difference: float | None = None
 
 
 def pack(source: Path, out: Path, licence: str = "", about: str = "") -> Packed:
@@ -63,7 +70,38 @@ def pack(source: Path, out: Path, licence: str = "", about: str = "") -> Packed:
         config = {**_without_weights(config), "stored": HALF, "packed_from": origin}
         write_into(folder, halved(directory), config, card(original, config, out.name, licence, about))
         difference = apart(original, load(folder, "cpu"))
-    return Packed(sum(file.stat().st_size for file in out.rglob("*") if file.is_file()), difference)
+    return Packed(_size(out), difference)
+
+
+def pack_for_diffusers(source: Path, out: Path, licence: str = "", about: str = "") -> Packed:
+    """Write the model at ``source`` into the directory ``out`` as a folder of diffusers, complete or not at all.
+
+    Args:
+        source: of a model that was trained with ``backbone=unet_diffusers``.
+        out: is replaced if it is such a folder.
+        licence: as for `pack`.
+        about: likewise.
+
+    Raises:
+        InputError: there is no such model, or ``out`` holds something else.
+    """
+    if find_pipeline(source):
+        raise InputError(f"{source} is a pretrained pipeline, which diffusers opens as it is")
+    pipeline = load(source, "cpu")
+    if pipeline.trained != Trained():
+        raise InputError(f"{source} was trained for few steps, and diffusers' DDIMPipeline does not sample it so")
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / INDEX).is_file())):
+        raise InputError(f"--out {out} holds something else than a folder of diffusers; choose another folder")
+    with atomic_directory(out) as folder:
+        save_trained(pipeline.model, pipeline.shape[1:], folder)
+        facts, example = read_config(find_model(source)), diffusers_example(pipeline.model, out.name)
+        text = card(pipeline, facts, out.name, licence, about, "diffusers", example)
+        (folder / CARD).write_text(text, "utf-8")
+    return Packed(_size(out))
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def halved(directory: Path) -> dict[str, Tensor]:

@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from multidiff.diffusion.discrete import Betas, scaled_linear
+from multidiff.diffusion.discrete import Betas, CosineBetas, LinearBetas, ScaledLinearBetas
 from multidiff.diffusion.grids import KarrasRho, Leading, Linspaced, UniformLogSNR
 
 COUNT = 1000
-STABLE = Betas(scaled_linear(0.00085, 0.012, COUNT))
-ZERO = Betas(scaled_linear(0.00085, 0.012, COUNT), zero_terminal_snr=True)
+STABLE = ScaledLinearBetas(0.00085, 0.012, COUNT)
+ZERO = ScaledLinearBetas(0.00085, 0.012, COUNT, zero_terminal_snr=True)
 STEPPED = Betas([0.1, 0.5, 0.001, 0.9])
 
 
@@ -19,9 +19,22 @@ def times(count):
 
 
 def test_the_signal_is_the_product_of_what_each_timestep_keeps():
-    betas = scaled_linear(0.00085, 0.012, COUNT)
-    power = [math.prod(1 - beta for beta in betas[: k + 1]) for k in range(0, COUNT, 111)]
+    power = [math.prod(1 - beta for beta in STABLE.betas[: k + 1]) for k in range(0, COUNT, 111)]
     assert torch.allclose(STABLE.alpha(times(COUNT)[::111]) ** 2, torch.tensor(power, dtype=torch.float64), rtol=1e-12)
+
+
+def test_betas_are_linear_or_of_a_linear_square_root_or_make_the_signal_a_cosine():
+    linear, scaled, cosine = LinearBetas(), ScaledLinearBetas(), CosineBetas()
+    for schedule, values, ends in (
+        (linear, torch.tensor(linear.betas), (1e-4, 0.02)),
+        (scaled, torch.tensor(scaled.betas).sqrt(), (0.00085**0.5, 0.012**0.5)),
+    ):
+        assert schedule.count == COUNT
+        assert torch.allclose(values.diff(), (values[-1] - values[0]) / (COUNT - 1), rtol=1e-3)
+        assert (values[0].item(), values[-1].item()) == pytest.approx(ends)
+    t = times(COUNT)[:-1]
+    signal = torch.cos((t + 0.008) / 1.008 * math.pi / 2) / math.cos(0.008 / 1.008 * math.pi / 2)
+    assert torch.allclose(cosine.alpha(t), signal, rtol=1e-9)
 
 
 def test_zero_terminal_snr_keeps_the_first_timestep_and_ends_without_signal():

@@ -48,7 +48,7 @@ LINES = [
     "evaluate --generated {data}/pictures --modality image --data {data}/pictures --holdout 0.5 --split-seed 1 "
     "--features 'encoder steps=5' --samples 20",
     "samplers",
-    "pack pictures --out {out} --about {data}/pictures/a/0.txt --licence mit",
+    "pack pictures --out {out} --about {data}/pictures/a/0.txt --licence mit --format multidiff",
     "inspect {data}/pictures --picture {out}.png",
     "inspect pictures",
     "doctor",

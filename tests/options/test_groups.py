@@ -56,6 +56,8 @@ ENVIRONMENT = {"SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_NUM_NODES": "1", "WANDB_
 DATA = tuple(settings(Path()))
 ELSEWHERE = ("furniture_distances", "mesh_distances")
 """Data of codecs of shapes, which tests/modalities/shape/test_shape_codec.py trains on."""
+BACKBONES_ELSEWHERE = ("unet_diffusers",)
+"""Takes some schedules alone: tests/pretrained/test_trained.py trains it."""
 
 SAMPLERS = [name for name in group_options("sampler") if name != "mean_flow"]
 """Those of any model; `mean_flow` needs the objective of that name, which is tested with it."""
@@ -83,7 +85,8 @@ def base(data, option, number):
 def test_every_option_is_in_a_run():
     """And every data option has tiny data, every backbone and codec a modality."""
     assert {*DATA, *ELSEWHERE} == set(group_options("data"))
-    assert {name for part in MODALITIES.values() for name, *_ in part["backbone"]} == set(group_options("backbone"))
+    backbones = {name for part in MODALITIES.values() for name, *_ in part["backbone"]}
+    assert backbones | {*BACKBONES_ELSEWHERE} == set(group_options("backbone"))
     assert {name for part in MODALITIES.values() for name in part["codec"]} | {"learned"} == set(group_options("codec"))
     conditioning = {name for texts in CONDITIONING.values() for text in texts for name in text.strip("[]").split(",")}
     assert conditioning | set(TEXT) == set(group_options("conditioning"))

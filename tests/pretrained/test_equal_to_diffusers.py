@@ -23,6 +23,7 @@ PROMPTS, NEGATIVE, SCALE, STEPS, SEED = ["a fox", "an owl"], "blur", 3.0, 4, 5
 
 LEADING, LINSPACE, TRAILING = ({"timestep_spacing": name} for name in ("leading", "linspace", "trailing"))
 V = {"prediction_type": "v_prediction"}
+SDE = {"algorithm_type": "sde-dpmsolver++"}
 ZERO = {"rescale_betas_zero_snr": True, **V, **TRAILING}
 
 CASES = [
@@ -41,6 +42,12 @@ CASES = [
     ("DPMSolverMultistepScheduler", LEADING),
     ("DPMSolverMultistepScheduler", LINSPACE),
     ("DPMSolverMultistepScheduler", {**TRAILING, **V}),
+    ("DPMSolverMultistepScheduler", {**LEADING, "solver_order": 1}),
+    ("DPMSolverMultistepScheduler", {**LEADING, "solver_type": "heun"}),
+    ("DPMSolverMultistepScheduler", {**LEADING, **SDE}),
+    ("DPMSolverMultistepScheduler", {**LINSPACE, **V, **SDE}),
+    ("DPMSolverMultistepScheduler", {**TRAILING, **SDE, "solver_type": "heun"}),
+    ("DPMSolverMultistepScheduler", {**LEADING, **SDE, "solver_order": 1}),
     ("UniPCMultistepScheduler", LEADING),
     ("UniPCMultistepScheduler", LINSPACE),
     ("UniPCMultistepScheduler", {**TRAILING, **V}),
@@ -94,9 +101,9 @@ def both(saved, scheduler, monkeypatch, **request):
     scheduler.set_timesteps(STEPS)
     alpha = schedule.alpha(plan.grid[0]) if name in SCALED else 1.0
     start = noise.start() * (schedule.sigma(plan.grid[0]) / alpha / scheduler.init_noise_sigma)
-    if "Ancestral" in name:
-        steps = iter([noise.between(t, s) for t, s in pairwise(plan.grid)])
-        monkeypatch.setattr(sys.modules[type(scheduler).__module__], "randn_tensor", lambda *_, **__: next(steps))
+    steps = iter([noise.between(t, s) for t, s in pairwise(plan.grid)])
+    drawn = {"target": sys.modules[type(scheduler).__module__], "name": "randn_tensor"}
+    monkeypatch.setattr(**drawn, value=lambda *_, **__: next(steps), raising=False)
     negative = {"negative_prompt": [NEGATIVE] * len(PROMPTS)} if request.get("negative") else {}
     scale = request.get("guidance", 7.5)
     made = pipeline(

@@ -1,6 +1,7 @@
 """A pretrained pipeline that is trained further: it starts as it was, and what comes out is a LoRA for everyone."""
 
 import copy
+import json
 import re
 import shutil
 from collections import Counter
@@ -18,6 +19,7 @@ import multidiff
 from multidiff.configuration import compose, instantiate, load_option
 from multidiff.diffusion.objectives import Context, Objective
 from multidiff.errors import InputError
+from multidiff.pretrained.families import FAMILIES
 from multidiff.pretrained.keys import RULES, to_original
 from multidiff.pretrained.networks import networks_of
 from multidiff.pretrained.text import Tower
@@ -325,4 +327,12 @@ def test_a_missing_pipeline_is_named_when_sampling(runs, saved, tmp_path):
 def test_the_command_names_what_is_missing_in_one_line(pictures, tmp_path):
     given = ("train", "experiment=image/lora", f"data.root={pictures}", "run_dir=run")
     refused(*given, cwd=tmp_path, saying="pretrained must be given: pretrained=VALUE")
+    for name, family in FAMILIES.items():
+        if not family.trains:
+            for part in family.parts:
+                (tmp_path / name / part).mkdir(parents=True)
+            (tmp_path / name / "model_index.json").write_text(json.dumps({"_class_name": name}))
+            said = f"{name} is a {name}, which is not trained further here; these are: StableDiffusionPipeline, "
+            refused(*given, f"pretrained={name}", "tuning=full", cwd=tmp_path, saying=said)
+    assert not FAMILIES["StableAudioPipeline"].trains
     refused(*given, "pretrained=gone", "caption=a, b (c)", cwd=tmp_path, saying="no pretrained pipeline at gone")
