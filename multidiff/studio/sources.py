@@ -11,6 +11,9 @@ from PIL import Image
 
 from multidiff.errors import InputError
 
+EDITED = 512
+"""Pixels of the longer side up to which small images are enlarged while they are painted on."""
+
 
 class Source(ABC):
     """Takes a file in the way that suits its kind.
@@ -51,7 +54,7 @@ class Painted(Source):
     hint = "To regenerate a part, paint it on the image."
 
     def component(self) -> gr.ImageEditor:
-        return gr.ImageEditor(
+        editor = gr.ImageEditor(
             label="Image",
             type="pil",
             sources=["upload", "clipboard"],
@@ -60,15 +63,27 @@ class Painted(Source):
             brush=gr.Brush(colors=["#e11d48"], color_mode="fixed"),
             height=420,
         )
+        editor.upload(self.enlarged, editor, editor, api_visibility="private", show_progress="hidden")
+        return editor
+
+    def enlarged(self, value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """A small image with each pixel as a square, since the brush of the editor is 50 pixels wide."""
+        image = value["background"] if value else None
+        if image is None or (times := EDITED // max(image.size)) < 2:
+            return value
+        large = image.resize((times * image.width, times * image.height), Image.Resampling.NEAREST)
+        return {"background": large, "layers": [], "composite": large}
 
     def init(self, value: Any, size: tuple[int, ...], folder: Path) -> Path:
-        """The image, at the size of the samples."""
+        """The image, at the size of the samples; of whole squares of pixels, the mean, which undoes `enlarged`."""
         if not value or value.get("background") is None or not value["background"].getbbox():
             raise InputError("give an image to start from")
         image = value["background"]
         channels = "RGBA" if size[0] == 4 else "RGB"
         path = folder / "init.png"
-        image.convert(channels).resize((size[2], size[1]), Image.Resampling.LANCZOS).save(path)
+        whole = image.width % size[2] == image.height % size[1] == 0
+        filter_ = Image.Resampling.BOX if whole else Image.Resampling.LANCZOS
+        image.convert(channels).resize((size[2], size[1]), filter_).save(path)
         return path
 
     def region(self, value: Any, text: str, size: tuple[int, ...], folder: Path) -> str:

@@ -16,6 +16,7 @@ from multidiff.studio.comparing import with_change
 from multidiff.studio.editing import Editing
 from multidiff.studio.generate import Panel
 from multidiff.studio.request import Request
+from multidiff.studio.sources import SOURCES
 
 VISITOR = SimpleNamespace(session_hash="visitor")
 WHITE = Image.new("RGB", (40, 40), "white")
@@ -79,6 +80,13 @@ def test_what_was_not_painted_is_kept(panel, values, studio):
     for path in last_result(studio).files:
         pixels = np.asarray(Image.open(path))
         assert (pixels[:, 4:] == 255).all()
+
+
+def test_a_small_image_is_enlarged_for_the_brush_and_comes_back_exactly(tmp_path):
+    picture, noise = SOURCES["picture"], Image.effect_noise((16, 12), 60).convert("RGB")
+    enlarged = picture.enlarged({"background": noise, "layers": [], "composite": noise})
+    assert enlarged["background"].size == (512, 384)
+    assert Image.open(picture.init(enlarged, (3, 12, 16), tmp_path)).tobytes() == noise.tobytes()
 
 
 @pytest.mark.parametrize(
