@@ -69,7 +69,7 @@ def test_a_users_own_configs_come_in_by_config_dir(tmp_path):
     ("arguments", "saying"),
     [
         (["trainer.max_step=3"], "To append to your config use +trainer.max_step=3"),
-        (["schedule=quadratic"], "no schedule is called 'quadratic'; there are: cosine"),
+        (["schedule=quadratic"], "no schedule is called 'quadratic'; there are: betas_cosine"),
         (["+data.rot=1"], "rot"),
         (["resume=true"], "nothing to resume"),
         (["ema=null"], "a config group takes the name of an option, not null"),
