@@ -57,6 +57,7 @@ class Painted(Source):
         editor = gr.ImageEditor(
             label="Image",
             type="pil",
+            format="png",  # Gradio's own is lossy
             sources=["upload", "clipboard"],
             transforms=(),
             layers=False,
