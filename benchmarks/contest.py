@@ -164,7 +164,7 @@ class Contest:
         evaluator: evaluates the samples.
         images: the training part, ``(N, C, H, W)``.
         labels: ``(N,)``, the numbers of their classes; 0 where the data have no labels.
-        classes: names of the classes.
+        classes: names of the classes; none where the data have no labels.
         samples: number of samples per contender.
         out: folder for sheets of samples.
     """
@@ -185,9 +185,9 @@ class Contest:
         extractor = instantiate(Features, described("features", features)).extractor(reference, torch.device("cpu"))
         print(f"{extractor.name}: {dict(extractor.facts)}")
         images = torch.stack([reference.dataset.data(i, np.random.default_rng(i)) for i in reference.training])
-        names = reference.dataset.fields.get("label", [""] * len(reference.dataset))
-        classes = tuple(dict.fromkeys(sorted(names)))
-        labels = torch.tensor([classes.index(names[i]) for i in reference.training])
+        names = reference.dataset.fields.get("label", [])
+        classes = tuple(sorted(set(names)))
+        labels = torch.tensor([classes.index(names[i]) if classes else 0 for i in reference.training])
         out.mkdir(parents=True, exist_ok=True)
         return cls(reference, Evaluator(reference, extractor), images, labels, classes, samples, out)
 

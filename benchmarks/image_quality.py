@@ -197,6 +197,8 @@ def main() -> None:
 
     contest = Contest.on(options.data, options.modality, options.features, options.samples, options.out)
     classes = contest.classes if options.classes else ()
+    if options.classes and not classes:
+        raise SystemExit("--classes needs data with labels")
 
     def ours(overrides: str = "") -> Ours:
         words = [*options.ours_config.split(), *overrides.split()]

@@ -1,12 +1,14 @@
 """`DDIMPipeline` and `DDPMPipeline` of diffusers: a U-Net on pixels, without condition."""
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from multidiff.codecs import Identity
 from multidiff.conditioners import Conditioner
 from multidiff.configuration import load_option
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import NetworkDenoiser
+from multidiff.diffusion.predictions import Prediction
+from multidiff.diffusion.schedules import Schedule
 from multidiff.errors import InputError
 from multidiff.model import Model
 from multidiff.pretrained.parts import Opened, Parts
@@ -20,7 +22,9 @@ CLIPPING = {"clip_sample": True, "clip_sample_range": 1.0}
 class ClippedDenoiser(NetworkDenoiser):
     """A denoiser whose estimates stay within ``[-limit, limit]``."""
 
-    limit: float
+    def __init__(self, network: nn.Module, schedule: Schedule, prediction: Prediction, limit: float):
+        super().__init__(network, schedule, prediction)
+        self.limit = limit
 
     def forward(
         self,
@@ -43,10 +47,12 @@ def pixels(parts: Parts) -> Opened:
     if network.class_embedding is not None:
         raise InputError(f"{parts.where}/unet reads classes, and a folder of diffusers does not name them")
     schedule, prediction = schedule_of(parts.scheduler), prediction_of(parts.scheduler)
-    denoiser = NetworkDenoiser(TimestepUNet(network, schedule), schedule, prediction)
-    if clipping["clip_sample"]:
-        denoiser = ClippedDenoiser(denoiser.network, schedule, prediction)
-        denoiser.limit = float(clipping["clip_sample_range"])
+    backbone = TimestepUNet(network, schedule)
+    denoiser = (
+        ClippedDenoiser(backbone, schedule, prediction, float(clipping["clip_sample_range"]))
+        if clipping["clip_sample"]
+        else NetworkDenoiser(backbone, schedule, prediction)
+    )
     channels, size = network.config.in_channels, network.config.sample_size
     sampler = sampler_of({**parts.scheduler, "clip_sample": False})
     if parts.kind == "DDPMPipeline":

@@ -102,8 +102,8 @@ def both(saved, scheduler, monkeypatch, **request):
     alpha = schedule.alpha(plan.grid[0]) if name in SCALED else 1.0
     start = noise.start() * (schedule.sigma(plan.grid[0]) / alpha / scheduler.init_noise_sigma)
     steps = iter([noise.between(t, s) for t, s in pairwise(plan.grid)])
-    drawn = {"target": sys.modules[type(scheduler).__module__], "name": "randn_tensor"}
-    monkeypatch.setattr(**drawn, value=lambda *_, **__: next(steps), raising=False)
+    module = sys.modules[type(scheduler).__module__]
+    monkeypatch.setattr(module, "randn_tensor", lambda *_, **__: next(steps), raising=False)
     negative = {"negative_prompt": [NEGATIVE] * len(PROMPTS)} if request.get("negative") else {}
     scale = request.get("guidance", 7.5)
     made = pipeline(

@@ -38,7 +38,7 @@ class EmojiScenes(Dataset):
         size: pixels of the square, at least 32.
         count: number of scenes.
         split: "test" has the combinations of object and colour, and of two objects in a relation, that "train" lacks.
-        seed: scene i of a seed is the same, however many there are.
+        seed: scene i of a seed and of layouts is the same, however many there are.
         layouts: which to draw of "single", "several", "pair" and "nested", see `modalities.image.scenes.scene.LAYOUTS`.
         cache: folder for the rasterised drawings; by default that of the user.
 

@@ -15,7 +15,7 @@ LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 """One object; two or three copies of one; two side by side or one above the other; one inside another."""
 
 SHARES: Mapping[Layout, float] = {"single": 0.3, "several": 0.2, "pair": 0.4, "nested": 0.1}
-"""How often each layout is drawn, relative to the others."""
+"""The relative probability of each layout."""
 
 OPPOSITES = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 RELATIONS = (*OPPOSITES, "inside")
@@ -91,7 +91,7 @@ def scene(seed: int, index: int, split: Split, layouts: Sequence[Layout] = LAYOU
 def _draw(random: Random, layouts: Sequence[Layout]) -> Scene:
     background = random.choice(list(BACKGROUNDS))
     shares = [SHARES[layout] for layout in layouts]
-    return _DRAWN[random.choices(layouts, shares)[0]](background, random)
+    return _MAKERS[random.choices(layouts, shares)[0]](background, random)
 
 
 def _single(background: str, random: Random) -> Scene:
@@ -136,7 +136,7 @@ def _nested(background: str, random: Random) -> Scene:
     return Scene(background, (content, container), "inside")
 
 
-_DRAWN: Mapping[Layout, Callable[[str, Random], Scene]] = {
+_MAKERS: Mapping[Layout, Callable[[str, Random], Scene]] = {
     "single": _single,
     "several": _several,
     "pair": _pair,
