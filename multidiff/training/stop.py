@@ -140,6 +140,8 @@ class GracefulStop(L.Callback):
         self._restore()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._ticks = True  # so that a late signal starts no further tick: Lightning takes its handler away next
+        signal.setitimer(signal.ITIMER_REAL, 0)
         if self.request == Request.REQUEUE:
             self._requeue(self._requeue_signal, None)
 

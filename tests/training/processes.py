@@ -1,5 +1,6 @@
 """Trainings in processes of their own, forked by a server that has everything imported: a start costs nothing."""
 
+import faulthandler
 import multiprocessing
 import os
 import socket
@@ -13,6 +14,9 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     ["multidiff.training.train", "modalities.image.data", "torch.utils.tensorboard", "tests.tiny", __name__]
 )
+
+PATIENCE_S = 300
+"""How long a process may take; where it then is, its log says."""
 
 
 def start(function, *arguments, log):
@@ -36,9 +40,10 @@ def together(count, function, *arguments, log):
     """What `start_together` starts, once it has ended well: what each of them printed."""
     ranks, logs = start_together(count, function, *arguments, log=log)
     for process in ranks:
-        process.join(300)
+        process.join(PATIENCE_S)
     said = [log.read_text() for log in logs]
-    assert [process.exitcode for process in ranks] == [0] * count, "\n".join(said)
+    codes = [process.exitcode for process in ranks]
+    assert codes == [0] * count, "\n".join([f"exit codes {codes}", *said])
     return said
 
 
@@ -54,6 +59,7 @@ def _called(log, function, arguments):
     with Path(log).open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+        faulthandler.dump_traceback_later(PATIENCE_S - 10)
         try:
             function(*arguments)
         finally:

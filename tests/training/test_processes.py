@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import pytest
 import torch
@@ -115,12 +116,25 @@ def test_a_checkpoint_of_two_processes_resumes_on_one_and_back(tmp_path):
     tiny_train(one, *SETTINGS, "trainer.accumulate_grad_batches=2")
     together(2, resume, one, log=tmp_path / "log")
     tiny_train(two, *SETTINGS, "trainer.max_steps=8", "trainer.accumulate_grad_batches=2", "resume=true")
+    expected = weights(two)
     for name, value in weights(one).items():
-        torch.testing.assert_close(value, weights(two)[name], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4)
 
 
 def begin(rank, run_dir):
     tiny_train(run_dir, *SETTINGS, *TWO)
+
+
+def linger(rank, run_dir):
+    """The hook runs after Lightning has put the handlers of signals back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DiffusionModule, "on_fit_end", lambda self: time.sleep(1.5))
+        tiny_train(run_dir, *SETTINGS, *TWO)
+
+
+@pytest.mark.slow
+def test_the_clock_of_a_graceful_stop_ends_with_training(tmp_path):
+    together(2, linger, tmp_path / "run", log=tmp_path / "log")
 
 
 def match(rank, run_dir, teacher):
