@@ -25,6 +25,7 @@ def answer(connection, folder):
     os._exit(0)  # the traps would spring when it cleans up
 
 
+@pytest.mark.slow
 def test_each_trap_springs_when_it_should(result):
     assert result["controls"]
     assert [name for name, sprang in result["controls"].items() if not sprang] == []

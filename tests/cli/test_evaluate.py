@@ -61,6 +61,7 @@ def evaluate_in_one_of_several(rank, work, run_dir):
     assert multidiff("evaluate", *arguments, cwd=work).returncode == 0
 
 
+@pytest.mark.slow
 def test_processes_of_torchrun_change_no_digit(run_dir, work, record):
     together(2, evaluate_in_one_of_several, work, run_dir, log=work / "log")
     assert (work / "several.json").read_text() == record

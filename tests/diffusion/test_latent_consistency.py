@@ -74,6 +74,7 @@ def on_the_data(schedule, x0, x_t, s):
     return a * x0 + sigma * x_t
 
 
+@pytest.mark.slow
 def test_a_network_converges_to_the_solution_map():
     """In one step from noise, and from any time. In units of the data, whose deviation is 0.87."""
     law = mixture_1d(Cosine())

@@ -101,6 +101,7 @@ def test_only_what_trains_is_copied_and_saved(saved, runs):
         model.load_state_dict({})
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_with_the_same_weights(saved, runs, pictures, tmp_path):
     tuned(saved[0], pictures, tmp_path / "run", *LONGER, "trainer.max_steps=1")
     tuned(saved[0], pictures, tmp_path / "run", *LONGER, "trainer.max_steps=2", "resume=true")

@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, forked by a server that has everything imported: a start costs nothing."""
+"""Trainings in processes of their own, forked by a server that has trained once: a start costs nothing."""
 
 import faulthandler
 import multiprocessing
@@ -11,9 +11,7 @@ from pathlib import Path
 import torch
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["multidiff.training.train", "modalities.image.data", "torch.utils.tensorboard", "tests.tiny", __name__]
-)
+CONTEXT.set_forkserver_preload(["tests.training.warmed", "torch.utils.tensorboard", __name__])
 
 PATIENCE_S = 300
 """How long a process may take; where it then is, its log says."""

@@ -53,6 +53,7 @@ def test_what_is_too_long_for_the_budget_is_shortened(tmp_path, clock):
     assert (tmp_path / "run/checkpoints/best.ckpt").exists()  # after a validation
 
 
+@pytest.mark.slow
 def test_a_resume_continues_under_the_same_budget(tmp_path, clock):
     first = tiny_train(tmp_path / "run", "budget=60s")
     again = tiny_train(tmp_path / "run", "budget=60s", "resume=true")

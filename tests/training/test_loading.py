@@ -115,6 +115,7 @@ def train_rank(rank, hanging, loaded, good, run_dir, overrides):
     train_on(loaded, partial(hang, good if rank == hanging else 10**9), run_dir, overrides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "hanging"), [("training", 0), ("validation", 1)])
 def test_a_signal_to_one_process_ends_all_whichever_loader_hangs(tmp_path, place, hanging):
     run_dir, (loaded, good) = tmp_path / "run", HANGS[place]

@@ -188,6 +188,7 @@ def stop_one(rank, run_dir, out):
         (out / f"{rank}.json").write_text(json.dumps(tiny_train(run_dir, *SETTINGS, *TWO).steps))
 
 
+@pytest.mark.slow
 def test_a_stop_that_one_process_is_asked_for_stops_all_after_the_same_step(tmp_path):
     together(2, stop_one, tmp_path / "run", tmp_path, log=tmp_path / "log")
     assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)] == [3, 3]

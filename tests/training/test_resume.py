@@ -49,6 +49,7 @@ def logged(run_dir, name):
     return {int(row["step"]): row[name] for row in rows if row.get(name)}
 
 
+@pytest.mark.slow
 def test_loggers_continue_at_the_step_of_the_run_and_log_the_same(tmp_path):
     """In mixed precision too, and twice from one checkpoint."""
     settings = ("trainer.log_every_n_steps=1", "trainer.precision=bf16-mixed", "trainer.val_check_interval=3")

@@ -117,6 +117,7 @@ def test_compile_must_be_a_boolean():
         SpeedSettings(compile="perhaps")
 
 
+@pytest.mark.slow
 def test_a_profile_tells_where_the_time_goes_and_leaves_a_trace(tmp_path):
     tiny_train(tmp_path, "trainer.max_steps=62", "trainer.profile=true", "trainer.precision=32-true")
     page = (tmp_path / "profile" / "summary.md").read_text()

@@ -50,6 +50,7 @@ def test_impossible_settings_are_refused(wrong):
         AudioReconstruction(**wrong)
 
 
+@pytest.mark.slow
 def test_a_stereo_codec_trains_and_a_diffusion_model_on_it(tmp_path, monkeypatch):
     monkeypatch.setenv("MULTIDIFF_CACHE", str(tmp_path / "cache"))
     adversarial = ("reconstruction.adversarial=0.1", "reconstruction.adversarial_start=1")

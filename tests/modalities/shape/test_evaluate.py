@@ -130,6 +130,7 @@ def evaluate_in_one_of_several(rank, work, arguments):
     assert multidiff("evaluate", *arguments, *QUICK, "--json", "several.json", cwd=work).returncode == 0
 
 
+@pytest.mark.slow
 def test_processes_and_batches_change_no_digit(work, samples, record):
     arguments = ("--generated", samples, "--modality", "shape channels=6", "--data", DATA, "--batch-size", 1)
     together(2, evaluate_in_one_of_several, work, arguments, log=work / "log")
