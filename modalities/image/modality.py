@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from einops import rearrange
 from PIL import Image
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from modalities.image.files import MODES, SUFFIXES, read_image, read_metadata, to_channels, write_image
@@ -84,6 +83,8 @@ class ImageModality(Modality[Image.Image]):
 
     def fidelity(self, original: Tensor, decoded: Tensor) -> dict[str, float]:
         """PSNR in dB and SSIM, of pixels in 8 bits."""
+        from skimage.metrics import structural_similarity  # noqa: PLC0415  sampling starts without it
+
         first, second = (np.asarray(self.to_artifact(data)) for data in (original, decoded))
         error = float(np.mean((first.astype(float) - second.astype(float)) ** 2))
         window = min(7, (min(first.shape[:2]) - 1) // 2 * 2 + 1)  # odd, and within the image

@@ -15,6 +15,7 @@ def grid(
     label: options.Label = None,
     prompt: options.Prompt = None,
     set: options.Set = None,
+    sampler: options.SamplerName = None,
     guidance: options.Scale = None,
     guidance_rule: options.Rule = None,
     guidance_field: options.GuidedField = None,
@@ -27,6 +28,7 @@ def grid(
         label,
         prompt,
         options.assignments(set),
+        sampler=sampler,
         guidance=guidance,
         guidance_rule=guidance_rule,
         guidance_field=guidance_field,
@@ -37,7 +39,7 @@ def grid(
 
 
 def run(model: str, steps: int, n: int, settings: dict[str, Any], out: Path | None = None) -> None:
-    """Print the model's own sampler on a grid of ``steps`` steps that is fitted to it, or write it to ``out``."""
+    """Print the sampler of a request on a grid of ``steps`` steps that is fitted to the model, or write it."""
     import torch
 
     from multidiff.cli.sampler_file import check_path, command_line, write_sampler

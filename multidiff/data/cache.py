@@ -22,8 +22,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from multidiff.data.decoding import decode_all
 from multidiff.data.files import sha256
@@ -234,6 +232,9 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 def progress(items: Iterable[Item], count: int, doing: str) -> Iterable[Item]:
     """``items``, which are ``count``, with a progress bar on a terminal if there are many."""
+    from rich.console import Console  # noqa: PLC0415  sampling needs no bar of a cache
+    from rich.progress import track  # noqa: PLC0415
+
     console = Console(stderr=True)
     hidden = count < _MANY or not console.is_terminal
     return track(items, doing.format(count), count, console=console, transient=True, disable=hidden)

@@ -36,7 +36,7 @@ LINES = [
     "export shapes --format ply -n 1 --label a --seed 1 --batch-size 1 --set points=true --turntable",
     f"export pictures --format png -n 1 {CONDITION}",
     "reproduce inpainted/00000.png --model {work}/pictures --init {picture} --mask {picture} --out {out}",
-    f"grid pictures --steps 2 -n 2 {CONDITION} {GUIDANCE} --seed 1 --out {{out}}.yaml",
+    f"grid pictures --steps 2 -n 2 {CONDITION} {GUIDANCE} --sampler heun --seed 1 --out {{out}}.yaml",
     "grid labelled --steps 2 -n 2 --label a --negative b --guidance 2 --guidance-rule cfg_rescaled",
     "grid sounds --steps 2 -n 2 --label a --set seconds=0.128",
     f"speedup pictures -n 2 {CONDITION} {GUIDANCE} --seed 1 --loss 0.5 --compile --out {{out}}.yaml",

@@ -1,4 +1,4 @@
-"""Train once where it is imported: processes that are forked from here have loaded and parsed all that a start needs."""
+"""Train once where it is imported: processes that are forked from here have loaded all that a start needs."""
 
 import tempfile
 from contextlib import redirect_stdout
