@@ -46,11 +46,10 @@ def train(context: typer.Context) -> None:
 
 def run(arguments: Sequence[str]) -> None:
     """Compose the config from the command line, train, and print the outcome."""
-    import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from multidiff.configuration import config_dir
+    from multidiff.configuration.composition import application
 
     command, dry = sys.argv, DRY in arguments
     arguments = [argument for argument in arguments if argument != DRY]
@@ -70,7 +69,7 @@ def run(arguments: Sequence[str]) -> None:
             sys.argv = command
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to the command line, which prints one line of each
-    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(job)()
+    application(job)()
     if failures:
         raise failures[0]
 

@@ -1,32 +1,15 @@
-"""The config groups, of MultiDiff and of installed plug-ins, and their composition by Hydra."""
+"""The config groups, of MultiDiff and of installed plug-ins."""
 
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
 import yaml
-from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.plugins import Plugins
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from multidiff.errors import InputError
 from multidiff.plugins import plugins
-
-
-class PluginConfigs(SearchPathPlugin):
-    """Adds the configs of installed plug-ins to Hydra's search path."""
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        for folder in config_dirs()[1:]:
-            search_path.append("multidiff.plugins", f"file://{folder}")
-
-
-Plugins.instance().register(PluginConfigs)
 
 
 def config_dir() -> Path:
@@ -43,8 +26,9 @@ def config_dirs() -> list[Path]:
 
 def compose(overrides: Sequence[str]) -> DictConfig:
     """The training config that ``multidiff train`` with these overrides would use."""
-    with _hydra():
-        return hydra.compose("train", overrides=list(overrides))
+    from multidiff.configuration.composition import composed  # noqa: PLC0415  starts without Hydra where it can
+
+    return composed("train", overrides)
 
 
 def group_options(group: str) -> list[str]:
@@ -116,24 +100,13 @@ def _loaded(group: str, name: str) -> DictConfig:
     assert isinstance(config, DictConfig)
     if "defaults" not in config:
         return config
-    with _hydra():
-        whole = hydra.compose(f"{group}/{name}")
+    from multidiff.configuration.composition import composed  # noqa: PLC0415
+
+    whole = composed(f"{group}/{name}")
     OmegaConf.set_struct(whole, False)
     for part in group.split("/"):
         whole = whole[part]
     return whole
-
-
-@contextmanager
-def _hydra() -> Iterator[None]:
-    """Hydra, ready to compose, also within an application of Hydra such as ``multidiff train``."""
-    instance = GlobalHydra.instance()
-    outer, instance.hydra = instance.hydra, None
-    try:
-        with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
-            yield
-    finally:
-        instance.hydra = outer
 
 
 def resolved(config: Any) -> dict[str, Any]:

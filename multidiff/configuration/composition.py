@@ -1,0 +1,40 @@
+"""Composition of configs by Hydra, with those of plug-ins. Sampling composes none, so it starts without Hydra."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig
+
+from multidiff.configuration.groups import config_dir, config_dirs
+
+
+class PluginConfigs(SearchPathPlugin):
+    """Adds the configs of installed plug-ins to Hydra's search path."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in config_dirs()[1:]:
+            search_path.append("multidiff.plugins", f"file://{folder}")
+
+
+Plugins.instance().register(PluginConfigs)
+
+
+def composed(name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """The config ``name`` with ``overrides``, also within an application of Hydra such as ``multidiff train``."""
+    instance = GlobalHydra.instance()
+    outer, instance.hydra = instance.hydra, None
+    try:
+        with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+            return hydra.compose(name, overrides=list(overrides))
+    finally:
+        instance.hydra = outer
+
+
+def application(job: Callable[[DictConfig], Any]) -> Callable[[], Any]:
+    """``job``, called with the training config that the command line asks for."""
+    return hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(job)
