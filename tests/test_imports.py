@@ -118,18 +118,8 @@ def test_a_metric_knows_features_alone(metric):
 def test_sampling_images_imports_neither_other_modalities_nor_what_takes_seconds():
     script = "import sys, multidiff.sampling.pipeline, modalities.image.modality; print(list(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    avoided = {
-        "torchaudio",
-        "librosa",
-        "trimesh",
-        "lightning",
-        "hydra",
-        "rich",
-        "skimage",
-        "scipy.signal",
-        "torch._dynamo",
-    }
-    assert not (avoided | {"torch._dynamo"}) & set(ast.literal_eval(loaded))
+    slow = {"lightning", "hydra", "rich", "skimage", "scipy.signal", "torch._dynamo"}
+    assert not (FORBIDDEN["modalities/image"] | slow) & set(ast.literal_eval(loaded))
 
 
 @pytest.mark.parametrize("folder", ["multidiff", "modalities"])
