@@ -12,7 +12,13 @@ from tests.mutations import limited, repeatable
 
 @pytest.mark.parametrize(
     ("kind", "examples"),
-    [(formats.images, 25), (formats.sounds, 25), (formats.documents, 30), (formats.data, 25), (formats.tables, 8)],
+    [
+        (formats.images, 25),
+        (formats.sounds, 25),
+        (formats.documents, 30),
+        (formats.data, 25),
+        pytest.param(formats.tables, 25, marks=pytest.mark.slow),
+    ],
 )
 def test_a_damaged_file_is_read_or_refused(tmp_path, kind, examples):
     for known in kind(tmp_path):
