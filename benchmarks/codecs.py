@@ -4,12 +4,13 @@ Run each part on an idle machine:
 
     python benchmarks/codecs.py fidelity --data emoji --seconds 1200 --peer --json emoji.json
     python benchmarks/codecs.py fidelity --data emoji --seconds 1200 --bottleneck Bounded --json bounded.json
-    python benchmarks/codecs.py fidelity --data drums --seconds 1200 --json drums.json
+    python benchmarks/codecs.py fidelity --data drums --seconds 1200 --peer --json drums.json
     python benchmarks/codecs.py speed --json speed.json
     python benchmarks/codecs.py memory --json memory.json
 
 `fidelity` trains a codec and prints the fidelity of held-out samples, that of a linear projection to as many numbers,
-and with --peer that of diffusers' AutoencoderKL of about as many parameters, trained with the same loss for as long.
+and with --peer, for images, that of diffusers' AutoencoderKL of about as many parameters, trained with the same loss
+for as long, and for sounds, that of Opus at 48 kbit/s.
 `speed` compares one U-Net on 64x64 pixels and on their latents. `memory` decodes 4096x4096 pixels and ten minutes of
 44.1 kHz stereo, each in a process of its own, with random weights.
 """
@@ -28,8 +29,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import soundfile
 import torch
 from torch import Tensor, nn
+from torchaudio.functional import resample
 
 from multidiff.codecs import KL, Autoencoder
 from multidiff.codecs.autoencoder import Locality
@@ -58,6 +61,9 @@ BOTTLENECKS = {
 }
 COMPARED = 64
 """Held-out samples that fidelity is averaged over."""
+
+OPUS_RATE, OPUS_KILOBITS = 48_000, 48.0
+"""Samples, and thousands of bits, a second of sound."""
 
 
 class TimeLimit(L.Callback):
@@ -99,11 +105,32 @@ class Peer(Autoencoder):
         return (3, *(side * self.factor for side in shape[1:]))
 
 
-def fidelity(run: CodecRun, network: Autoencoder, data: Tensor) -> dict[str, float]:
-    with torch.no_grad():
-        decoded = network.decode(network.encode(data))[..., : data.shape[-1]]
+def fidelity(run: CodecRun, decoded: Tensor, data: Tensor) -> dict[str, float]:
     each = [run.modality.fidelity(*pair) for pair in zip(data, decoded, strict=True)]
     return {name: statistics.fmean(values[name] for values in each) for name in each[0]}
+
+
+def reconstructed(network: Autoencoder, data: Tensor) -> Tensor:
+    with torch.no_grad():
+        return network.decode(network.encode(data))[..., : data.shape[-1]]
+
+
+def opus(data: Tensor, rate: int, kilobits: float) -> tuple[Tensor, float]:
+    """Sounds ``(N, C, T)`` after Opus, in one file, and the kilobits a second of that file, at most ``kilobits``."""
+    count, channels, length = data.shape
+    sound = resample(data.transpose(0, 1).flatten(1), rate, OPUS_RATE)
+    low, high = 0.0, 1.0  # of libsndfile's compression level, which is linear in the bit rate
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "sound.opus"
+        for _ in range(12):
+            level = (low + high) / 2
+            soundfile.write(file, sound.T.numpy(), OPUS_RATE, "OPUS", format="OGG", compression_level=level)
+            found = file.stat().st_size * 8 / 1000 / (sound.shape[1] / OPUS_RATE)
+            low, high = (level, high) if found > kilobits else (low, level)
+            if found <= kilobits:
+                decoded, bits = soundfile.read(file, dtype="float32", always_2d=True)[0], found
+    again = resample(torch.from_numpy(decoded.T.copy()), OPUS_RATE, rate)[:, : count * length]
+    return again.reshape(channels, count, length).transpose(0, 1), bits
 
 
 def trained_peer(run: CodecRun, parameters: int, seconds: float) -> tuple[Autoencoder, int]:
@@ -141,7 +168,7 @@ def measure_fidelity(options: argparse.Namespace, folder: str) -> dict[str, Any]
     assert where is not None
     held_out = whole_blocks(data, where.factor)
     found: dict[str, Any] = {
-        "ours": {"parameters": size(network), "steps": steps, **fidelity(run, network, data)},
+        "ours": {"parameters": size(network), "steps": steps, **fidelity(run, reconstructed(network, data), data)},
         "linear projection": {
             "squared error": linear_error(run.training(512), held_out, where.factor, network.bottleneck.channels)
         },
@@ -149,9 +176,16 @@ def measure_fidelity(options: argparse.Namespace, folder: str) -> dict[str, Any]
     with torch.no_grad():
         error = float((network.decode(network.encode(held_out)) - held_out).square().mean())
     found["ours"]["squared error"] = error
-    if options.peer:
+    if options.peer and options.data == "drums":
+        decoded, kilobits = opus(data, run.settings["modality"]["sample_rate"], OPUS_KILOBITS)
+        found["Opus"] = {"kbit/s": kilobits, **fidelity(run, decoded, data)}
+    elif options.peer:
         peer, count = trained_peer(run, size(network), options.seconds)
-        found["AutoencoderKL"] = {"parameters": size(peer), "steps": count, **fidelity(run, peer, data)}
+        found["AutoencoderKL"] = {
+            "parameters": size(peer),
+            "steps": count,
+            **fidelity(run, reconstructed(peer, data), data),
+        }
     return found
 
 
@@ -233,7 +267,7 @@ def main() -> None:
     parser.add_argument("--data", choices=EXPERIMENTS, default="emoji")
     parser.add_argument("--seconds", type=float, default=1200)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peer", action="store_true", help="also train diffusers' AutoencoderKL for as long")
+    parser.add_argument("--peer", action="store_true", help="also measure AutoencoderKL, or Opus")
     parser.add_argument("--bottleneck", choices=BOTTLENECKS, default="KL")
     parser.add_argument("--large", choices=LARGE, nargs="+", default=list(LARGE))
     parser.add_argument("--decode", choices=LARGE, help=argparse.SUPPRESS)

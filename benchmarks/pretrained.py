@@ -3,8 +3,8 @@
     python benchmarks/pretrained.py --json pretrained.json
 
 Both sample the same folder, of random weights, with the same prompts, steps and guidance, on one thread of a CPU. Time:
-of that thread, which other load on the machine hardly changes; medians over rounds in which both take turns in one
-process. Memory: the peak of a process of its own for each, with its libraries.
+of that thread, which other load on the machine hardly changes; medians over rounds in one process, in which both take
+turns to be first. Memory: the peak of a process of its own for each, with its libraries.
 """
 
 import argparse
@@ -58,10 +58,10 @@ def seconds(folder: Path, steps: int, rounds: int) -> dict[str, list[float]]:
     """Of the processor, by side and round, after one round to warm up."""
     turns = {side: sampling(side, folder, steps) for side in SIDES}
     found: dict[str, list[float]] = {side: [] for side in SIDES}
-    for _ in range(rounds + 1):
-        for side, turn in turns.items():
+    for round in range(rounds + 1):
+        for side in SIDES[:: 1 - 2 * (round % 2)]:
             began = time.process_time()
-            turn()
+            turns[side]()
             found[side].append(time.process_time() - began)
     return {side: values[1:] for side, values in found.items()}
 
@@ -80,7 +80,7 @@ def measured_peak(side: str, folder: Path, steps: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=24)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--json", type=Path)

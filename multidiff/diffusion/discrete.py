@@ -56,6 +56,10 @@ class Betas(Schedule):
         missing = self._missing(t)
         return torch.sqrt(missing * (2 - missing)).to(t.dtype)
 
+    def log_snr(self, t: Tensor) -> Tensor:
+        missing = self._missing(t)
+        return (torch.log1p(-missing) - torch.log(missing * (2 - missing)) / 2).to(t.dtype)
+
     def time(self, log_snr: Tensor) -> Tensor:
         double = log_snr.to(torch.float64)
         missing = torch.sigmoid(-2 * double) / (1 + torch.sqrt(torch.sigmoid(2 * double)))
@@ -81,7 +85,7 @@ class Betas(Schedule):
         return self._cubic(step, place - step)
 
     def _cubic(self, step: Tensor, part: Tensor) -> Tensor:
-        c0, c1, c2, c3 = self._cubics.to(part.device)[:, step]
+        c0, c1, c2, c3 = self._cubics.to(part.device)[:, step].unbind()
         return c0 + part * (c1 + part * (c2 + part * c3))
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from multidiff.configuration import instantiate
+from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import Denoiser, Observed
 from multidiff.diffusion.editing import SampleFunction
 from multidiff.diffusion.grids import Grid
@@ -71,8 +72,8 @@ class Plan:
         with refusals(), torch.no_grad():
             _ = self.method, self.grid, self.function
             few_step.check(self)
-            check(self.pipeline.model.conditioner, self.samples)
-            self.denoiser(range(1))
+            check(self.pipeline.model.conditioner, (*self.samples, self.guidance.negative))
+            self._guided(None)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -120,12 +121,17 @@ class Plan:
 
     def denoiser(self, rows: range, conditions: Conditions | None = None) -> Denoiser:
         """The denoiser for the samples ``rows``, under guidance."""
+        null_is_zero = self.pipeline.model.conditioner.null_is_zero
+        encoded = self.guidance.field or self.guidance.negative or not null_is_zero
+        if self.pipeline.trained.guidance is not None or not encoded:
+            return self._guided(None)
+        opposites = [self.guidance.opposite(fields) for fields in self.fields(rows)]
+        return self._guided((conditions or self.conditions())(opposites))
+
+    def _guided(self, negative: Conditioning | None) -> Denoiser:
+        """The denoiser under guidance away from ``negative``; None is the null condition."""
         if self.pipeline.trained.guidance is not None:
             return few_step.denoiser(self)
-        negative, stated = None, self.guidance.field or self.guidance.negative
-        if stated or not self.pipeline.model.conditioner.null_is_zero:
-            opposites = [self.guidance.opposite(fields) for fields in self.fields(rows)]
-            negative = (conditions or self.conditions())(opposites)
         return self.guidance.guided(self.network.denoiser(), negative)
 
     @torch.no_grad()

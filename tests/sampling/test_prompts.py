@@ -85,10 +85,9 @@ def test_a_record_of_versions_generates_the_same(pipeline):
 
 def test_a_distinct_prompt_is_encoded_once_in_a_call(pipeline):
     read = []
-    plan = pipeline.plan(9, prompt=["a", "b", "a b"], steps=2, batch_size=2, guidance=2, negative="b")
     (part,) = pipeline.model.conditioner
     with part.encoder.register_forward_pre_hook(lambda _, arguments: read.append(len(arguments[0]))):
-        list(plan.stream())
+        list(pipeline.plan(9, prompt=["a", "b", "a b"], steps=2, batch_size=2, guidance=2, negative="b").stream())
     assert read == [1, 1, 1]
 
 
