@@ -70,7 +70,7 @@ def step_memory(run: Run) -> StepMemory | None:
     dtype = PRECISIONS.get(run.settings["trainer"]["precision"])
     trained = sum(weight.numel() for weight in run.module.parameters() if weight.requires_grad)
     step = peak_of_step(networks, list(_calls(run, networks)), device, dtype)
-    return StepMemory(_held(run.module), round(trained * _moments(run.settings["optimizer"])), step)
+    return StepMemory(_held(run.module), round(trained * moments(run.settings["optimizer"])), step)
 
 
 def peak_of_step(
@@ -216,10 +216,12 @@ def _held(module: nn.Module) -> int:
     return sum(part.nbytes for part in {id(part): part for part in parts}.values())
 
 
-def _moments(config: Mapping[str, Any]) -> float:
+def moments(config: Mapping[str, Any]) -> float:
     """Bytes that an optimiser keeps of each weight."""
     weight = nn.Parameter(torch.zeros(SIDE, SIDE))
     optimizer = instantiate(Optimizer, config, params=[weight])
+    if hasattr(optimizer, "train"):  # schedule-free
+        optimizer.train()
     weight.grad = torch.ones_like(weight)
     optimizer.step()
     kept = [value for value in tree_leaves(dict(optimizer.state[weight])) if isinstance(value, Tensor)]

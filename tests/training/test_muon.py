@@ -106,3 +106,11 @@ def test_a_state_that_was_saved_goes_on_to_the_bit():
 def test_a_network_without_matrices_is_refused():
     with pytest.raises(InputError, match=f"at least {SMALLEST} rows and columns"):
         Muon(nn.Linear(64, 8).parameters())
+
+
+def test_a_network_of_matrices_alone_learns():
+    matrix = nn.Linear(64, 64, bias=False)
+    before, optimizer = matrix.weight.clone(), Muon(matrix.parameters())
+    matrix(torch.eye(64)).sum().backward()
+    optimizer.step()
+    assert not torch.equal(matrix.weight, before)

@@ -2,9 +2,11 @@
 
 import re
 
+import pytest
 from PIL import Image
 
-from multidiff.configuration import compose
+from multidiff.configuration import compose, group_options, load_option
+from multidiff.training.memory import moments
 from multidiff.training.rehearsal import rehearsed
 from tests.tiny import TINY, tiny_train
 
@@ -46,3 +48,10 @@ def test_a_rehearsed_training_starts_in_the_same_directory(tmp_path):
     config.run_dir = str(tmp_path / "run")
     assert "steps" in list(rehearsed(config))[-1]
     assert tiny_train(tmp_path / "run", "trainer.max_steps=1").steps == 1
+
+
+@pytest.mark.parametrize("optimizer", group_options("optimizer"))
+def test_the_memory_of_every_optimiser_is_known(optimizer):
+    pytest.importorskip(load_option("optimizer", optimizer)["_target_"].split(".")[0])
+    expected = {"adamw": 8, "adamw_8bit": 2, "muon": 4, "schedule_free": 8}
+    assert moments(load_option("optimizer", optimizer)) == pytest.approx(expected[optimizer], rel=0.05)
