@@ -18,7 +18,7 @@ from multidiff.errors import InputError
 REACH = 1.1
 """Half a side of the cube: a tenth more than normalised shapes reach, so that surfaces close inside of it."""
 
-COARSEST = 32
+COARSEST = 24
 """Fewest cells along a side of the first grid of `evaluate`."""
 
 SLACK = 1.5
