@@ -126,9 +126,11 @@ def opus(data: Tensor, rate: int, kilobits: float) -> tuple[Tensor, float]:
             level = (low + high) / 2
             soundfile.write(file, sound.T.numpy(), OPUS_RATE, "OPUS", format="OGG", compression_level=level)
             found = file.stat().st_size * 8 / 1000 / (sound.shape[1] / OPUS_RATE)
-            low, high = (level, high) if found > kilobits else (low, level)
-            if found <= kilobits:
-                decoded, bits = soundfile.read(file, dtype="float32", always_2d=True)[0], found
+            if found > kilobits:
+                low = level
+            else:
+                high, bits = level, found
+                decoded = soundfile.read(file, dtype="float32", always_2d=True)[0]
     again = resample(torch.from_numpy(decoded.T.copy()), OPUS_RATE, rate)[:, : count * length]
     return again.reshape(channels, count, length).transpose(0, 1), bits
 
