@@ -23,7 +23,7 @@ def announced(run: BaseRun) -> list[str]:
         f"data     {len(run.datamodule.validation):,} held out; as the model sees them: {_pictured(run)}",
         *(f"problem  {line}" for line in problems(run.dataset, from_scratch="tuning" not in run.settings)),
         *(f"problem  {line}" for line in run.obstacles),
-        f"model    {trained / 1e6:.3g}M parameters{_chosen(run.settings)}",
+        f"model    {trained / 1e6:.3g}M parameters{_chosen(run.settings)}; batches of {run.datamodule.batch_size}",
     ]
 
 

@@ -175,7 +175,7 @@ class DataModule(L.LightningDataModule):
         self, dataset: Dataset, *, batch_size: int, workers: int, holdout: float, seed: int, validated: int = 1000
     ):
         super().__init__()
-        if batch_size < 1 or workers < 0:
+        if not isinstance(batch_size, int) or batch_size < 1 or workers < 0:
             raise InputError(
                 f"loader.batch_size must be at least 1 and loader.workers at least 0, got {batch_size} and {workers}"
             )

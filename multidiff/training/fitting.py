@@ -1,12 +1,13 @@
 """Settings that follow from the data and the machine, where a config leaves them open."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from multidiff.configuration import target_class
 from multidiff.data.labels import Labels
+from multidiff.training.memory import StepMemory, largest_batch, room_of
 
 FOUND = "found"
 """In the group ``conditioning``: only the fields that the data have."""
@@ -22,6 +23,9 @@ DROPOUT = 0.1
 
 FEW = 10_000
 """Samples."""
+
+BATCH = {False: 32, True: 128}
+"""Samples a step at most, on a processor and on a GPU."""
 
 
 def fitted_length(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,6 +77,32 @@ def fitted_backbone(
         rules |= fitted(config, shape, accelerated)
     kept = rules if before is None else before
     return {**config, **{name: kept.get(name) for name in missing}}
+
+
+def fitted_batch(
+    loader: Mapping[str, Any],
+    before: Mapping[str, Any] | None,
+    memory: Callable[[int], StepMemory | None],
+    kind: str,
+) -> dict[str, Any]:
+    """``loader`` with the samples of a step, if it leaves them open: `BATCH`, or fewer if the memory does not suffice.
+
+    Args:
+        loader: its settings.
+        before: those of the run that is resumed, which are kept.
+        memory: expected for a step, by the samples of a batch; None if unknown.
+        kind: of the device, see `device_kind`.
+    """
+    if loader["batch_size"] is not None:
+        return dict(loader)
+    if before is not None:
+        return {**loader, "batch_size": before["batch_size"]}
+
+    def needed(count: int) -> int:
+        expected = memory(count)
+        return expected.total if expected else 0
+
+    return {**loader, "batch_size": max(1, largest_batch(needed, room_of(kind), BATCH[kind != "cpu"]))}
 
 
 def _tells(column: Sequence[Any], limit: float) -> bool:

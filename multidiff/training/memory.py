@@ -16,11 +16,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from multidiff.configuration import instantiate
+from multidiff.data.dataset import Dataset
+from multidiff.data.machine import memory
 from multidiff.diffusion.objectives import Context, Denoising
 from multidiff.model import Model
 from multidiff.nn.frozen import Frozen
 from multidiff.pretrained.networks import networks_of
-from multidiff.training.run import Run
+from multidiff.training.module import DiffusionModule
 from multidiff.training.speed import device_kind
 
 PRECISIONS = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -28,6 +30,9 @@ PRECISIONS = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 SIDE = 256
 """Of a square weight by which the moments of an optimiser are measured."""
+
+ROOM = 0.8
+"""Of the memory of a device, what a step may take: the rest is for data, for codecs and for what is cached."""
 
 Call = tuple[int, Sequence[Any], Mapping[str, Any]]
 """A call of a network: its place in a list of networks, and the arguments."""
@@ -51,26 +56,60 @@ class StepMemory:
     moments: int
     step: int
 
+    @property
+    def total(self) -> int:
+        return self.weights + self.moments + self.step
+
     def __str__(self) -> str:
         parts = {"weights": self.weights, "optimiser": self.moments, "activations and gradients": self.step}
         each = ", ".join(f"{size / 1e9:.2g} {name}" for name, size in parts.items())
-        return f"{sum(parts.values()) / 1e9:.2g} GB expected: {each}"
+        return f"{self.total / 1e9:.2g} GB expected: {each}"
 
 
-def step_memory(run: Run) -> StepMemory | None:
-    """The memory of a step of ``run``; None for objectives other than denoising, which call a network otherwise.
+def step_memory(
+    module: DiffusionModule, dataset: Dataset, settings: Mapping[str, Any], batch_size: int
+) -> StepMemory | None:
+    """The memory of a step; None for objectives other than denoising, which call a network otherwise.
 
     Nothing of that size is allocated. The step is that of the largest samples, with the condition of the first one.
     What codecs and frozen text encoders compute is not counted.
+
+    Args:
+        module: that trains.
+        dataset: the training data, before a codec encodes them.
+        settings: of the training.
+        batch_size: samples of a step.
     """
-    if not isinstance(run.module.objective, Denoising):
+    if not isinstance(module.objective, Denoising):
         return None
-    model, device = run.module.model, device_kind(run.settings["trainer"]["accelerator"])
+    model, device = module.model, device_kind(settings["trainer"]["accelerator"])
     networks = [model.denoiser.network, *_trained_encoders(model)]
-    dtype = PRECISIONS.get(run.settings["trainer"]["precision"])
-    trained = sum(weight.numel() for weight in run.module.parameters() if weight.requires_grad)
-    step = peak_of_step(networks, list(_calls(run, networks)), device, dtype)
-    return StepMemory(_held(run.module), round(trained * moments(run.settings["optimizer"])), step)
+    dtype = PRECISIONS.get(settings["trainer"]["precision"])
+    trained = sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
+    step = peak_of_step(networks, list(_calls(module, dataset, batch_size, networks)), device, dtype)
+    return StepMemory(_held(module), round(trained * moments(settings["optimizer"])), step)
+
+
+def room_of(kind: str) -> int:
+    """Bytes that a step may take on the device that `device_kind` names."""
+    if kind == "cuda":
+        return round(ROOM * torch.cuda.mem_get_info()[0])
+    if kind == "mps":
+        return round(ROOM * torch.mps.recommended_max_memory())
+    return round(ROOM * memory())
+
+
+def largest_batch(needed: Callable[[int], int], room: int, most: int) -> int:
+    """The first of ``most``, its half and so on, of which a step needs at most ``room`` bytes; 0 if one needs more.
+
+    Args:
+        needed: bytes of a step, by the samples of a batch.
+        room: bytes that there are.
+        most: samples.
+    """
+    while most and needed(most) > room:
+        most //= 2
+    return most
 
 
 def peak_of_step(
@@ -144,9 +183,9 @@ class _Live(TorchDispatchMode):
         self.now -= size
 
 
-def _calls(run: Run, networks: Sequence[nn.Module]) -> Iterator[Call]:
-    """The calls of ``networks`` in a step of ``run``, up to that of the denoiser, which is not computed."""
-    model, count = run.module.model, run.settings["loader"]["batch_size"]
+def _calls(module: DiffusionModule, dataset: Dataset, count: int, networks: Sequence[nn.Module]) -> Iterator[Call]:
+    """The calls of ``networks`` in a step of ``count`` samples, up to that of the denoiser, which is not computed."""
+    model = module.model
     found: list[Call] = []
 
     def note(place: int) -> Callable[..., None]:
@@ -158,14 +197,14 @@ def _calls(run: Run, networks: Sequence[nn.Module]) -> Iterator[Call]:
         return hook
 
     hooks = [network.register_forward_pre_hook(note(i), with_kwargs=True) for i, network in enumerate(networks)]
-    facts = run.dataset.facts(run.datamodule.training[0])
+    facts = dataset.facts(0)
     cond = model.condition(model.conditioner.known([{name: facts[name] for name in model.conditioner.reads}] * count))
-    x0 = torch.zeros(count, *_largest(run))
+    x0 = torch.zeros(count, *_largest(model, dataset))
     denoiser = model.denoiser.seeing(x0, x0) if model.denoiser.masked else model.denoiser
-    context = Context(denoiser, x0, cond, torch.Generator(), run.module.averaged.denoiser)
+    context = Context(denoiser, x0, cond, torch.Generator(), module.averaged.denoiser)
     try:
         with _uncompiled(networks[0]):
-            run.module.objective.at(context, torch.full((count,), 0.5), torch.zeros_like(x0))
+            module.objective.at(context, torch.full((count,), 0.5), torch.zeros_like(x0))
     except _ReachedError:
         pass
     finally:
@@ -174,10 +213,10 @@ def _calls(run: Run, networks: Sequence[nn.Module]) -> Iterator[Call]:
     yield from found
 
 
-def _largest(run: Run) -> tuple[int, ...]:
+def _largest(model: Model, dataset: Dataset) -> tuple[int, ...]:
     """The shape of the largest x0 of the data."""
-    shapes = [run.dataset.shape] if run.dataset.shapes is None else run.dataset.shapes.tolist()
-    return max((run.module.model.codec.shape(tuple(shape)) for shape in shapes), key=math.prod)
+    shapes = [dataset.shape] if dataset.shapes is None else dataset.shapes.tolist()
+    return max((model.codec.shape(tuple(shape)) for shape in shapes), key=math.prod)
 
 
 def _trained_encoders(model: Model) -> list[nn.Module]:

@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 
 from multidiff.training.announce import announced
 from multidiff.training.budget import seconds_of
-from multidiff.training.memory import step_memory
 from multidiff.training.progress import Pace, duration
 from multidiff.training.run import Run
 from multidiff.training.run_directory import held
@@ -35,8 +34,7 @@ def rehearsed(config: DictConfig | dict[str, Any]) -> Iterator[str]:
     settings = run.settings
     with held(run.run_dir):
         yield from announced(run)
-    expected = step_memory(run) if isinstance(run, Run) else None
-    if expected is not None:
+    if isinstance(run, Run) and (expected := run.memory(settings["loader"]["batch_size"])):
         yield f"memory   {expected}"
     device = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
     with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ from multidiff.sampling.sampler_config import chosen_sampler
 from multidiff.sampling.seeds import Seeded
 from multidiff.training.base_run import BaseRun, prepared
 from multidiff.training.ema import Decay
-from multidiff.training.fitting import fitted_backbone, fitted_conditions
+from multidiff.training.fitting import fitted_backbone, fitted_batch, fitted_conditions
 from multidiff.training.latents import cached_latents
+from multidiff.training.memory import StepMemory, largest_batch, room_of, step_memory
 from multidiff.training.module import DiffusionModule
 from multidiff.training.settings import check_missing
 from multidiff.training.speed import device_kind
@@ -44,6 +45,9 @@ SHOWN = 64
 
 LARGE = 10_000
 """Positions of x0 from which a network on a CPU takes too long for a useful training."""
+
+COUNTED = 2**18
+"""Numbers in a batch of x0 from which the memory of a step is computed beforehand, which takes a second."""
 
 
 @dataclass
@@ -71,14 +75,34 @@ class Run(BaseRun):
 
     @property
     def obstacles(self) -> list[str]:
+        return [line for line in (self._lack_of_latents, self._lack_of_memory) if line]
+
+    @property
+    def _lack_of_latents(self) -> str | None:
         shape, codec = self.pipeline.shape, self.module.model.codec
         if codec.lossy or math.prod(shape[1:]) < LARGE or device_kind(self.settings["trainer"]["accelerator"]) != "cpu":
-            return []
+            return None
         size = "x".join(map(str, shape))
-        return [
+        return (
             f"samples of {size} are large for a CPU: train a codec of your data first, then codec=learned "
             "codec.path=CODEC (docs/latents.md)"
-        ]
+        )
+
+    @property
+    def _lack_of_memory(self) -> str | None:
+        count = self.settings["loader"]["batch_size"]
+        if count * math.prod(self.pipeline.shape) < COUNTED or (expected := self.memory(count)) is None:
+            return None
+        room = room_of(device_kind(self.settings["trainer"]["accelerator"]))
+        if expected.total <= room:
+            return None
+        fits = largest_batch(lambda count: self.memory(count).total, room, count // 2)  # type: ignore[union-attr]
+        advice = f"loader.batch_size={fits} fits" if fits else "not even one sample fits: take smaller ones, or latents"
+        return f"a step needs about {expected.total / 1e9:.2g} GB, and {room / 1e9:.2g} GB are there for it: {advice}"
+
+    def memory(self, batch_size: int) -> StepMemory | None:
+        """What a step of ``batch_size`` samples is expected to need; None if that is unknown."""
+        return step_memory(self.module, self.dataset, self.settings, batch_size)
 
     @cached_property
     def samples(self) -> Sequence[Mapping[str, Any]]:
@@ -143,6 +167,12 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
         start_from(model, settings, shape)
     encoded = cached_latents(model.codec, dataset, settings["data"].get("cache"))
     module = diffusion_module(settings, model, objective, shape, encoded is not None)
+    settings["loader"] = fitted_batch(
+        settings["loader"],
+        (start.before or {}).get("loader"),
+        partial(step_memory, module, dataset, settings),
+        device_kind(settings["trainer"]["accelerator"]),
+    )
     pipeline = Pipeline(
         module.averaged,
         modality,

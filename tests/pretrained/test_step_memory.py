@@ -5,7 +5,6 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from multidiff.diffusion.objectives import Context
-from multidiff.training.memory import step_memory
 from multidiff.training.tuning_run import build_tuning
 from tests.pretrained.tuned import tuned_config
 
@@ -45,6 +44,6 @@ FAST, SLOW = [*CHANGES][:2], [pytest.param(name, marks=pytest.mark.slow) for nam
 @pytest.mark.parametrize("name", [*FAST, *SLOW])
 def test_a_step_needs_what_is_expected(saved_xl, pictures, tmp_path, name):
     run = run_of(saved_xl[0], pictures, tmp_path, *CHANGES[name])
-    expected = step_memory(run)
+    expected = run.memory(run.settings["loader"]["batch_size"])
     assert all(weight.grad is None for weight in run.module.parameters())
     assert 1 / FACTOR < measured(run) / expected.step < FACTOR

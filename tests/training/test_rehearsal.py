@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 from PIL import Image
 
 from multidiff.configuration import compose, group_options, load_option
@@ -29,6 +30,25 @@ def test_samples_that_are_large_for_a_cpu_are_a_reason_for_a_codec(tmp_path, mon
     monkeypatch.setattr("multidiff.training.run.LARGE", 65)
     tiny_train(tmp_path / "small", "trainer.max_steps=1")
     assert "large for a CPU" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("room", "advice"), [(420_000, "loader.batch_size=2 fits"), (300_000, "not even one sample fits")]
+)
+def test_a_step_that_memory_will_not_hold_is_told_before_it(tmp_path, monkeypatch, capsys, room, advice):
+    """Weights and moments need 266 kB, and a sample 70."""
+    monkeypatch.setattr("multidiff.training.run.COUNTED", 8 * 64)
+    monkeypatch.setattr("multidiff.training.run.room_of", lambda kind: room)
+    tiny_train(tmp_path / "run", "trainer.max_steps=1")
+    line = rf"problem  a step needs about .* GB, and .* GB are there for it: {advice}"
+    assert re.search(line, capsys.readouterr().out)
+
+
+def test_batches_that_are_left_open_are_as_large_as_memory_allows_and_stay(tmp_path, monkeypatch):
+    for steps, room in enumerate((420_000, 10**9), start=1):
+        monkeypatch.setattr("multidiff.training.fitting.room_of", lambda kind, room=room: room)
+        tiny_train(tmp_path, f"trainer.max_steps={steps}", "loader.batch_size=null", "resume=auto")
+        assert yaml.safe_load((tmp_path / "config.yaml").read_text())["loader"]["batch_size"] == 2
 
 
 def test_a_rehearsal_tells_memory_and_time_and_trains_nothing(tmp_path):
