@@ -109,7 +109,7 @@ class ShapeModality(Modality[PointCloud]):
 
         Of the training data of codecs, which hold query points too, it is the points on the surface.
         """
-        if data.ndim == VOLUME_AXES:
+        if _is_volume(tuple(data.shape)):
             return MeshSurface.of(to_mesh(data[0].detach().cpu().numpy()), READ_POINTS)
         if len(data) == DISTANCE_CHANNELS:
             data = data[:6, data[6] == 0]
@@ -118,7 +118,7 @@ class ShapeModality(Modality[PointCloud]):
     def fitted(self, artifact: PointCloud, shape: tuple[int, ...]) -> Tensor:
         """As many of the points as ``shape`` has, in random order; those of a smaller cloud are repeated.
 
-        Normals that are missing are estimated.
+        For codecs that decode to volumes, as many as are read from a mesh. Normals that are missing are estimated.
 
         Raises:
             InputError: the cloud is not in the scale that ``normalisation`` gives.
@@ -131,11 +131,11 @@ class ShapeModality(Modality[PointCloud]):
             )
         order = np.random.default_rng(0).permutation(len(artifact))
         cloud = oriented(artifact) if self.channels > 3 else artifact
-        return self.to_data(cloud[np.resize(order, shape[-1])])
+        return self.to_data(cloud[np.resize(order, READ_POINTS if _is_volume(shape) else shape[-1])])
 
     def resized(self, shape: tuple[int, ...], **settings: Any) -> tuple[int, ...]:
         """The shape of data of another number of ``points``, or of volumes of another ``resolution``."""
-        known = "resolution" if len(shape) == VOLUME_AXES else "points"
+        (known,) = self.sizes(shape)
         unknown = [name for name in settings if name != known]
         if unknown:
             raise InputError(f"{', '.join(unknown)}: not a field of this model, and shapes have one setting: {known}")
@@ -148,10 +148,16 @@ class ShapeModality(Modality[PointCloud]):
         return (self.channels, points)
 
     def sizes(self, shape: tuple[int, ...]) -> dict[str, int]:
-        return {"points": shape[-1]}
+        return {"resolution" if _is_volume(shape) else "points": shape[-1]}
 
     def mask(self, shape: tuple[int, ...], *region: Any) -> Tensor:
-        """The last points; the region is their fraction of all points, between 0 and 1."""
+        """The last points; the region is their fraction of all points, between 0 and 1.
+
+        Raises:
+            InputError: there is no such region, or the codec decodes to volumes.
+        """
+        if _is_volume(shape):
+            raise InputError("a latent set describes a shape as a whole, no part of it: give strength instead of mask")
         (fraction,) = region
         if not 0 < fraction < 1:
             raise InputError(f"the fraction of a shape to regenerate is between 0 and 1, got {fraction}")
@@ -185,7 +191,7 @@ class ShapeModality(Modality[PointCloud]):
         return Normalisation.of(chosen.points, self.normalisation)(chosen) if foreign else chosen
 
     def settings_for(self, shape: Sequence[int]) -> dict[str, Any]:
-        return {"points": min(shape[-1], COMPARED_POINTS)}
+        return {"points": COMPARED_POINTS if _is_volume(shape) else min(shape[-1], COMPARED_POINTS)}
 
     def preview(self, artifacts: Sequence[PointCloud]) -> Image.Image:
         return contact_sheet(artifacts)
@@ -196,3 +202,8 @@ class ShapeModality(Modality[PointCloud]):
 
     def turntable(self, artifacts: Sequence[PointCloud]) -> list[Image.Image]:
         return turntable(artifacts)
+
+
+def _is_volume(shape: Sequence[int]) -> bool:
+    """Whether data of ``shape`` are signed distances on a grid, ``(1, R, R, R)``, and not points."""
+    return len(shape) == VOLUME_AXES

@@ -4,6 +4,7 @@ import pytest
 import trimesh
 
 from modalities.shape.mesh_surface import MeshSurface
+from modalities.shape.modality import COMPARED_POINTS, READ_POINTS
 from multidiff import load
 from multidiff.configuration import compose
 from multidiff.errors import InputError
@@ -52,10 +53,14 @@ def codec(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("codec") / "run", *CODEC, *SMALL)
 
 
-def test_a_latent_diffusion_model_generates_watertight_meshes(codec, tmp_path):
+@pytest.fixture(scope="module")
+def pipeline(codec, tmp_path_factory):
+    """A latent diffusion model."""
+    return load(trained(tmp_path_factory.mktemp("latent") / "run", *LATENT, f"codec.path={codec}", *SMALL))
+
+
+def test_a_latent_diffusion_model_generates_watertight_meshes(codec, pipeline, tmp_path):
     assert (codec / "previews" / "step_00000002.png").is_file()
-    run = trained(tmp_path / "run", *LATENT, f"codec.path={codec}", *SMALL)
-    pipeline = load(run)
     assert pipeline.shape == (16, 8)
     assert pipeline.data_shape == (1, 16, 16, 16)
     shapes = pipeline.sample(2, label="chair", steps=2)
@@ -67,6 +72,19 @@ def test_a_latent_diffusion_model_generates_watertight_meshes(codec, tmp_path):
     assert all(isinstance(shape, MeshSurface) and shape.mesh.is_watertight for shape in shapes)
     pipeline.modality.write(shapes[0], tmp_path / "chair.glb", {})
     assert trimesh.load_mesh(tmp_path / "chair.glb").is_watertight
+
+
+def test_a_latent_set_is_of_all_points_and_varied_as_a_whole(pipeline):
+    cube = MeshSurface.of(trimesh.creation.box((1, 1.5, 1)), READ_POINTS)
+    assert pipeline.modality.fitted(cube, pipeline.data_shape).shape == (6, READ_POINTS)
+    assert pipeline.sample(1, init=cube, strength=0.5, steps=2, label="chair")[0].mesh.is_watertight
+    with pytest.raises(InputError, match="give strength instead of mask"):
+        pipeline.inpaint(cube, 0.5, steps=2, label="chair")
+
+
+def test_the_size_of_meshes_is_the_resolution_of_their_volume(pipeline):
+    assert pipeline.modality.sizes(pipeline.data_shape) == {"resolution": 16}
+    assert pipeline.modality.settings_for(pipeline.data_shape) == {"points": COMPARED_POINTS}
 
 
 def test_data_without_distances_are_refused(tmp_path):
