@@ -28,7 +28,7 @@ from PIL import Image
 from multidiff.configuration import compose, load_option, resolved
 from multidiff.evaluation.run import EvaluationRun, EvaluationSettings
 from multidiff.sampling.model_directory import load
-from multidiff.training import budget
+from multidiff.training import callbacks
 from multidiff.training.run_directory import read_settings
 from multidiff.training.train import train
 
@@ -185,7 +185,7 @@ def main() -> None:
     """Train and score all students, and print the table."""
     arguments = parsed()
     torch.set_num_threads(1)
-    budget.clock = time.process_time
+    callbacks.clock = time.process_time
     arguments.out.mkdir(parents=True, exist_ok=True)
     table: list[dict[str, Any]] = []
     print(f"{'objective':34} {'steps':>5} {SCORE:>18} {'spread':>8} {'floor':>8} {'seconds':>8}")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multidiff.errors import InputError
-from multidiff.training.budget import seconds_of
 from multidiff.training.run_directory import read_settings
 
 NOISE_LEVEL = "val/log_snr_"
@@ -17,6 +16,9 @@ NOISE_LEVEL = "val/log_snr_"
 LOSSES = {"train/loss": "training", "val/loss": "held out"}
 
 SPEED = "train/samples_per_second"
+
+STEPS, LEFT = "train/steps", "train/seconds_left"
+"""Of a training with a budget: how many steps it will take, and its seconds left."""
 
 _BEFORE = re.compile(r"metrics_before_step_(\d+)(?:_(\d+))?\.csv")
 """Name of the metrics from before a resume: its step, and a number of those from the same step."""
@@ -32,14 +34,12 @@ class Run:
         folder: of the run.
         rows: of its metrics: the step and the values logged there, by name.
         planned: steps of the training; None under a budget.
-        budget: seconds of the training, or None.
         batch: samples of a step.
     """
 
     folder: Path
     rows: tuple[Row, ...]
     planned: int | None
-    budget: float | None
     batch: int
 
     @classmethod
@@ -51,12 +51,11 @@ class Run:
         """
         settings = read_settings(folder)
         try:
-            budget = None if settings.get("budget") is None else seconds_of(settings["budget"])
-            planned = int(settings["trainer"]["max_steps"]) if budget is None else None
+            planned = int(settings["trainer"]["max_steps"]) if settings.get("budget") is None else None
             batch = int(settings["loader"]["batch_size"]) * int(settings["trainer"].get("accumulate_grad_batches") or 1)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{folder}: the config of the run lacks trainer.max_steps or loader.batch_size") from error
-        return cls(folder, tuple(_joined(folder / "logs" / "csv")), planned, budget, batch)
+        return cls(folder, tuple(_joined(folder / "logs" / "csv")), planned, batch)
 
     @property
     def step(self) -> int:
@@ -70,18 +69,20 @@ class Run:
 
     @property
     def steps(self) -> int | None:
-        """That the training is to take, under a budget at the present speed; None where that is not known."""
-        speed = self.newest.get(SPEED)
-        return round(self.budget * speed / self.batch) if self.budget and speed else self.planned
+        """That the training is to take, under a budget as it expects; None where that is not known."""
+        expected = self.newest.get(STEPS)
+        return round(expected) if self.planned is None and expected else self.planned
 
     @property
     def is_done(self) -> bool:
-        """Whether the planned steps are taken; a budget may allow more."""
-        return self.planned is not None and self.step >= self.planned
+        """Whether the planned steps are taken, or the time is over."""
+        return self.left == 0 if self.planned is None else self.step >= self.planned
 
     @property
     def left(self) -> float | None:
-        """Seconds left at the present speed; None where none is known."""
+        """Seconds left, of a budget or at the present speed; None where none is known."""
+        if self.planned is None:
+            return self.newest.get(LEFT)
         speed, steps = self.newest.get(SPEED), self.steps
         return max(0, steps - self.step) * self.batch / speed if speed and steps is not None else None
 

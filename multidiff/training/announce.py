@@ -8,6 +8,8 @@ from multidiff.data.dataset import Unaugmented, drawn_rows
 from multidiff.data.files import atomic_path
 from multidiff.data.survey import described, problems
 from multidiff.training.base_run import BaseRun
+from multidiff.training.budget import seconds_of
+from multidiff.training.progress import duration
 
 PICTURED = 12
 """Samples in the picture of the data."""
@@ -23,18 +25,29 @@ def announced(run: BaseRun) -> list[str]:
         f"data     {len(run.datamodule.validation):,} held out; as the model sees them: {_pictured(run)}",
         *(f"problem  {line}" for line in problems(run.dataset, from_scratch="tuning" not in run.settings)),
         *(f"problem  {line}" for line in run.obstacles),
-        f"model    {trained / 1e6:.3g}M parameters{_chosen(run.settings)}; batches of {run.datamodule.batch_size}",
+        f"model    {trained / 1e6:.3g}M parameters{_model(run.settings)}",
+        f"training {_training(run.settings)}",
     ]
 
 
-def _chosen(settings: Mapping[str, Any]) -> str:
-    """What a training may have chosen by itself."""
+def _model(settings: Mapping[str, Any]) -> str:
+    """What a training may have chosen by itself of a diffusion model."""
     conditions, backbone = settings.get("conditioning"), settings.get("backbone")
     if not backbone:
         return ""
     network = backbone["_target_"].rpartition(".")[2]
     width = next((f" of {name} {backbone[name]}" for name in ("widths", "width") if name in backbone), "")
-    return f", {network}{width}; conditions: {', '.join(conditions or ()) or 'none'}"
+    dropout = f", dropout {backbone['dropout']:g}" if backbone.get("dropout") else ""
+    known = f"{', '.join(conditions)}, guidance {settings['guidance']:g}" if conditions else "none"
+    return f", {network}{width}{dropout}; conditions: {known}"
+
+
+def _training(settings: Mapping[str, Any]) -> str:
+    """The length, the batches and the precision."""
+    trainer = settings["trainer"]
+    budget = settings["budget"]
+    length = f"{trainer['max_steps']:,} steps" if budget is None else duration(seconds_of(budget))
+    return f"{length}, batches of {settings['loader']['batch_size']}, precision {trainer['precision']}"
 
 
 def _pictured(run: BaseRun) -> Path:

@@ -138,13 +138,14 @@ def prepared(config: DictConfig | dict[str, Any]) -> Prepared:
         logging.getLogger(talkative).setLevel(logging.WARNING)
     run_dir = run_directory(config["run_dir"])
     config["run_dir"] = str(run_dir)  # of which loggers make their folders
-    settings = fitted_length(resolved(config) if isinstance(config, DictConfig) else config)
-    check_numbers(settings)
+    settings = resolved(config) if isinstance(config, DictConfig) else config
     checkpoint = start_of(run_dir, settings["resume"])
+    before = read_settings(run_dir) if checkpoint else None
+    settings = fitted_length(settings, before)
+    check_numbers(settings)
     L.seed_everything(settings["seed"], verbose=False)
     modality = instantiate(Modality, settings["modality"])
     dataset = instantiate(Dataset, settings["data"], modality=modality)
     if dataset.shapes is not None and not settings.get("tuning"):
         raise InputError("data.buckets: only pretrained pipelines train on pictures of several shapes; leave it out")
-    before = read_settings(run_dir) if checkpoint else None
     return Prepared(decided(settings, before), before, run_dir, checkpoint, modality, dataset)

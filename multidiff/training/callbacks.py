@@ -1,6 +1,8 @@
 """Callbacks that are given their run: previews and throughput."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
@@ -13,6 +15,9 @@ from multidiff.training.loggers import log_picture
 if TYPE_CHECKING:
     from multidiff.training.base_run import BaseRun
 
+clock = time.monotonic
+"""What budgets are measured with."""
+
 
 def step_done(trainer: L.Trainer, batch_idx: int) -> bool:
     """Whether this batch completed an optimiser step, rather than a part of one."""
@@ -20,7 +25,22 @@ def step_done(trainer: L.Trainer, batch_idx: int) -> bool:
 
 
 class RunCallback(L.Callback):
-    """A callback that is given its run before training."""
+    """A callback that is given its run before training.
+
+    Attributes:
+        every: steps between its work; 0 if it has none at regular steps.
+        seconds: that this work took the last time; 0 if it is not measured.
+    """
+
+    every = 0
+    seconds = 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Measure `seconds`."""
+        since = clock()
+        yield
+        self.seconds = clock() - since
 
     def attach(self, run: "BaseRun") -> None:
         """Prepare the callback for ``run``.
@@ -60,7 +80,8 @@ class Previews(RunCallback):
     ) -> None:
         due = self.every and trainer.global_step % self.every == 0 and step_done(trainer, batch_idx)
         if due and trainer.is_global_zero:
-            picture = self.picture()
+            with self.timed():
+                picture = self.picture()
             with atomic_path(self.folder / f"step_{trainer.global_step:08d}.png") as path:
                 picture.save(path)
             for logger in trainer.loggers:

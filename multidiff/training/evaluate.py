@@ -101,7 +101,8 @@ class Evaluate(RunCallback):
         if self.evaluator is None:
             self.evaluator = Evaluator(self.reference, extractor(self.features, self.reference, Processes(), device))
         try:
-            scores = self.evaluator.distances(self.source)
+            with self.timed():
+                scores = self.evaluator.distances(self.source)
         except InputError as error:  # such as samples that overflow; training continues
             log.warning("step %d is not scored: %s", trainer.global_step, error)
             return

@@ -28,9 +28,15 @@ BATCH = {False: 32, True: 128}
 """Samples a step at most, on a processor and on a GPU."""
 
 
-def fitted_length(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """``settings`` with a budget of `LENGTH`, if they have neither a budget nor ``trainer.max_steps``."""
-    if settings["trainer"].get("max_steps") is None and settings["budget"] is None:
+def fitted_length(settings: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """``settings`` with a budget, if they have neither a budget nor ``trainer.max_steps``: `LENGTH`.
+
+    A run that is resumed without a budget, and with as many ``trainer.max_steps`` as ``before``, keeps its budget.
+    """
+    steps = settings["trainer"].get("max_steps")
+    if settings["budget"] is None and before is not None and steps == before["trainer"].get("max_steps"):
+        settings = {**settings, "budget": before.get("budget")}
+    if steps is None and settings["budget"] is None:
         return {**settings, "budget": LENGTH}
     return dict(settings)
 

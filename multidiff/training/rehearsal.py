@@ -10,8 +10,8 @@ import torch
 from omegaconf import DictConfig
 
 from multidiff.training.announce import announced
-from multidiff.training.budget import seconds_of
-from multidiff.training.progress import Pace, duration
+from multidiff.training.budget import check_pace, seconds_of
+from multidiff.training.progress import Pace, Progress, duration
 from multidiff.training.run import Run
 from multidiff.training.run_directory import held
 from multidiff.training.train import built, fit
@@ -28,7 +28,7 @@ def rehearsed(config: DictConfig | dict[str, Any]) -> Iterator[str]:
     The memory is told before it is needed, then measured by a trial of a few steps, as is the time.
 
     Raises:
-        InputError: something in the config or in the data cannot be used.
+        InputError: something in the config or in the data cannot be used, or its budget is too short.
     """
     run = built(config)
     settings = run.settings
@@ -42,7 +42,8 @@ def rehearsed(config: DictConfig | dict[str, Any]) -> Iterator[str]:
         alone: dict[str, Any] = {"resume": False, "budget": None, "callbacks": {}, "logger": {}, "check": None}
         trial = built({**settings, **alone, "run_dir": folder, "trainer": short})
         pace = Pace(TRIED)
-        trial.trainer.callbacks.append(pace)  # type: ignore[attr-defined]
+        quiet = [each for each in trial.trainer.callbacks if not isinstance(each, Progress)]  # type: ignore[attr-defined]
+        trial.trainer.callbacks = [*quiet, pace]  # type: ignore[attr-defined]
         fit(trial, quiet=True)
     yield f"memory   {_memory() / 1e9:.2g} GB measured in {TRIED} steps{_WHERE[torch.cuda.is_available()]}"
     yield f"time     {_length(pace.seconds, settings)}"
@@ -51,8 +52,9 @@ def rehearsed(config: DictConfig | dict[str, Any]) -> Iterator[str]:
 def _length(pace: float, settings: dict[str, Any]) -> str:
     steps, budget = settings["trainer"]["max_steps"], settings["budget"]
     if budget is not None:
+        check_pace(seconds_of(budget), pace)
         steps = round(seconds_of(budget) / pace)
-    return f"{duration(pace)} a step, {duration(steps * pace)} for {steps:,} steps"
+    return f"{duration(pace)} a step, {duration(steps * pace)} for {steps:,} steps, without validations and previews"
 
 
 def _memory() -> int:

@@ -79,4 +79,10 @@ def test_a_unet_of_sounds_has_no_rule():
 
 @pytest.mark.parametrize(("steps", "budget", "length"), [(None, None, "2h"), (10, None, None), (None, "5m", "5m")])
 def test_a_training_without_a_length_has_a_budget(steps, budget, length):
-    assert fitted_length({"trainer": {"max_steps": steps}, "budget": budget})["budget"] == length
+    assert fitted_length({"trainer": {"max_steps": steps}, "budget": budget}, None)["budget"] == length
+
+
+@pytest.mark.parametrize(("steps", "budget", "kept"), [(None, None, "30m"), (None, "1h", "1h"), (20, None, None)])
+def test_a_resumed_run_keeps_its_budget_unless_another_length_is_given(steps, budget, kept):
+    before = {"trainer": {"max_steps": None}, "budget": "30m"}
+    assert fitted_length({"trainer": {"max_steps": steps}, "budget": budget}, before)["budget"] == kept

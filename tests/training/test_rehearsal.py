@@ -7,6 +7,7 @@ import yaml
 from PIL import Image
 
 from multidiff.configuration import compose, group_options, load_option
+from multidiff.errors import InputError
 from multidiff.training.memory import moments
 from multidiff.training.rehearsal import rehearsed
 from tests.tiny import TINY, tiny_train
@@ -59,8 +60,15 @@ def test_a_rehearsal_tells_memory_and_time_and_trains_nothing(tmp_path):
     parts = rf"{number} weights, {number} optimiser, {number} activations and gradients"
     assert re.fullmatch(rf"memory   {number} GB expected: {parts}", lines[-3])
     assert re.fullmatch(rf"memory   {number} GB measured in 11 steps, with all that the process has loaded", lines[-2])
-    assert re.fullmatch(r"time     \S+ s a step, \S+ (s|min) for 100 steps", lines[-1])
+    assert re.fullmatch(r"time     \S+ s a step, \S+ (s|min) for 100 steps, without .*", lines[-1])
     assert {path.name for path in (tmp_path / "run").rglob("*")} == {"run.lock", "data.png"}
+
+
+def test_a_rehearsal_refuses_a_budget_that_training_refuses(tmp_path):
+    config = compose([*TINY, "budget=0.01s"])
+    config.run_dir = str(tmp_path / "run")
+    with pytest.raises(InputError, match=r"budget=0\.01s is too short: 10 steps take about"):
+        list(rehearsed(config))
 
 
 def test_a_rehearsed_training_starts_in_the_same_directory(tmp_path):
