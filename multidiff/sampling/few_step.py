@@ -68,7 +68,12 @@ def default_guidance(trained: Trained, wanted: float) -> float:
     if trained.guidance is None or has_learned(trained, wanted):
         return wanted
     nearest = min(max(wanted, trained.guidance[0]), trained.guidance[1])
-    log.warning("guidance=%g is outside of what the objective trains; the model's default is %g", wanted, nearest)
+    log.warning(
+        "guidance=%g is not trained, so the model's default is %g; objective.guidance=%g trains it",
+        wanted,
+        nearest,
+        wanted,
+    )
     return nearest
 
 
