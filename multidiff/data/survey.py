@@ -5,23 +5,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from multidiff.data.dataset import Dataset, Unaugmented
+from multidiff.data.dataset import Dataset
+from multidiff.data.duplicates import duplicates
 from multidiff.data.folder import Prepared
 from multidiff.data.labels import Labels
 from multidiff.errors import first_of
-
-COMPARED = 2000
-"""Samples, spread evenly over the data, that are compared with each other."""
-
-BINS = {1: 64, 2: 8, 3: 4}
-"""Cells along each axis of the sketch by which samples are compared, by the number of axes."""
-
-NEAR = 0.02
-"""Difference of the sketches of near-duplicates, relative to either of them."""
 
 FEW = 200
 """Below so many samples, a model learns each of them by heart."""
@@ -53,29 +42,18 @@ def problems(dataset: Dataset, from_scratch: bool = True) -> Iterator[str]:
     captions = [caption for caption in dataset.values.get("caption", ()) if caption]
     if from_scratch and len(captions) > 1 and len(set(captions)) == 1:
         yield f"all captions are {captions[0]!r}: they cannot steer the model"
-    if isinstance(dataset, Prepared) and (pairs := near_duplicates(dataset)):
-        names = [f"{dataset.name(first)} and {dataset.name(second)}" for first, second in pairs]
-        count = _count(len(pairs), "sample", "samples")
-        yield f"{count} nearly equal to another one, for example {first_of(names, SHOWN)}"
+    if isinstance(dataset, Prepared):
+        yield from _repeated(dataset)
 
 
-def near_duplicates(dataset: Dataset) -> list[tuple[int, int]]:
-    """Pairs of samples that are nearly equal, each sample with the first one that it repeats.
-
-    At most `COMPARED` samples are compared, by the local means of their values and of their magnitudes.
-    """
-    rows = torch.linspace(0, len(dataset) - 1, min(COMPARED, len(dataset))).int().tolist()
-    data = Unaugmented(dataset)
-    sketches = torch.stack([_sketch(data[row]) for row in rows])
-    distances = torch.cdist(sketches, sketches, compute_mode="donot_use_mm_for_euclid_dist")
-    near = (distances < NEAR * sketches.norm(dim=1)).tril(-1)
-    return [(rows[int(near[i].nonzero()[0])], rows[i]) for i in near.any(dim=1).nonzero().flatten().tolist()]
-
-
-def _sketch(data: Tensor) -> Tensor:
-    axes = data.ndim - 1
-    pool = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[axes - 1]
-    return torch.cat([pool(values, BINS[axes]).flatten() for values in (data, data.abs())])
+def _repeated(dataset: Prepared) -> Iterator[str]:
+    found = duplicates(dataset)
+    if not found.pairs:
+        return
+    names = dict.fromkeys(f"{dataset.name(first)} and {dataset.name(second)}" for first, second in found.pairs)
+    count = _count(len(found.pairs), "sample", "samples")
+    some = f" (all compared for exact copies, {found.compared:,} of them for near ones)" if not found.complete else ""
+    yield f"{count} nearly equal to another one{some}, for example {first_of(list(names), SHOWN)}"
 
 
 def _column(column: Sequence[Any]) -> str:
