@@ -10,10 +10,13 @@ from types import MappingProxyType
 from typing import Any
 
 from multidiff.configuration import parse_json
-from multidiff.errors import InputError
+from multidiff.errors import InputError, first_of
 
 METADATA = "metadata.jsonl"
 OWN_KEYS = ("file_name", "text", "label")
+
+SHOWN = 5
+"""Files with an empty caption that a message names."""
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +39,8 @@ class Facts:
 def facts_of(root: Path, paths: Sequence[Path], everything: set[Path]) -> tuple[list[Facts], list[str]]:
     """The facts of each of ``paths``; a line of the metadata takes precedence over a text file.
 
-    The caption of a file whose text cannot be read is empty.
+    The caption of a file whose text cannot be read is empty. An empty caption is none: it is counted with those that
+    are missing.
 
     Args:
         root: the folder.
@@ -49,22 +53,37 @@ def facts_of(root: Path, paths: Sequence[Path], everything: set[Path]) -> tuple[
     Raises:
         InputError: the metadata cannot be read, or a line belongs to no file.
     """
-    captions = {_stem(path): path for path in everything if path.suffix.lower() == ".txt"}
-    facts: dict[Path, Facts] = {}
-    unread: list[str] = []
-    for path in paths:
-        if beside := captions.get(_stem(path)):
-            try:
-                facts[path] = Facts(caption=read_text(beside, beside.relative_to(root).as_posix()).strip())
-            except InputError as error:
-                facts[path] = Facts(caption="")
-                unread.append(str(error))
+    facts, unread = _beside(root, paths, everything)
     if root / METADATA in everything:
         facts |= _listed(root, paths)
-    without = sum(path not in facts or facts[path].caption is None for path in paths)
-    if 0 < without < len(paths):
-        log.warning("%s/: %d of %d files have no caption", root, without, len(paths))
-    return [facts.get(path, Facts()) for path in paths], unread
+    without = [path for path in paths if path not in facts or not facts[path].caption]
+    empty = [
+        name_in(root, path) for path in without if path in facts and facts[path].caption == "" and path not in unread
+    ]
+    if without and (empty or len(without) < len(paths)):
+        named = f"; empty are those of {first_of(empty, SHOWN)}" if empty else ""
+        log.warning("%s/: %d of %d files have no caption%s", root, len(without), len(paths), named)
+    return [facts.get(path, Facts()) for path in paths], list(unread.values())
+
+
+def _beside(root: Path, paths: Sequence[Path], everything: set[Path]) -> tuple[dict[Path, Facts], dict[Path, str]]:
+    """The captions in text files beside ``paths``, and why some cannot be read."""
+    texts = {_stem(path): path for path in everything if path.suffix.lower() == ".txt"}
+    facts: dict[Path, Facts] = {}
+    unread: dict[Path, str] = {}
+    for path in paths:
+        if text := texts.get(_stem(path)):
+            try:
+                facts[path] = Facts(caption=read_text(text, name_in(root, text)).strip())
+            except InputError as error:
+                facts[path] = Facts(caption="")
+                unread[path] = str(error)
+    return facts, unread
+
+
+def name_in(root: Path, path: Path) -> str:
+    """The name of a file in messages and metadata: its path from the root, with forward slashes."""
+    return path.relative_to(root).as_posix()
 
 
 def text_of(content: bytes, name: str) -> str:
@@ -99,7 +118,7 @@ def _stem(path: Path) -> Path:
 
 
 def _listed(root: Path, paths: Sequence[Path]) -> dict[Path, Facts]:
-    by_name = {text_form(path.relative_to(root).as_posix()): path for path in paths}
+    by_name = {text_form(name_in(root, path)): path for path in paths}
     found = {}
     for number, line in enumerate(read_text(root / METADATA).split("\n"), start=1):
         if not line.strip():

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multidiff.data.captions import METADATA, Facts, facts_of, is_text, text_form
+from multidiff.data.captions import METADATA, Facts, facts_of, is_text, name_in, text_form
 from multidiff.data.labels import Labels
 from multidiff.errors import InputError
 
@@ -119,7 +119,7 @@ def fields_of(entries: Sequence[Entry]) -> dict[str, Sequence[Any]]:
     labels = [entry.label for entry in entries if entry.label is not None]
     if labels:
         fields["label"] = Labels.of(labels)
-    if any(entry.facts.caption is not None for entry in entries):
+    if any(entry.facts.caption for entry in entries):
         fields["caption"] = [entry.facts.caption or "" for entry in entries]
     for name in dict.fromkeys(key for entry in entries for key in entry.facts.others):
         fields[name] = [entry.facts.others.get(name) for entry in entries]
@@ -142,11 +142,6 @@ def first_few(reasons: Mapping[str, str]) -> str:
 def _first_lines(lines: Sequence[str]) -> str:
     hidden = len(lines) - _SHOWN
     return "; ".join([*lines[:_SHOWN], f"and {hidden} more"] if hidden > 0 else lines)
-
-
-def name_in(root: Path, path: Path) -> str:
-    """The name of a file in messages and metadata: its path from the root, with forward slashes."""
-    return path.relative_to(root).as_posix()
 
 
 def _no_text(name: bytes) -> str:

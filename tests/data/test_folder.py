@@ -125,7 +125,10 @@ def test_captions_in_other_encodings_are_empty_named_and_counted(tmp_path, caplo
         mark = "\ufeff" if encoding == "utf-16-be" else ""
         (tmp_path / f"{name}.txt").write_bytes(f"{mark}café".encode(encoding))
     assert fields_of(find_entries(tmp_path, SUFFIXES, "thing"))["caption"] == ["café"] * 4 + [""]
-    assert caplog.messages == [f"{tmp_path}/: 1 captions cannot be read (e.txt: not text in UTF-8): left empty"]
+    assert caplog.messages == [
+        f"{tmp_path}/: 1 of 5 files have no caption",
+        f"{tmp_path}/: 1 captions cannot be read (e.txt: not text in UTF-8): left empty",
+    ]
     with pytest.raises(
         InputError, match=r"1 captions .*: save them in UTF-8, or set data\.max_unreadable to at least 1"
     ):
@@ -204,6 +207,23 @@ def test_files_that_are_passed_over_are_counted(tmp_path, caplog):
     kinds = "2 .jfif, 1 .gif, 1 no suffix, 1 link to nothing, 1 pipe or device"
     assert f"6 files are not read as thing: {kinds}" in caplog.text
     assert "1 of 2 files have no caption" in caplog.text
+
+
+def test_empty_captions_are_missing_and_named(tmp_path, caplog):
+    fill(tmp_path, *(f"{name}.dat" for name in "abcde"), "a.txt")
+    fill(tmp_path, "b.txt", text=" \n")
+    fill(tmp_path, "c.txt", "d.txt", text="x")
+    fill(tmp_path, "metadata.jsonl", text='{"file_name": "c.dat", "text": ""}')
+    column = fields_of(find_entries(tmp_path, SUFFIXES, "thing"))["caption"]
+    assert caplog.messages == [
+        f"{tmp_path}/: {column.count('')} of 5 files have no caption; empty are those of a.dat, b.dat, c.dat"
+    ]
+
+
+def test_captions_that_are_all_empty_are_no_field(tmp_path, caplog):
+    fill(tmp_path, "a.dat", "b.dat", "a.txt", "b.txt")
+    assert fields_of(find_entries(tmp_path, SUFFIXES, "thing")) == {}
+    assert caplog.messages == [f"{tmp_path}/: 2 of 2 files have no caption; empty are those of a.dat, b.dat"]
 
 
 def test_the_files_that_others_refer_to_are_not_counted(tmp_path, caplog):
