@@ -151,7 +151,7 @@ def row(model: Path, steps: int, count: int) -> Image.Image:
     """The samples of the first seeds, in their modality's picture."""
     pipeline = load(model)
     labels = [label for part in pipeline.model.conditioner for label in part.choices] or None
-    return pipeline.modality.preview(pipeline.sample(count, steps=steps, seed=0, label=labels))
+    return pipeline.modality.preview(pipeline.sample(count, steps=steps, seed=0, label=labels and labels[:count]))
 
 
 def stacked(pictures: Sequence[Image.Image]) -> Image.Image:

@@ -90,7 +90,7 @@ def scored(make_mesh: Any, true: trimesh.Trimesh) -> dict[str, float]:
 def generated(path: str, count: int) -> dict[str, float]:
     pipeline, rough, closed = load(path), [], []
     field = "label" if "label" in pipeline.model.conditioner.reads else "prompt"
-    for i, shape in enumerate(pipeline.sample(count, **{field: list(LABELS)})):
+    for i, shape in enumerate(pipeline.sample(count, **{field: list(LABELS)[:count]})):
         try:
             mesh = mesh_of(shape, Reconstruction())
         except InputError as error:

@@ -30,6 +30,9 @@ READ = 200
 SHOWN = 64
 """Samples in a picture."""
 
+GENERATED = 16
+"""Those in the picture of a model."""
+
 SCARCE = 0.1
 """A class is scarce if it has fewer files than this fraction of the largest one."""
 
@@ -132,9 +135,8 @@ def _model(path: Path) -> Inspection:
     found = {**model_facts(pipeline), "bytes": f"{(path / WEIGHTS).stat().st_size:,}"}
 
     def picture() -> Image.Image:
-        choices = [{part.field: list(part.choices)} for part in conditioner if part.choices]
-        fields = {name: values for each in choices for name, values in each.items()}
-        return pipeline.modality.preview(pipeline.sample(16, fields=fields))
+        fields = {part.field: list(part.choices[:GENERATED]) for part in conditioner if part.choices}
+        return pipeline.modality.preview(pipeline.sample(GENERATED, fields=fields))
 
     return Inspection("a model", found, picture)
 

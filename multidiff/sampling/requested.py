@@ -24,21 +24,33 @@ def sorted_out(
 
 
 def samples_of(reads: Sequence[str], n: int, given: Mapping[str, Names]) -> tuple[Fields, ...]:
-    """The fields of each of ``n`` samples."""
+    """The fields of each of ``n`` samples.
+
+    Raises:
+        InputError: there is no sample, fewer than a field has values, or a field that the model does not take.
+    """
     if n < 1:
         raise InputError(f"the number of samples must be at least 1, got {n}")
     columns: dict[str, list[Any]] = {}
     for name, value in given.items():
         if name not in reads:
-            option = "prompt" if name == "caption" else name
-            known = ["prompt" if field == "caption" else field for field in reads]
-            takes = few_of(known, option) or "no condition"
-            raise InputError(f"this model was not trained with a {option}: it takes {takes}")
+            takes = few_of([_option(field) for field in reads], _option(name)) or "no condition"
+            raise InputError(f"this model was not trained with a {_option(name)}: it takes {takes}")
         several = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
         columns[name] = [plain(each) for each in several]
         if not columns[name]:
             raise InputError(f"the list of values for {name} is empty")
+        if len(columns[name]) > n:
+            raise InputError(
+                f"{len(columns[name])} values of {_option(name)} need as many samples, and n is {n}: raise -n to "
+                f"{len(columns[name])} or more, or give fewer values"
+            )
     return tuple({name: values[i % len(values)] for name, values in columns.items()} for i in range(n))
+
+
+def _option(name: str) -> str:
+    """What a field is called where values are given."""
+    return "prompt" if name == "caption" else name
 
 
 def negative_of(reads: Sequence[str], negative: str | int | Fields | None, guided: str | None) -> Fields:

@@ -117,6 +117,7 @@ def test_a_closed_vocabulary_refuses_other_words(captioned, tmp_path):
     ("arguments", "saying"),
     [
         (["-n", 0], "at least 1"),
+        (["-n", 1, "--label", 3, "--label", 4], "2 values of label need as many samples, and n is 1: raise -n to 2"),
         (["--label", "x"], "it knows: 0, 1"),
         (["--prompt", "a cat"], "it takes label"),
         (["--sampler", "x"], "there are: adaptive, "),

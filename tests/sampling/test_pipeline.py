@@ -193,6 +193,11 @@ def test_the_dtype_of_the_weights_is_the_dtype_of_the_samples(pipeline):
         ({"n": 0}, "at least 1, got 0"),
         ({"label": 11}, "'11'; it knows: 0, 1, 2"),
         ({"label": []}, "empty"),
+        (
+            {"label": [1, 2, 3], "n": 2},
+            "3 values of label need as many samples, and n is 2: raise -n to 3 or more, or give",
+        ),
+        ({"fields": {"label": [1, 2]}}, "2 values of label need as many samples, and n is 1"),
         ({"prompt": "a cat"}, "not trained with a prompt: it takes label"),
         ({"sampler": "fast"}, "no sampler is called 'fast'"),
         ({"steps": 0}, "steps must be an integer from 1 to 100000, got 0"),
