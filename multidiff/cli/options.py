@@ -42,7 +42,10 @@ GuidedField = Annotated[
 Negative = Annotated[str | None, typer.Option(help="Class or text that guidance steers away from.")]
 Lora = Annotated[
     list[str] | None,
-    typer.Option("--lora", help="FILE[:WEIGHT]: a LoRA for a pretrained pipeline, by 1 if no weight. Repeatable."),
+    typer.Option(
+        "--lora",
+        help="FILE[:WEIGHT]: a LoRA for a pretrained pipeline, or its folder. Weight 1 by default. Repeatable.",
+    ),
 ]
 Turntable = Annotated[bool, typer.Option("--turntable", help="Also write turntable.webp, an animation (shapes only).")]
 Seed = Annotated[int, typer.Option(help="Random seed; sample i depends only on the seed and i.")]
@@ -85,7 +88,7 @@ def weighted_files(texts: Sequence[str] | None) -> dict[str, float]:
     found: dict[str, float] = {}
     for text in texts or ():
         path, colon, weight = text.rpartition(":")
-        if not colon or Path(text).expanduser().is_file():
+        if not colon or Path(text).expanduser().exists():
             path, weight = text, "1"
         try:
             number = float(weight)

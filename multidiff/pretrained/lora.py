@@ -33,6 +33,9 @@ _ROLES = r"lora_A|lora_B|lora_down|lora_up|lora\.down|lora\.up|alpha"
 _KEY = re.compile(rf"(?P<layer>.+?)\.(?P<role>{_ROLES})(\.default)?(\.weight)?")
 _DOWN, _UP = ("lora_A", "lora_down", "lora.down"), ("lora_B", "lora_up", "lora.up")
 
+SAVED = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors", "model.safetensors")
+"""What PEFT, diffusers and trainings here call a LoRA in its folder."""
+
 SHOWN = 5
 """Keys that a message lists."""
 
@@ -69,12 +72,13 @@ class Fused:
 
 
 def fuse(model: Model, path: Path, weight: float = 1.0) -> Fused:
-    """Add the LoRA in the file ``path``, times ``weight``, to the weights of ``model``.
+    """Add the LoRA in the file or folder ``path``, times ``weight``, to the weights of ``model``.
 
     Raises:
         InputError: the file is missing, damaged or a pickle, a key of it matches no weight of the model, or it was
             trained with another prediction.
     """
+    path = lora_file(path)
     layers, updates = dict(_layers(model)), _by_layer(model, read_lora(path))
     refuse_unmarked(model, path)
     names = {key: layer for layer in layers for key in _spellings(layer)} | _original_spellings(layers)
@@ -89,6 +93,23 @@ def fuse(model: Model, path: Path, weight: float = 1.0) -> Fused:
         if own != given:
             raise InputError(f"{path} is a LoRA for another model: {name} has the shape {own} here, and {given} there")
     return Fused(layers, found, weight)
+
+
+def lora_file(path: Path) -> Path:
+    """The file of a LoRA that is given by its file, or by the folder that PEFT, diffusers or a training here saved.
+
+    Raises:
+        InputError: the folder has no such file, or a pickle in its place.
+    """
+    if not path.is_dir():
+        return path
+    found = next((path / name for name in SAVED if (path / name).is_file()), None)
+    if found is None:
+        pickles = [(path / name).with_suffix(".bin") for name in SAVED if (path / name).with_suffix(".bin").is_file()]
+        if pickles:
+            raise refused_pickle(pickles[0])
+        raise InputError(f"{path}/ holds no LoRA: it has none of {', '.join(SAVED)}; give the file itself")
+    return found
 
 
 def read_lora(path: Path) -> dict[str, Update]:

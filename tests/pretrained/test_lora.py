@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 import multidiff
 from multidiff.errors import InputError
-from multidiff.pretrained.lora import fuse
+from multidiff.pretrained.lora import SAVED, fuse
 from tests.pretrained import folders
 
 UNET, TEXT = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q", "encoder.layers.0.self_attn.q_proj"
@@ -92,7 +92,7 @@ def test_it_equals_peft(model, alpha, tmp_path):
         if "lora_" in name:
             torch.nn.init.normal_(parameter)
     adapted.save_pretrained(tmp_path)
-    fuse(model, tmp_path / "adapter_model.safetensors")
+    fuse(model, tmp_path)
     x, tokens = torch.randn(1, 4, 8, 8), torch.randn(1, 5, 16)
     with torch.no_grad():
         ours, expected = (net(x, 10, tokens).sample for net in (model.denoiser.network, adapted))
@@ -118,6 +118,29 @@ def test_a_pipeline_with_a_lora_has_its_own_hash(saved, tmp_path):
     assert len(set(hashes)) == 3
     with pytest.raises(InputError, match="weight of a LoRA is a finite number"):
         multidiff.load(saved[0], "cpu", lora={str(path): float("nan")})
+
+
+def test_the_folder_of_a_lora_stands_for_its_file(saved, tmp_path):
+    down, up, _ = low_rank(layers(multidiff.load(saved[0], "cpu").model)[UNET])
+    state = {f"unet.{UNET}.lora_A.weight": down, f"unet.{UNET}.lora_B.weight": up}
+    for name in SAVED:
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        save_file(state, folder / name)
+        by_folder, by_file = (
+            multidiff.load(saved[0], "cpu", lora={str(path): 0.5}) for path in (folder, folder / name)
+        )
+        assert by_folder.sha256 == by_file.sha256
+        assert by_folder.lora == by_file.lora
+        assert [lora["file"] for lora in by_folder.lora] == [str(folder / name)]
+
+
+def test_a_folder_without_a_lora_is_refused(model, tmp_path):
+    with pytest.raises(InputError, match=r"holds no LoRA: it has none of adapter_model\.safetensors, "):
+        fuse(model, tmp_path)
+    (tmp_path / "pytorch_lora_weights.bin").touch()
+    with pytest.raises(InputError, match=r"pytorch_lora_weights\.bin is a pickle"):
+        fuse(model, tmp_path)
 
 
 def factors(layer, down, up):

@@ -36,7 +36,10 @@ def test_a_file_with_loras_is_reproduced_wherever_they_are(saved, lora, tmp_path
     with pytest.raises(InputError, match=f"needs the LoRA {lora} .*give it with --lora FILE"):
         reproduce_samples(out)
     assert reproduce_samples(out, lora=[moved]).equal
-    moved.rename(out / lora.name)
+    (tmp_path / "folder").mkdir()
+    in_folder = moved.rename(tmp_path / "folder" / "model.safetensors")
+    assert reproduce_samples(out, lora=[in_folder.parent]).equal
+    in_folder.rename(out / lora.name)
     assert reproduce_samples(out).equal
 
 
@@ -50,7 +53,10 @@ def test_a_changed_lora_reproduces_nothing(saved, lora, tmp_path):
 def test_the_option_takes_a_file_and_a_weight(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "v1:2").touch()
+    (tmp_path / "folder:3").mkdir()
     assert weighted_files(None) == {}
+    assert weighted_files(["folder:3"]) == {"folder:3": 1.0}
+    assert weighted_files(["folder:3:0.5"]) == {"folder:3": 0.5}
     assert weighted_files(["a.safetensors:0.8", "b.safetensors", "c.safetensors:-1e-1", "v1:2"]) == {
         "a.safetensors": 0.8,
         "b.safetensors": 1.0,
