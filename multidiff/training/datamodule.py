@@ -223,14 +223,11 @@ class DataModule(L.LightningDataModule):
         return self._loader(stream, batch_sampler=batches)
 
     def val_dataloader(self) -> DataLoader[Any]:
+        """Batches of held-out samples, shared among the processes; each sample several times if there are fewer."""
         trainer = self._trainer()
-        if len(self.validation) < trainer.world_size:
-            raise InputError(
-                f"loader.holdout holds out {len(self.validation)} samples, which {trainer.world_size} processes cannot "
-                "share; raise it"
-            )
-        count = max(min(self.validated, len(self.validation)), trainer.world_size)
+        count = min(max(self.validated, trainer.world_size), len(self.validation))
         taken = [self.validation[i * len(self.validation) // count] for i in range(count)]
+        taken *= math.ceil(trainer.world_size / count)
         mine = taken[trainer.global_rank :: trainer.world_size]
         if self.dataset.groups is None:
             return self._loader(InOrder(self.dataset, mine), batch_size=self.batch_size)

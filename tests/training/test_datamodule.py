@@ -92,6 +92,19 @@ def test_a_validation_takes_some_held_out_samples_of_all_parts_of_the_data(monke
     assert taken == data.validation[::2]
 
 
+@pytest.mark.parametrize("processes", [2, 3, 5])
+def test_fewer_held_out_samples_than_processes_are_validated_equally_often(monkeypatch, processes):
+    data = DataModule(Numbers(), batch_size=2, workers=0, holdout=0.2, seed=0)
+    assert len(data.validation) == 2
+    shares = []
+    for rank in range(processes):
+        trainer = SimpleNamespace(global_rank=rank, world_size=processes)
+        monkeypatch.setattr(data, "_trainer", lambda trainer=trainer: trainer)
+        shares.append([int(x) for batch in data.val_dataloader() for x in batch["data"].flatten()])
+    assert all(shares)
+    assert sorted(chain(*shares)) == sorted(data.validation * -(-processes // 2))
+
+
 @pytest.mark.parametrize(
     "wrong", [{"holdout": 0.0}, {"holdout": 1.0}, {"batch_size": 0}, {"workers": -1}, {"validated": 0}]
 )

@@ -74,6 +74,16 @@ def test_processes_draw_different_noise_which_one_draws_alone(runs):
     assert len(set(alone["noise"])) == 2 * STEPS
 
 
+def validate_one(rank, run_dir):
+    tiny_train(run_dir, *TWO, "loader.holdout=0.0001", "trainer.max_steps=1", "trainer.val_check_interval=1")
+
+
+def test_processes_share_a_single_held_out_sample(tmp_path):
+    said = together(2, validate_one, tmp_path / "run", log=tmp_path / "log")
+    assert any(" 1 held out" in each for each in said)
+    assert "val/loss" in (tmp_path / "run" / "logs" / "csv" / "metrics.csv").read_text()
+
+
 def test_gradients_are_those_of_one_process_with_the_whole_batch(runs):
     _, alone, ranks = runs
     for one, first, second in zip(alone["gradients"], *(rank["gradients"] for rank in ranks), strict=True):
