@@ -7,7 +7,9 @@ import typer
 
 
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A folder of data, a model or its name, a run, samples, or a file.")],
+    path: Annotated[
+        Path, typer.Argument(help="A folder of data, a model or its name, a codec, a LoRA, a run, samples, or a file.")
+    ],
     picture: Annotated[Path | None, typer.Option(help="Also write a picture of it, as PNG or JPEG.")] = None,
 ) -> None:
     """Show what a folder or a file is, and problems that are found in it."""
@@ -27,6 +29,8 @@ def inspect(
     for problem in found.problems or ["none found"]:
         table.add_row("problem" if found.problems else "problems", problem)
     Console(markup=False).print(table)
+    if found.text:
+        print(f"\n{found.text}\n")
     if picture is not None:
         image = found.picture()
         with new_file(picture) as part:

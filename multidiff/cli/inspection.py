@@ -4,21 +4,21 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from multidiff.bundled import located
+from multidiff.cli.finding import Inspection, counted
+from multidiff.cli.inspected_models import inspected_model, inspected_weights
 from multidiff.configuration import group_options, instantiate, load_option
 from multidiff.data.files import sha256
 from multidiff.data.scan import Entry, find_entries
 from multidiff.errors import InputError, first_of
 from multidiff.modality import Modality
-from multidiff.sampling.model_directory import CONFIG, WEIGHTS, load
-from multidiff.sampling.notebook import model_facts
+from multidiff.pretrained.weights import PICKLES
 from multidiff.sampling.plan import fields_in
 from multidiff.sampling.reproduce import read_original
 from multidiff.sampling.samples import Record, read_record
@@ -30,28 +30,8 @@ READ = 200
 SHOWN = 64
 """Samples in a picture."""
 
-GENERATED = 16
-"""Those in the picture of a model."""
-
 SCARCE = 0.1
 """A class is scarce if it has fewer files than this fraction of the largest one."""
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What was found.
-
-    Attributes:
-        kind: what the path is.
-        facts: about it, by name.
-        problems: a line each.
-        picture: makes a picture of it.
-    """
-
-    kind: str
-    facts: Mapping[str, str]
-    picture: Callable[[], Image.Image]
-    problems: Sequence[str] = field(default_factory=list)
 
 
 def inspected(path: Path) -> Inspection:
@@ -70,13 +50,13 @@ def inspected(path: Path) -> Inspection:
         return _samples(path, record)
     if (path / LOCK).exists() or (path / "checkpoints").is_dir():
         return _run(path)
-    if (path / WEIGHTS).exists() and (path / CONFIG).exists():
-        return _model(path)
-    return _data(path)
+    return inspected_model(path) or _data(path)
 
 
 def _file(path: Path) -> Inspection:
-    """A generated file, or any other that a modality reads."""
+    """A generated file, weights, or any other that a modality reads."""
+    if path.suffix in (".safetensors", *PICKLES):
+        return inspected_weights(path)
     modality = next((each for each in _modalities() if path.suffix.lower() in each.suffixes), None)
     if modality is None:
         known = dict.fromkeys(suffix for each in _modalities() for suffix in each.suffixes)
@@ -119,26 +99,13 @@ def _samples(path: Path, record: Record) -> Inspection:
         if names
     ]
     labels = Counter(" ".join(map(str, entry["fields"].values())) or "no condition" for entry in record.files)
-    facts = {"files": str(len(record.files)), "conditions": _counted(labels)}
+    facts = {"files": str(len(record.files)), "conditions": counted(labels)}
     facts |= {name: value for name, value in _plan(record.plan, 0).items() if name not in ("sample", "fields")}
 
     def picture() -> Image.Image:
         return record.modality.preview([record.modality.read(record.path(entry)) for entry in kept[:SHOWN]])
 
     return Inspection(f"generated samples ({record.modality.name})", facts, picture, problems)
-
-
-def _model(path: Path) -> Inspection:
-    """A model directory."""
-    pipeline = load(path, "cpu")
-    conditioner = pipeline.model.conditioner
-    found = {**model_facts(pipeline), "bytes": f"{(path / WEIGHTS).stat().st_size:,}"}
-
-    def picture() -> Image.Image:
-        fields = {part.field: list(part.choices[:GENERATED]) for part in conditioner if part.choices}
-        return pipeline.modality.preview(pipeline.sample(GENERATED, fields=fields))
-
-    return Inspection("a model", found, picture)
 
 
 def _run(path: Path) -> Inspection:
@@ -151,7 +118,7 @@ def _run(path: Path) -> Inspection:
     if checkpoints:
         facts["last written"] = time.strftime("%Y-%m-%d %H:%M", time.localtime(checkpoints[-1].stat().st_mtime))
     model = path / "model"
-    found = _model(model) if (model / WEIGHTS).exists() else None
+    found = inspected_model(model)
     if found is None:
         problems.append("there is no model yet")
 
@@ -162,7 +129,9 @@ def _run(path: Path) -> Inspection:
             raise InputError(f"{path} has neither a preview nor a model yet")
         return found.picture()
 
-    return Inspection("a run", facts | dict(found.facts if found else {}), picture, problems)
+    problems += found.problems if found else []
+    kind = f"a run of {found.kind}" if found and found.kind != "a model" else "a run"
+    return Inspection(kind, facts | dict(found.facts if found else {}), picture, problems)
 
 
 def _data(path: Path) -> Inspection:
@@ -172,10 +141,10 @@ def _data(path: Path) -> Inspection:
     entries = find_entries(path, modality.suffixes, modality.name)
     artifacts, sizes, unread = _read(modality, entries)
     count = f"{len(entries)} files, {sum(entry.path.stat().st_size for entry in entries):,} bytes"
-    facts = {"files": count, "sizes": f"{_counted(sizes)}" + _of(artifacts, entries)}
+    facts = {"files": count, "sizes": f"{counted(sizes)}" + _of(artifacts, entries)}
     labels = Counter(entry.label for entry in entries if entry.label is not None)
     captions = Counter(entry.facts.caption for entry in entries if entry.facts.caption)
-    facts["labels"] = _counted(labels) if labels else "none"
+    facts["labels"] = counted(labels) if labels else "none"
     facts["captions"] = f"{captions.total()}, {len(captions)} different" if captions else "none"
     if captions:
         facts["for example"] = first_of([repr(text) for text in captions], 3)
@@ -212,11 +181,6 @@ def _scarce(labels: Counter[str]) -> Iterator[str]:
     scarce = [f"{label} ({count})" for label, count in labels.items() if count < SCARCE * most]
     if scarce:
         yield f"classes with few files: {first_of(scarce, 10)}; the largest has {most}"
-
-
-def _counted(counter: Counter[Any]) -> str:
-    """``a (12), b (3) and 4 more``, the most frequent first."""
-    return first_of([f"{value} ({count})" for value, count in counter.most_common()], 12)
 
 
 def _modalities() -> list[Modality[Any]]:

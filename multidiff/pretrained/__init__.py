@@ -1,8 +1,10 @@
 """Pretrained pipelines of other libraries, opened from disk, offline."""
 
 from multidiff.pretrained.folder import INDEX
-from multidiff.pretrained.lora import fuse
-from multidiff.pretrained.opening import is_pipeline, open_pipeline, pipeline_hash
+from multidiff.pretrained.lora import SAVED, fuse, is_lora, lora_file
+from multidiff.pretrained.lora_facts import lora_facts
+from multidiff.pretrained.opening import is_pipeline, open_pipeline, outline, pipeline_hash
+from multidiff.pretrained.outline import Outline
 from multidiff.pretrained.parts import Opened
 from multidiff.pretrained.saving import diffusers_example, save_folder, save_trained
 from multidiff.pretrained.stack import Stack, find_stack, stack_hash, stack_of, stacked
@@ -10,14 +12,20 @@ from multidiff.pretrained.tuning import Tuning
 
 __all__ = [
     "INDEX",
+    "SAVED",
     "Opened",
+    "Outline",
     "Stack",
     "Tuning",
     "diffusers_example",
     "find_stack",
     "fuse",
+    "is_lora",
     "is_pipeline",
+    "lora_facts",
+    "lora_file",
     "open_pipeline",
+    "outline",
     "pipeline_hash",
     "save_folder",
     "save_trained",

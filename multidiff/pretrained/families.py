@@ -68,15 +68,28 @@ def assembled(parts: Parts, scheduler_file: str, device: str) -> Opened:
     Raises:
         InputError: the parts do not fit together, or the scheduler is of a kind that is not supported.
     """
+    opened = built(parts, scheduler_file)
+    if torch.device(device).type != "cpu":
+        opened.model.to(parts.dtype)
+    opened.model.to(device)
+    return opened
+
+
+def built(parts: Parts, scheduler_file: str) -> Opened:
+    """The pipeline that ``parts`` make, where they are and as they are; their weights may be missing.
+
+    Args:
+        parts: of a supported family.
+        scheduler_file: as for `assembled`.
+
+    Raises:
+        InputError: as for `assembled`.
+    """
     try:
-        opened = FAMILIES[parts.kind].build(parts)
+        return FAMILIES[parts.kind].build(parts)
     except InputError as error:
         if str(parts.where) in str(error):
             raise
         raise InputError(f"{scheduler_file}: {error}") from error
     except (ValueError, TypeError) as error:  # impossible values in the config of the scheduler
         raise InputError(f"{scheduler_file}: {error}") from error
-    if torch.device(device).type != "cpu":
-        opened.model.to(parts.dtype)
-    opened.model.to(device)
-    return opened

@@ -6,20 +6,21 @@
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from multidiff.configuration import read_json
 from multidiff.data.files import sha256
 from multidiff.errors import InputError, first_of
-from multidiff.pretrained.families import FAMILIES, assembled
+from multidiff.pretrained.families import FAMILIES, assembled, built
 from multidiff.pretrained.flow_transformers import T5_LENGTH
+from multidiff.pretrained.outline import Outline, outlined_part
 from multidiff.pretrained.parts import Opened, Parts
 from multidiff.pretrained.vocabulary import Vocabulary, load_vocabulary
 from multidiff.pretrained.weights import find_weights, load_part
 
-INDEX = "model_index.json"
+INDEX, SCHEDULER = "model_index.json", "scheduler/scheduler_config.json"
 
 CLASSES = {
     "UNet2DConditionModel": "diffusers",
@@ -71,26 +72,40 @@ def open_folder(path: Path, device: str) -> Opened:
     Raises:
         InputError: a part is missing, damaged, or of a kind that is not supported.
     """
+    return assembled(_parts(path, load_part), str(path / SCHEDULER), device)
+
+
+def outline_folder(path: Path) -> Outline:
+    """What a folder that diffusers saved is, by its configs.
+
+    Raises:
+        InputError: a part is missing, damaged, or of a kind that is not supported.
+    """
+    parts = _parts(path, outlined_part)
+    return Outline(parts.kind, parts.networks, built(parts, str(path / SCHEDULER)))
+
+
+def _parts(path: Path, load: Callable[[Path, str, str], Any]) -> Parts:
+    """The parts of a folder, each network by ``load`` from its folder, library and class."""
     index = read_index(path)
     family = FAMILIES[index["_class_name"]]
     scheduler = _scheduler(path)
     names = [part for part in family.parts if part != "scheduler" and not part.startswith("tokenizer")]
     names += [part for part in family.optional if (path / part).is_dir()]
-    networks = {part: _network(path, index, part) for part in names}
+    networks = {part: load(path / part, *_class(path, index, part)) for part in names}
     encoders = [part for part in names if part.startswith("text_encoder")]
     vocabularies = {part: _vocabulary(path, part, networks[part], index["_class_name"]) for part in encoders}
     dtype = find_weights(path / family.denoiser, "diffusers").dtype
-    parts = Parts(path, index["_class_name"], networks, vocabularies, scheduler, index, dtype)
-    return assembled(parts, str(path / "scheduler" / "scheduler_config.json"), device)
+    return Parts(path, index["_class_name"], networks, vocabularies, scheduler, index, dtype)
 
 
-def _network(path: Path, index: Mapping[str, Any], part: str) -> Any:
-    """The network of a part, of a class that is allowed."""
+def _class(path: Path, index: Mapping[str, Any], part: str) -> tuple[str, str]:
+    """The library and the class of a part, which is allowed."""
     entry = index.get(part)
     library, name = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
     if CLASSES.get(str(name)) != library or library is None:
         raise InputError(f"{path / INDEX}: {part} is a {entry}, which is none of {', '.join(CLASSES)}")
-    return load_part(path / part, library if library == "transformers" else "diffusers", str(name))
+    return library if library == "transformers" else "diffusers", str(name)
 
 
 def _vocabulary(path: Path, part: str, network: Any, kind: str) -> Vocabulary:
@@ -102,7 +117,7 @@ def _vocabulary(path: Path, part: str, network: Any, kind: str) -> Vocabulary:
 
 
 def _scheduler(path: Path) -> dict[str, Any]:
-    file = path / "scheduler" / "scheduler_config.json"
+    file = path / SCHEDULER
     config = read_json(file)
     if not isinstance(config, dict) or not isinstance(config.get("_class_name"), str):
         raise InputError(f"{file} is not the config of a scheduler: it has no _class_name")

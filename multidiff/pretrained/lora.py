@@ -26,6 +26,7 @@ from multidiff.model import Model
 from multidiff.pretrained.keys import unet_names
 from multidiff.pretrained.lora_original import original_layers
 from multidiff.pretrained.networks import networks_of
+from multidiff.pretrained.tensor_file import TensorFile
 from multidiff.pretrained.terminal import refuse_unmarked
 from multidiff.pretrained.weights import PICKLES, refused_pickle
 
@@ -110,6 +111,15 @@ def lora_file(path: Path) -> Path:
             raise refused_pickle(pickles[0])
         raise InputError(f"{path}/ holds no LoRA: it has none of {', '.join(SAVED)}; give the file itself")
     return found
+
+
+def is_lora(path: Path) -> bool:
+    """Whether a file has keys of a LoRA, which need not be one that is read.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    return any("lora" in key and _KEY.fullmatch(key) for key in TensorFile(path))
 
 
 def read_lora(path: Path) -> dict[str, Update]:

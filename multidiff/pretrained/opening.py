@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from multidiff.pretrained.folder import INDEX, folder_hash, open_folder
+from multidiff.pretrained.folder import INDEX, folder_hash, open_folder, outline_folder
+from multidiff.pretrained.outline import Outline
 from multidiff.pretrained.parts import Opened
-from multidiff.pretrained.single_file import file_hash, open_file
+from multidiff.pretrained.single_file import file_hash, open_file, outline_file
 from multidiff.pretrained.weights import PICKLES, refused_pickle
 
 
@@ -33,3 +34,14 @@ def open_pipeline(path: Path, device: str) -> Opened:
     if path.suffix in PICKLES and path.is_file():
         raise refused_pickle(path)
     return open_file(path, device) if path.is_file() else open_folder(path, device)
+
+
+def outline(path: Path) -> Outline:
+    """What the pipeline in a folder or a file is; no weight is read.
+
+    Raises:
+        InputError: it is damaged, or of a kind that is not supported.
+    """
+    if path.suffix in PICKLES and path.is_file():
+        raise refused_pickle(path)
+    return outline_file(path) if path.is_file() else outline_folder(path)

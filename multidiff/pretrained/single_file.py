@@ -18,11 +18,11 @@ from multidiff.data.files import sha256
 from multidiff.errors import InputError, first_of
 from multidiff.pretrained.companions import companion, missing
 from multidiff.pretrained.deduced import deduced_config
-from multidiff.pretrained.families import FAMILIES, assembled
+from multidiff.pretrained.families import FAMILIES, assembled, built
 from multidiff.pretrained.flow_transformers import T5_LENGTH
 from multidiff.pretrained.folder import folder_hash
 from multidiff.pretrained.keys import RULES, from_original
-from multidiff.pretrained.libraries import library
+from multidiff.pretrained.outline import Outline, empty_network, outlined_part
 from multidiff.pretrained.parts import Opened, Parts
 from multidiff.pretrained.tensor_file import TensorFile
 from multidiff.pretrained.vocabulary import Vocabulary, file_t5_vocabulary, file_vocabulary
@@ -90,6 +90,36 @@ def open_file(path: Path, device: str) -> Opened:
     )
 
 
+def outline_file(path: Path) -> Outline:
+    """What a single file is, by its keys.
+
+    Raises:
+        InputError: the file is damaged, or of an unknown architecture.
+    """
+    file = TensorFile(path)
+    architecture = _architecture(file)
+    kind, parts = architecture["pipeline"], architecture["parts"]
+    prefixes = {name: _prefix(file, part) for name, part in parts.items()}
+    networks = {
+        name: _without_weights(file, parts[name], prefix) for name, prefix in prefixes.items() if prefix is not None
+    }
+    try:
+        vocabularies = {}
+        for name, source in _sources(file, architecture).items():
+            part = parts[name]
+            if source.is_dir():
+                networks[name] = outlined_part(source, part["library"], part["class"])
+            elif name not in networks:
+                networks[name] = _without_weights(TensorFile(source), part, "")
+            if name.startswith("text_encoder"):
+                vocabularies[name] = _vocabulary(path, name, part, kind)
+        scheduler = {**architecture["scheduler"], **_markers(file, file.metadata)}
+        made = Parts(path, kind, networks, vocabularies, scheduler, architecture["settings"], torch.float32)
+        return Outline(kind, networks, built(made, str(path)))
+    except InputError as error:
+        return Outline(kind, networks, None, str(error))
+
+
 def file_hash(path: Path) -> str:
     """One hash of a single file and of the parts beside it that it lacks; the file's own if it lacks none.
 
@@ -149,14 +179,11 @@ def _network(file: TensorFile, part: Mapping[str, Any], used: set[str], prefix: 
     """The network of a part with its weights, in float32, frozen; their keys are added to ``used``."""
     if prefix is None:
         prefix = _prefix(file, part) or (part["prefix"] if isinstance(part["prefix"], str) else "")
-    own = {key.removeprefix(prefix): shape for key, shape in file.shapes.items() if key.startswith(prefix)}
-    try:
-        network = _empty(part["library"], part["class"], deduced_config(part["rule"], part["config"], own))
-    except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
-        raise InputError(f"{file.path} does not hold a {part['class']}: its weights have odd shapes") from error
+    network = _without_weights(file, part, prefix)
+    own = {key.removeprefix(prefix) for key in file if key.startswith(prefix)}
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     names = RULES[part["rule"]](shapes)
-    original = {key: file[prefix + key] for key in set(names.values()) & own.keys()}
+    original = {key: file[prefix + key] for key in set(names.values()) & own}
     found = {name: tensor.float() for name, tensor in from_original(names, original, shapes).items()}
     used |= {prefix + key for key in original}
     if identity := part.get("identity"):  # the vector of this encoder is read without its projection
@@ -169,6 +196,15 @@ def _network(file: TensorFile, part: Mapping[str, Any], used: set[str], prefix: 
             raise InputError(f"{file.path} does not hold a {part['class']}: it {count}: {first_of(keys, 5)}")
     network.load_state_dict(found, assign=True, strict=False)
     return network.eval().requires_grad_(False)
+
+
+def _without_weights(file: TensorFile, part: Mapping[str, Any], prefix: str) -> Any:
+    """The network of a part, whose weights have shapes alone."""
+    own = {key.removeprefix(prefix): shape for key, shape in file.shapes.items() if key.startswith(prefix)}
+    try:
+        return empty_network(part["library"], part["class"], deduced_config(part["rule"], part["config"], own))
+    except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
+        raise InputError(f"{file.path} does not hold a {part['class']}: its weights have odd shapes") from error
 
 
 def _companion_network(path: Path, part: Mapping[str, Any]) -> Any:
@@ -195,16 +231,6 @@ def _vocabulary(path: Path, name: str, part: Mapping[str, Any], kind: str) -> Vo
     if part["rule"] == "t5":
         return file_t5_vocabulary(path, name.replace("text_encoder", "tokenizer"), T5_LENGTH[kind])
     return file_vocabulary(path, part["padding"], part["config"]["max_position_embeddings"])
-
-
-def _empty(library_name: str, kind: str, config: Mapping[str, Any]) -> Any:
-    """A network without weights; its tables of positions are real."""
-    module = library(library_name)
-    with library("accelerate").init_empty_weights():
-        if library_name == "diffusers":
-            return getattr(module, kind).from_config(config)
-        settings = module.T5Config if kind == "T5EncoderModel" else module.CLIPTextConfig
-        return getattr(module, kind)(settings(**config))
 
 
 def _markers(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:

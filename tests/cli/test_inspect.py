@@ -1,13 +1,17 @@
 """The command that says what a path is."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import soundfile
 from PIL import Image
 
+from multidiff.cli.inspection import inspected
+from multidiff.errors import InputError
 from tests.cli.command import multidiff, refused
+from tests.tiny_codec import train_codec
 
 
 def inspect(*arguments, cwd):
@@ -58,6 +62,35 @@ def test_a_run_a_model_samples_and_one_of_them(run_dir, tmp_path):
     folder = inspect("out", cwd=tmp_path)
     assert "1 files are missing: 00000.png" in folder
     assert "1 files have changed since they were written: 00001.png" in folder
+
+
+def test_a_bundled_model_shows_its_licence_and_its_card(tmp_path):
+    found = inspect("drums", cwd=tmp_path)
+    for part in ("a model", "licence mit", "## Data Drum hits", "## Limits", "## Scores", "library_name"):
+        assert (part in found) == (part != "library_name")
+
+
+def test_a_card_commands_no_terminal_and_may_be_missing(run_dir, tmp_path):
+    model = shutil.copytree(run_dir / "model", tmp_path / "model")
+    assert "Trained with MultiDiff" in inspected(model).text
+    (model / "README.md").write_text("---\nlicense:  cc0-1.0\n---\n\x1b[2JA card.\n")
+    assert (inspected(model).text, inspected(model).facts["licence"]) == ("[2JA card.", "cc0-1.0")
+    (model / "README.md").write_bytes(b"\xff\xfe\xff")
+    assert any("README.md" in problem for problem in inspected(model).problems)
+    (model / "README.md").unlink()
+    assert inspected(model).text == ""
+
+
+def test_a_codec_and_its_run(tmp_path):
+    train_codec(tmp_path / "run")
+    found, run = inspected(tmp_path / "run" / "model"), inspected(tmp_path / "run")
+    assert (found.kind, run.kind) == ("a codec", "a run of a codec")
+    expected = {"modality": "image", "data": "1 x 8 x 8", "latents": "2 x 2 x 2", "training data": "Digits"}
+    for facts in (found.facts, run.facts):
+        assert expected.items() <= facts.items()
+    assert inspected(tmp_path / "run" / "model" / "model.safetensors").kind == "a codec"
+    with pytest.raises(InputError, match="is a codec, which generates nothing by itself: multidiff evaluate"):
+        found.picture()
 
 
 def test_a_damaged_plan_is_no_plan(run_dir, tmp_path):

@@ -10,10 +10,12 @@ from diffusers.loaders import single_file_utils as published
 from safetensors.torch import load_file, save_file
 
 import multidiff
+from multidiff.cli.inspection import inspected
 from multidiff.cli.sample import run
 from multidiff.errors import InputError
 from multidiff.pretrained import single_file, vocabulary
 from multidiff.pretrained.keys import RULES, from_original, to_original
+from multidiff.pretrained.outline import empty_network
 from multidiff.sampling.reproduce import reproduce_samples
 from tests.pretrained import folders
 from tests.pretrained.tuned import tuned
@@ -75,6 +77,25 @@ def test_it_is_the_pipeline_of_the_folder(saved, saved_xl, tiny, name):
         assert (one.vocabulary.start, one.vocabulary.end) == (other.vocabulary.start, other.vocabulary.end)
 
 
+@pytest.mark.parametrize("name", ["stable_diffusion_1", "stable_diffusion_xl"])
+def test_a_single_file_is_told_as_it_opens(tiny, name):
+    found, opened = inspected(tiny[1][name]), multidiff.load(tiny[1][name], "cpu")
+    assert found.kind == "a pretrained pipeline in a single file"
+    assert found.facts["family"] == description(name)["pipeline"]
+    assert found.facts["samples"] == " x ".join(map(str, opened.data_shape))
+    assert f" {opened.sampler['steps']} steps, guidance {opened.guidance:g}" in found.facts["sampling"]
+    assert not found.problems
+
+
+def test_a_single_file_that_lacks_its_tokenizer_is_told_with_that_problem(tiny, tmp_path):
+    path = tmp_path / "alone.safetensors"
+    path.symlink_to(tiny[1]["stable_diffusion_1"])
+    found = inspected(path)
+    assert found.facts["family"] == "StableDiffusionPipeline"
+    assert found.facts["unet"].startswith("UNet2DConditionModel, ")
+    assert any("needs the vocabulary of CLIP" in problem for problem in found.problems)
+
+
 def test_its_samples_are_reproduced(tiny, tmp_path):
     run(str(tiny[1]["stable_diffusion_1"]), tmp_path / "out", 1, {"prompt": ["a fox"], "steps": 1})
     assert reproduce_samples(tmp_path / "out" / "00000.png").equal
@@ -98,7 +119,7 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in [*ARCHITECTURES][
 def test_the_names_of_the_shipped_architectures_are_those_that_diffusers_converts(monkeypatch, name):
     monkeypatch.undo()
     for part, entry in description(name)["parts"].items():
-        network = single_file._empty(entry["library"], entry["class"], entry["config"])
+        network = empty_network(entry["library"], entry["class"], entry["config"])
         state = {key: tensor.to("meta") for key, tensor in network.state_dict().items()}
         named = to_original(RULES[entry["rule"]](state), state)
         original = {entry["prefix"] + key: tensor for key, tensor in named.items()}

@@ -14,6 +14,7 @@ from multidiff.pretrained import pipeline_hash, single_file
 from multidiff.pretrained.deduced import deduced_config
 from multidiff.pretrained.keys import RULES, from_original, to_original
 from multidiff.pretrained.networks import networks_of
+from multidiff.pretrained.outline import empty_network
 from tests.pretrained import folders
 from tests.pretrained.test_single_file import description
 
@@ -50,7 +51,7 @@ The table of positions is smaller here: to make it takes seconds.
 
 def empty(name, **config):
     entry = description(name)["parts"]["transformer"]
-    return single_file._empty(entry["library"], entry["class"], {**entry["config"], **config})
+    return empty_network(entry["library"], entry["class"], {**entry["config"], **config})
 
 
 def original_keys(rule, network):
