@@ -29,11 +29,10 @@ from scipy.spatial import cKDTree
 from modalities.shape.cloud import PointCloud
 from modalities.shape.files import read_geometry, sample_surface
 from modalities.shape.furniture import make
+from modalities.shape.mesh_scores import JUDGED, NEAR, f_score
 from modalities.shape.solids import union
 from modalities.shape.surface import Reconstruction
 
-JUDGED = 30_000
-NEAR = 0.01
 Method = Callable[[PointCloud], trimesh.Trimesh]
 
 
@@ -52,12 +51,11 @@ def screened_poisson(depth: int) -> Method:
     return mesh
 
 
-def f_score(reconstructed: trimesh.Trimesh, true: trimesh.Trimesh) -> float:
+def surface_f_score(reconstructed: trimesh.Trimesh, true: trimesh.Trimesh) -> float:
     random = np.random.default_rng(1)
     points = [sample_surface(mesh, JUDGED, random, colours=False).points for mesh in (reconstructed, true)]
-    near = NEAR * float(true.extents.max())
-    precision, recall = (float((cKDTree(b).query(a)[0] < near).mean()) for a, b in (points, points[::-1]))
-    return 2 * precision * recall / max(precision + recall, 1e-12)
+    distances = (cKDTree(b).query(a)[0] for a, b in (points, points[::-1]))
+    return f_score(*distances, NEAR * float(true.extents.max()))
 
 
 def shapes(files: list[Path]) -> dict[str, trimesh.Trimesh]:
@@ -91,7 +89,7 @@ def main() -> None:
                 meshes[method] = reconstruct(cloud)
                 seconds[method].append(time.perf_counter() - began)
         for method, mesh in meshes.items():
-            score, took = f_score(mesh, true), float(np.median(seconds[method]))
+            score, took = surface_f_score(mesh, true), float(np.median(seconds[method]))
             closed = bool(mesh.is_watertight)
             results.append({"mesh": name, "method": method, "f_score": score, "seconds": took, "watertight": closed})
             print(f"{name:8} {method:10} F-score at 1 % {score:.4f}  {took:6.2f} s  watertight {closed}", flush=True)

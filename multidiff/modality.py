@@ -234,6 +234,13 @@ class Modality(ABC, Generic[Artifact]):
             )
         return artifact
 
+    def reconstructed(self, shape: Sequence[int], decoded: Sequence[int]) -> bool:
+        """Whether `fidelity` takes data of ``shape`` and a reconstruction of the shape ``decoded``.
+
+        By default, they have equally many channels and axes: a reconstruction may be longer, by padding.
+        """
+        return tuple(decoded[:1]) == tuple(shape[:1]) and len(decoded) == len(shape)
+
     def fidelity(self, original: Tensor, decoded: Tensor) -> dict[str, float]:
         """How near a reconstruction is to its original, ``(C, *size)`` both, by several measures; none by default."""
         return {}

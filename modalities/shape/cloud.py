@@ -11,6 +11,9 @@ from multidiff.errors import InputError
 CHANNELS = {3: "points", 6: "points and normals", 9: "points, normals and colours"}
 """Number of channels of a data tensor ``(C, N)``, and what the channels are."""
 
+ORIENTED = 6
+"""Channels of points and normals: those that come first, and that a codec encodes."""
+
 NormalisationKind = Literal["bounding_box", "unit_sphere", "none"]
 """How shapes of all sizes are brought to one size; see `Normalisation.of`."""
 

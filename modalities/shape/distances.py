@@ -44,8 +44,17 @@ def distances(mesh: trimesh.Trimesh, points: np.ndarray) -> np.ndarray:
     Raises:
         InputError: libigl is missing.
     """
-    squares, *_ = _igl().point_mesh_squared_distance(_doubles(points), *_arrays(mesh))
-    return np.sqrt(squares).astype(np.float32)
+    return nearest_faces(mesh, points)[0]
+
+
+def nearest_faces(mesh: trimesh.Trimesh, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The `distances` and the numbers of the nearest triangles, ``(N,)`` each.
+
+    Raises:
+        InputError: libigl is missing.
+    """
+    squares, faces, _ = _igl().point_mesh_squared_distance(_doubles(points), *_arrays(mesh))
+    return np.sqrt(squares).astype(np.float32), faces
 
 
 def inside(mesh: trimesh.Trimesh, points: np.ndarray) -> np.ndarray:

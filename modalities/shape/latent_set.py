@@ -9,6 +9,8 @@ from copy import copy
 import torch
 from torch import Tensor, nn
 
+from modalities.shape.cloud import ORIENTED
+from modalities.shape.distance_data import CHANNELS
 from modalities.shape.transformer import PointFeatures
 from modalities.shape.volume import check_resolution, evaluate
 from multidiff.codecs.autoencoder import Autoencoder
@@ -16,9 +18,6 @@ from multidiff.codecs.base import Shape
 from multidiff.codecs.bottleneck import Bottleneck
 from multidiff.errors import InputError
 from multidiff.nn.sets import SetBlock, farthest_points
-
-ORIENTED = 6
-"""Channels that are encoded: points and normals."""
 
 CHUNK = 2**15
 """Queries that are decoded at once: memory does not grow with the resolution, but for the volume itself."""
@@ -157,6 +156,19 @@ class LatentSet(Autoencoder):
             bottleneck,
             DistanceDecoder(bottleneck.channels, width, decoder_depth, head_size, octaves, resolution, truncation),
         )
+
+    def encode(self, data: Tensor) -> Tensor:
+        """The latents of points.
+
+        Raises:
+            InputError: the data are those of `DistancePreparation`, with fewer points than are encoded.
+        """
+        if data.shape[1] == CHANNELS and bool(data[:, -1, : self.encoder.points].any()):
+            raise InputError(
+                f"this codec encodes {self.encoder.points} points of a shape, and these data have fewer before their "
+                f"queries: set data.points={self.encoder.points}"
+            )
+        return super().encode(data)
 
     def distances(self, latents: Tensor, queries: Tensor) -> Tensor:
         """Signed distances at ``queries``, ``(B, 3, Q)``, in units of the truncation, ``(B, Q)``; not clamped."""

@@ -35,17 +35,21 @@ OPPOSITE = 90.0
 def surface_f_score(mesh: trimesh.Trimesh, truth: trimesh.Trimesh) -> float:
     """The harmonic mean of the fractions of the two surfaces within `NEAR` of the triangles of the other.
 
-    Tatarchenko et al. (2019), https://arxiv.org/abs/1905.03678.
-
     Raises:
         InputError: libigl is missing.
     """
     random = np.random.default_rng(1)
     points = [sample_surface(each, JUDGED, random, colours=False).points for each in (mesh, truth)]
-    near = NEAR * float(truth.extents.max())
-    precision, recall = (
-        float((distances(other, own) < near).mean()) for own, other in zip(points, (truth, mesh), strict=True)
-    )
+    to_truth, to_mesh = (distances(other, own) for own, other in zip(points, (truth, mesh), strict=True))
+    return f_score(to_truth, to_mesh, NEAR * float(truth.extents.max()))
+
+
+def f_score(to_truth: np.ndarray, to_shape: np.ndarray, near: float) -> float:
+    """The harmonic mean of the fractions of the distances from a shape to the true one, and back, below ``near``.
+
+    Tatarchenko et al. (2019), https://arxiv.org/abs/1905.03678.
+    """
+    precision, recall = (float((lengths < near).mean()) for lengths in (to_truth, to_shape))
     return 2 * precision * recall / max(precision + recall, 1e-12)
 
 

@@ -12,6 +12,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from modalities.shape import mesh_scores
 from modalities.shape.cloud import PointCloud
 from modalities.shape.modality import ShapeModality
 from modalities.shape.nearest import in_blocks, nearest_for
@@ -83,13 +84,9 @@ def earth_mover(x: Tensor, y: Tensor) -> float:
 
 
 def f_score(x: Tensor, y: Tensor, near: float) -> float:
-    """The harmonic mean of the fractions of ``x``, ``(N, 3)``, and ``y``, ``(M, 3)``, within ``near`` of the other.
-
-    Tatarchenko et al. (2019), https://arxiv.org/abs/1905.03678.
-    """
-    pairs = ((x[None], y[None]), (y[None], x[None]))
-    precision, recall = (float((in_blocks(*pair) < near**2).double().mean()) for pair in pairs)
-    return 2 * precision * recall / max(precision + recall, 1e-12)
+    """The `mesh_scores.f_score` of two clouds, ``(N, 3)`` and ``(M, 3)``."""
+    to_y, to_x = in_blocks(x[None], y[None]), in_blocks(y[None], x[None])
+    return mesh_scores.f_score(to_y.numpy(), to_x.numpy(), near**2)
 
 
 def occupancy(clouds: Tensor, reach: float) -> Tensor:
@@ -112,7 +109,8 @@ def divergence(counts: Tensor, others: Tensor) -> float:
 class PointCloudMetric(SetMetric):
     """1-NNA, coverage and minimum matching distance by Chamfer and earth mover's distance, divergence, and F-score.
 
-    The F-score is that of each real shape and the sample nearest to it by Chamfer distance, averaged.
+    The F-score is that of each real shape and the sample nearest to it by Chamfer distance, averaged. Of all clouds, as
+    many points are compared as the smallest has.
 
     Args:
         modality: of the clouds.
@@ -152,6 +150,8 @@ class PointCloudMetric(SetMetric):
         return torch.from_numpy(artifact.points[order])
 
     def scores(self, sets: Sequence[Tensor], reference: Tensor, parts: Sequence[slice]) -> list[list[dict[str, float]]]:
+        fewest = min(clouds.shape[1] for clouds in (*sets, reference))  # distances depend on the density
+        sets, reference = [clouds[:, :fewest] for clouds in sets], reference[:, :fewest]
         count, few = len(reference), spread(len(reference), parts)
         by_chamfer = Pairs(_table(chamfer, [*sets, reference]))
         matched = [clouds[few, :MATCHED] for clouds in (*sets, reference)]

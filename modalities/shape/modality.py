@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from modalities.shape.cloud import (
+    ORIENTED,
     Normalisation,
     NormalisationKind,
     PointCloud,
@@ -17,6 +18,7 @@ from modalities.shape.cloud import (
     check_normalisation,
 )
 from modalities.shape.distance_data import CHANNELS as DISTANCE_CHANNELS
+from modalities.shape.fidelity import fidelity
 from modalities.shape.files import POINT_SUFFIXES, READ_SUFFIXES, read_geometry, sample_surface, write_cloud
 from modalities.shape.mesh_surface import MeshSurface, mesh_of
 from modalities.shape.meshes import UNITS, WRITTEN, Export, write_mesh
@@ -189,6 +191,18 @@ class ShapeModality(Modality[PointCloud]):
             )
         chosen = artifact[np.sort(np.random.default_rng(0).permutation(len(artifact))[:count])]
         return Normalisation.of(chosen.points, self.normalisation)(chosen) if foreign else chosen
+
+    def reconstructed(self, shape: Sequence[int], decoded: Sequence[int]) -> bool:
+        return super().reconstructed(shape, decoded) or (_is_volume(decoded) and shape[0] >= ORIENTED)
+
+    def fidelity(self, original: Tensor, decoded: Tensor) -> dict[str, float]:
+        """F-score at 1 %, Chamfer distance, normal consistency and watertightness of the mesh in a volume.
+
+        The original is its points and normals, ``(6 or more, N)``. Of other decoded data there is no measure.
+        """
+        if not _is_volume(tuple(decoded.shape)):
+            return {}
+        return fidelity(self.to_artifact(original), to_mesh(decoded[0].detach().cpu().numpy()))
 
     def settings_for(self, shape: Sequence[int]) -> dict[str, Any]:
         return {"points": COMPARED_POINTS if _is_volume(shape) else min(shape[-1], COMPARED_POINTS)}

@@ -38,7 +38,7 @@ class EvaluatedCodec(Evaluated):
 
     def check(self, dataset: Dataset, text: str) -> None:
         decoded, own = self.codec.data_shape(self.codec.shape(tuple(dataset.shape))), tuple(dataset.shape)
-        if decoded[:1] != own[:1] or len(decoded) != len(own):
+        if not self.modality.reconstructed(own, decoded):
             raise InputError(f"--data {text}: this codec decodes {decoded} of data {own}, which are not compared here")
 
     def source(
@@ -62,10 +62,12 @@ class Reconstructed(Source):
         return [self.reference.modality.to_artifact(decoded) for _, decoded in self.pairs(number)]
 
     def pairs(self, number: int) -> list[tuple[Tensor, Tensor]]:
-        """The data of block ``number`` and their reconstructions, ``(C, *size)`` each."""
+        """The data of block ``number`` and their reconstructions, ``(C, *size)`` each, without padding."""
         originals = [self.reference.data(self.indices[row]) for row in self.rows(number)]
         data = torch.stack(originals)
-        decoded = self.codec.decode(self.codec.encode(data.to(self.device))).cpu()[..., : data.shape[-1]]
+        decoded = self.codec.decode(self.codec.encode(data.to(self.device))).cpu()
+        if decoded.ndim == data.ndim:
+            decoded = decoded[..., : data.shape[-1]]
         return list(zip(originals, decoded, strict=True))
 
     def fidelity(self) -> dict[str, float]:

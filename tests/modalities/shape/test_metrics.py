@@ -138,6 +138,11 @@ class TestSets:
         assert scores["mmd_earth_mover"] == scores["occupancy_divergence"] == 0
         assert scores["mmd_chamfer"] == 0
 
+    def test_of_denser_clouds_as_many_points_are_compared(self):
+        """A mesh that was generated has more points than the data."""
+        real, extra = clouds(6, 40), clouds(6, 600, seed=2)
+        assert scored(torch.cat([real, extra], dim=1), real) == scored(real, real)
+
     def test_distant_shapes_are_distinguished(self):
         real = clouds(6, 40)
         (scores,) = scored(clouds(6, 40, seed=1) + SHIFT, real)
