@@ -9,7 +9,7 @@ modalities/shape/mesh_scores.py), and the seconds that it took. The methods are
     codec      the points, encoded and decoded
     poisson    this package's reconstruction from the same points and normals
 
-    multidiff train experiment=codec/shape run_dir=CODEC
+    multidiff train experiment=codec/furniture run_dir=CODEC
     nice -n 5 python benchmarks/shape_codec.py CODEC --json shape_codec.json
 
 ``--meshes FILE ...`` takes closed meshes in place of furniture. ``--generated RUN ...`` adds trained diffusion models,

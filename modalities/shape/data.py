@@ -57,12 +57,11 @@ class Furniture(Prepared):
         settings = {**preparation.settings, "kind": "furniture", "version": 1, "labels": list(labels), "seed": seed}
         del settings["points"]  # all solids have enough
         store = generated(map(rows, range(count)), count, settings, cache=None if cache is None else path_of(cache))
-        captions = [make(label, np.random.default_rng((seed, i))).captions for i, label in enumerate(column)]
-        super().__init__(preparation, store, {"label": column, "caption": captions})
+        super().__init__(preparation, store, {"label": column, "caption": captions_of(column, seed)})
 
 
 class FurnitureDistances(Prepared):
-    """Signed distances to the solids of `Furniture` with the same seed, for codecs.
+    """Signed distances to the solids of `Furniture` with the same seed, for codecs and models of their latents.
 
     Args:
         modality: of 6 channels.
@@ -100,7 +99,12 @@ class FurnitureDistances(Prepared):
 
         settings = {**preparation.settings, "kind": "furniture_distances", "labels": list(labels), "seed": seed}
         store = generated(map(rows, range(count)), count, settings, cache=None if cache is None else path_of(cache))
-        super().__init__(preparation, store, {"label": column})
+        super().__init__(preparation, store, {"label": column, "caption": captions_of(column, seed)})
+
+
+def captions_of(labels: Sequence[str], seed: int) -> list[tuple[str, ...]]:
+    """The descriptions of each piece."""
+    return [make(label, np.random.default_rng((seed, i))).captions for i, label in enumerate(labels)]
 
 
 def check_furniture(count: int, labels: Sequence[str]) -> None:

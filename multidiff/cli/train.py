@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from omegaconf import DictConfig
 
 MULTIRUN = ("--multirun", "-m")
@@ -103,11 +105,26 @@ def _train(config: "DictConfig", program: str, dry: bool) -> None:
     if not result.finished:
         print("stopped; the same command with resume=true continues")
     elif config.get("autoencoder"):
-        print(f"next: multidiff train experiment=... codec=learned codec.path={shlex.quote(str(where))} run_dir=RUN")
+        print(f"next: {_latent_training(config, where)}")
     elif config.get("tuning"):
         print(f"next: multidiff sample {shlex.quote(str(where))} --prompt '...' -n 4 --out samples")
     else:
         print(f"next: multidiff sample {shlex.quote(str(where))} -n 16 --out samples")
+
+
+def _latent_training(config: "DictConfig", codec: "Path") -> str:
+    """The command that trains a diffusion model on the latents of a codec, with the same data."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    path, name = shlex.quote(f"codec.path={codec}"), config.get("latent_experiment")
+    if name is None:
+        return f"codec=learned {path}, in an experiment of such data"
+    overrides = (text.partition("=") for text in HydraConfig.get().overrides.task)
+    chosen = {key: value for key, _, value in overrides if re.match(r"data($|[.])|modality[.]", key)}
+    data = {key: OmegaConf.select(config, key) if key in PLAIN else value for key, value in chosen.items()}
+    words = [shlex.quote(f"{key}={value}") for key, value in data.items()]
+    return " ".join(["multidiff train", f"experiment={name}", *words, path, "run_dir=RUN"])
 
 
 def _quoted(argument: str) -> str:

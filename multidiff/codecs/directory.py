@@ -126,7 +126,8 @@ def save_codec(
     """
     groups = {group: settings[group] for group in GROUPS}
     description = {**groups, "data_shape": list(data_shape), "training": dict(training)}
-    write(network, description, _card(network, data_shape, training), directory)
+    card = _card(network, data_shape, training, settings.get("latent_experiment") or "NAME")
+    write(network, description, card, directory)
 
 
 def _config_of(directory: Path) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def _config_of(directory: Path) -> dict[str, Any]:
     return config
 
 
-def _card(network: Autoencoder, data_shape: tuple[int, ...], training: Mapping[str, Any]) -> str:
+def _card(network: Autoencoder, data_shape: tuple[int, ...], training: Mapping[str, Any], experiment: str) -> str:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     facts = {
         "Data shape": " x ".join(map(str, data_shape)),
@@ -150,5 +151,5 @@ def _card(network: Autoencoder, data_shape: tuple[int, ...], training: Mapping[s
     return (
         "---\nlibrary_name: multidiff\ntags: [autoencoder]\n---\n\n# A learned codec\n\n"
         f"| | |\n| --- | --- |\n{rows}\n\n"
-        "```\nmultidiff train experiment=... codec=learned codec.path=THIS_DIRECTORY\n```\n"
+        f"```\nmultidiff train experiment={experiment} codec=learned codec.path=THIS_DIRECTORY\n```\n"
     )

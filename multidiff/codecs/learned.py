@@ -1,5 +1,6 @@
 """A codec that was trained: a frozen autoencoder, and the scale of its latents."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -108,13 +109,19 @@ class Learned(Codec):
         return {name: getattr(self, name) for name in ("sha256", "mean", "deviation", "views")}
 
     def require(self, modality: Mapping[str, Any]) -> None:
-        own, free = self.trained.config["modality"], target_class(modality, Modality).file_settings
-        differing = [name for name in {**own, **modality} if own.get(name) != modality.get(name)]
-        name = next((name for name in differing if name not in free), None)
-        if name is not None:
+        own, kind = self.trained.config["modality"], target_class(modality, Modality)
+        made_for = target_class(own, Modality)
+        if made_for is not kind:
             raise InputError(
-                f"the codec {self.path} was trained with modality.{name}={own.get(name)}, and the data have "
-                f"modality.{name}={modality.get(name)}: make them equal, or train a codec on such data"
+                f"the codec {self.path} is of the modality {made_for.name}, and the data are of {kind.name}"
+            )
+        names = dict.fromkeys([*own, *modality])
+        differing = [name for name in names if own.get(name) != modality.get(name) and name not in kind.file_settings]
+        if differing:
+            wanted, found = (_typed({name: each.get(name) for name in differing}) for each in (own, modality))
+            raise InputError(
+                f"the codec {self.path} was trained with {wanted}, and the data have {found}: set {wanted}, or train a "
+                "codec on such data"
             )
 
     def shape(self, data_shape: Shape) -> Shape:
@@ -173,6 +180,12 @@ class Learned(Codec):
 
     def _on(self, device: torch.device) -> Autoencoder:
         return self.autoencoder.to(device)
+
+
+def _typed(modality: Mapping[str, Any]) -> str:
+    """Settings of a modality as on the command line."""
+    plain = {name: json.dumps(value) for name, value in modality.items() if not isinstance(value, str)}
+    return " ".join(f"modality.{name}={value}" for name, value in {**modality, **plain}.items())
 
 
 class _Encoded(Sequence[Tensor]):

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from PIL.Image import Image
 from torch import nn
 
+from multidiff.codecs import Codec
 from multidiff.configuration import instantiate, resolved
 from multidiff.data.dataset import Dataset
 from multidiff.errors import InputError
@@ -145,6 +146,8 @@ def prepared(config: DictConfig | dict[str, Any]) -> Prepared:
     check_numbers(settings)
     L.seed_everything(settings["seed"], verbose=False)
     modality = instantiate(Modality, settings["modality"])
+    if settings.get("codec"):
+        instantiate(Codec, settings["codec"]).require(settings["modality"])  # before the data are prepared in vain
     dataset = instantiate(Dataset, settings["data"], modality=modality)
     if dataset.shapes is not None and not settings.get("tuning"):
         raise InputError("data.buckets: only pretrained pipelines train on pictures of several shapes; leave it out")

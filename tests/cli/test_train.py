@@ -16,6 +16,7 @@ from multidiff.training.module import DiffusionModule
 from multidiff.training.train import train
 from tests.cli.command import PICTURES, multidiff, refused
 from tests.tiny import TINY, fast_compose
+from tests.tiny_codec import TINY_CODEC
 
 
 def test_train_is_a_hydra_application_that_litters_nowhere(tmp_path):
@@ -24,6 +25,19 @@ def test_train_is_a_hydra_application_that_litters_nowhere(tmp_path):
     assert not list(tmp_path.iterdir())
     assert multidiff("train", *TINY, "run_dir=run", "trainer.max_steps=1", cwd=tmp_path).returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_codec_ends_with_the_command_that_trains_on_its_latents(tmp_path):
+    for i in range(20):
+        Image.new("RGB", (8, 8), (12 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    own = ["data=image_folder", f"data.root={tmp_path}", "data.size=8", "modality.channels=3"]
+    done = multidiff("train", *TINY_CODEC, *own, "data.cache=my cache", "run_dir=a codec", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    command = shlex.split(done.stdout.splitlines()[-1])
+    assert command[:4] == ["next:", "multidiff", "train", "experiment=image/folder_latent"]
+    assert {*command[4:]} == {*own, "data.cache=my cache", "codec.path=a codec", "run_dir=RUN"}
+    unknown = multidiff("train", *TINY_CODEC, "latent_experiment=null", "run_dir=other", cwd=tmp_path)
+    assert unknown.stdout.splitlines()[-1].startswith("next: codec=learned codec.path=")
 
 
 def test_multirun_gives_each_job_its_own_directory(tmp_path):
@@ -88,7 +102,7 @@ def test_an_unknown_experiment_lists_the_known_ones(tmp_path):
         "train",
         "experiment=image/digit",
         cwd=tmp_path,
-        saying="audio/sc09, codec/audio, codec/emoji, codec/image, codec/shape, image/digits",
+        saying="audio/sc09, codec/audio, codec/emoji, codec/furniture, codec/image, codec/shape, image/digits",
     )
 
 

@@ -128,6 +128,15 @@ def test_another_modality_is_refused_with_both_settings(codec):
     codec.require(MODALITY)
     with pytest.raises(InputError, match=r"trained with modality.channels=3, and the data have modality.channels=1"):
         codec.require({**MODALITY, "channels": 1})
+    with pytest.raises(InputError, match="is of the modality image, and the data are of audio"):
+        codec.require({"_target_": "modalities.audio.modality.AudioModality", "sample_rate": 16000})
+
+
+def test_settings_that_differ_are_named_as_they_are_typed(codec, monkeypatch):
+    sounds = {"_target_": "modalities.audio.modality.AudioModality", "sample_rate": 44100, "stereo": True}
+    monkeypatch.setitem(codec.trained.config, "modality", sounds)
+    with pytest.raises(InputError, match=r"set modality\.sample_rate=44100 modality\.stereo=true, or train a codec"):
+        codec.require({**sounds, "sample_rate": 16000, "stereo": False, "encoding": 24})
 
 
 def test_data_of_other_channels_or_smaller_than_the_factor_are_refused(folder):

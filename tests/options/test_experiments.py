@@ -16,8 +16,8 @@ AUTOENCODERS = {
 }
 """For each autoencoder, the experiment of codecs that takes it, which is also the name of its loss, and its data."""
 
-SHAPES = ("latent_set", "distances", "codec/shape", "shape/furniture_latent")
-"""Options of codecs of shapes, which tests/modalities/shape/test_shape_codec.py trains."""
+SHAPES = ("codec/shape", "codec/furniture", "shape/furniture_latent", "shape/mesh_folder_latent")
+"""Experiments with codecs of shapes, which tests/modalities/shape/test_shape_codec.py trains."""
 
 PRETRAINED = ("image/lora",)
 """Experiments with a pretrained pipeline, which tests/pretrained/test_tuning.py trains."""
@@ -35,7 +35,7 @@ def codec_overrides(data, name, option):
 def test_every_option_is_in_a_run():
     assert {*AUTOENCODERS, "latent_set"} == set(group_options("autoencoder"))
     assert {*(name for name, _ in AUTOENCODERS.values()), "distances"} == set(group_options("reconstruction"))
-    assert {*EXPERIMENTS, *SHAPES[2:], *PRETRAINED} == set(group_options("experiment"))
+    assert {*EXPERIMENTS, *SHAPES, *PRETRAINED} == set(group_options("experiment"))
 
 
 @pytest.mark.parametrize("autoencoder", AUTOENCODERS)
@@ -61,6 +61,7 @@ EXPERIMENTS = {
     "image/folder_latent": "image_folder",
     "image/emoji_latent": "emoji",
     "image/scenes_latent": "emoji_scenes",
+    "audio/folder_latent": "audio_folder",
     "audio/drums_latent": "drums",
     "image/digits": "digits",
     "image/digits_consistency": "digits",

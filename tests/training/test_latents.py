@@ -112,6 +112,12 @@ def test_a_codec_of_other_data_is_refused(work, tmp_path):
         tiny_train(tmp_path / "run", "codec=learned", f"codec.path={work}/run")
 
 
+def test_other_settings_than_those_of_the_codec_are_refused_before_the_data_are_read(work):
+    other = ("data=image_folder", "data.root=nowhere", "modality.channels=3")
+    with pytest.raises(InputError, match=r"data have modality\.channels=3: set modality\.channels=1"):
+        latent_train(work, "unread", *other)
+
+
 def test_inpainting_keeps_the_other_pixels_exactly(work):
     pipeline, picture = multidiff.load(work / "run"), Image.new("L", (8, 8), 255)
     region = np.zeros((8, 8), bool)

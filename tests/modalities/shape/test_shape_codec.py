@@ -8,12 +8,12 @@ from modalities.shape.modality import COMPARED_POINTS, READ_POINTS
 from multidiff import load
 from multidiff.configuration import compose
 from multidiff.errors import InputError
+from multidiff.evaluation import EvaluationRun, EvaluationSettings
 from multidiff.training.train import train
 
 pytest.importorskip("igl")
 
 SMALL = (
-    "data.count=16",
     "data.points=64",
     "data.stored=128",
     "loader.batch_size=4",
@@ -22,9 +22,8 @@ SMALL = (
     "callbacks.previews.every=2",
     "callbacks.previews.count=4",
 )
-CODEC = (
-    "experiment=codec/shape",
-    "data.queries=64",
+QUERIES, FEW = "data.queries=64", "data.count=16"
+NETWORK = (
     "autoencoder.width=40",
     "autoencoder.head_size=8",
     "autoencoder.latents=8",
@@ -33,7 +32,6 @@ CODEC = (
     "autoencoder.resolution=16",
 )
 LATENT = (
-    "experiment=shape/furniture_latent",
     "codec.views=2",
     "backbone.width=40",
     "backbone.head_size=8",
@@ -41,22 +39,23 @@ LATENT = (
 )
 
 
-def trained(run_dir, *overrides):
+def trained(run_dir, experiment, *overrides):
     """The directory of a training for two steps."""
-    config = compose([*overrides])
+    config = compose([f"experiment={experiment}", *SMALL, *overrides])
     config.run_dir = str(run_dir)
     return train(config).run_dir
 
 
 @pytest.fixture(scope="module")
 def codec(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("codec") / "run", *CODEC, *SMALL)
+    return trained(tmp_path_factory.mktemp("codec") / "run", "codec/furniture", QUERIES, FEW, *NETWORK)
 
 
 @pytest.fixture(scope="module")
 def pipeline(codec, tmp_path_factory):
     """A latent diffusion model."""
-    return load(trained(tmp_path_factory.mktemp("latent") / "run", *LATENT, f"codec.path={codec}", *SMALL))
+    own = (QUERIES, FEW, *LATENT, f"codec.path={codec}")
+    return load(trained(tmp_path_factory.mktemp("latent") / "run", "shape/furniture_latent", *own))
 
 
 def test_a_latent_diffusion_model_generates_watertight_meshes(codec, pipeline, tmp_path):
@@ -87,11 +86,47 @@ def test_the_size_of_meshes_is_the_resolution_of_their_volume(pipeline):
     assert pipeline.modality.settings_for(pipeline.data_shape) == {"points": COMPARED_POINTS}
 
 
+@pytest.mark.parametrize("data", ["furniture_distances points=64 queries=16", "furniture points=64"])
+def test_reconstructions_of_held_out_shapes_are_scored(data, codec):
+    run = EvaluationRun(scoring(f"{data} stored=128 count=40", codec))
+    fidelity = run.facts["fidelity"]
+    assert run.facts["compared"] == 20
+    assert fidelity.keys() == {"f_score", "chamfer_l1", "normal_consistency", "watertight"}
+    assert fidelity["watertight"] == 1
+    assert run.result().evaluation.protocol["generated"]["fidelity"] == fidelity
+
+
+def scoring(data, codec):
+    return EvaluationSettings(data, str(codec), samples=20, features="point_encoder steps=3", holdout=0.5)
+
+
+def test_own_meshes_train_a_codec_and_a_model_of_its_latents(tmp_path):
+    for i in range(40):
+        label = ("flat", "tall")[i % 2]
+        (tmp_path / "meshes" / label).mkdir(parents=True, exist_ok=True)
+        trimesh.creation.box((1, 0.5 + i % 2 + i / 100, 1)).export(tmp_path / "meshes" / label / f"{i}.stl")
+    root = f"data.root={tmp_path / 'meshes'}"
+    codec = trained(tmp_path / "codec", "codec/shape", root, QUERIES, *NETWORK)
+    own = (root, QUERIES, f"codec.path={codec}", "loader.workers=0", *LATENT)
+    pipeline = load(trained(tmp_path / "run", "shape/mesh_folder_latent", *own))
+    assert pipeline.model.conditioner.reads == ("label",)
+    assert pipeline.sample(1, label="tall", steps=1)[0].mesh.is_watertight
+    data = f"mesh_distances root={tmp_path / 'meshes'} points=64 queries=16 stored=128"
+    assert EvaluationRun(scoring(data, codec)).facts["compared"] == 20
+
+
 def test_data_without_distances_are_refused(tmp_path):
     with pytest.raises(InputError, match="data=furniture_distances or data=mesh_distances"):
-        trained(tmp_path / "run", "experiment=codec/shape", "data=furniture", *SMALL)
+        trained(tmp_path / "run", "codec/furniture", "data=furniture")
 
 
 def test_a_codec_needs_as_many_points_as_latents(codec, tmp_path):
+    own = (*LATENT, FEW, f"codec.path={codec}", "data=furniture", "data.points=7")
     with pytest.raises(InputError, match=r"encodes points with normals, \(6, 8 or more\)"):
-        trained(tmp_path / "run", *LATENT, f"codec.path={codec}", *SMALL, "data.points=7")
+        trained(tmp_path / "run", "shape/furniture_latent", *own)
+
+
+def test_queries_are_not_encoded_in_place_of_points(codec, tmp_path):
+    own = (*LATENT, QUERIES, FEW, f"codec.path={codec}", "data.points=63")
+    with pytest.raises(InputError, match=r"encodes 64 points .* set data\.points=64"):
+        trained(tmp_path / "run", "shape/furniture_latent", *own)
