@@ -17,6 +17,7 @@ from multidiff.pretrained import Stack
 from multidiff.sampling import few_step
 from multidiff.sampling.conditions import repeated
 from multidiff.sampling.editing import Canvas, Continue, Edit, Redo, Vary
+from multidiff.sampling.gallery import Gallery, generated
 from multidiff.sampling.guidance import Fields, Guidance, Guide
 from multidiff.sampling.notebook import model_facts, table
 from multidiff.sampling.plan import Plan
@@ -186,8 +187,8 @@ class Pipeline:
         strength: float | None = None,
         seed: int = 0,
         **settings: Unpack[Settings],
-    ) -> list[Any]:
-        """Generate ``n`` samples as artifacts: PIL images, audio clips, point clouds.
+    ) -> Gallery:
+        """Generate ``n`` samples as a list of artifacts: PIL images, audio clips, point clouds.
 
         Args:
             n: number of samples.
@@ -199,7 +200,7 @@ class Pipeline:
         if (init is None) != (strength is None):
             raise InputError("init and strength come together: an artifact, and how much of it is regenerated")
         edit = None if strength is None else Vary(init, strength)
-        return list(self.plan(n, seed=seed, edit=edit, **settings).stream())
+        return generated(self.plan(n, seed=seed, edit=edit, **settings))
 
     def inpaint(
         self,
@@ -210,7 +211,7 @@ class Pipeline:
         strength: float = 1.0,
         seed: int = 0,
         **settings: Unpack[Settings],
-    ) -> list[Any]:
+    ) -> Gallery:
         """Regenerate a part of ``artifact``, ``n`` times, to agree with the rest, which is kept exactly.
 
         Args:
@@ -223,7 +224,7 @@ class Pipeline:
             seed: as for `sample`.
             **settings: as for `plan`.
         """
-        return list(self.plan(n, seed=seed, edit=Redo(artifact, region, repeats, strength), **settings).stream())
+        return generated(self.plan(n, seed=seed, edit=Redo(artifact, region, repeats, strength), **settings))
 
     def extend(
         self,
@@ -235,7 +236,7 @@ class Pipeline:
         repeats: int = 5,
         seed: int = 0,
         **settings: Unpack[Settings],
-    ) -> list[Any]:
+    ) -> Gallery:
         """Continue ``artifact``, of any length, ``n`` times: longer ones that begin as it does.
 
         Args:
@@ -248,16 +249,16 @@ class Pipeline:
             **settings: as for `plan`.
         """
         edit = Continue(artifact, amount, overlap, repeats)
-        return list(self.plan(n, seed=seed, edit=edit, **settings).stream())
+        return generated(self.plan(n, seed=seed, edit=edit, **settings))
 
-    def interpolate(self, first: int, second: int, n: int = 8, **settings: Unpack[Settings]) -> list[Any]:
+    def interpolate(self, first: int, second: int, n: int = 8, **settings: Unpack[Settings]) -> Gallery:
         """``n`` samples on the way from the first sample of seed ``first`` to that of seed ``second``.
 
         The noise is mixed spherically, so that every sample on the way is as likely as the ends.
         """
-        return list(self.plan(n, seeds=Interpolated(first, second, n), **settings).stream())
+        return generated(self.plan(n, seeds=Interpolated(first, second, n), **settings))
 
-    def variations(self, seed: int, n: int = 8, amount: float = 0.3, **settings: Unpack[Settings]) -> list[Any]:
+    def variations(self, seed: int, n: int = 8, amount: float = 0.3, **settings: Unpack[Settings]) -> Gallery:
         """``n`` samples like the first of ``seed``: its noise mixed with that of the n samples after it.
 
         Args:
@@ -266,7 +267,7 @@ class Pipeline:
             amount: from 0, the sample itself, to 1, the others.
             **settings: as for `plan`.
         """
-        return list(self.plan(n, seeds=Varied(seed, amount), **settings).stream())
+        return generated(self.plan(n, seeds=Varied(seed, amount), **settings))
 
     def resized(self, **settings: Any) -> "Pipeline":
         """The same pipeline for samples of another size, in settings of the modality: ``points=4096`` for shapes.

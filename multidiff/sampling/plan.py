@@ -111,6 +111,10 @@ class Plan:
         starts = range(0, len(self), self.batch_size)
         return [range(start, min(start + self.batch_size, len(self))) for start in starts]
 
+    def done(self, rows: range, steps: int) -> float:
+        """The part of all samples that is done after ``steps`` of the batch ``rows``, from 0 to 1."""
+        return (rows.start + len(rows) * min(1.0, steps / (len(self.grid) - 1))) / len(self)
+
     def fields(self, rows: range) -> list[Fields]:
         """The fields of the samples ``rows``, which start again after the last."""
         return [self.samples[row % len(self)] for row in rows]

@@ -92,10 +92,9 @@ class Job:
         try:
             conditions = self.plan.conditions()
             for rows in self.plan.batches:
-                share, before = len(rows) / len(self.plan), rows.start / len(self.plan)
 
-                def step(done: int, x: Tensor, share: float = share, before: float = before) -> None:
-                    self._done = before + share * min(1.0, done / (len(self.plan.grid) - 1))
+                def step(done: int, x: Tensor, rows: range = rows) -> None:
+                    self._done = self.plan.done(rows, done)
                     self._report()
 
                 self.artifacts += self.plan.generate(rows, step, conditions, self._estimate)
