@@ -26,6 +26,7 @@ class Dataset(ABC):
         shape: of every data tensor, ``(C, *size)``; but see ``shapes``.
         fields: columns of N values by name: ``label`` (a `Labels`), ``caption`` (texts), ``seconds`` and others. None
             or an empty text in a column is an unknown value; a tuple holds alternatives, such as several captions.
+        measured: names of the fields that follow from the data themselves, as the duration of a sound does.
         origin: hex hash of the sources and of the settings that they were prepared with.
         shards: index of the file that holds each sample, ``(N,)``, if few files should be open at a time; or None.
         mixed: number of such files that are open at a time.
@@ -36,6 +37,7 @@ class Dataset(ABC):
 
     shape: tuple[int, ...]
     fields: Mapping[str, Sequence[Any]] = MappingProxyType({})
+    measured: tuple[str, ...] = ()
     origin: str
     shards: np.ndarray | None = None
     mixed: int = 1

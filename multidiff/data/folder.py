@@ -36,6 +36,7 @@ class Prepared(Dataset):
             self.shapes = store.shapes[self.sources]
         own = [preparation.fields(shape) for shape in store.shapes]
         known = {name: [facts[name] for facts in own] for name in own[0]} | fields
+        self.measured = tuple(name for name in own[0] if name not in fields)
         self.fields = {name: _at(column, self.sources) for name, column in known.items()}
 
     def __len__(self) -> int:

@@ -1,6 +1,8 @@
 """Settings that follow from the data and the machine, where a config leaves them open."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 from torch import nn
@@ -8,9 +10,10 @@ from torch import nn
 from multidiff.configuration import target_class
 from multidiff.data.labels import Labels
 from multidiff.training.memory import StepMemory, largest_batch, room_of
+from multidiff.training.settings import is_missing
 
 FOUND = "found"
-"""In the group ``conditioning``: only the fields that the data have."""
+"""In the group ``conditioning``: only the fields that the data have, and the condition for each column of numbers."""
 
 LENGTH = "2h"
 """Budget of a training without another length."""
@@ -46,13 +49,15 @@ def fitted_conditions(
 ) -> dict[str, Any]:
     """``settings`` with the conditions that the ``fields`` of the data allow, and the scale of their guidance.
 
-    A field is a condition if at most ``max_missing`` of the samples lack it and two samples differ in it. A run that is
-    resumed keeps its conditions.
+    A field, or a column of numbers, is a condition if at most ``max_missing`` of the samples lack it and two samples
+    differ in it. A run that is resumed keeps its conditions.
     """
     conditioning, guidance = dict(settings["conditioning"] or {}), settings["guidance"]
-    if conditioning.pop(FOUND, False):
+    if number := conditioning.pop(FOUND, None):
         kept = (before or {}).get("conditioning")
         limit = settings["max_missing"]
+        numbers = [name for name, column in fields.items() if name not in conditioning and _is_of_numbers(column)]
+        conditioning |= {name: dict(number) for name in numbers}
         chosen = kept if kept is not None else [name for name in conditioning if _tells(fields.get(name, ()), limit)]
         conditioning = {name: part for name, part in conditioning.items() if name in chosen}
     if guidance is None:
@@ -114,5 +119,13 @@ def fitted_batch(
 def _tells(column: Sequence[Any], limit: float) -> bool:
     if isinstance(column, Labels):
         return len(set(column.indices.tolist())) > 1
-    known = [value for value in column if value]
+    known = [value for value in column if not is_missing(value)]
     return len(known) >= (1 - limit) * len(column) and len(set(known)) > 1
+
+
+def _is_of_numbers(column: Sequence[Any]) -> bool:
+    return not isinstance(column, Labels) and all(is_missing(value) or _is_number(value) for value in column)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -150,7 +150,8 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
         raise InputError("decoder_of trains the decoder of a codec: use it with experiment=codec/...")
     start = prepared(config)
     settings, dataset, modality = start.settings, start.dataset, start.modality
-    settings |= fitted_conditions(settings, start.before, dataset.fields)
+    given = {name: column for name, column in dataset.fields.items() if name not in dataset.measured}
+    settings |= fitted_conditions(settings, start.before, given)
     check_missing(dataset.fields, settings["conditioning"], settings.get("max_missing", 1.0))
     learned = informed(settings, dataset.values, Unaugmented(dataset))
     kept = in_force(settings, learned, start.before or learned)

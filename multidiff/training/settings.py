@@ -53,7 +53,7 @@ def check_missing(fields: Mapping[str, Sequence[Any]], read: Iterable[str], limi
         raise InputError(f"max_missing is a share of the samples, from 0 to 1, got {limit}")
     for name in read:
         column = fields.get(name, ())
-        missing = 0 if isinstance(column, Labels) else sum(map(_unknown, column))
+        missing = 0 if isinstance(column, Labels) else sum(map(is_missing, column))
         if limit * len(column) < missing < len(column):
             raise InputError(
                 f"{missing} of {len(column)} samples have no {name}, and max_missing={limit:g} of them may lack it: "
@@ -77,5 +77,6 @@ def decided(settings: dict[str, Any], before: Mapping[str, Any] | None) -> dict[
     }
 
 
-def _unknown(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a sample lacks a field of this ``value``: None, or an empty text or tuple of texts."""
     return value is None or (isinstance(value, str | tuple) and not value)

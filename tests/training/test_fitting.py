@@ -1,13 +1,19 @@
 """Settings that a config leaves to the data and the machine."""
 
+import json
+
+import numpy as np
 import pytest
+import soundfile
 
 from multidiff.configuration import load_option
 from multidiff.data.labels import Labels
 from multidiff.errors import InputError
 from multidiff.training.fitting import fitted_backbone, fitted_conditions, fitted_length
+from multidiff.training.train import built
+from tests.tiny import fast_compose
 
-SETTINGS = {"conditioning": {"label": {}, "caption": {}, "found": True}, "guidance": None, "max_missing": 0.5}
+SETTINGS = {"conditioning": {"label": {}, "caption": {}, "found": {"dim": 8}}, "guidance": None, "max_missing": 0.5}
 CLASSES, CAPTIONS = Labels.of(["a", "b"]), ["a dog", "a cat"]
 
 
@@ -26,6 +32,38 @@ def test_conditions_are_the_fields_that_tell_samples_apart(fields, chosen):
     fitted = fitted_conditions(SETTINGS, None, fields)
     assert list(fitted["conditioning"]) == chosen
     assert fitted["guidance"] == (2.0 if chosen else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("column", "chosen"),
+    [
+        ([120, 90.5, None, 0], True),
+        (np.array([3, 4]), True),
+        ([120, 120], False),
+        ([1, None, None, None], False),
+        (["fast", "slow"], False),
+        ([True, False], False),
+        ([1.0, np.nan], False),
+    ],
+)
+def test_columns_of_numbers_are_conditions(column, chosen):
+    fitted = fitted_conditions(SETTINGS, None, {"tempo": column, "label": CLASSES})["conditioning"]
+    assert fitted == {"label": {}} | ({"tempo": {"dim": 8}} if chosen else {})
+
+
+def test_numbers_of_metadata_condition_a_model_of_a_folder_and_durations_do_not(tmp_path):
+    lines = []
+    for i in range(24):
+        soundfile.write(tmp_path / f"{i}.wav", np.sin(np.arange(800 + 10 * i) / (i + 3)), 8000)
+        lines.append(json.dumps({"file_name": f"{i}.wav", "tempo": 60 + i}))
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    sounds = (f"data.root={tmp_path}", "data.seconds=0.1", "modality.sample_rate=8000", "loader.workers=0")
+    small = ("backbone.widths=[8,8]", "backbone.head_size=8", "loader.batch_size=4")
+    config = fast_compose(["experiment=audio/folder", *sounds, *small])
+    config.run_dir = str(tmp_path / "run")
+    run = built(config)
+    assert run.pipeline.model.conditioner.describe() == "tempo: a number from 60 to 83"
+    assert run.settings["guidance"] == 2.0
 
 
 def test_what_is_chosen_by_hand_stays():
