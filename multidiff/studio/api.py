@@ -65,18 +65,21 @@ def generate(studio: Studio) -> Any:
         if not isinstance(fields, dict | None):
             raise InputError(f"fields is an object of values by field, not {fields!r}")
         asked = Request(n, fields or {}, negative, guidance, guidance_rule, sampler, steps, seed, batch_size)
-        plan = asked.plan(studio.models[model], studio.limits)
-        return answer(last(studio.generate(str(request.session_hash), model, plan)))
+        with studio.line.place(str(request.session_hash)) as place:
+            for _ in place.turn():
+                continue
+            plan = asked.plan(studio.models[model], studio.limits)
+            return answer(last(studio.generate(place, model, plan)))
 
     return reported(endpoint)
 
 
 def stop(studio: Studio) -> Any:
-    """The endpoint that stops the job of the same session."""
+    """The endpoint that stops the jobs of the same session."""
 
     def endpoint(request: gr.Request) -> bool:
-        """Stop the job of this session; whether there was one."""
-        return studio.stop(str(request.session_hash))
+        """Stop the jobs of this session, also those that wait; whether there were any."""
+        return studio.line.stop(str(request.session_hash))
 
     return endpoint
 

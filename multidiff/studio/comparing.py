@@ -13,6 +13,7 @@ from multidiff.studio.engine import QUEUE
 from multidiff.studio.jobs import Progress
 from multidiff.studio.notices import bar, reported
 from multidiff.studio.request import EXACT, Request
+from multidiff.studio.settings import Settings
 
 if TYPE_CHECKING:
     from multidiff.studio.generate import Panel
@@ -22,14 +23,20 @@ CHANGED = ("guidance", "steps", "sampler", "rule", "negative")
 
 
 class Strip:
-    """Samples on the way from the seed of the panel to another one, made in the present place of the page."""
+    """Samples on the way from the seed of the panel to another one, made in the present place of the page.
+
+    Attributes:
+        restored: the components that `filled` fills.
+    """
 
     def __init__(self, panel: "Panel"):
         self.panel = panel
         most = panel.studio.limits.samples
-        second = gr.Number(1, precision=0, label="To the seed", minimum=-EXACT, maximum=EXACT)
-        count = gr.Slider(2, max(2, most), min(8, most), step=1, label="Samples on the way")
-        start = gr.Button("Interpolate")
+        with gr.Accordion("From one seed to another", open=False) as accordion:
+            second = gr.Number(1, precision=0, label="To the seed", minimum=-EXACT, maximum=EXACT)
+            count = gr.Slider(2, max(2, most), min(8, most), step=1, label="Samples on the way")
+            start = gr.Button("Interpolate")
+        self.restored = [accordion, second, count]
         inputs = [second, count, *panel.controls.inputs]
         start.click(self.run, inputs, panel.outputs, api_visibility="private", show_progress="hidden", **QUEUE)
 
@@ -40,10 +47,19 @@ class Strip:
         def interpolate(request: gr.Request, second: int, count: int, *values: Any) -> Iterator[list[Any]]:
             asked = replace(self.panel.controls.request(values), n=int(count))
             seeds = Interpolated(asked.seed, int(second or 0), asked.n)
-            plan = asked.plan(self.panel.pipeline, self.panel.studio.limits, seeds=seeds)
-            yield from self.panel.updates(plan, asked.seed, str(request.session_hash))
+            yield from self.panel.updates(
+                lambda: asked.plan(self.panel.pipeline, self.panel.studio.limits, seeds=seeds),
+                asked.seed,
+                str(request.session_hash),
+            )
 
         return reported(interpolate)
+
+    def filled(self, settings: Settings) -> list[Any]:
+        """Updates by which the controls describe a strip; of other results, they stay as they are."""
+        if settings.second is None:
+            return [gr.skip()] * len(self.restored)
+        return [gr.update(open=True), gr.update(value=settings.second), gr.update(value=settings.request.n)]
 
 
 class SideBySide:
@@ -71,15 +87,18 @@ class SideBySide:
             panel = self.panel
             asked = panel.controls.request(values)
             both = [asked, with_change(asked, changed, value)]
-            plans = [each.plan(panel.pipeline, panel.studio.limits) for each in both]
             shown: list[Any] = [None, None]
-            for i, plan in enumerate(plans):
-                for event in panel.studio.generate(str(request.session_hash), panel.name, plan):
-                    if isinstance(event, Progress):
-                        yield [bar(event), gr.skip(), gr.skip()]
-                    else:
-                        shown[i] = gallery(panel.pipeline.modality, event)
-                        yield ["", *shown]
+            with panel.studio.line.place(str(request.session_hash)) as place:
+                for waiting in place.turn():
+                    yield [bar(waiting), gr.skip(), gr.skip()]
+                plans = [each.plan(panel.pipeline, panel.studio.limits) for each in both]
+                for i, plan in enumerate(plans):
+                    for event in panel.studio.generate(place, panel.name, plan):
+                        if isinstance(event, Progress):
+                            yield [bar(event), gr.skip(), gr.skip()]
+                        else:
+                            shown[i] = gallery(panel.pipeline.modality, event)
+                            yield ["", *shown]
 
         return reported(compare)
 

@@ -13,6 +13,7 @@ from multidiff.errors import InputError
 from multidiff.sampling.editing import Edit, edit_of
 from multidiff.studio.engine import QUEUE
 from multidiff.studio.notices import reported
+from multidiff.studio.settings import Settings
 from multidiff.studio.sources import SOURCES
 
 if TYPE_CHECKING:
@@ -27,24 +28,29 @@ class Editing:
 
     Args:
         panel: whose settings it takes, and whose outputs it fills.
+
+    Attributes:
+        restored: the components that `filled` fills.
     """
 
     def __init__(self, panel: "Panel"):
         self.panel, self.pipeline = panel, panel.pipeline
         self.source = SOURCES[self.pipeline.modality.viewer]
-        given = self.source.component()
-        way = gr.Radio(list(WAYS), value="Vary it", label="What to do with it", info=self.source.hint)
-        strength = gr.Slider(
-            0.05, 1, 0.5, step=0.05, label="Strength", info="How much is regenerated, when it is varied."
-        )
-        region = gr.Textbox(
-            label="Part", info=self.source.region_help, visible=self.source.region_help is not None, max_length=100
-        )
-        amount = gr.Number(
-            None, label="Length to add", info="When it is continued: seconds of a sound, else positions."
-        )
-        start = gr.Button("Generate from the file")
+        with gr.Accordion("Start from a file", open=False) as accordion:
+            given = self.source.component()
+            way = gr.Radio(list(WAYS), value="Vary it", label="What to do with it", info=self.source.hint)
+            strength = gr.Slider(
+                0.05, 1, 0.5, step=0.05, label="Strength", info="How much is regenerated, when it is varied."
+            )
+            region = gr.Textbox(
+                label="Part", info=self.source.region_help, visible=self.source.region_help is not None, max_length=100
+            )
+            amount = gr.Number(
+                None, label="Length to add", info="When it is continued: seconds of a sound, else positions."
+            )
+            start = gr.Button("Generate from the file")
         self.inputs = [given, way, strength, region, amount]
+        self.restored = [accordion, *self.inputs]
         start.click(
             self.run,
             [*self.inputs, *panel.controls.inputs],
@@ -63,11 +69,28 @@ class Editing:
             with tempfile.TemporaryDirectory() as folder:
                 edit = self.edit(Path(folder), *own)
                 asked = self.panel.asked(common)
-                plan = asked.plan(self.pipeline, self.panel.studio.limits, edit=edit)
                 files = sorted(Path(folder).iterdir())
-                yield from self.panel.updates(plan, asked.seed, str(request.session_hash), files)
+                yield from self.panel.updates(
+                    lambda: asked.plan(self.pipeline, self.panel.studio.limits, edit=edit),
+                    asked.seed,
+                    str(request.session_hash),
+                    files,
+                )
 
         return reported(generate)
+
+    def filled(self, settings: Settings) -> list[Any]:
+        """Updates by which the controls describe the edit of a result; without one, they stay as they are."""
+        edit = settings.edit
+        if edit is None:
+            return [gr.skip()] * len(self.restored)
+        files, option, value = settings.files, edit["option"], edit["value"]
+        given = self.source.filled(files["init"], files.get("mask")) if files else None
+        way = next(way for way, name in WAYS.items() if name == option)
+        values = {"strength": gr.skip(), "mask": gr.skip(), "extend": gr.skip()}
+        if "mask" not in edit:
+            values[option] = gr.update(value=value)
+        return [gr.update(open=True), gr.update(value=given), gr.update(value=way), *values.values()]
 
     def edit(self, folder: Path, given: Any, way: str, strength: float, region: str, amount: float | None) -> Edit:
         """The edit that the controls describe; its files are written to ``folder``.

@@ -1,6 +1,6 @@
 """What all pages of a studio share: its models, its history, its limits, and the jobs that run."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from multidiff.sampling.reproduce import read_original
 from multidiff.studio.history import History, Result
 from multidiff.studio.jobs import Job, Progress
 from multidiff.studio.limits import Limits
+from multidiff.studio.line import Line, Place
 from multidiff.studio.models import Models
-from multidiff.studio.request import Request
+from multidiff.studio.settings import Settings
 
-QUEUE: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model"}
-"""Arguments of every event that uses a model: one at a time, the others wait in the queue."""
+QUEUE: dict[str, Any] = {"concurrency_limit": None}
+"""Arguments of every event that uses a model: all begin at once, and wait in the line of the studio."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Studio:
         limits: of a request.
         runs: run directories that a page follows.
         reports: of evaluations that a page shows.
-        jobs: that run now, by the session of their visitor.
+        line: the requests that are served or wait.
     """
 
     models: Models
@@ -35,13 +36,16 @@ class Studio:
     limits: Limits = field(default_factory=Limits)
     runs: tuple[Path, ...] = ()
     reports: tuple[Path, ...] = ()
-    jobs: dict[str, Job] = field(default_factory=dict)
+    line: Line = field(init=False)
 
-    def generate(self, session: str, name: str, plan: Plan, files: Sequence[Path] = ()) -> Iterator[Progress | Result]:
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "line", Line(self.limits.waiting))
+
+    def generate(self, place: Place, name: str, plan: Plan, files: Sequence[Path] = ()) -> Iterator[Progress | Result]:
         """Carry out a plan of the model ``name``; the last that it yields is the result.
 
         Args:
-            session: of the visitor.
+            place: of the request, whose turn it is.
             name: of the model.
             plan: what to generate.
             files: that an edit starts from, which are kept with the result.
@@ -50,31 +54,20 @@ class Studio:
             StoppedError: the visitor stopped it, or the time is up.
             InputError: the result could not be written.
         """
-        job = self.jobs[session] = Job(plan, self.limits.seconds)
-        try:
-            yield from job.run()
-        finally:
-            if self.jobs.get(session) is job:
-                del self.jobs[session]
+        job = Job(plan, self.limits.seconds)
+        place.begin(job)
+        yield from job.run()
         yield self.history.add(plan, job.artifacts, name, plan.pipeline.modality.written[0], files)
 
-    def stop(self, session: str) -> bool:
-        """Stop the job of a visitor; whether there was one."""
-        job = self.jobs.get(session)
-        if job is not None:
-            job.stop()
-        return job is not None
-
-    def settings_in(self, path: Path) -> tuple[str, Request]:
-        """The model and the request by which a generated file was made.
+    def settings_in(self, path: Path) -> Settings:
+        """The settings by which a generated file was made.
 
         Raises:
             InputError: it holds no plan, or one of another model.
         """
         found = read_original(path)
-        return self.models.by_hash(found.record["model_sha256"]), Request.of(found.record, found.index)
+        return Settings.of(found.record, self.models, self.history, found.index)
 
-    def settings_of(self, result: Result) -> tuple[str, Request]:
+    def settings_of(self, result: Result) -> Settings:
         """The same of a result in the history."""
-        record: Mapping[str, object] = result.record
-        return self.models.by_hash(record["model_sha256"]), Request.of(record)
+        return Settings.of(result.record, self.models, self.history)

@@ -1,7 +1,7 @@
 """The page that generates: a tab for each model."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from multidiff.studio.comparing import SideBySide, Strip
 from multidiff.studio.controls import Controls, new_seed
 from multidiff.studio.editing import Editing
 from multidiff.studio.engine import QUEUE, Studio
-from multidiff.studio.jobs import Progress
-from multidiff.studio.notices import bar, done, failed, reported
+from multidiff.studio.history import Result
+from multidiff.studio.notices import bar, done, failed, reported, said, warn
 from multidiff.studio.request import Request
 from multidiff.studio.results import ResultView
+from multidiff.studio.settings import Settings
 
 
 class Panel:
@@ -66,16 +67,11 @@ class Panel:
             **QUEUE,
         )
         stop.click(self._stop, None, None, api_visibility="private", queue=False)
-        self.view.restore.click(
-            self._restored, self.view.shown, self.controls.inputs, api_visibility="private", queue=False
-        )
+        self.view.restore.click(self._restored, self.view.shown, self.restored, api_visibility="private", queue=False)
 
     def _more(self) -> None:
         """Make the other ways to generate."""
-        with gr.Accordion("Start from a file", open=False):
-            Editing(self)
-        with gr.Accordion("From one seed to another", open=False):
-            Strip(self)
+        self.editing, self.strip = Editing(self), Strip(self)
         with gr.Accordion("Side by side: the same seed, one setting changed", open=False):
             SideBySide(self)
 
@@ -89,11 +85,13 @@ class Panel:
         locked = values[list(self.controls.parts).index("lock")]
         return request if locked else replace(request, seed=new_seed())
 
-    def updates(self, plan: Plan, seed: int, session: str, files: Sequence[Path] = ()) -> Iterator[list[Any]]:
-        """Carry out a plan, and yield what the outputs are to show: the progress, then the result.
+    def updates(
+        self, prepare: Callable[[], Plan], seed: int, session: str, files: Sequence[Path] = ()
+    ) -> Iterator[list[Any]]:
+        """Carry out a plan, and yield what the outputs are to show: the place in the line, the progress, the result.
 
         Args:
-            plan: what to generate.
+            prepare: makes the plan, when it is its turn.
             seed: that the control is to show.
             session: of the visitor.
             files: that an edit starts from, which are kept with the result.
@@ -101,15 +99,18 @@ class Panel:
         Raises:
             InputError: it was stopped, or cannot be done; the outputs say so.
         """
-        started = time.monotonic()
         try:
-            for event in self.studio.generate(session, self.name, plan, files):
-                if isinstance(event, Progress):
-                    live = gr.skip() if event.picture is None else gr.update(value=event.picture, visible=True)
-                    yield [bar(event), live, seed, *self.view.unchanged()]
-                else:
-                    line = done(time.monotonic() - started, len(plan))
-                    yield [line, gr.update(value=None, visible=False), seed, *self.view.values(event)]
+            with self.studio.line.place(session) as place:
+                for waiting in place.turn():
+                    yield [bar(waiting), gr.skip(), seed, *self.view.unchanged()]
+                started, plan = time.monotonic(), prepare()
+                for event in self.studio.generate(place, self.name, plan, files):
+                    if isinstance(event, Result):
+                        line = done(time.monotonic() - started, len(plan))
+                        yield [line, gr.update(value=None, visible=False), seed, *self.view.values(event)]
+                    else:
+                        live = gr.skip() if event.picture is None else gr.update(value=event.picture, visible=True)
+                        yield [bar(event), live, seed, *self.view.unchanged()]
         except InputError as error:
             yield [failed(error), gr.update(value=None, visible=False), seed, *self.view.unchanged()]
             raise
@@ -120,18 +121,31 @@ class Panel:
 
         def generate(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
             asked = self.asked(values)
-            plan = asked.plan(self.pipeline, self.studio.limits)
-            yield from self.updates(plan, asked.seed, str(request.session_hash))
+            yield from self.updates(
+                lambda: asked.plan(self.pipeline, self.studio.limits), asked.seed, str(request.session_hash)
+            )
 
         return reported(generate)
 
     def _stop(self, request: gr.Request) -> None:
-        if not self.studio.stop(str(request.session_hash)):
-            gr.Info("Nothing is running.")
+        if not self.studio.line.stop(str(request.session_hash)):
+            gr.Info("Nothing is running or waiting.")
+
+    @property
+    def restored(self) -> list[gr.blocks.Block]:
+        """The components that `filled` fills."""
+        return [self.status, *self.controls.inputs, *self.editing.restored, *self.strip.restored]
+
+    def filled(self, settings: Settings) -> list[Any]:
+        """Updates by which the controls say how a result was made, and the status what is left to do."""
+        if not settings.is_complete:
+            warn("Not all of the settings", settings.remark)
+        own = self.controls.filled(settings.request)
+        return [said(settings.remark), *own, *self.editing.filled(settings), *self.strip.filled(settings)]
 
     @property
     def _restored(self) -> Any:
         def restore(shown: str) -> list[Any]:
-            return self.controls.filled(self.studio.settings_of(self.studio.history[shown])[1])
+            return self.filled(self.studio.settings_of(self.studio.history[shown]))
 
         return reported(restore)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from multidiff.data.files import member, sha256
 from multidiff.errors import InputError
 from multidiff.sampling.plan import Plan
 from multidiff.sampling.samples import PREVIEW, Record, finish, read_record, write_samples
@@ -123,6 +124,18 @@ class History:
         with self._database() as database:
             rows = database.execute(query, (*patterns, most)).fetchall()
         return [result for row in rows if (result := self._result(row)).preview.is_file()]
+
+    def copy(self, file: str, digest: str) -> Path | None:
+        """A copy of a file that a result was edited from, by its name and SHA-256; None where there is none.
+
+        Raises:
+            InputError: the name leads out of the folder of a result.
+        """
+        query = "select id from results where instr(record, ?) order by made desc limit 100"
+        with self._database() as database:
+            names = [name for (name,) in database.execute(query, (digest,))]
+        copies = (member(self.results / name, file) for name in names)
+        return next((path for path in copies if path.is_file() and sha256(path) == digest), None)
 
     def remove(self, name: str) -> None:
         """Delete a result and its files."""

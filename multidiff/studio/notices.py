@@ -10,6 +10,7 @@ import gradio as gr
 
 from multidiff.errors import InputError
 from multidiff.studio.jobs import Progress, StoppedError
+from multidiff.studio.line import Waiting
 
 
 def reported(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -32,9 +33,9 @@ def reported(function: Callable[..., Any]) -> Callable[..., Any]:
     return stream if isgeneratorfunction(function) else call
 
 
-def warn(title: str, error: InputError) -> None:
+def warn(title: str, reason: InputError | str) -> None:
     """Show a message on the page without failing."""
-    gr.Warning(_line(error), title=title)
+    gr.Warning(_line(reason), title=title)
 
 
 def _message(error: InputError) -> gr.Error:
@@ -42,12 +43,15 @@ def _message(error: InputError) -> gr.Error:
     return gr.Error(_line(error), title=title, print_exception=False)
 
 
-def _line(error: InputError) -> str:
-    return html.escape(" ".join(str(error).split()), quote=False)
+def _line(reason: InputError | str) -> str:
+    return html.escape(" ".join(str(reason).split()), quote=False)
 
 
-def bar(progress: Progress) -> str:
-    """A progress bar in HTML with the time left."""
+def bar(progress: Progress | Waiting) -> str:
+    """The place in the line, then a progress bar with the time left, in HTML."""
+    if isinstance(progress, Waiting):
+        requests = "1 request is" if progress.before == 1 else f"{progress.before} requests are"
+        return said(f"Waiting: {requests} before this one")
     percent = round(100 * progress.done)
     left = f", about {progress.left:.0f} s left" if progress.done else ""
     return (
@@ -58,9 +62,14 @@ def bar(progress: Progress) -> str:
 
 def done(seconds: float, count: int) -> str:
     """The line that stands in place of the bar afterwards."""
-    return f'<p class="progress">{count} sample{"s" if count > 1 else ""} in {seconds:.1f} s, kept in the history</p>'
+    return said(f"{count} sample{'s' if count > 1 else ''} in {seconds:.1f} s, kept in the history")
+
+
+def said(line: str) -> str:
+    """A line of text in the same place."""
+    return f'<p class="progress">{html.escape(line, quote=False)}</p>'
 
 
 def failed(error: InputError) -> str:
     """The line in its place where there is no result."""
-    return f'<p class="progress">No result: {html.escape(str(error))}</p>'
+    return said(f"No result: {error}")

@@ -11,7 +11,7 @@ from multidiff.studio.engine import Studio
 from multidiff.studio.generate import Panel
 from multidiff.studio.history import Result
 from multidiff.studio.notices import reported
-from multidiff.studio.request import Request
+from multidiff.studio.settings import Settings
 
 
 class Past:
@@ -58,7 +58,7 @@ class Past:
             self.search, self.words, [self.found, self.gallery], api_visibility="private", show_progress="hidden"
         )
         self.gallery.select(self._select, self.found, detail, api_visibility="private", show_progress="hidden")
-        back = [tabs, models, *(part for panel in panels.values() for part in panel.controls.inputs)]
+        back = [tabs, models, *(part for panel in panels.values() for part in panel.restored)]
         restore.click(reported(self._restore), self.chosen, back, api_visibility="private", queue=False)
         remove.click(
             reported(self._remove),
@@ -81,7 +81,7 @@ class Past:
         return [result.id, title, str(result.preview), [str(path) for path in result.files], dict(result.record)]
 
     def _restore(self, chosen: str) -> list[Any]:
-        return restored(self.panels, *self.studio.settings_of(self.studio.history[chosen]))
+        return restored(self.panels, self.studio.settings_of(self.studio.history[chosen]))
 
     def _remove(self, chosen: str, words: str) -> list[Any]:
         self.studio.history.remove(chosen)
@@ -89,11 +89,11 @@ class Past:
         return [*self.search(words), *nothing]
 
 
-def restored(panels: Mapping[str, Panel], name: str, request: Request) -> list[Any]:
-    """Updates of the tabs, of the tabs of the models, and of the controls of all panels: one says ``request``."""
+def restored(panels: Mapping[str, Panel], settings: Settings) -> list[Any]:
+    """Updates of the tabs, of the tabs of the models, and of what all panels restore: one takes ``settings``."""
     filled = [
         update
-        for key, panel in panels.items()
-        for update in (panel.controls.filled(request) if key == name else [gr.skip()] * len(panel.controls.inputs))
+        for name, panel in panels.items()
+        for update in (panel.filled(settings) if name == settings.model else [gr.skip()] * len(panel.restored))
     ]
-    return [gr.Tabs(selected="generate"), gr.Tabs(selected=name), *filled]
+    return [gr.Tabs(selected="generate"), gr.Tabs(selected=settings.model), *filled]

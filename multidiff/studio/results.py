@@ -1,6 +1,7 @@
 """The part of a page that shows a result: gallery, viewer, files to download, and plan."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from multidiff.sampling.reproduce import reproduce_samples
 from multidiff.studio.artifacts import exported, gallery, viewer_of
 from multidiff.studio.engine import QUEUE, Studio
 from multidiff.studio.history import Result
-from multidiff.studio.notices import reported, warn
+from multidiff.studio.notices import bar, reported, warn
 
 CHOICE_HELP = {"size": "along the longest side, in metres; empty keeps the scale of the model"}
 """Explanations of export settings without fixed values."""
@@ -55,7 +56,7 @@ class ResultView:
                 self.restore = gr.Button("Use these settings", size="sm")
                 again = gr.Button("Reproduce and compare", size="sm")
             verdict = gr.Markdown()
-        again.click(self._reproduced, self.shown, verdict, api_visibility="private", **QUEUE)
+        again.click(self._reproduced, self.shown, verdict, api_visibility="private", show_progress="minimal", **QUEUE)
         viewed = [] if self.component is None else [self.component]
         self.gallery.select(self._selected, self.shown, [self.index, *viewed], api_visibility="private", queue=False)
         if viewed:  # after the result, which need not wait for it
@@ -124,12 +125,17 @@ class ResultView:
 
     @property
     def _reproduced(self) -> Any:
-        def reproduce(shown: str) -> str:
+        def reproduce(request: gr.Request, shown: str) -> Iterator[str]:
             result = self.studio.history[shown]
-            place = self.studio.models.places[self.studio.models.by_hash(result.record["model_sha256"])]
-            compared = reproduce_samples(result.folder, model=place)
+            directory = self.studio.models.places[self.studio.models.by_hash(result.record["model_sha256"])]
+            with self.studio.line.place(str(request.session_hash)) as place:
+                for waiting in place.turn():
+                    yield bar(waiting)
+                yield "Generating it again."
+                compared = reproduce_samples(result.folder, model=directory)
             if compared.equal:
-                return f"Generated again: equal, byte for byte ({compared.compared} compared)."
-            return f"Generated again: {len(compared.differences)} of {compared.compared} differ."
+                yield f"Generated again: equal, byte for byte ({compared.compared} compared)."
+            else:
+                yield f"Generated again: {len(compared.differences)} of {compared.compared} differ."
 
         return reported(reproduce)

@@ -32,6 +32,9 @@ button[role=tab].selected { color: var(--primary-700) !important }
 footer { display: none !important }
 """
 
+OTHERS = 40
+"""Threads beside those of requests that wait."""
+
 KEPT = 24 * 3600
 """Seconds that gradio keeps uploads and copies of results."""
 
@@ -83,15 +86,15 @@ def page(studio: Studio, *, control: bool = True) -> gr.Blocks:
         blocks.load(
             past.search, past.words, [past.found, past.gallery], api_visibility="private", show_progress="hidden"
         )
-        everything = [part for panel in panels.values() for part in panel.controls.inputs]
+        everything = [part for panel in panels.values() for part in panel.restored]
 
         def restore(path: str) -> list[Any]:
-            return restored(panels, *studio.settings_in(Path(path)))
+            return restored(panels, studio.settings_in(Path(path)))
 
         dropped.upload(reported(restore), dropped, [tabs, models, *everything], api_visibility="private", queue=False)
 
         def leave(request: gr.Request) -> None:
-            studio.stop(str(request.session_hash))
+            studio.line.stop(str(request.session_hash))
 
         blocks.unload(leave)
     blocks.queue(max_size=studio.limits.waiting, api_open=True)
@@ -109,6 +112,7 @@ def serve(studio: Studio, address: Address, *, block: bool = True) -> tuple[gr.B
         theme=theme(),
         css=STYLE,
         allowed_paths=[str(studio.history.results), *(str(run / "previews") for run in studio.runs)],
+        max_threads=studio.limits.waiting + OTHERS,
         max_file_size=studio.limits.upload * 2**20,
         footer_links=[],
         share=False,
@@ -118,7 +122,10 @@ def serve(studio: Studio, address: Address, *, block: bool = True) -> tuple[gr.B
     )
     if block:
         print(f"the studio is at {url}; end it with Ctrl-C", flush=True)
-        blocks.block_thread()
+        try:
+            blocks.block_thread()
+        finally:
+            studio.line.stop(reason="the studio ended")
     return blocks, url
 
 

@@ -15,6 +15,10 @@ EDITED = 512
 """Pixels of the longer side up to which small images are enlarged while they are painted on."""
 
 
+BRUSH = "#e11d48"
+"""The colour of what is painted."""
+
+
 class Source(ABC):
     """Takes a file in the way that suits its kind.
 
@@ -47,6 +51,10 @@ class Source(ABC):
         """The part that is regenerated, as `Modality.region` takes it."""
         return text
 
+    def filled(self, init: Path, mask: Path | None) -> Any:
+        """The value by which the component holds the file ``init``, and the ``mask`` that was painted on it."""
+        return str(init)
+
 
 class Painted(Source):
     """An image, and a mask that is painted on it."""
@@ -61,7 +69,7 @@ class Painted(Source):
             sources=["upload", "clipboard"],
             transforms=(),
             layers=False,
-            brush=gr.Brush(colors=["#e11d48"], color_mode="fixed"),
+            brush=gr.Brush(colors=[BRUSH], color_mode="fixed"),
             height=420,
         )
         editor.upload(self.enlarged, editor, editor, api_visibility="private", show_progress="hidden")
@@ -70,10 +78,10 @@ class Painted(Source):
     def enlarged(self, value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         """A small image with each pixel as a square, since the brush of the editor is 50 pixels wide."""
         image = value["background"] if value else None
-        if image is None or (times := EDITED // max(image.size)) < 2:
+        if value is None or image is None or (times := EDITED // max(image.size)) < 2:
             return value
-        large = image.resize((times * image.width, times * image.height), Image.Resampling.NEAREST)
-        return {"background": large, "layers": [], "composite": large}
+        layers = [_larger(layer, times) for layer in value["layers"]]
+        return {"background": _larger(image, times), "layers": layers, "composite": _larger(image, times)}
 
     def init(self, value: Any, size: tuple[int, ...], folder: Path) -> Path:
         """The image, at the size of the samples; of whole squares of pixels, the mean, which undoes `enlarged`."""
@@ -98,6 +106,18 @@ class Painted(Source):
         path = folder / "mask.png"
         Image.fromarray((painted * 255).astype(np.uint8)).save(path)
         return str(path)
+
+    def filled(self, init: Path, mask: Path | None) -> Any:
+        image, layers = Image.open(init).convert("RGBA"), []
+        if mask is not None:
+            layers = [Image.new("RGBA", image.size, BRUSH)]
+            layers[0].putalpha(Image.open(mask).convert("L").resize(image.size))
+        return self.enlarged({"background": image, "layers": layers, "composite": image})
+
+
+def _larger(image: Image.Image, times: int) -> Image.Image:
+    """An image with each pixel as a square."""
+    return image.resize((times * image.width, times * image.height), Image.Resampling.NEAREST)
 
 
 class Recorded(Source):

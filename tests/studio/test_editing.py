@@ -1,5 +1,6 @@
 """Edits, interpolation and comparison from the page, without a browser."""
 
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,22 @@ def test_generate_gives_progress_then_a_result_with_all_outputs(panel, values, s
     assert all(len(update) == len(panel.outputs) for update in updates)
     assert "kept in the history" in updates[-1][0]
     assert Request.of(last_result(studio).record) == panel.controls.request(values)
+
+
+def test_a_visitor_who_waits_sees_the_place_in_the_line_and_that_it_was_stopped(panel, values, studio):
+    with studio.line.place("another"):
+        updates = panel.run(VISITOR, *values)
+        assert "Waiting: 1 request is before this one" in next(updates)[0]
+        panel._stop(VISITOR)
+        assert "No result: stopped" in next(updates)[0]
+        with pytest.raises(gr.Error, match="stopped"):
+            next(updates)
+    assert studio.history.search() == []
+
+
+def test_a_request_that_cannot_be_done_ends_in_the_status_line(panel, values):
+    values[list(panel.controls.parts).index("n")] = 99
+    assert "No result: this studio takes samples from 1 to 8" in next(panel.run(VISITOR, *values))[0]
 
 
 def test_settings_go_back_into_the_controls(panel, values):
@@ -109,6 +126,56 @@ def test_a_change_is_of_the_kind_of_its_setting():
     assert with_change(request, "label", "4").fields == {"label": "4"}
     with pytest.raises(InputError, match="steps is a number, not 'x'"):
         with_change(request, "steps", "x")
+
+
+@pytest.mark.parametrize("way", ["Vary it", "Regenerate a part of it", "Continue it"])
+def test_an_edit_goes_back_into_the_controls_and_is_made_again(panel, values, studio, way):
+    amount = 3 if way == "Continue it" else None
+    list(panel.editing.run(VISITOR, painted(20), way, 0.3, "", amount, *values))
+    first = last_result(studio)
+    given, own = restored(panel, studio.settings_of(first))
+    assert "press Generate from the file" in given["status"]
+    assert given["open"]
+    list(panel.editing.run(VISITOR, *own, *given["controls"]))
+    second = last_result(studio)
+    assert second.id != first.id
+    assert second.record == first.record
+
+
+def test_a_file_whose_source_is_gone_says_what_it_needs(panel, values, studio, tmp_path, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(gr, "Warning", lambda text, title: warnings.append(text))
+    list(panel.editing.run(VISITOR, painted(20), "Vary it", 0.3, "", None, *values))
+    result = last_result(studio)
+    lone = Path(shutil.copy(result.files[0], tmp_path / "lone.png"))
+    assert studio.settings_in(lone).files["init"].name == "init.png"  # in the history
+    studio.history.remove(result.id)
+    given, own = restored(panel, studio.settings_in(lone))
+    assert "Made from the file init.png, which it needs" in given["status"]
+    assert warnings == [studio.settings_in(lone).remark]
+    assert own == [None, "Vary it", 0.3, "", None]
+
+
+def test_a_strip_goes_back_into_the_controls_and_is_made_again(panel, values, studio):
+    list(panel.strip.run(VISITOR, 5, 3, *values))
+    first = last_result(studio)
+    settings = studio.settings_of(first)
+    assert "Made on the way to the seed 5: press Interpolate" in settings.remark
+    _, second, count = panel.strip.filled(settings)
+    controls = [update["value"] for update in panel.controls.filled(settings.request)]
+    list(panel.strip.run(VISITOR, second["value"], count["value"], *controls))
+    assert last_result(studio).id != first.id
+    assert last_result(studio).record == first.record
+
+
+def restored(panel, settings):
+    """What is shown of ``settings``, and the values of the controls of the edit, which are new."""
+    filled, count = panel.filled(settings), len(panel.controls.inputs)
+    assert len(filled) == len(panel.restored)
+    status, controls, (accordion, *own) = filled[0], filled[1 : 1 + count], filled[1 + count : 7 + count]
+    shown = {"status": status, "open": accordion["open"], "controls": [update["value"] for update in controls]}
+    new = [None, "Vary it", 0.5, "", None]
+    return shown, [update.get("value", before) for update, before in zip(own, new, strict=True)]
 
 
 def editing_of(panel):

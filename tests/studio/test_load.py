@@ -67,7 +67,7 @@ def test_no_answer_is_lost_or_crossed_and_a_kill_loses_no_result(server, tmp_pat
         long = cancelled.submit(model="digits", n=64, steps=100_000, api_name="/generate")
         answers = pool.map(number, range(COUNT))
         while not cancelled.predict(api_name="/stop"):
-            time.sleep(0.5)  # until it is its turn
+            time.sleep(0.5)  # until it has arrived
         with pytest.raises(AppError, match="stopped"):
             long.result(timeout=100)
         answers = list(answers)

@@ -42,7 +42,7 @@ def test_an_answer_has_the_files_and_the_plan_of_what_was_asked(server, client):
     answer = client.predict(model="digits", fields={"label": "3"}, n=2, steps=2, seed=9, api_name="/generate")
     assert [Image.open(path).size for path in answer["files"]] == [(8, 8)] * 2
     assert answer["plan"]["seeds"] == {"kind": "seeded", "seed": 9}
-    assert server[0].settings_in(Path(answer["files"][1]))[1].seed == 9
+    assert server[0].settings_in(Path(answer["files"][1])).request.seed == 9
     assert str(server[0].models.places["digits"]) not in json.dumps(answer["plan"])
 
 
@@ -81,14 +81,38 @@ def test_answers_are_not_crossed(server):
 
 def test_a_job_is_stopped_and_the_next_one_runs(server, client):
     job = client.submit(model="digits", n=8, steps=10_000, api_name="/generate")
-    for _ in range(300):
-        if server[0].jobs:
-            break
-        threading.Event().wait(0.1)
+    assert length(server[0].line, 1)
     assert client.predict(api_name="/stop")
     with pytest.raises(AppError, match="stopped"):
         job.result(timeout=60)
     assert client.predict(model="digits", steps=1, api_name="/generate")["files"]
+
+
+def test_a_job_that_waits_is_stopped_by_its_own_client_and_ends_with_it(server, client):
+    studio = server[0]
+    before = len(studio.history.search())
+    with studio.line.place("another visitor"):
+        waits = Client(server[1], verbose=False, download_files=False)
+        job = waits.submit(model="digits", steps=1, api_name="/generate")
+        assert length(studio.line, 2)
+        assert not client.predict(api_name="/stop")
+        assert waits.predict(api_name="/stop")
+        with pytest.raises(AppError, match="stopped"):
+            job.result(timeout=60)
+        waits.submit(model="digits", steps=1, api_name="/generate")
+        assert length(studio.line, 2)
+        waits.close()
+        assert length(studio.line, 1)
+    assert len(studio.history.search()) == before
+
+
+def length(line, wanted):
+    """Whether as many requests are in the line within 30 s."""
+    for _ in range(300):
+        if len(line) == wanted:
+            return True
+        threading.Event().wait(0.1)
+    return False
 
 
 def test_no_file_of_the_machine_is_readable(server):

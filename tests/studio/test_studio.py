@@ -15,15 +15,18 @@ from multidiff.studio.artifacts import exported, gallery
 from multidiff.studio.history import History
 from multidiff.studio.jobs import Job, StoppedError
 from multidiff.studio.limits import Limits
+from multidiff.studio.line import Line, Waiting
 from multidiff.studio.models import Models
 from multidiff.studio.request import Request
+from multidiff.studio.settings import Settings
 
 ASKED = Request(3, {"label": "4"}, "7", 2.5, "apg", "heun", 4, 11, 2)
 
 
 def made(studio, request=ASKED):
     plan = request.plan(studio.models["digits"], studio.limits)
-    return last(studio.generate("visitor", "digits", plan))
+    with studio.line.place("visitor") as place:
+        return last(studio.generate(place, "digits", plan))
 
 
 def test_a_request_survives_its_plan(studio):
@@ -67,13 +70,55 @@ def test_a_result_is_a_folder_that_can_be_reproduced(studio, run_dir):
     result = made(studio)
     assert len(result.files) == 3
     assert reproduce_samples(result.folder, model=run_dir).equal
-    assert not studio.jobs
+    assert not studio.line.stop()
 
 
 def test_settings_come_back_from_a_file_and_from_the_history(studio):
     result = made(studio)
-    assert studio.settings_in(result.files[1]) == ("digits", ASKED)
-    assert studio.settings_of(studio.history[result.id]) == ("digits", ASKED)
+    for settings in (studio.settings_in(result.files[1]), studio.settings_of(studio.history[result.id])):
+        assert settings == Settings("digits", ASKED)
+        assert settings.is_complete
+
+
+@pytest.mark.parametrize(
+    ("changed", "saying"),
+    [
+        ({"grid": {"_target_": "multidiff.diffusion.grids.Uniform"}}, "grid._target_ of the sampler"),
+        ({"name": "/etc/passwd.yaml"}, "the sampler /etc/passwd.yaml"),
+        ({"speed": {"precision": "bfloat16"}}, "speed of the sampler"),
+    ],
+)
+def test_settings_of_a_sampler_that_the_page_cannot_show_are_named(studio, changed, saying):
+    record = dict(made(studio).record)
+    settings = Settings.of({**record, "sampler": {**record["sampler"], **changed}}, studio.models, studio.history)
+    assert saying in settings.lost
+    assert saying in settings.remark
+
+
+def test_other_settings_that_the_page_cannot_show_are_named(studio):
+    record = dict(made(studio).record)
+    record |= {
+        "guidance": {**record["guidance"], "rule": {"_target_": "x"}, "field": "label"},
+        "samples": [{"label": "1"}, {"label": "2"}],
+        "seeds": {"kind": "varied", "seed": 1, "amount": 0.5},
+        "edit": {"kind": "vary", "init": {"sha256": "0"}, "strength": 0.5},
+        "lora": [{"name": "a"}],
+    }
+    assert Settings.of(record, studio.models, studio.history).lost == (
+        "the guidance rule",
+        "guidance on label",
+        "the fields of the other samples",
+        "seeds of the kind varied",
+        "what it was edited from",
+        "LoRA",
+    )
+
+
+def test_a_damaged_record_restores_nothing(studio):
+    record = made(studio).record
+    for part in ({"edit": {"init": 1}}, {"sampler": 1}, {"seeds": {"seed": 1}}):
+        with pytest.raises(InputError):
+            Settings.of({**record, **part}, studio.models, studio.history)
 
 
 def test_a_foreign_file_or_one_of_another_model_restores_nothing(studio, tmp_path, run_dir):
@@ -95,13 +140,40 @@ def test_progress_grows_to_the_end_and_shows_what_is_denoised(studio):
 
 def test_a_stopped_job_ends_and_frees_its_place(studio):
     plan = Request(8, {"label": "1"}, steps=5000).plan(studio.models["digits"], studio.limits)
-    events = studio.generate("visitor", "digits", plan)
-    next(events)
-    assert studio.stop("visitor")
-    with pytest.raises(StoppedError, match="stopped"):
-        list(events)
-    assert not studio.stop("visitor")
+    with studio.line.place("visitor") as place:
+        events = studio.generate(place, "digits", plan)
+        next(events)
+        assert studio.line.stop("visitor")
+        with pytest.raises(StoppedError, match="stopped"):
+            list(events)
+    assert not studio.line.stop("visitor")
     assert studio.history.search() == []
+
+
+def test_requests_wait_in_the_order_of_their_arrival_and_know_their_place():
+    line = Line(2)
+    with line.place("a") as first, line.place("b") as second, line.place("c") as third:
+        assert list(first.turn()) == []
+        waiting = third.turn()
+        assert next(waiting) == Waiting(2)
+        assert next(second.turn()) == Waiting(1)
+        with pytest.raises(InputError, match="2 requests wait already"), line.place("d"):
+            pass
+        assert line.stop("b")
+        assert next(waiting) == Waiting(1)
+        with pytest.raises(StoppedError, match="stopped"):
+            list(second.turn())
+        assert not line.stop("b")
+    assert not line.stop()
+
+
+def test_a_request_that_is_stopped_just_before_its_job_begins_makes_nothing(studio):
+    plan = Request(1, steps=5000).plan(studio.models["digits"], studio.limits)
+    with studio.line.place("visitor") as place:
+        assert list(place.turn()) == []
+        studio.line.stop("visitor")
+        with pytest.raises(StoppedError):
+            list(studio.generate(place, "digits", plan))
 
 
 def test_a_job_ends_when_its_time_is_up_or_nobody_waits(studio):

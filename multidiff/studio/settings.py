@@ -1,0 +1,123 @@
+"""By which settings a result was made: what the controls of a page say of its record, and what they cannot."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from multidiff.configuration import group_options, load_option
+from multidiff.errors import InputError
+from multidiff.sampling.guidance import Guidance
+from multidiff.sampling.pipeline import Pipeline
+from multidiff.sampling.sampler_config import chosen_sampler
+from multidiff.sampling.speed import Speed, with_speed
+from multidiff.studio.history import History
+from multidiff.studio.models import Models
+from multidiff.studio.request import Request
+
+EDITS = ("strength", "mask", "extend")
+"""Options of `multidiff sample` that the page has controls for."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a result.
+
+    Attributes:
+        model: its name.
+        request: the values of the controls.
+        edit: the file that it was edited from, with the option that describes the edit, as in its record; or None.
+        files: copies of the files of the edit, by "init" and "mask"; empty where one of them is missing.
+        second: the seed at the end of a strip; None for other results.
+        lost: names of the settings that the page has no controls for.
+    """
+
+    model: str
+    request: Request
+    edit: Mapping[str, Any] | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
+    second: int | None = None
+    lost: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any], models: Models, history: History, index: int = 0) -> "Settings":
+        """The settings in the record of a plan, with the fields of sample ``index``.
+
+        Raises:
+            InputError: the record is not one of a plan, or of a model that is not open.
+        """
+        model = models.by_hash(record["model_sha256"])
+        request = Request.of(record, index)
+        try:
+            lost = tuple(_lost(models[model], record, request))
+            source = record["edit"] and record["edit"]["init"]
+            edit = source if source and source.get("option") in EDITS and "value" in source else None
+            parts = {} if edit is None else {"init": edit, **({"mask": edit["mask"]} if "mask" in edit else {})}
+            found = {role: history.copy(part["file"], str(part["sha256"])) for role, part in parts.items()}
+            files = {role: path for role, path in found.items() if path is not None}
+            second = None if edit else record["seeds"].get("second")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"the file holds no plan that this version reads: {error!r}") from error
+        return cls(model, request, edit, files if len(files) == len(parts) else {}, second, lost)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the controls say all of it."""
+        return not self.lost and (self.edit is None or bool(self.files))
+
+    @property
+    def remark(self) -> str:
+        """What is left to do to repeat the result."""
+        if self.edit is not None and self.files:
+            line = f"Made from the file {self.edit['file']}: press Generate from the file."
+        elif self.edit is not None:
+            line = f"Made from the file {self.edit['file']}, which it needs: give it under Start from a file."
+        elif self.second is not None:
+            line = f"Made on the way to the seed {self.second}: press Interpolate."
+        else:
+            line = "Settings taken over: press Generate."
+        if self.lost:
+            line += f" Without controls on this page: {', '.join(self.lost)}. multidiff reproduce repeats them too."
+        return line
+
+
+def _lost(pipeline: Pipeline, record: Mapping[str, Any], request: Request) -> Iterator[str]:
+    """The names of the settings in ``record`` that ``request`` and the controls of edits lack."""
+    sampler, guidance, edit, seeds = record["sampler"], record["guidance"], record["edit"], record["seeds"]
+    if request.sampler not in {pipeline.sampler["name"], *group_options("sampler")}:
+        yield f"the sampler {request.sampler}"
+    else:
+        chosen = chosen_sampler(pipeline.sampler, request.sampler, request.steps)
+        same = with_speed(chosen, None, None, torch.device("cpu"))
+        yield from (f"{name} of the sampler" for name in _differences(sampler, same))
+    rule = Guidance(rule=load_option("guidance_rule", request.rule)).within(Speed.of(sampler).guidance_interval).rule
+    if guidance["scale"] != 1 and dict(guidance["rule"]) != dict(rule):
+        yield "the guidance rule"
+    if guidance["field"] != pipeline.model.conditioner.guided:
+        yield f"guidance on {guidance['field'] or 'all fields'}"
+    if len(guidance["negative"]) > 1:
+        yield "the other negative fields"
+    if len(record["samples"]) > 1:
+        yield "the fields of the other samples"
+    if seeds["kind"] not in ("seeded", "interpolated") or (edit and seeds["kind"] != "seeded"):
+        yield f"seeds of the kind {seeds['kind']}"
+    if edit and (edit["init"].get("option") not in EDITS or "value" not in edit["init"]):
+        yield "what it was edited from"
+    elif edit and edit["kind"] == "redo" and edit["strength"] != 1:
+        yield f"the strength {edit['strength']} of the regenerated part"
+    if record.get("lora", []) != [dict(lora) for lora in pipeline.lora]:
+        yield "LoRA"
+
+
+def _differences(one: Any, other: Any, name: str = "") -> Iterator[str]:
+    """The dotted names of the entries that differ between two nested mappings."""
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+        if one != other:
+            yield name
+        return
+    for key in dict.fromkeys([*one, *other]):
+        yield from _differences(one.get(key), other.get(key), f"{name}.{key}" if name else str(key))
