@@ -1,10 +1,14 @@
 """What all pages of a studio share: its models, its history, its limits, and the jobs that run."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from multidiff.configuration import instantiate
+from multidiff.errors import InputError
+from multidiff.modality import Modality
 from multidiff.sampling.plan import Plan
 from multidiff.sampling.reproduce import read_original
 from multidiff.studio.history import History, Result
@@ -71,3 +75,23 @@ class Studio:
     def settings_of(self, result: Result) -> Settings:
         """The same of a result in the history."""
         return Settings.of(result.record, self.models, self.history)
+
+    def modality_of(self, result: Result) -> Modality[Any]:
+        """The modality of a result, whose model need not be open.
+
+        Raises:
+            InputError: it is not installed.
+        """
+        hashes = {pipeline.sha256: pipeline for pipeline in self.models.pipelines.values()}
+        if result.record["model_sha256"] in hashes:
+            return hashes[result.record["model_sha256"]].modality
+        return instantiate(Modality, result.record["modality"])
+
+    def modalities(self) -> dict[str, Modality[Any]]:
+        """One modality of each name: of the open models, and of the results in the history where it is installed."""
+        found = {pipeline.modality.name: pipeline.modality for pipeline in self.models.pipelines.values()}
+        for config in self.history.modalities():
+            with suppress(InputError):
+                modality = instantiate(Modality, config)
+                found.setdefault(modality.name, modality)
+        return found

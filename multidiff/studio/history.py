@@ -125,6 +125,12 @@ class History:
             rows = database.execute(query, (*patterns, most)).fetchall()
         return [result for row in rows if (result := self._result(row)).preview.is_file()]
 
+    def modalities(self) -> list[Mapping[str, Any]]:
+        """The configs of the modalities of all results, each once."""
+        query = "select distinct json_extract(record, '$.modality') from results"
+        with self._database() as database:
+            return [json.loads(config) for (config,) in database.execute(query) if config]
+
     def copy(self, file: str, digest: str) -> Path | None:
         """A copy of a file that a result was edited from, by its name and SHA-256; None where there is none.
 

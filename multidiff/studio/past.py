@@ -1,4 +1,4 @@
-"""The page of the history: search, look, and go back to the settings of a result."""
+"""The page of the history: search, look, listen, download, and go back to the settings of a result."""
 
 import html
 import time
@@ -7,11 +7,17 @@ from typing import Any
 
 import gradio as gr
 
+from multidiff.errors import InputError
+from multidiff.modality import Modality
 from multidiff.studio.engine import Studio
 from multidiff.studio.generate import Panel
 from multidiff.studio.history import Result
-from multidiff.studio.notices import reported
+from multidiff.studio.notices import reported, said
+from multidiff.studio.results import ResultView
 from multidiff.studio.settings import Settings
+
+MORE = 60
+"""Results that are shown at first, and that each "More" adds."""
 
 
 class Past:
@@ -22,17 +28,22 @@ class Past:
         panels: by the name of their model; they take settings back.
         tabs: of the page, among which the panels are.
         models: the tabs of the panels.
+
+    Attributes:
+        words: what is searched for.
+        most: number of results that are shown, at most.
+        results: the components that `search` fills.
     """
 
     def __init__(self, studio: Studio, panels: Mapping[str, Panel], tabs: gr.Tabs, models: gr.Tabs):
         self.studio, self.panels = studio, panels
-        self.found, self.chosen = gr.State([]), gr.State("")
+        found, chosen, self.most = gr.State([]), gr.State(""), gr.State(MORE)
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=320):
                 self.words = gr.Textbox(
                     label="Search", placeholder="words of the prompt, a label, a model, seed 7", max_length=200
                 )
-                self.gallery = gr.Gallery(
+                pictures = gr.Gallery(
                     label="Results, the newest first",
                     show_label=False,
                     elem_classes="samples",
@@ -42,51 +53,79 @@ class Past:
                     allow_preview=False,
                     buttons=[],
                 )
+                more = gr.Button("More", visible=False)
             with gr.Column(scale=2, min_width=320):
-                self.title = gr.HTML('<p class="progress">Choose a result.</p>')
-                self.picture = gr.Image(
-                    label="Result", alt_text="The samples", interactive=False, buttons=["fullscreen"], height=320
-                )
+                title = gr.HTML(said("Choose a result."))
                 with gr.Row():
                     restore = gr.Button("Use these settings", variant="primary", min_width=140)
                     remove = gr.Button("Delete", min_width=80)
-                self.files = gr.File(label="Files", file_count="multiple", interactive=False)
-                with gr.Accordion("Plan", open=False):
-                    self.plan = gr.JSON(label="To generate it again", max_height=400, elem_classes="plan")
-        detail = [self.chosen, self.title, self.picture, self.files, self.plan]
+                self.views = {name: self._view(modality) for name, modality in studio.modalities().items()}
+        self.results = [found, pictures, more]
+        detail = [chosen, title, *(part for column, view in self.views.values() for part in (column, *view.outputs))]
         self.words.change(
-            self.search, self.words, [self.found, self.gallery], api_visibility="private", show_progress="hidden"
+            lambda words: [MORE, *self.search(words)],
+            self.words,
+            [self.most, *self.results],
+            api_visibility="private",
+            show_progress="hidden",
         )
-        self.gallery.select(self._select, self.found, detail, api_visibility="private", show_progress="hidden")
+        more.click(
+            lambda words, most: [most + MORE, *self.search(words, most + MORE)],
+            [self.words, self.most],
+            [self.most, *self.results],
+            api_visibility="private",
+            show_progress="hidden",
+        )
+        pictures.select(reported(self._select), found, detail, api_visibility="private", show_progress="hidden")
         back = [tabs, models, *(part for panel in panels.values() for part in panel.restored)]
-        restore.click(reported(self._restore), self.chosen, back, api_visibility="private", queue=False)
+        for button in (restore, *(view.restore for _, view in self.views.values())):
+            button.click(reported(self._restore), chosen, back, api_visibility="private", queue=False)
         remove.click(
             reported(self._remove),
-            [self.chosen, self.words],
-            [self.found, self.gallery, *detail],
+            [chosen, self.words, self.most],
+            [*self.results, *detail],
             api_visibility="private",
         )
 
-    def search(self, words: str | None) -> tuple[list[str], list[tuple[str, str]]]:
-        """The ids and the pictures of the results that have the words."""
-        results = self.studio.history.search(words or "")
-        return [result.id for result in results], [(str(result.preview), result.words) for result in results]
+    def _view(self, modality: Modality[Any]) -> tuple[gr.Column, ResultView]:
+        """A view of results of a modality, which is hidden until one is chosen."""
+        with gr.Column(visible=False) as column:
+            return column, ResultView(self.studio, modality)
+
+    def search(self, words: str | None, most: int = MORE) -> list[Any]:
+        """What `results` are to show: the ids and the pictures of the results that have the words, and "More"."""
+        found = self.studio.history.search(words or "", most + 1)
+        shown = found[:most]
+        pictures = [(str(result.preview), result.words) for result in shown]
+        return [[result.id for result in shown], pictures, gr.update(visible=len(found) > most)]
 
     def _select(self, found: list[str], event: gr.SelectData) -> list[Any]:
-        return self._detail(self.studio.history[found[event.index]])
-
-    def _detail(self, result: Result) -> list[Any]:
+        result = self.studio.history[found[event.index]]
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(result.made))
         title = f'<p class="progress"><b>{html.escape(result.words)}</b><br>{made}</p>'
-        return [result.id, title, str(result.preview), [str(path) for path in result.files], dict(result.record)]
+        try:
+            name = self.studio.modality_of(result).name
+        except InputError as error:
+            name, title = "", title + said(f"No view: {error}")
+        return [result.id, title, *self._shown(name, result)]
+
+    def _shown(self, name: str, result: Result | None) -> list[Any]:
+        """Updates by which the view of one modality shows a result, and the others are hidden."""
+        return [
+            update
+            for key, (_, view) in self.views.items()
+            for update in (
+                gr.update(visible=key == name),
+                *(view.values(result) if result and key == name else view.unchanged()),
+            )
+        ]
 
     def _restore(self, chosen: str) -> list[Any]:
         return restored(self.panels, self.studio.settings_of(self.studio.history[chosen]))
 
-    def _remove(self, chosen: str, words: str) -> list[Any]:
+    def _remove(self, chosen: str, words: str, most: int) -> list[Any]:
         self.studio.history.remove(chosen)
-        nothing = ["", '<p class="progress">Deleted.</p>', None, None, None]
-        return [*self.search(words), *nothing]
+        return [*self.search(words, most), "", said("Deleted."), *self._shown("", None)]
 
 
 def restored(panels: Mapping[str, Panel], settings: Settings) -> list[Any]:

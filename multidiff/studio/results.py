@@ -24,7 +24,7 @@ class ResultView:
 
     Args:
         studio: whose history holds it.
-        modality: of the artifacts.
+        modality: of the artifacts, in any settings.
 
     Attributes:
         shown: holds the id of the result, for each visitor.
@@ -69,7 +69,7 @@ class ResultView:
         """What `outputs` are to show of a result."""
         files = [str(path) for path in result.files]
         plan = json.dumps(result.record, indent=2, ensure_ascii=False)
-        shown = gallery(self.modality, result)
+        shown = gallery(self.studio.modality_of(result), result)
         return [result.id, 0, shown, plan, files, None]
 
     def unchanged(self) -> list[Any]:
@@ -121,7 +121,7 @@ class ResultView:
         named = dict(zip(self.modality.export_choices, choices, strict=True))
         settings = {name: value for name, value in named.items() if value not in (None, "")}
         result = self.studio.history[shown]
-        return str(exported(self.modality, result, index, f".{suffix}", settings))
+        return str(exported(self.studio.modality_of(result), result, index, f".{suffix}", settings))
 
     @property
     def _reproduced(self) -> Any:

@@ -82,9 +82,13 @@ def page(studio: Studio, *, control: bool = True) -> gr.Blocks:
             if studio.reports:
                 with gr.Tab("Reports", id="reports"):
                     Reports(studio.reports)
-        history.select(past.search, past.words, [past.found, past.gallery], api_visibility="private")
-        blocks.load(
-            past.search, past.words, [past.found, past.gallery], api_visibility="private", show_progress="hidden"
+        gr.on(
+            [history.select, blocks.load],
+            past.search,
+            [past.words, past.most],
+            past.results,
+            api_visibility="private",
+            show_progress="hidden",
         )
         everything = [part for panel in panels.values() for part in panel.restored]
 
