@@ -1,25 +1,28 @@
 """The parts of a page that compare: the same noise under two settings, and the way from one seed to another."""
 
-from collections.abc import Iterator
-from dataclasses import fields, replace
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from multidiff.errors import InputError
 from multidiff.sampling.seeds import Interpolated
-from multidiff.studio.artifacts import gallery
+from multidiff.studio.controls import ANY
 from multidiff.studio.engine import QUEUE
-from multidiff.studio.jobs import Progress
-from multidiff.studio.notices import bar, reported
+from multidiff.studio.history import Result
+from multidiff.studio.notices import bar, done, failed, reported
 from multidiff.studio.request import EXACT, Request
+from multidiff.studio.samples import SampleView
 from multidiff.studio.settings import Settings
 
 if TYPE_CHECKING:
     from multidiff.studio.generate import Panel
 
 CHANGED = ("guidance", "steps", "sampler", "rule", "negative")
-"""Settings of a request that a comparison may change, beside the fields of the model."""
+"""Settings that a comparison may change, beside the fields of the model."""
 
 
 class Strip:
@@ -63,57 +66,103 @@ class Strip:
 
 
 class SideBySide:
-    """The settings of the panel beside the same with one change, made in the present place of the page."""
+    """The settings of the panel beside the same with one change, made in the present place of the page.
+
+    Attributes:
+        changed: the control that names the setting.
+        sides: the views of the two results.
+        outputs: the components that an event of `run` fills.
+    """
 
     def __init__(self, panel: "Panel"):
-        self.panel = panel
-        names = [*panel.pipeline.model.conditioner.reads, *CHANGED]
-        with gr.Row():
-            changed = gr.Dropdown(names, value=names[0], label="Change", min_width=120)
-            value = gr.Textbox(label="To", min_width=120, max_length=1000)
-        start = gr.Button("Compare")
-        status = gr.HTML()
-        with gr.Row():
-            left = gr.Gallery(label="As set", columns=2, interactive=False, elem_classes="samples", min_width=200)
-            right = gr.Gallery(label="Changed", columns=2, interactive=False, elem_classes="samples", min_width=200)
-        inputs = [changed, value, *panel.controls.inputs]
-        start.click(self.run, inputs, [status, left, right], api_visibility="private", show_progress="hidden", **QUEUE)
+        self.panel, self.parts = panel, panel.controls.parts
+        names = [name for name in self.parts if name.startswith("field ") or name in CHANGED]
+        choices = choices_of(self.parts[names[0]])
+        with gr.Accordion("Side by side: the same seed, one setting changed", open=False):
+            with gr.Row():
+                labels = [(str(self.parts[name].label), name) for name in names]
+                self.changed = gr.Dropdown(labels, value=names[0], label="Change", min_width=120)
+                choice = gr.Dropdown(
+                    choices, value=next(iter(choices), None), label="To", visible=bool(choices), min_width=120
+                )
+                text = gr.Textbox(label="To", visible=not choices, min_width=120, max_length=1000)
+            start = gr.Button("Compare")
+            status = gr.HTML()
+            with gr.Row():
+                self.sides = [self._side(label) for label in ("As set", "Changed")]
+        self.changed.input(self._chosen, self.changed, [choice, text], api_visibility="private", queue=False)
+        self.outputs = [status, *(part for side in self.sides for part in side.outputs)]
+        inputs = [self.changed, choice, text, *panel.controls.inputs]
+        start.click(self.run, inputs, self.outputs, api_visibility="private", show_progress="hidden", **QUEUE)
+
+    def _side(self, label: str) -> SampleView:
+        with gr.Column(min_width=200):
+            return SampleView(self.panel.studio, self.panel.pipeline.modality, label, columns=2)
+
+    def _chosen(self, changed: str) -> list[Any]:
+        """The control of the new value: a choice where the control of the setting is one."""
+        choices = choices_of(self.parts[changed])
+        choice = gr.update(choices=choices, value=next(iter(choices), None), visible=bool(choices))
+        return [choice, gr.update(value="", visible=not choices)]
 
     @property
     def run(self) -> Any:
         """The event that generates both."""
 
-        def compare(request: gr.Request, changed: str, value: str, *values: Any) -> Iterator[list[Any]]:
-            panel = self.panel
-            asked = panel.controls.request(values)
-            both = [asked, with_change(asked, changed, value)]
-            shown: list[Any] = [None, None]
-            with panel.studio.line.place(str(request.session_hash)) as place:
-                for waiting in place.turn():
-                    yield [bar(waiting), gr.skip(), gr.skip()]
-                plans = [each.plan(panel.pipeline, panel.studio.limits) for each in both]
-                for i, plan in enumerate(plans):
-                    for event in panel.studio.generate(place, panel.name, plan):
-                        if isinstance(event, Progress):
-                            yield [bar(event), gr.skip(), gr.skip()]
-                        else:
-                            shown[i] = gallery(panel.pipeline.modality, event)
-                            yield ["", *shown]
+        def compare(
+            request: gr.Request, changed: str, choice: str | None, text: str, *values: Any
+        ) -> Iterator[list[Any]]:
+            value = str(choice) if choices_of(self.parts[changed]) else text
+            try:
+                asked = self.panel.controls.request(values)
+                both = [asked, with_change(asked, changed, value)]
+                yield from self._updates(both, str(request.session_hash))
+            except InputError as error:
+                yield [failed(error), *(gr.skip() for _ in self.outputs[1:])]
+                raise
 
         return reported(compare)
 
+    def _updates(self, both: Sequence[Request], session: str) -> Iterator[list[Any]]:
+        """Carry out both requests in one turn, and yield what the outputs are to show."""
+        panel = self.panel
+        unchanged = [side.unchanged() for side in self.sides]
+        with panel.studio.line.place(session) as place:
+            for waiting in place.turn():
+                yield [bar(waiting), *chain(*unchanged)]
+            started = time.monotonic()
+            plans = [each.plan(panel.pipeline, panel.studio.limits) for each in both]
+            for i, plan in enumerate(plans):
+                for event in panel.studio.generate(place, panel.name, plan):
+                    if isinstance(event, Result):
+                        shown = [
+                            side.values(event) if side is self.sides[i] else side.unchanged() for side in self.sides
+                        ]
+                        yield [gr.skip(), *chain(*shown)]
+                    else:
+                        yield [bar(event), *chain(*unchanged)]
+            yield [done(time.monotonic() - started, sum(map(len, plans))), *chain(*unchanged)]
+
+
+def choices_of(control: gr.components.Component) -> list[str]:
+    """The values of a control that is a choice; none for others."""
+    return [str(value) for _, value in control.choices] if isinstance(control, gr.Dropdown) else []
+
 
 def with_change(request: Request, name: str, value: str) -> Request:
-    """The request with one setting, or one field of the model, of another value.
+    """The request with another value of the control ``name``, a setting or ``field NAME``; `ANY` or nothing is none.
 
     Raises:
         InputError: the value is of another kind than the setting.
     """
-    text = value.strip()
-    if name not in {each.name for each in fields(Request)}:
-        return replace(request, fields={**request.fields, name: text})
+    text = None if value == ANY else value.strip() or None
+    if name.startswith("field "):
+        field = name.removeprefix("field ")
+        kept = {key: kept for key, kept in request.fields.items() if key != field}
+        return replace(request, fields=kept if text is None else {**kept, field: text})
     kinds = {"guidance": float, "steps": int}
     try:
-        return replace(request, **{name: kinds.get(name, str)(text)})
+        changed: dict[str, Any] = {name: kinds[name](text or "") if name in kinds else text}
     except ValueError as error:
-        raise InputError(f"{name} is a number, not {text!r}") from error
+        raise InputError(f"{name} is a number, not {value!r}") from error
+    return replace(request, **changed)

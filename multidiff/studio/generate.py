@@ -72,8 +72,7 @@ class Panel:
     def _more(self) -> None:
         """Make the other ways to generate."""
         self.editing, self.strip = Editing(self), Strip(self)
-        with gr.Accordion("Side by side: the same seed, one setting changed", open=False):
-            SideBySide(self)
+        SideBySide(self)
 
     def asked(self, values: Sequence[Any]) -> Request:
         """What the controls say, with a new seed unless it is to be kept.

@@ -2,18 +2,17 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.sampling.reproduce import reproduce_samples
-from multidiff.studio.artifacts import exported, gallery, viewer_of
+from multidiff.studio.artifacts import exported
 from multidiff.studio.engine import QUEUE, Studio
 from multidiff.studio.history import Result
-from multidiff.studio.notices import bar, reported, warn
+from multidiff.studio.notices import bar, reported
+from multidiff.studio.samples import SampleView
 
 CHOICE_HELP = {"size": "along the longest side, in metres; empty keeps the scale of the model"}
 """Explanations of export settings without fixed values."""
@@ -33,19 +32,9 @@ class ResultView:
     """
 
     def __init__(self, studio: Studio, modality: Modality[Any]):
-        self.studio, self.modality, self.viewer = studio, modality, viewer_of(modality)
-        self.shown, self.index = gr.State(""), gr.State(0)
-        self.component = self.viewer.component()
-        self.gallery = gr.Gallery(
-            label="Samples",
-            show_label=False,
-            columns=4,
-            object_fit="contain",
-            interactive=False,
-            allow_preview=self.component is None,
-            buttons=["download", "fullscreen"],
-            elem_classes="samples",
-        )
+        self.studio, self.modality = studio, modality
+        self.samples = SampleView(studio, modality)
+        self.shown = self.samples.shown
         with gr.Accordion("Download", open=False):
             self._downloads()
         with gr.Accordion("Plan", open=False):
@@ -57,36 +46,17 @@ class ResultView:
                 again = gr.Button("Reproduce and compare", size="sm")
             verdict = gr.Markdown()
         again.click(self._reproduced, self.shown, verdict, api_visibility="private", show_progress="minimal", **QUEUE)
-        viewed = [] if self.component is None else [self.component]
-        self.gallery.select(self._selected, self.shown, [self.index, *viewed], api_visibility="private", queue=False)
-        if viewed:  # after the result, which need not wait for it
-            self.shown.change(
-                reported(self._first), self.shown, viewed, api_visibility="private", show_progress="hidden", queue=False
-            )
-        self.outputs = [self.shown, self.index, self.gallery, self.plan, self.files, self.converted]
+        self.outputs = [*self.samples.outputs, self.plan, self.files, self.converted, verdict]
 
     def values(self, result: Result) -> list[Any]:
         """What `outputs` are to show of a result."""
         files = [str(path) for path in result.files]
         plan = json.dumps(result.record, indent=2, ensure_ascii=False)
-        shown = gallery(self.studio.modality_of(result), result)
-        return [result.id, 0, shown, plan, files, None]
+        return [*self.samples.values(result), plan, files, None, ""]
 
     def unchanged(self) -> list[Any]:
         """What leaves `outputs` as they are."""
         return [gr.skip()] * len(self.outputs)
-
-    def _first(self, shown: str) -> str | None:
-        """What the viewer shows of the first sample of a result."""
-        return self._viewed(self.studio.history[shown].files[0])
-
-    def _viewed(self, original: Path) -> str | None:
-        """The file for the viewer; none, and a warning on the page, where it cannot show the sample."""
-        try:
-            return str(self.viewer.file(self.modality, original))
-        except InputError as error:  # such as points without a surface, which can still be downloaded
-            warn("No view of this sample", error)
-            return None
 
     def _downloads(self) -> None:
         """Make the files as they were written, and the conversion of the selected one."""
@@ -104,18 +74,10 @@ class ResultView:
         self.converted = gr.File(label="Converted", interactive=False)
         convert.click(
             reported(self._convert),
-            [self.shown, self.index, suffix, *choices],
+            [self.shown, self.samples.index, suffix, *choices],
             self.converted,
             api_visibility="private",
         )
-
-    @property
-    def _selected(self) -> Any:
-        def select(shown: str, event: gr.SelectData) -> Any:
-            original = self.studio.history[shown].files[event.index]
-            return event.index if self.component is None else [event.index, self._viewed(original)]
-
-        return reported(select)
 
     def _convert(self, shown: str, index: int, suffix: str, *choices: Any) -> str:
         named = dict(zip(self.modality.export_choices, choices, strict=True))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from multidiff.errors import InputError
 from multidiff.sampling.reproduce import reproduce_samples
-from multidiff.studio.comparing import with_change
+from multidiff.studio.comparing import SideBySide, with_change
 from multidiff.studio.editing import Editing
 from multidiff.studio.generate import Panel
 from multidiff.studio.request import Request
@@ -40,6 +40,12 @@ def values(panel):
     """The values of the controls as the page opens, with 2 steps and the seed kept."""
     given = {name: part.value for name, part in panel.controls.parts.items()} | {"lock": True, "steps": 2, "n": 2}
     return [given[name] for name in panel.controls.parts]
+
+
+@pytest.fixture
+def compared(panel):
+    with gr.Blocks():
+        return SideBySide(panel)
 
 
 def last_result(studio):
@@ -121,11 +127,50 @@ def test_a_wrong_edit_is_explained(panel, tmp_path, given, way, amount, saying):
 
 
 def test_a_change_is_of_the_kind_of_its_setting():
-    request = Request(fields={"label": "3"})
+    request = Request(fields={"label": "3"}, negative="5")
     assert with_change(request, "guidance", " 2.5 ").guidance == 2.5
-    assert with_change(request, "label", "4").fields == {"label": "4"}
+    assert with_change(request, "field label", "4").fields == {"label": "4"}
+    assert with_change(request, "field label", "any").fields == {}
+    assert with_change(request, "negative", "any").negative is None
     with pytest.raises(InputError, match="steps is a number, not 'x'"):
         with_change(request, "steps", "x")
+
+
+def test_a_comparison_names_the_controls_and_offers_their_choices(compared):
+    assert [label for label, _ in compared.changed.choices] == [
+        "Label",
+        "Sampler",
+        "Steps",
+        "Guidance",
+        "Guidance rule",
+        "Negative",
+    ]
+    choice, text = compared._chosen("sampler")
+    assert "heun" in choice["choices"]
+    assert (choice["visible"], text["visible"]) == (True, False)
+    choice, text = compared._chosen("steps")
+    assert (choice["visible"], text["visible"]) == (False, True)
+
+
+def test_a_comparison_shows_both_sides_and_how_long_it_took(compared, values, studio):
+    updates = list(compared.run(VISITOR, "field label", "7", "", *values))
+    assert all(len(update) == len(compared.outputs) for update in updates)
+    assert "4 samples in" in updates[-1][0]
+    changed, as_set = studio.history.search()
+    assert (as_set.record["samples"], changed.record["samples"]) == ([{"label": "0"}], [{"label": "7"}])
+    ids = [[update[place] for update in updates if isinstance(update[place], str)] for place in (1, 4)]
+    assert ids == [[as_set.id], [changed.id]]
+
+
+def test_a_comparison_that_ends_early_says_so(compared, values, studio):
+    updates = compared.run(VISITOR, "steps", None, "4000", *values)
+    next(updates)
+    assert studio.line.stop("visitor")
+    lines = []
+    with pytest.raises(gr.Error, match="stopped"):
+        lines.extend(update[0] for update in updates)
+    assert "No result: stopped" in lines[-1]
+    assert "No result: steps is a number" in next(compared.run(VISITOR, "steps", None, "x", *values))[0]
 
 
 @pytest.mark.parametrize("way", ["Vary it", "Regenerate a part of it", "Continue it"])

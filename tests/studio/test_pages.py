@@ -11,8 +11,8 @@ from modalities.shape.cloud import PointCloud
 from modalities.shape.modality import ShapeModality
 from multidiff.errors import InputError
 from multidiff.studio.report import Reports
-from multidiff.studio.results import ResultView
 from multidiff.studio.runs import Run
+from multidiff.studio.samples import SampleView
 from multidiff.studio.training import Training, frame, status
 
 METRICS = """epoch,step,train/loss,train/samples_per_second,val/log_snr_-2_to_0,val/loss
@@ -116,6 +116,6 @@ def test_a_shape_without_a_surface_is_a_warning_in_an_empty_viewer(studio, tmp_p
     shapes = ShapeModality(6)
     shapes.write(PointCloud(np.zeros((16, 3), np.float32), np.ones((16, 3), np.float32)), tmp_path / "0.ply", {})
     with gr.Blocks():
-        view = ResultView(studio, shapes)
-    assert view._viewed(tmp_path / "0.ply") is None
+        view = SampleView(studio, shapes)
+    assert view.viewed(tmp_path / "0.ply") is None
     assert warnings == [("No view of this sample", "no surface is found: all points coincide")]

@@ -46,7 +46,7 @@ def test_a_result_is_shown_with_its_files_and_plan_and_is_converted_and_reproduc
     result = generate(studio, 1)
     past = page_of(studio)
     _, views = chosen(past, result)
-    shown, index, pictures, plan, files, _ = views["image"]
+    shown, index, pictures, plan, files, *_ = views["image"]
     assert (shown, index, len(pictures), len(files)) == (result.id, 0, 2, 2)
     assert '"seed": 1' in plan
     view = past.views["image"][1]
@@ -68,7 +68,7 @@ def test_a_shape_of_a_model_that_is_not_open_is_viewed_and_exported_for_printing
     assert views["image"] is None
     assert views["shape"][0] == "shape"
     view = past.views["shape"][1]
-    assert view._first("shape").endswith("00000.glb")
+    assert view.samples.first("shape").endswith("00000.glb")
     assert view._convert("shape", 0, "stl", "mm", "z", 0.1).endswith("00000.stl")
 
 

@@ -120,6 +120,20 @@ def test_a_visitor_paints_a_mask(page, studio, tmp_path):
     assert 0 < sum(mask.histogram()[1:]) < 16 * 16 / 4
     kept = [(x, y) for x in range(16) for y in range(16) if not mask.getpixel((x, y))]
     assert all(made.getpixel(place) == given.getpixel(place) for place in kept)
+    page.reload()
+    open_tab(page, "History")
+    page.locator(".thumbnail-item").locator("visible=true").first.click()
+    page.get_by_role("button", name="Plan").locator("visible=true").click()
+    page.get_by_role("button", name="Reproduce and compare").locator("visible=true").click()
+    page.get_by_text("equal, byte for byte").locator("visible=true").wait_for()
+    page.get_by_role("button", name="Use these settings").locator("visible=true").first.click()
+    page.get_by_text("press Generate from the file").locator("visible=true").wait_for()
+    page.wait_for_timeout(2000)  # the picture and the mask arrive
+    page.get_by_role("button", name="Generate from the file").locator("visible=true").click()
+    finished(page, before + 2, studio[1])
+    first, again = records(studio[1])[-2:]
+    assert again["edit"] == first["edit"]
+    assert again["files"] == first["files"]
 
 
 def test_a_visitor_plays_a_sound(page, studio):
@@ -130,6 +144,28 @@ def test_a_visitor_plays_a_sound(page, studio):
     page.get_by_role("button", name="Play", exact=True).click()
     page.get_by_role("button", name="Pause", exact=True).wait_for()
     page.get_by_role("button", name="Play", exact=True).wait_for()  # at its end
+    open_tab(page, "History")
+    page.locator(".thumbnail-item").locator("visible=true").first.click()
+    page.get_by_role("button", name="Play", exact=True).locator("visible=true").click()
+    page.get_by_role("button", name="Pause", exact=True).locator("visible=true").wait_for()
+
+
+def test_a_visitor_who_waits_sees_it_and_stops(page, studio, browser):  # noqa: F811
+    before = len(records(studio[1]))
+    with opened(browser, studio[0], 1280) as other:
+        other.get_by_role("button", name="How it is sampled").first.click()
+        for name, value in {"Versions": "64", "Steps": "100", "Batch size": "1"}.items():
+            other.get_by_label(f"number input for {name}").first.fill(value)
+            other.keyboard.press("Tab")
+        other.get_by_role("button", name="Generate", exact=True).first.click()
+        other.get_by_text("Denoising").first.wait_for()
+        page.get_by_role("button", name="Generate", exact=True).first.click()
+        page.get_by_text("Waiting: 1 request is before this one").wait_for()
+        page.get_by_role("button", name="Stop", exact=True).first.click()
+        page.get_by_text("No result: stopped").first.wait_for()
+        other.get_by_role("button", name="Stop", exact=True).first.click()
+        other.get_by_text("No result: stopped").first.wait_for()
+    assert len(records(studio[1])) == before
 
 
 def violations(page):
