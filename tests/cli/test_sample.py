@@ -80,7 +80,7 @@ def test_captions_become_prompts(captioned, tmp_path, caplog):
     training = ("train", *PICTURES, f"data.root={captioned}", "run_dir=run", "conditioning=text", "trainer.max_steps=1")
     assert multidiff(*training, cwd=tmp_path).returncode == 0
     request = ("sample", "run", "--steps", 2, "--out")
-    done = multidiff(*request, "a", "-n", 1, "--prompt", "a (red:1.3) square", "--prompt", "", cwd=tmp_path)
+    done = multidiff(*request, "a", "-n", 2, "--prompt", "a (red:1.3) square", "--prompt", "", cwd=tmp_path)
     assert (done.returncode, caplog.messages) == (0, [])
     assert Image.open(tmp_path / "a" / "00000.png").mode == "RGB"
     assert read_metadata(tmp_path / "a" / "00000.png")["samples"][0] == {"caption": "a (red:1.3) square"}
