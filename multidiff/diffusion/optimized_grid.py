@@ -9,6 +9,7 @@ from multidiff.diffusion.grids import Interpolated, UniformLogSNR
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers import DPMSolverMultistep, sample
 from multidiff.diffusion.samplers.exponential import exponential_weights
+from multidiff.diffusion.schedules import Schedule
 
 CANDIDATES = 64
 """Number of candidate noise levels, equally spaced in log SNR."""
@@ -36,20 +37,57 @@ def optimized_grid(
     Raises:
         ValueError: ``steps`` is out of range.
     """
+    check_steps(steps)
+    runs = FineRuns(denoiser.schedule)
+    runs.add(denoiser, noise, cond)
+    return runs.grid(steps)
+
+
+def check_steps(steps: int) -> None:
+    """Refuse a number of steps that no grid can be fitted for.
+
+    Raises:
+        ValueError: it is out of range.
+    """
     if not 1 <= steps <= CANDIDATES:
         raise ValueError(f"a fitted grid has 1 to {CANDIDATES} steps, got {steps}")
-    schedule = denoiser.schedule
-    times = UniformLogSNR()(schedule, CANDIDATES)
-    recorder = Recorder(denoiser)
-    x0 = sample(recorder, noise, DPMSolverMultistep(schedule, 3), times, cond)
-    log_snr = schedule.log_snr(times[:-1])
-    states = torch.stack(recorder.states) / schedule.alpha(times[:-1])[:, None]
-    vectors = torch.cat([states, torch.stack(recorder.estimates), x0.flatten().to(states)[None]])
-    first, later, last = step_errors(vectors @ vectors.T / vectors.shape[1], log_snr)
-    lasting = 1 / (1 + torch.exp(-2 * log_snr) / x0.to(log_snr).var())
-    return Interpolated(
-        [round(log_snr[i].item(), 3) for i in shortest_path(first * lasting, later * lasting, last, steps)]
-    )
+
+
+class FineRuns:
+    """Sampling runs on a fine grid, batch by batch, to which grids of any number of steps are fitted.
+
+    Args:
+        schedule: of the denoisers.
+    """
+
+    def __init__(self, schedule: Schedule):
+        self.schedule = schedule
+        self.times = UniformLogSNR()(schedule, CANDIDATES)
+        self.products = torch.zeros((), dtype=torch.float64)
+        self.results: list[Tensor] = []
+
+    def add(self, denoiser: Denoiser, noise: NoiseSource, cond: Conditioning | None = None) -> None:
+        """Sample one batch; arguments as for `optimized_grid`."""
+        recorder = Recorder(denoiser)
+        x0 = sample(recorder, noise, DPMSolverMultistep(self.schedule, 3), self.times, cond)
+        states = torch.stack(recorder.states) / self.schedule.alpha(self.times[:-1])[:, None]
+        self.results.append(x0.flatten().to(states))
+        vectors = torch.cat([states, torch.stack(recorder.estimates), self.results[-1][None]])
+        self.products = self.products + vectors @ vectors.T
+
+    def grid(self, steps: int) -> Interpolated:
+        """The grid of ``steps`` steps with the smallest errors over all samples, as `optimized_grid`.
+
+        Raises:
+            ValueError: ``steps`` is out of range.
+        """
+        check_steps(steps)
+        log_snr, x0 = self.schedule.log_snr(self.times[:-1]), torch.cat(self.results)
+        first, later, last = step_errors(self.products / len(x0), log_snr)
+        lasting = 1 / (1 + torch.exp(-2 * log_snr) / x0.to(log_snr).var())
+        return Interpolated(
+            [round(log_snr[i].item(), 3) for i in shortest_path(first * lasting, later * lasting, last, steps)]
+        )
 
 
 class Recorder(Denoiser):

@@ -1,16 +1,17 @@
 """The fastest way to sample a model within a given difference from its own many-step samples."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from multidiff.configuration import load_option
-from multidiff.diffusion.optimized_grid import optimized_grid
-from multidiff.errors import InputError, refusals
+from multidiff.diffusion.optimized_grid import CANDIDATES
+from multidiff.errors import InputError
 from multidiff.nn.bfloat16 import bfloat16_pays
+from multidiff.sampling.fine_runs import fine_runs
 from multidiff.sampling.plan import Plan
 from multidiff.sampling.speed import Speed
 
@@ -62,7 +63,6 @@ class Search:
         if not limit > 0:
             raise InputError(f"the difference must be above 0, got {limit}")
         self.plan, self.limit, self.told = plan, limit, told
-        self.rows = range(len(plan))
         name, steps = REFERENCE
         self.reference, seconds = self._run({**load_option("sampler", name), "steps": steps})
         self.spread = (self.reference - self.reference.mean(0)).square().mean().sqrt().clamp(min=1e-12)
@@ -101,7 +101,8 @@ class Search:
     def _run(self, sampler: Mapping[str, Any]) -> tuple[torch.Tensor, float]:
         plan = replace(self.plan, sampler=sampler)
         begun = time.perf_counter()
-        x0 = plan.x0(self.rows)
+        conditions = plan.conditions()
+        x0 = torch.cat([plan.x0(rows, conditions=conditions) for rows in plan.batches])
         if x0.is_cuda:
             torch.cuda.synchronize()
         return x0, time.perf_counter() - begun
@@ -159,14 +160,9 @@ def _fitted(search: Search) -> Iterator[Mapping[str, Any]]:
     """The best sampler on fitted grids of ever fewer steps, while the last of them is the best."""
     plan, start = search.plan, search.best.sampler
     sampler: Mapping[str, Any] = load_option("sampler", SAMPLERS[0])
-    with torch.no_grad(), refusals():
-        noise = plan.seeds.noise(search.rows, plan.pipeline.noise)
-        conditions = plan.conditions()
-        condition, denoiser = conditions(plan.fields(search.rows)), plan.denoiser(search.rows, conditions)
-    for steps in range(start["steps"], 1, -1):
-        with torch.no_grad():
-            log_snr: Sequence[float] = optimized_grid(denoiser, noise, steps, condition).log_snr
-        grid = {"_target_": "multidiff.diffusion.grids.Interpolated", "log_snr": list(log_snr)}
+    runs = fine_runs(plan)
+    for steps in range(min(start["steps"], CANDIDATES), 1, -1):
+        grid = {"_target_": "multidiff.diffusion.grids.Interpolated", "log_snr": list(runs.grid(steps).log_snr)}
         chosen = {**sampler, "steps": steps, "grid": grid}
         yield chosen
         if search.best.sampler is not chosen and steps < start["steps"]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from multidiff.diffusion.grids import Interpolated, KarrasRho, Uniform, UniformLogSNR
-from multidiff.diffusion.optimized_grid import optimized_grid, shortest_path, step_errors
+from multidiff.diffusion.optimized_grid import FineRuns, optimized_grid, shortest_path, step_errors
 from multidiff.diffusion.samplers import DPMSolverMultistep, sample
 from multidiff.diffusion.schedules import Cosine, Karras, LinearVP
 
@@ -40,6 +40,15 @@ def test_it_takes_one_sampling_run_on_a_fine_grid():
     denoiser = Gaussian()
     assert len(optimized_grid(denoiser, noise(4, 2), 5).log_snr) == 5
     assert denoiser.rows == [4] * 64
+
+
+def test_batches_of_samples_fit_the_grid_of_all():
+    denoiser = mixture_of(Cosine())
+    runs = FineRuns(denoiser.schedule)
+    for first, count in ((0, 5), (5, 3)):
+        runs.add(denoiser, noise(count, 2, seed=first))
+    for steps in (3, 8):
+        assert runs.grid(steps).log_snr == optimized_grid(denoiser, noise(8, 2), steps).log_snr
 
 
 def test_the_path_is_the_shortest_of_all():

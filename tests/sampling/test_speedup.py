@@ -7,6 +7,7 @@ import yaml
 from multidiff.diffusion.objectives import Trained
 from multidiff.errors import InputError
 from multidiff.sampling import speedup
+from multidiff.sampling.fine_runs import fine_runs
 from multidiff.sampling.speedup import Measured, Search, described, fastest
 
 
@@ -41,6 +42,14 @@ def test_the_file_gives_what_was_measured(pipeline, tmp_path):
     search = Search(plan, 0.3, lines.append)
     difference = (again.x0(range(3)) - search.reference).square().mean().sqrt() / search.spread
     assert difference.item() == pytest.approx(found.difference, rel=1e-3)
+
+
+def test_it_measures_in_batches(pipeline):
+    plans = [pipeline.plan(3, label=["1", "7"], guidance=2.0, batch_size=size) for size in (3, 2)]
+    whole, parts = (Search(plan, 0.3, lambda line: None).reference for plan in plans)
+    torch.testing.assert_close(parts, whole, atol=1e-4, rtol=1e-4)
+    for one, other in zip(*(fine_runs(plan).grid(6).log_snr for plan in plans), strict=True):
+        assert one == pytest.approx(other, abs=0.3)  # a neighbour of 64 levels at most
 
 
 def test_only_what_is_faster_and_near_enough_is_kept(pipeline):

@@ -1,0 +1,22 @@
+"""The samples of a plan on a fine grid, to which grids of few steps are fitted."""
+
+import torch
+
+from multidiff.diffusion.optimized_grid import FineRuns
+from multidiff.errors import refusals
+from multidiff.sampling.plan import Plan
+
+
+@torch.no_grad()
+def fine_runs(plan: Plan) -> FineRuns:
+    """All samples of ``plan`` on a fine grid, in its batches.
+
+    Raises:
+        InputError: a condition cannot be used.
+    """
+    runs, conditions = FineRuns(plan.pipeline.model.denoiser.schedule), plan.conditions()
+    with refusals():
+        for rows in plan.batches:
+            noise = plan.seeds.noise(rows, plan.pipeline.noise)
+            runs.add(plan.denoiser(rows, conditions), noise, conditions(plan.fields(rows)))
+    return runs
