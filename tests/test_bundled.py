@@ -52,6 +52,11 @@ def test_every_command_takes_the_name(installed, tmp_path):
     assert multidiff.load("emoji").sha256 == load(installed / "emoji").sha256
 
 
+@pytest.mark.parametrize("name", bundled.bundled())
+def test_they_are_sampled_in_batches_of_64(name):
+    assert load(name, "cpu").batch_size == 64
+
+
 def test_a_directory_of_that_name_goes_before(installed, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(folder.parent / "run", tmp_path / "emoji")

@@ -29,7 +29,7 @@ def evaluate(
     guidance: options.Scale = None,
     guidance_rule: options.Rule = None,
     seed: Annotated[int, typer.Option(help="Seed of the samples, as for sample.")] = 0,
-    batch_size: Annotated[int, typer.Option(help="Samples in memory at once; scores do not depend on it.")] = 64,
+    batch_size: options.BatchSize = None,
     holdout: Annotated[
         float | None, typer.Option(help="Fraction of the data held out of training. Default: the model's.")
     ] = None,

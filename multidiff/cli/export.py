@@ -24,11 +24,11 @@ def export(
     source: Annotated[Path, typer.Argument(help="A folder of samples, a model, or the name of a bundled one.")],
     format: Annotated[str, typer.Option(help="File suffix; for meshes glb, obj, ply, stl or 3mf.")],
     out: options.Out,
-    n: options.Count = 16,
+    n: options.Count = None,
     label: options.Label = None,
     prompt: options.Prompt = None,
     seed: options.Seed = 0,
-    batch_size: options.BatchSize = 64,
+    batch_size: options.BatchSize = None,
     set: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,7 +51,7 @@ def run(
     format: str,
     settings: Mapping[str, Any],
     *,
-    n: int = 16,
+    n: int | None = None,
     sampling: dict[str, Any] | None = None,
     turntable: bool = False,
 ) -> None:
@@ -106,11 +106,12 @@ def _written(
     return artifacts, reports, failures
 
 
-def _generated(source: Path, n: int, sampling: dict[str, Any]) -> "tuple[Modality[Any], Iterator[Sample]]":
+def _generated(source: Path, n: int | None, sampling: dict[str, Any]) -> "tuple[Modality[Any], Iterator[Sample]]":
     """The modality of a model, and ``n`` samples of it."""
     from multidiff.sampling import model_directory, samples
 
-    plan = model_directory.load(source).plan(n, **sampling)
+    pipeline = model_directory.load(source)
+    plan = pipeline.plan(options.count(n, pipeline), **sampling)
     record = {**plan.record(), "model": str(source)}
     found = (
         Sample(samples.file_name(index, ""), lambda artifact=artifact: artifact, samples.metadata(record, index))  # type: ignore[misc]

@@ -20,8 +20,9 @@ def grid(
     guidance_rule: options.Rule = None,
     guidance_field: options.GuidedField = None,
     negative: options.Negative = None,
-    n: options.Count = 16,
+    n: options.Count = None,
     seed: options.Seed = 0,
+    batch_size: options.BatchSize = None,
 ) -> None:
     """Optimise a model's sampling times for a small number of steps."""
     settings = options.sampling_settings(
@@ -34,26 +35,25 @@ def grid(
         guidance_field=guidance_field,
         negative=negative,
         seed=seed,
+        batch_size=batch_size,
     )
     run(model, steps, n, settings, out)
 
 
-def run(model: str, steps: int, n: int, settings: dict[str, Any], out: Path | None = None) -> None:
+def run(model: str, steps: int, n: int | None, settings: dict[str, Any], out: Path | None = None) -> None:
     """Print the sampler of a request on a grid of ``steps`` steps that is fitted to the model, or write it."""
-    import torch
-
     from multidiff.cli.sampler_file import check_path, command_line, write_sampler
-    from multidiff.diffusion.optimized_grid import optimized_grid
+    from multidiff.diffusion.optimized_grid import check_steps
     from multidiff.errors import refusals
     from multidiff.sampling import model_directory
+    from multidiff.sampling.fine_runs import fine_runs
 
     check_path(out)
-    plan = model_directory.load(model).plan(n, batch_size=n, **settings)
-    rows = range(n)
-    with torch.no_grad(), refusals():
-        noise = plan.seeds.noise(rows, plan.pipeline.noise)
-        condition = plan.conditions()(plan.fields(rows))
-        fitted = optimized_grid(plan.denoiser(rows), noise, steps, condition).log_snr
+    with refusals():
+        check_steps(steps)
+    pipeline = model_directory.load(model)
+    plan = pipeline.plan(options.count(n, pipeline), **settings)
+    fitted = fine_runs(plan).grid(steps).log_snr
     config = {
         "name": f"{plan.sampler['name']}_{steps}" if out is None else out.stem,
         "steps": steps,
@@ -61,7 +61,7 @@ def run(model: str, steps: int, n: int, settings: dict[str, Any], out: Path | No
         "grid": {"_target_": "multidiff.diffusion.grids.Interpolated", "log_snr": list(fitted)},
     }
     scale = None if plan.guidance.scale == 1 else plan.guidance.scale
-    command = command_line("multidiff", "grid", model, "-n", n, steps=steps, **{**settings, "guidance": scale})
+    command = command_line("multidiff", "grid", model, "-n", len(plan), steps=steps, **{**settings, "guidance": scale})
     write_sampler(config, command, out)
     if out is not None:
         print(f"a grid of {steps} steps in {out}")

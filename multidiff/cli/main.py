@@ -85,11 +85,18 @@ def _one_line(error: Exception) -> str | None:
     if isinstance(error, InputError):
         return " ".join(str(error).split())
     if isinstance(error, RuntimeError) and "memory" in str(error):  # torch's, of the CPU and of GPUs
-        return "not enough memory: lower --batch-size, loader.batch_size or the size of the samples"
+        return f"not enough memory: {_less_memory(sys.argv[1] if len(sys.argv) > 1 else '')}"
     line = _config_error(error)
     if line is None and isinstance(error, OSError):
         return f"{error.filename or 'a file'}: {error.strerror or error}"
     return line
+
+
+def _less_memory(name: str) -> str:
+    """What to do where the command ``name`` needs more memory than there is."""
+    batched = {command.__name__ for command in COMMANDS if "batch_size" in command.__annotations__}
+    option = "loader.batch_size" if name == train.__name__ else "--batch-size" if name in batched else None
+    return f"lower {option} or the size of the samples" if option else "end other programs, or take a larger machine"
 
 
 def _config_error(error: Exception) -> str | None:

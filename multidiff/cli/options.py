@@ -2,16 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from multidiff.sampling.pipeline import Pipeline
+
+USUAL, LARGE = 16, 4
+"""Samples by default, and of pretrained pipelines, which are large."""
 
 Model = Annotated[
     str,
     typer.Argument(help="A run or model directory, a folder that diffusers saved, or the name of a bundled model."),
 ]
 Out = Annotated[Path, typer.Option(help="A new or empty folder for the files.")]
-Count = Annotated[int, typer.Option("-n", help="Number of samples.")]
+Count = Annotated[
+    int | None, typer.Option("-n", help=f"Number of samples. Default: {USUAL}; {LARGE} of a pretrained pipeline.")
+]
 Label = Annotated[list[str] | None, typer.Option(help="Class label. Repeat for several; samples cycle through them.")]
 Prompt = Annotated[
     list[str] | None,
@@ -21,7 +29,11 @@ Prompts = Annotated[
     Path | None, typer.Option(help="Text file with a prompt on each line; -n samples of each, with the same noise.")
 ]
 Versions = Annotated[
-    int | None, typer.Option("-n", help="Number of samples, 16 by default; of each line of --prompts, 1.")
+    int | None,
+    typer.Option(
+        "-n",
+        help=f"Number of samples. Default: {USUAL}; {LARGE} of a pretrained pipeline; 1 of each line of --prompts.",
+    ),
 ]
 Set = Annotated[
     list[str] | None,
@@ -49,7 +61,12 @@ Lora = Annotated[
 ]
 Turntable = Annotated[bool, typer.Option("--turntable", help="Also write turntable.webp, an animation (shapes only).")]
 Seed = Annotated[int, typer.Option(help="Random seed; sample i depends only on the seed and i.")]
-BatchSize = Annotated[int, typer.Option(help="Batch size; affects speed and memory, and results only by rounding.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        help="Batch size; affects speed and memory, and results only by rounding. Default: by the size of the samples."
+    ),
+]
 
 Precision = Annotated[
     str | None,
@@ -58,6 +75,12 @@ Precision = Annotated[
 Compile = Annotated[
     bool | None, typer.Option("--compile/--no-compile", help="Compile the network: worth it for many samples.")
 ]
+
+
+def count(given: int | None, pipeline: "Pipeline") -> int:
+    """The number of samples ``given``, or that by default."""
+    usual = LARGE if pipeline.pretrained else USUAL
+    return usual if given is None else given
 
 
 def assignments(texts: Sequence[str] | None) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def sample(
     ] = None,
     extend: Annotated[float | None, typer.Option(help="Extend the file by this many seconds or pixels.")] = None,
     seed: options.Seed = 0,
-    batch_size: options.BatchSize = 64,
+    batch_size: options.BatchSize = None,
     precision: options.Precision = None,
     compile: options.Compile = None,
     format: Annotated[str | None, typer.Option(help="File suffix. Default: the modality's first.")] = None,
@@ -59,8 +59,8 @@ def sample(
         compile=compile,
     )
     edits = {"strength": strength, "mask": mask, "extend": extend}
-    if n is None:
-        n = 16 if prompts is None else 1
+    if n is None and prompts is not None:
+        n = 1
     stack = options.weighted_files(lora)
     run(model, out, n, settings, init=init, edits=edits, format=format, turntable=turntable, lora=stack)
 
@@ -68,7 +68,7 @@ def sample(
 def run(
     model: str,
     out: Path,
-    n: int,
+    n: int | None,
     settings: dict[str, Any],
     *,
     init: Path | None = None,
@@ -77,7 +77,7 @@ def run(
     turntable: bool = False,
     lora: dict[str, float] | None = None,
 ) -> None:
-    """Generate ``n`` samples of ``model``, or of each of its prompts, into the folder ``out``.
+    """Generate ``n`` samples of ``model``, or of each of its prompts, into the folder ``out``; None is the default.
 
     Processes that torchrun started share the batches, each of which is computed as one process alone would compute it.
     """
@@ -94,7 +94,7 @@ def run(
         if turntable:
             samples.check_turns(pipeline.modality)
         suffix = _suffix(format, pipeline)
-        plan = pipeline.plan(n, edit=_edit(pipeline, init, edits or {}), **settings)
+        plan = pipeline.plan(options.count(n, pipeline), edit=_edit(pipeline, init, edits or {}), **settings)
         record = {**plan.record(), "model": model}
         samples.require_empty(out)
         processes.wait()  # all have found the folder empty

@@ -22,8 +22,9 @@ def speedup(
     guidance_rule: options.Rule = None,
     guidance_field: options.GuidedField = None,
     negative: options.Negative = None,
-    n: options.Count = 16,
+    n: options.Count = None,
     seed: options.Seed = 0,
+    batch_size: options.BatchSize = None,
     compile: Annotated[bool, typer.Option("--compile", help="Also try compilation, which takes minutes.")] = False,
 ) -> None:
     """Measure samplers, steps, grids and cheaper evaluations of a model, and keep the fastest."""
@@ -36,11 +37,14 @@ def speedup(
         guidance_field=guidance_field,
         negative=negative,
         seed=seed,
+        batch_size=batch_size,
     )
     run(model, out, loss, n, settings, compile)
 
 
-def run(model: str, out: Path | None, loss: float, n: int, settings: dict[str, Any], compile: bool = False) -> None:
+def run(
+    model: str, out: Path | None, loss: float, n: int | None, settings: dict[str, Any], compile: bool = False
+) -> None:
     """Write the fastest sampler of ``model`` within ``loss`` of many steps to ``out``, or print it."""
     import sys
     from functools import partial
@@ -50,10 +54,11 @@ def run(model: str, out: Path | None, loss: float, n: int, settings: dict[str, A
     from multidiff.sampling.speedup import described, fastest
 
     check_path(out)
-    plan = model_directory.load(model).plan(n, batch_size=n, **settings)
+    pipeline = model_directory.load(model)
+    plan = pipeline.plan(options.count(n, pipeline), **settings)
     found = fastest(plan, loss, compile, partial(print, file=sys.stderr, flush=True))
     name = f"{plan.sampler['name']}_fast" if out is None else out.stem
-    command = command_line("multidiff", "speedup", model, "-n", n, loss=loss, **settings)
+    command = command_line("multidiff", "speedup", model, "-n", len(plan), loss=loss, **settings)
     write_sampler(described(found, name), command, out)
     if out is not None:
-        print(f"{found.sampler['steps']} steps, {found.seconds:.3f} s for {n} samples, in {out}")
+        print(f"{found.sampler['steps']} steps, {found.seconds:.3f} s for {len(plan)} samples, in {out}")

@@ -1,5 +1,6 @@
 """The codec contract, and the codec that changes nothing."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,6 +9,10 @@ from torch import Tensor, nn
 
 Shape = tuple[int, ...]
 """Of one sample, ``(C, *size)``."""
+
+MOST, LARGEST = 64, 5_000_000
+"""Samples that are computed at once, and the numbers in their x0 or their data: six pictures of 512x512 pixels, one of
+1024x1024. Both are the same on every machine, since rounding depends on them."""
 
 
 class Codec(nn.Module, ABC):
@@ -71,6 +76,10 @@ class Codec(nn.Module, ABC):
     @abstractmethod
     def data_shape(self, shape: Shape) -> Shape:
         """Shape of what `decode` makes of x0 of ``shape``, without the batch dimension."""
+
+    def at_once(self, shape: Shape) -> int:
+        """Samples with x0 of ``shape`` to compute at once: as many as `MOST` and `LARGEST` allow, at least 1."""
+        return min(MOST, max(1, LARGEST // max(math.prod(shape), math.prod(self.data_shape(shape)))))
 
     def decoding(self, data_shape: Shape) -> "Codec":
         """This codec, decoding to ``data_shape``; here, itself, since the shape of x0 tells that of the data."""

@@ -22,11 +22,17 @@ from multidiff.weights import CONFIG, find_model, read_config
 
 
 class EvaluatedCodec(Evaluated):
-    """A trained codec, whose reconstructions of held-out data are the samples."""
+    """A trained codec, whose reconstructions of held-out data are the samples.
 
-    def __init__(self, path: str, device: torch.device):
+    Args:
+        path: of the codec.
+        device: on which it computes.
+        batch_size: samples that go through it at once, at most a block; by default as many as `Codec.at_once` says.
+    """
+
+    def __init__(self, path: str, device: torch.device, batch_size: int | None = None):
         directory = find_codec(path)
-        self.name, self.device = path, device
+        self.name, self.device, self.batch_size = path, device, batch_size
         self.codec = Learned(path, codec_hash(directory), views=0)
         config = self.codec.trained.config
         self.modality = instantiate(Modality, config["modality"])
@@ -46,16 +52,17 @@ class EvaluatedCodec(Evaluated):
     ) -> tuple[Source, dict[str, Any]]:
         if any(value is not None for value in changes.values()):
             raise InputError("--sampler, --steps and --guidance are for a diffusion model; a codec has none")
-        source = Reconstructed(reference, reference.held_out[:samples], self.codec, self.device)
+        size = self.codec.at_once(self.codec.shape(self.shape)) if self.batch_size is None else self.batch_size
+        source = Reconstructed(reference, reference.held_out[:samples], self.codec, self.device, size)
         facts = {"codec_sha256": self.codec.sha256, "fidelity": source.fidelity(), "compared": len(source)}
         return source, facts
 
 
 class Reconstructed(Source):
-    """Reconstructions of the samples ``indices`` of the data."""
+    """Reconstructions of the samples ``indices`` of the data, ``size`` of them at once."""
 
-    def __init__(self, reference: Reference, indices: Sequence[int], codec: Learned, device: torch.device):
-        self.reference, self.indices, self.codec, self.device = reference, indices, codec, device
+    def __init__(self, reference: Reference, indices: Sequence[int], codec: Learned, device: torch.device, size: int):
+        self.reference, self.indices, self.codec, self.device, self.size = reference, indices, codec, device, size
         self.labels = [reference.label(i) for i in indices]
 
     def block(self, number: int) -> list[Any]:
@@ -64,10 +71,10 @@ class Reconstructed(Source):
     def pairs(self, number: int) -> list[tuple[Tensor, Tensor]]:
         """The data of block ``number`` and their reconstructions, ``(C, *size)`` each, without padding."""
         originals = [self.reference.data(self.indices[row]) for row in self.rows(number)]
-        data = torch.stack(originals)
-        decoded = self.codec.decode(self.codec.encode(data.to(self.device))).cpu()
-        if decoded.ndim == data.ndim:
-            decoded = decoded[..., : data.shape[-1]]
+        parts = torch.stack(originals).to(self.device).split(self.size)
+        decoded = torch.cat([self.codec.decode(self.codec.encode(part)).cpu() for part in parts])
+        if decoded.ndim == originals[0].ndim + 1:
+            decoded = decoded[..., : originals[0].shape[-1]]
         return list(zip(originals, decoded, strict=True))
 
     def fidelity(self) -> dict[str, float]:

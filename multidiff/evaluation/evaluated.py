@@ -15,7 +15,7 @@ from multidiff.data.folder import Folder
 from multidiff.data.scan import find_entries
 from multidiff.errors import InputError
 from multidiff.evaluation.reference import Reference
-from multidiff.evaluation.sources import Files, Generated, Source
+from multidiff.evaluation.sources import BLOCK, Files, Generated, Source
 from multidiff.modality import Modality
 from multidiff.sampling import model_directory
 from multidiff.sampling.guidance import Guidance
@@ -76,14 +76,21 @@ class Evaluated(ABC):
 
 
 class EvaluatedModel(Evaluated):
-    """A trained model that generates the samples."""
+    """A trained model that generates the samples.
 
-    def __init__(self, path: str, device: torch.device):
+    Args:
+        path: of the model.
+        device: on which it is sampled.
+        batch_size: samples that go through the network at once, at most a block; by default that of the pipeline.
+    """
+
+    def __init__(self, path: str, device: torch.device, batch_size: int | None = None):
         place = Path(path).expanduser()
         pretrained = model_directory.find_pipeline(place)
         directory = pretrained or model_directory.find_model(place)
         self.pipeline = model_directory.load(directory, str(device))
         self.name, self.modality, self.shape = path, self.pipeline.modality, self.pipeline.data_shape
+        self.batch_size = min(BLOCK, self.pipeline.batch_size if batch_size is None else batch_size)
         training = _split(place) if pretrained else model_directory.read_config(directory).get("training") or {}
         if isinstance(training, dict):
             self.holdout, self.split_seed = training.get("holdout", self.holdout), training.get("seed", self.split_seed)
@@ -111,7 +118,7 @@ class EvaluatedModel(Evaluated):
         own = Guidance(pipeline.guidance, field=conditioner.guided)
         guidance = own.changed(scale, rule, None, {}, conditioner.reads)
         sampler = chosen_sampler(pipeline.sampler, changes.get("sampler"), changes.get("steps"))
-        plan = Plan(pipeline, fields, sampler, guidance, Seeded(seed))
+        plan = Plan(pipeline, fields, sampler, guidance, Seeded(seed), batch_size=self.batch_size)
         if scale not in (None, 1) and not guidance.acts_on(fields):
             raise InputError(f"guidance {scale} needs a condition to follow, and these samples have none")
         facts = {
@@ -120,6 +127,7 @@ class EvaluatedModel(Evaluated):
             "guidance": plan.guidance.scale,
             "guidance_rule": dict(plan.guidance.rule),
             "seed": seed,
+            "batch_size": plan.batch_size,
         }
         return Generated(plan), facts
 

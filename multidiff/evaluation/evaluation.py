@@ -99,7 +99,6 @@ class Evaluator:
         reference: the real data.
         extractor: of the features.
         processes: that share the work.
-        batch_size: artifacts in memory at once; scores do not depend on it.
         advance: called with the number of finished artifacts.
     """
 
@@ -109,10 +108,9 @@ class Evaluator:
         extractor: Extractor,
         processes: Processes | None = None,
         *,
-        batch_size: int = BLOCK,
         advance: Advance = lambda count: None,
     ):
-        self.reference, self.extractor, self.batch_size = reference, extractor, batch_size
+        self.reference, self.extractor = reference, extractor
         self.processes = processes or Processes()
         self.training = Real(reference, reference.training)
         self.held_out = Real(reference, reference.held_out)
@@ -127,7 +125,7 @@ class Evaluator:
             InputError: a feature is not finite.
         """
         with self.processes.working():
-            found = extract(self.extractor, source, self.processes, batch_size=self.batch_size, advance=advance)
+            found = extract(self.extractor, source, self.processes, advance=advance)
         if found is not None and not bool(found.features.isfinite().all()):
             raise InputError(f"features by {self.extractor.name} are not finite: its weights or a file are damaged")
         return found

@@ -92,7 +92,6 @@ def extract(
     source: Source,
     processes: Processes,
     *,
-    batch_size: int = BLOCK,
     advance: Callable[[int], None] = lambda count: None,
 ) -> FeatureBatch | None:
     """The features of all of ``source``, on process 0; None on the others.
@@ -101,16 +100,13 @@ def extract(
         extractor: the network.
         source: of the artifacts.
         processes: that share the work.
-        batch_size: artifacts in memory at once, in whole blocks; features do not depend on it.
         advance: called with the number of artifacts that all processes together have finished.
     """
     mine: dict[int, FeatureBatch] = {}
-    numbers, at_once = processes.share(source.blocks), max(1, batch_size // BLOCK)
-    for start in range(0, len(numbers), at_once):
-        artifacts = {number: source.block(number) for number in numbers[start : start + at_once]}
-        for number, block in artifacts.items():
-            mine[number] = extractor.extract(_full(block)).first(len(block))
-            advance(len(block) * processes.count)
+    for number in processes.share(source.blocks):
+        block = source.block(number)
+        mine[number] = extractor.extract(_full(block)).first(len(block))
+        advance(len(block) * processes.count)
     everything = processes.gather(mine)
     if processes.rank:
         return None

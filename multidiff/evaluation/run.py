@@ -42,7 +42,7 @@ class EvaluationSettings:
     samples: int = 2000
     changes: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
-    batch_size: int = 64
+    batch_size: int | None = None
     holdout: float | None = None
     split_seed: int | None = None
     sweep: bool = False
@@ -50,7 +50,7 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         if (self.model is None) == (self.generated is None):
             raise InputError("give either a MODEL that generates samples, or --generated DIR with existing samples")
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"--batch-size must be at least 1, got {self.batch_size}")
         require_enough(self.samples)
         if self.sweep and self.model is None:
@@ -130,9 +130,7 @@ class EvaluationRun:
         Args:
             advance: called with the number of finished artifacts.
         """
-        evaluator = Evaluator(
-            self.reference, self.extractor, self.processes, batch_size=self.settings.batch_size, advance=advance
-        )
+        evaluator = Evaluator(self.reference, self.extractor, self.processes, advance=advance)
         evaluation = evaluator.evaluate(self.source, self.facts, advance)
         curves: dict[str, Sweep] = {
             setting: {value: evaluator.distances(point, advance) or {} for value, point in points.items()}
@@ -177,8 +175,8 @@ def _sweeps(source: Generated) -> dict[str, dict[float, Source]]:
 
 def _evaluated(settings: EvaluationSettings, device: torch.device) -> Evaluated:
     if settings.model is not None and is_codec_path(settings.model):
-        return EvaluatedCodec(settings.model, device)
+        return EvaluatedCodec(settings.model, device, settings.batch_size)
     if settings.model is not None:
-        return EvaluatedModel(settings.model, device)
+        return EvaluatedModel(settings.model, device, settings.batch_size)
     assert settings.generated is not None
     return EvaluatedFiles(settings.generated, settings.modality)

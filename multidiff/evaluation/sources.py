@@ -1,7 +1,7 @@
 """Where artifacts come from, in blocks of one size.
 
 Networks round differently for batches of different sizes. Artifacts therefore go through networks in full blocks of
-`BLOCK`, and scores do not depend on batch size or process count.
+`BLOCK`, or in the same parts of each, and scores do not depend on process count.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from multidiff.modality import Modality
 from multidiff.sampling.plan import Plan
 
 BLOCK = 32
-"""Artifacts that go through a network at once."""
+"""Artifacts of a block, which go through the network of the features at once."""
 
 
 class Source(ABC):
@@ -61,7 +61,7 @@ class Real(Source):
 
 
 class Generated(Source):
-    """The samples of a plan; sample i is that of ``multidiff sample --seed``."""
+    """The samples of a plan, in parts of its batch size; sample i is that of ``multidiff sample --seed``."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
@@ -69,11 +69,17 @@ class Generated(Source):
         self.labels = [None if label is None else str(label) for label in labels]
 
     def block(self, number: int) -> list[Any]:
-        rows = self.rows(number)
-        x0 = self.plan.x0(range(rows.start, rows.start + BLOCK))
-        if not bool(x0.isfinite().all()):
-            raise InputError(f"samples {rows.start} to {rows.stop - 1} of the model are not finite: it is damaged")
-        return self.plan.pipeline.artifacts(x0)[: len(rows)]
+        rows, size = self.rows(number), min(self.plan.batch_size, BLOCK)
+        whole, conditions = range(rows.start, rows.start + BLOCK), self.plan.conditions()
+        artifacts: list[Any] = []
+        for start in range(0, len(rows), size):
+            part = whole[start : start + size]
+            x0 = self.plan.x0(part, conditions=conditions)
+            if not bool(x0.isfinite().all()):
+                last = min(part.stop, rows.stop) - 1
+                raise InputError(f"samples {part.start} to {last} of the model are not finite: it is damaged")
+            artifacts += self.plan.pipeline.artifacts(x0)
+        return artifacts[: len(rows)]
 
 
 class Files(Source):

@@ -120,6 +120,7 @@ def _pretrained(path: Path, device: str, lora: Mapping[str, float]) -> Pipeline:
         opened.modality_config,
         opened.trained,
         stack,
+        pretrained=True,
     )
 
 
@@ -135,7 +136,17 @@ def _tuned(directory: Path, config: Mapping[str, Any], digest: str, device: str)
         raise InputError(f"{directory / CONFIG}: {error}; {elsewhere}") from error
     fuse(opened.model, directory / WEIGHTS)
     opened.model.denoiser = opened.model.denoiser.sized(shape)
-    return Pipeline(opened.model, modality, shape, sampler, guidance, digest, config["modality"], opened.trained)
+    return Pipeline(
+        opened.model,
+        modality,
+        shape,
+        sampler,
+        guidance,
+        digest,
+        config["modality"],
+        opened.trained,
+        pretrained=True,
+    )
 
 
 def save(

@@ -42,7 +42,7 @@ class Settings(TypedDict, total=False):
     guidance: Guide | None
     guidance_rule: str | None
     guidance_field: str | None
-    batch_size: int
+    batch_size: int | None
     precision: str | None
     compile: bool | None
 
@@ -60,6 +60,7 @@ class Pipeline:
         modality_config: from which the modality was built; kept in records.
         trained: how a model of its objective is sampled; by default as a denoiser.
         lora: the LoRAs that were fused into a pretrained model; kept in records.
+        pretrained: whether the model is a pretrained pipeline, with or without a LoRA.
     """
 
     def __init__(
@@ -73,13 +74,14 @@ class Pipeline:
         modality_config: Mapping[str, Any] | None = None,
         trained: Trained | None = None,
         lora: Stack = (),
+        pretrained: bool = False,
     ):
         self.model = model.eval()
         self.modality = modality
         self.shape = tuple(shape)
         self.sampler, self.guidance, self.sha256 = sampler, guidance, sha256
         self.modality_config, self.trained = modality_config, trained or Trained()
-        self.lora = lora
+        self.lora, self.pretrained = lora, pretrained
 
     def _repr_html_(self) -> str:
         return table(model_facts(self))
@@ -94,6 +96,11 @@ class Pipeline:
     def data_shape(self) -> tuple[int, ...]:
         """Of the data tensors, ``(C, *size)``."""
         return self.canvas.data_shape
+
+    @property
+    def batch_size(self) -> int:
+        """Samples that go through the network at once by default: 64, or fewer of a large size."""
+        return self.model.codec.at_once(self.shape)
 
     def plan(
         self,
@@ -110,7 +117,7 @@ class Pipeline:
         guidance_rule: str | None = None,
         guidance_field: str | None = None,
         seed: int = 0,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         precision: str | None = None,
         compile: bool | None = None,
         edit: Edit | None = None,
@@ -133,7 +140,8 @@ class Pipeline:
             guidance_rule: an option of the config group ``guidance_rule``.
             guidance_field: the one field that guidance follows; all of them by default.
             seed: an integer of 64 bits.
-            batch_size: samples that go through the network at once; it changes results by rounding alone.
+            batch_size: samples that go through the network at once, `Pipeline.batch_size` by default; it changes
+                results by rounding alone.
             precision: of the network, ``float32``, ``bfloat16`` or ``auto``, the faster one; that of the sampler by
                 default, which is float32 unless its file says otherwise.
             compile: whether the network is compiled: minutes before the first step, and faster ones after it.
@@ -154,18 +162,14 @@ class Pipeline:
         opposite = negative_of(reads, negative, guidance_field)
         guided = self._guided(samples, opposite, guidance, guidance_rule, guidance_field)
         config = with_speed(chosen_sampler(self.sampler, sampler, steps), precision, compile, self.canvas.like.device)
-        plan = Plan(pipeline, samples, config, guided, seeds or Seeded(seed), edit, sizes, batch_size)
+        together = pipeline.batch_size if batch_size is None else batch_size
+        plan = Plan(pipeline, samples, config, guided, seeds or Seeded(seed), edit, sizes, batch_size=together)
         for line in [*few_step.remarks(plan), *self.model.conditioner.remarks([*samples, opposite])]:
             log.warning("%s", line)
         return plan
 
     def _guided(
-        self,
-        samples: Sequence[Fields],
-        opposite: Fields,
-        scale: Guide | None,
-        rule: str | None,
-        field: str | None,
+        self, samples: Sequence[Fields], opposite: Fields, scale: Guide | None, rule: str | None, field: str | None
     ) -> Guidance:
         """The guidance of a request.
 

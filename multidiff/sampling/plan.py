@@ -61,7 +61,7 @@ class Plan:
     seeds: Seeds
     edit: Edit | None = None
     sizes: Mapping[str, Any] = field(default_factory=dict)
-    batch_size: int = 64
+    batch_size: int = field(kw_only=True)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

@@ -137,7 +137,7 @@ def plan_from(pipeline: Pipeline, record: Mapping[str, Any], find: FindFile) -> 
         samples = tuple(fields_in(record, index) for index in range(record["n"]))
         seeds = seeds_from(record["seeds"])
         sampler = chosen_sampler(record["sampler"], None, None)
-        return Plan(resized, samples, sampler, guidance, seeds, edit, sizes, record["batch_size"])
+        return Plan(resized, samples, sampler, guidance, seeds, edit, sizes, batch_size=record["batch_size"])
     except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise InputError(f"the record is not one of a plan: {error!r}") from error
 

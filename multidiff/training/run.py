@@ -127,7 +127,7 @@ class Run(BaseRun):
         own = {name: value for name, value in self.pipeline.sampler.items() if name != "speed"}  # weights change
         sampler = chosen_sampler(own, None, steps)
         guidance = Guidance(self.pipeline.guidance, field=self.pipeline.model.conditioner.guided)
-        return Plan(self.pipeline, fields, sampler, guidance, Seeded(0))
+        return Plan(self.pipeline, fields, sampler, guidance, Seeded(0), batch_size=self.pipeline.batch_size)
 
     def previewer(self, count: int) -> Callable[[], Image]:
         plan = self.plan(count)

@@ -11,7 +11,8 @@ import yaml
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from multidiff.cli.main import _at_home, _one_line, main
+from multidiff.cli import main as cli
+from multidiff.cli.main import _at_home, _less_memory, _one_line, main
 from multidiff.cli.processes import shared
 from multidiff.errors import InputError
 from multidiff.evaluation import Reference
@@ -108,17 +109,26 @@ def test_other_words_keep_their_tilde(word, monkeypatch):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory: lower --batch-size"),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "not enough memory: lower --batch-size"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory: lower --batch-size or the"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "not enough memory: lower --batch-size or the"),
         (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "not enough memory to load torch"),
         (OSError("libtorch_cpu.so: failed to map segment from shared object"), "not enough memory to load torch"),
         (OSError(24, "Too many open files"), "too many open files: raise the limit, for example with ulimit -n"),
         (RuntimeError("our own fault"), None),
     ],
 )
-def test_running_out_of_memory_or_files_is_a_line(error, line):
+def test_running_out_of_memory_or_files_is_a_line(error, line, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["multidiff", "sample"])
     found = _one_line(error)
     assert found is None if line is None else found.startswith(line)
+
+
+@pytest.mark.parametrize("command", ["train", "quickstart", *(each.__name__ for each in cli.COMMANDS)])
+def test_what_to_do_without_memory_is_an_option_of_the_command(command, tmp_path):
+    """That of a training is in its config."""
+    known = "--batch-size" in multidiff(command, "--help", cwd=tmp_path).stdout
+    assert ("--batch-size" in _less_memory(command)) == known
+    assert ("loader.batch_size" in _less_memory(command)) == (command == "train")
 
 
 def test_what_a_run_does_not_use_is_refused(run_dir, tmp_path):

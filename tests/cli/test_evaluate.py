@@ -15,6 +15,7 @@ from modalities.image.modality import ImageModality
 from multidiff.data.files import sha256
 from multidiff.evaluation import EvaluationRun, EvaluationSettings, Reference
 from multidiff.sampling.model_directory import load
+from multidiff.sampling.pipeline import Pipeline
 from tests.cli.command import multidiff, refused
 from tests.tiny import tiny_train
 from tests.training.processes import together
@@ -49,15 +50,25 @@ def record(run_dir, work):
 
 @pytest.mark.parametrize(
     "change",
-    [("--batch-size", 96), pytest.param(("--processes", 2, "--batch-size", 1), marks=pytest.mark.slow)],
-    ids=["batches", "processes"],
+    [("--batch-size", 96), pytest.param(("--processes", 2), marks=pytest.mark.slow)],
+    ids=["batches above a block", "processes"],
 )
-def test_runs_batches_and_processes_change_no_digit(run_dir, work, record, change):
+def test_runs_and_processes_change_no_digit(run_dir, work, record, change):
     assert evaluated(work, "again", run_dir, "--data", "digits", *QUICK, *change) == record
 
 
+def test_small_batches_change_scores_by_rounding(run_dir, work, record, monkeypatch):
+    counts, whole = [], Pipeline.artifacts
+    monkeypatch.setattr(Pipeline, "artifacts", lambda self, x0: counts.append(len(x0)) or whole(self, x0))
+    small = evaluated(work, "small", run_dir, "--data", "digits", *QUICK, "--batch-size", 5)
+    assert counts == [5, 5, 5, 5, 5, 5, 2] * 2 + [5, 5]
+    scores, expected = (json.loads(text)["scores"] for text in (small, record))
+    for name, score in expected.items():
+        assert scores[name]["value"] == pytest.approx(score["value"], rel=0.05, abs=1e-3)
+
+
 def evaluate_in_one_of_several(rank, work, run_dir):
-    arguments = (run_dir, "--data", "digits", *QUICK, "--batch-size", 1, "--json", "several.json")
+    arguments = (run_dir, "--data", "digits", *QUICK, "--json", "several.json")
     assert multidiff("evaluate", *arguments, cwd=work).returncode == 0
 
 
@@ -76,7 +87,7 @@ def test_the_protocol_says_all_that_the_scores_depend_on(run_dir, record):
     generated = protocol["generated"]
     assert generated["model_sha256"] == sha256(run_dir / "model" / "model.safetensors")
     assert (generated["sampler"]["name"], generated["sampler"]["steps"]) == ("dpmpp_2m", 2)
-    assert (generated["guidance"], generated["seed"]) == (1.5, 0)
+    assert (generated["guidance"], generated["seed"], generated["batch_size"]) == (1.5, 0, 32)
     assert "torch" in protocol["versions"]
     assert all(score["count"] == 70 and score["floor"] is not None for score in record["scores"].values())
 

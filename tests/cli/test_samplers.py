@@ -52,7 +52,7 @@ def test_a_fitted_grid_is_a_sampler_config(run_dir, tmp_path):
 
 def test_a_fitted_grid_says_how_it_was_made(run_dir, tmp_path):
     asked = ("--label", "3", "--label", "5", "--seed", "7", "--guidance", "3.0", "--guidance-rule", "apg")
-    asked += ("--sampler", "unipc_3")
+    asked += ("--sampler", "unipc_3", "--batch-size", "1")
     command = ["multidiff", "grid", str(run_dir), "-n", "2", "--steps", "5", *asked, "--negative", "1"]
     guided = multidiff(*command[1:], cwd=tmp_path).stdout
     words = shlex.split(guided.splitlines()[0].removeprefix("# Made by: "))

@@ -35,6 +35,11 @@ def test_a_region_of_the_data_is_the_same_region_of_x0():
     assert torch.equal((codec.encode(changed) != codec.encode(DATA)).all(0), codec.region(mask))
 
 
+def test_large_samples_are_computed_a_few_at_once():
+    sizes = {8: 64, 64: 64, 512: 6, 1024: 1, 4096: 1}
+    assert {size: Identity().at_once((3, size, size)) for size in sizes} == sizes
+
+
 def test_scaled_data_have_zero_mean_and_unit_deviation():
     x0 = scaling().encode(DATA).transpose(0, 1).flatten(1)
     assert x0.mean(dim=1).abs().max() < 1e-4  # the statistics are rounded to four decimals

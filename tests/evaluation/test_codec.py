@@ -30,6 +30,13 @@ def test_reconstructions_of_held_out_data_are_scored(codec):
     assert 0 < facts["fidelity"]["psnr_db"] < 40
 
 
+def test_they_are_made_in_batches(codec):
+    whole, parts = (EvaluationRun(settings(codec, batch_size=size)).source for size in (None, 3))
+    assert (whole.size, parts.size) == (64, 3)
+    for one, other in zip(whole.pairs(0), parts.pairs(0), strict=True):
+        torch.testing.assert_close(other[1], one[1], atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("wrong", [{"changes": {"steps": 4}}, {"sweep": True}])
 def test_a_codec_has_no_sampler(codec, wrong):
     with pytest.raises(InputError, match="a codec"):

@@ -107,15 +107,6 @@ class TestEncoder:
             Encoder(steps=0)
 
 
-@pytest.mark.parametrize("batch_size", [1, 32, 1000])
-def test_batch_size_changes_no_bit(digits, encoder, batch_size):
-    source = Real(digits, digits.held_out)
-    expected = extract(encoder, source, Processes())
-    features = extract(encoder, source, Processes(), batch_size=batch_size)
-    assert torch.equal(features.features, expected.features)
-    assert torch.equal(features.classes, expected.classes)
-
-
 def test_later_samples_change_no_bit(digits, encoder):
     """40 of 180: the last block is not full."""
     few = extract(encoder, Real(digits, digits.held_out[:40]), Processes())

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import shutil
 
 import diffusers
@@ -10,7 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import multidiff
+from multidiff.cli import options
 from multidiff.cli.sample import run
+from multidiff.codecs import base
 from multidiff.errors import InputError
 from multidiff.pretrained.libraries import library
 from multidiff.sampling.reproduce import reproduce_samples
@@ -60,6 +63,27 @@ def test_a_sample_does_not_depend_on_its_batch(saved):
     together = pipeline.plan(3, **settings).x0(range(3))
     alone = pipeline.plan(3, **settings).x0(range(1, 2))
     assert torch.allclose(together[1:2], alone, atol=1e-9)
+
+
+def test_a_batch_is_as_large_as_its_pictures_allow_and_so_is_what_is_decoded_at_once(saved, monkeypatch):
+    pipeline = multidiff.load(saved[0], "cpu")
+    pipeline.model.double()
+    settings, x0 = {"prompt": "a fox", "steps": 1}, torch.randn(5, *pipeline.shape, dtype=torch.float64)
+    together = pipeline.model.decode(x0)
+    assert [len(rows) for rows in pipeline.plan(5, **settings).batches] == [5]
+    monkeypatch.setattr(base, "LARGEST", 2 * math.prod(pipeline.data_shape))
+    plan, decode, counts = pipeline.plan(5, **settings), pipeline.model.codec.decode, []
+    assert [len(rows) for rows in plan.batches] == [2, 2, 1]
+    assert (plan.record()["batch_size"], pipeline.plan(5, batch_size=4, **settings).batch_size) == (2, 4)
+    assert pipeline.plan(5, fields={"height": 32, "width": 32}, **settings).batch_size == 1
+    monkeypatch.setattr(pipeline.model.codec, "decode", lambda x: counts.append(len(x)) or decode(x))
+    assert torch.allclose(pipeline.model.decode(x0), together, atol=1e-9)
+    assert counts == [2, 2, 1]
+
+
+def test_few_samples_are_made_by_default(saved, tmp_path):
+    run(str(saved[0]), tmp_path / "out", None, {"prompt": ["a fox"], "steps": 1})
+    assert len(read_record(tmp_path / "out").files) == options.LARGE
 
 
 def test_a_long_prompt_is_read_in_chunks_and_a_short_one_beside_it_is_unchanged(saved):

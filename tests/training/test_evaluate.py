@@ -70,7 +70,7 @@ def test_the_best_is_kept_over_a_resume(tmp_path):
 
 
 def test_samples_that_overflow_do_not_end_training(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(Plan, "x0", lambda self, rows: torch.full((len(rows), 1, 8, 8), math.nan))
+    monkeypatch.setattr(Plan, "x0", lambda self, rows, **_: torch.full((len(rows), 1, 8, 8), math.nan))
     tiny_train(tmp_path / "run", "trainer.max_steps=4", *EVALUATED)
     assert "step 4 is not scored: samples 0 to 31 of the model are not finite" in caplog.text
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
