@@ -54,11 +54,12 @@ def generate(studio: Studio) -> Any:
         guidance: float | None = None,
         guidance_rule: str = PLAIN_RULE,
         negative: str | None = None,
-        batch_size: int = 16,
+        batch_size: int | None = None,
         request: gr.Request = None,  # type: ignore[assignment]
     ) -> dict[str, Any]:
         """Generate samples: {"id": ..., "files": [...], "plan": {...}}."""
-        counts = {"n": n, "seed": seed, "batch_size": batch_size} | ({} if steps is None else {"steps": steps})
+        optional = {"steps": steps, "batch_size": batch_size}
+        counts = {"n": n, "seed": seed, **{name: value for name, value in optional.items() if value is not None}}
         wrong = next((name for name, value in counts.items() if type(value) is not int), None)
         if wrong:
             raise InputError(f"{wrong} is an integer, not {counts[wrong]!r}")

@@ -68,12 +68,12 @@ class Controls:
         if own.model.conditioner.reads:
             self._guidance()
         self.parts["batch_size"] = gr.Slider(
-            1,
+            0,
             max(2, self.limits.batch),
-            min(16, self.limits.batch),
+            0,
             step=1,
             label="Batch size",
-            info="For speed and memory.",
+            info="For speed and memory; 0 chooses it by the size of the samples.",
         )
         for name, value in modality.sizes(own.data_shape).items():
             self.parts[f"size {name}"] = gr.Number(value, precision=0, label=name.capitalize(), minimum=1)
@@ -117,13 +117,13 @@ class Controls:
             sampler=given["sampler"],
             steps=int(given["steps"]),
             seed=int(given["seed"]),
-            batch_size=int(given["batch_size"]),
+            batch_size=int(given["batch_size"]) or None,
         )
 
     def filled(self, request: Request) -> list[Any]:
         """Updates by which the controls say ``request``, with the seed locked, in the order of `inputs`."""
         sizes = self.pipeline.modality.sizes(self.pipeline.data_shape)
-        values = {**vars(request), "lock": True}
+        values = {**vars(request), "lock": True, "batch_size": request.batch_size or 0}
         values |= {f"size {name}": request.fields.get(name, value) for name, value in sizes.items()}
         for part in self.pipeline.model.conditioner:
             values[f"field {part.field}"] = shown(part, request.fields.get(part.field))

@@ -38,7 +38,7 @@ class Limits:
             if not 0 < value < math.inf:
                 raise InputError(f"the limit of {name} is a number above 0, got {value}")
 
-    def check_counts(self, samples: int, batch: int, steps: int | None) -> None:
+    def check_counts(self, samples: int, batch: int | None, steps: int | None) -> None:
         """Refuse a request by its numbers alone, before anything is built for it.
 
         Raises:

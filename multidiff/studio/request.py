@@ -1,7 +1,7 @@
 """A request in the plain values of controls: from a person to a plan, and from the record of a plan back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from multidiff.configuration import group_options, load_option
@@ -14,6 +14,9 @@ from multidiff.studio.limits import Limits
 
 PLAIN_RULE = "cfg"
 """The rule of guidance that is meant where none is named."""
+
+BATCH = 16
+"""Samples that go through the network at once by default, at most: a person waits for the first ones."""
 
 EXACT = 2**53
 """Browsers hold integers up to this one exactly."""
@@ -32,7 +35,7 @@ class Request:
         sampler: an option of the group ``sampler``; None for that of the model.
         steps: of the sampler; None for its own.
         seed: of the first sample.
-        batch_size: samples that go through the network at once.
+        batch_size: samples that go through the network at once; None for as many as their size and the limits allow.
     """
 
     n: int = 4
@@ -43,7 +46,7 @@ class Request:
     sampler: str | None = None
     steps: int | None = None
     seed: int = 0
-    batch_size: int = 16
+    batch_size: int | None = None
 
     def plan(self, pipeline: Pipeline, limits: Limits, edit: Edit | None = None, seeds: Seeds | None = None) -> Plan:
         """The validated plan of the request.
@@ -70,6 +73,8 @@ class Request:
             batch_size=self.batch_size,
             edit=edit,
         )
+        if self.batch_size is None:
+            plan = replace(plan, batch_size=min(plan.batch_size, BATCH, limits.batch))
         limits.check(plan)
         return plan
 

@@ -16,7 +16,7 @@ from multidiff.sampling.reproduce import reproduce_samples
 from multidiff.studio.comparing import SideBySide, with_change
 from multidiff.studio.editing import Editing
 from multidiff.studio.generate import Panel
-from multidiff.studio.request import Request
+from multidiff.studio.request import BATCH, Request
 from multidiff.studio.sources import SOURCES
 
 VISITOR = SimpleNamespace(session_hash="visitor")
@@ -56,7 +56,7 @@ def test_generate_gives_progress_then_a_result_with_all_outputs(panel, values, s
     updates = list(panel.run(VISITOR, *values))
     assert all(len(update) == len(panel.outputs) for update in updates)
     assert "kept in the history" in updates[-1][0]
-    assert Request.of(last_result(studio).record) == panel.controls.request(values)
+    assert Request.of(last_result(studio).record) == replace(panel.controls.request(values), batch_size=BATCH)
 
 
 def test_a_visitor_who_waits_sees_the_place_in_the_line_and_that_it_was_stopped(panel, values, studio):

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from multidiff import bundled
+from multidiff.codecs import base
 from multidiff.errors import InputError
 from multidiff.sampling.reproduce import reproduce_samples
 from multidiff.studio.api import last
@@ -17,7 +18,7 @@ from multidiff.studio.jobs import Job, StoppedError
 from multidiff.studio.limits import Limits
 from multidiff.studio.line import Line, Waiting
 from multidiff.studio.models import Models
-from multidiff.studio.request import Request
+from multidiff.studio.request import BATCH, Request
 from multidiff.studio.settings import Settings
 
 ASKED = Request(3, {"label": "4"}, "7", 2.5, "apg", "heun", 4, 11, 2)
@@ -32,6 +33,13 @@ def made(studio, request=ASKED):
 def test_a_request_survives_its_plan(studio):
     plan = ASKED.plan(studio.models["digits"], studio.limits)
     assert Request.of(json.loads(plan.to_json())) == ASKED
+
+
+def test_a_batch_is_as_large_as_samples_and_limits_allow(studio, monkeypatch):
+    pipeline, small = studio.models["digits"], Limits(batch=3)
+    assert [Request(2).plan(pipeline, limits).batch_size for limits in (studio.limits, small)] == [BATCH, 3]
+    monkeypatch.setattr(base, "LARGEST", 1)
+    assert Request(2).plan(pipeline, small).batch_size == 1
 
 
 def test_a_request_without_a_condition_needs_no_guidance(studio):
