@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from multidiff.configuration import read_json
 from multidiff.data.files import sha256
 from multidiff.errors import InputError, first_of
@@ -18,7 +20,7 @@ from multidiff.pretrained.flow_transformers import T5_LENGTH
 from multidiff.pretrained.outline import Outline, outlined_part
 from multidiff.pretrained.parts import Opened, Parts
 from multidiff.pretrained.vocabulary import Vocabulary, load_vocabulary
-from multidiff.pretrained.weights import find_weights, load_part
+from multidiff.pretrained.weights import find_weights, load_part, loaded_type
 
 INDEX, SCHEDULER = "model_index.json", "scheduler/scheduler_config.json"
 
@@ -72,7 +74,7 @@ def open_folder(path: Path, device: str) -> Opened:
     Raises:
         InputError: a part is missing, damaged, or of a kind that is not supported.
     """
-    return assembled(_parts(path, load_part), str(path / SCHEDULER), device)
+    return assembled(_parts(path, load_part, device), str(path / SCHEDULER), device)
 
 
 def outline_folder(path: Path) -> Outline:
@@ -81,21 +83,21 @@ def outline_folder(path: Path) -> Outline:
     Raises:
         InputError: a part is missing, damaged, or of a kind that is not supported.
     """
-    parts = _parts(path, outlined_part)
+    parts = _parts(path, outlined_part, "cpu")
     return Outline(parts.kind, parts.networks, built(parts, str(path / SCHEDULER)))
 
 
-def _parts(path: Path, load: Callable[[Path, str, str], Any]) -> Parts:
-    """The parts of a folder, each network by ``load`` from its folder, library and class."""
+def _parts(path: Path, load: Callable[[Path, str, str, torch.dtype], Any], device: str) -> Parts:
+    """The parts of a folder, each network by ``load`` from its folder, library, class and type."""
     index = read_index(path)
     family = FAMILIES[index["_class_name"]]
     scheduler = _scheduler(path)
+    dtype = loaded_type(find_weights(path / family.denoiser, "diffusers").dtype, device)
     names = [part for part in family.parts if part != "scheduler" and not part.startswith("tokenizer")]
     names += [part for part in family.optional if (path / part).is_dir()]
-    networks = {part: load(path / part, *_class(path, index, part)) for part in names}
+    networks = {part: load(path / part, *_class(path, index, part), dtype) for part in names}
     encoders = [part for part in names if part.startswith("text_encoder")]
     vocabularies = {part: _vocabulary(path, part, networks[part], index["_class_name"]) for part in encoders}
-    dtype = find_weights(path / family.denoiser, "diffusers").dtype
     return Parts(path, index["_class_name"], networks, vocabularies, scheduler, index, dtype)
 
 

@@ -24,7 +24,7 @@ class Parts:
         vocabularies: of the text encoders, by the names of these.
         scheduler: its config.
         settings: of the pipeline, such as ``force_zeros_for_empty_prompt``.
-        dtype: of the weights of the denoiser on disk.
+        dtype: of all weights: on a CPU float32, else that of the denoiser on disk.
     """
 
     where: Path

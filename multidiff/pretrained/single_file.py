@@ -26,7 +26,7 @@ from multidiff.pretrained.outline import Outline, empty_network, outlined_part
 from multidiff.pretrained.parts import Opened, Parts
 from multidiff.pretrained.tensor_file import TensorFile
 from multidiff.pretrained.vocabulary import Vocabulary, file_t5_vocabulary, file_vocabulary
-from multidiff.pretrained.weights import load_part
+from multidiff.pretrained.weights import load_part, loaded_type
 
 log = logging.getLogger(__name__)
 
@@ -70,21 +70,21 @@ def open_file(path: Path, device: str) -> Opened:
     file = TensorFile(path)
     architecture = _architecture(file)
     kind, parts = architecture["pipeline"], architecture["parts"]
+    dtype = loaded_type(file.dtype(_prefix(file, parts[FAMILIES[kind].denoiser]) or ""), device)
     vocabularies, networks = {}, {}
     used: set[str] = set()
     for name, source in _sources(file, architecture).items():
         part = parts[name]
         if source == path:
-            networks[name] = _network(file, part, used)
+            networks[name] = _network(file, part, used, dtype)
         elif source.is_dir():
-            networks[name] = load_part(source, part["library"], part["class"])
+            networks[name] = load_part(source, part["library"], part["class"], dtype)
         else:
-            networks[name] = _companion_network(source, part)
+            networks[name] = _companion_network(source, part, dtype)
         if name.startswith("text_encoder"):
             vocabularies[name] = _vocabulary(path, name, part, kind)
     _refuse_left(file, used, (*UNUSED, *architecture["unused"]), f"a {kind}")
     scheduler = {**architecture["scheduler"], **_markers(file, file.metadata)}
-    dtype = file.dtype(_prefix(file, parts[FAMILIES[kind].denoiser]) or "")
     return assembled(
         Parts(path, kind, networks, vocabularies, scheduler, architecture["settings"], dtype), str(path), device
     )
@@ -175,8 +175,10 @@ def _has(file: TensorFile, prefix: str) -> bool:
     return any(key.startswith(prefix) for key in file)
 
 
-def _network(file: TensorFile, part: Mapping[str, Any], used: set[str], prefix: str | None = None) -> Any:
-    """The network of a part with its weights, in float32, frozen; their keys are added to ``used``."""
+def _network(
+    file: TensorFile, part: Mapping[str, Any], used: set[str], dtype: torch.dtype, prefix: str | None = None
+) -> Any:
+    """The network of a part with its weights, in ``dtype``, frozen; their keys are added to ``used``."""
     if prefix is None:
         prefix = _prefix(file, part) or (part["prefix"] if isinstance(part["prefix"], str) else "")
     network = _without_weights(file, part, prefix)
@@ -184,10 +186,10 @@ def _network(file: TensorFile, part: Mapping[str, Any], used: set[str], prefix: 
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     names = RULES[part["rule"]](shapes)
     original = {key: file[prefix + key] for key in set(names.values()) & own}
-    found = {name: tensor.float() for name, tensor in from_original(names, original, shapes).items()}
+    found = {name: tensor.to(dtype) for name, tensor in from_original(names, original, shapes).items()}
     used |= {prefix + key for key in original}
     if identity := part.get("identity"):  # the vector of this encoder is read without its projection
-        found[identity] = torch.eye(*shapes[identity])
+        found[identity] = torch.eye(*shapes[identity], dtype=dtype)
     lacking = [prefix + names[name] for name in shapes if name not in found and not name.endswith("position_ids")]
     misshapen = [prefix + names[name] for name, tensor in found.items() if tensor.shape != shapes[name]]
     for what, keys in {"lacks": lacking, "has misshapen": misshapen}.items():
@@ -207,10 +209,10 @@ def _without_weights(file: TensorFile, part: Mapping[str, Any], prefix: str) -> 
         raise InputError(f"{file.path} does not hold a {part['class']}: its weights have odd shapes") from error
 
 
-def _companion_network(path: Path, part: Mapping[str, Any]) -> Any:
+def _companion_network(path: Path, part: Mapping[str, Any], dtype: torch.dtype) -> Any:
     """The network in a file beside the single file, whose keys have no prefix."""
     file, used = TensorFile(path), set[str]()
-    network = _network(file, part, used, "")
+    network = _network(file, part, used, dtype, "")
     _refuse_left(file, used, ("logit_scale", "text_projection.", "encoder.embed_tokens."), f"a {part['class']}")
     return network
 

@@ -81,15 +81,20 @@ def refused_type(path: Path, key: str, kind: str) -> InputError:
     return InputError(f"{path}: {key} has the type {kind}, and weights are read as {', '.join(FLOATS)}: not quantised")
 
 
-def load_part(folder: Path, kind: str, name: str) -> Any:
-    """The model of class ``name`` of the library ``kind`` that ``folder`` holds, in float32, frozen.
+def loaded_type(stored: torch.dtype, device: str) -> torch.dtype:
+    """The type in which weights are loaded for a device: float32 for a CPU, else that in which they are ``stored``."""
+    return torch.float32 if torch.device(device).type == "cpu" else stored
+
+
+def load_part(folder: Path, kind: str, name: str, dtype: torch.dtype) -> Any:
+    """The model of class ``name`` of the library ``kind`` that ``folder`` holds, in ``dtype``, frozen.
 
     Raises:
         InputError: the folder does not hold exactly the weights of that model.
     """
     module, weights = library(kind), find_weights(folder, kind)
     settings: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
-    settings |= {"torch_dtype": torch.float32} if kind == "diffusers" else {"dtype": torch.float32}
+    settings["torch_dtype" if kind == "diffusers" else "dtype"] = dtype
     if weights.variant:
         settings["variant"] = weights.variant
     try:
@@ -106,6 +111,8 @@ def load_part(folder: Path, kind: str, name: str) -> Any:
     faults = [f"{what} weights ({first_of(sorted(keys), 5)})" for what, keys in wrong.items() if keys]
     if faults:
         raise InputError(f"{folder}/ does not hold the {name} that its config describes: it {' and '.join(faults)}")
+    if kind == "transformers":
+        network.to(dtype)  # some layers of T5 are in float32, whatever was asked for
     return network.eval().requires_grad_(False)
 
 

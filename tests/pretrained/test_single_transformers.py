@@ -1,5 +1,6 @@
 """Single files of SD 3 and Flux: every weight used, the same pipeline as the folder, with parts from beside them."""
 
+import copy
 import json
 import shutil
 
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import multidiff
 from multidiff.errors import InputError
-from multidiff.pretrained import pipeline_hash, single_file
+from multidiff.pretrained import folder, open_pipeline, pipeline_hash, single_file
 from multidiff.pretrained.deduced import deduced_config
 from multidiff.pretrained.keys import RULES, from_original, to_original
 from multidiff.pretrained.networks import networks_of
@@ -209,6 +210,30 @@ def test_a_file_of_a_transformer_takes_other_parts_from_beside_it(architectures,
     encoder = load_file(folder / "ae.safetensors")
     save_file({**encoder, "encoder.conv_in.bias": encoder["encoder.conv_in.bias"] + 1}, folder / "ae.safetensors")
     assert pipeline_hash(file) != before
+
+
+@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.float32), ("meta", torch.float16)])
+def test_memory_holds_the_types_of_the_files_for_other_devices_than_a_cpu(
+    architectures, tmp_path, monkeypatch, device, dtype
+):
+    """Each network, T5 among them, is loaded in the type in which it will compute."""
+    place, pipelines, texts = architectures
+    halved = copy.deepcopy(pipelines[DEV]).to(torch.float16)
+    halved.save_pretrained(tmp_path / "flux")
+    file = tmp_path / "flux" / "flux1.safetensors"  # takes its other parts from the folder
+    save_file(part_state(texts[DEV], pipelines[DEV], "transformer", ""), file)
+    whole = tmp_path / "sd3.safetensors"
+    state = [part_state(texts[SD3], pipelines[SD3], part) for part in texts[SD3]["parts"]]
+    save_file({key: tensor.contiguous() for each in state for key, tensor in each.items()}, whole)
+    tokenizers(place, SD3, tmp_path)
+    loaded = []
+    for module in (folder, single_file):
+        monkeypatch.setattr(module, "assembled", lambda parts, where, device: loaded.append(parts))
+    for path in (tmp_path / "flux", file, whole):
+        open_pipeline(path, device)
+        networks = loaded.pop().networks
+        assert len(networks) >= 4
+        assert {weight.dtype for each in networks.values() for weight in each.parameters()} == {dtype}
 
 
 def test_parts_in_folders_beside_the_file_and_fp8_is_refused(architectures, tmp_path):
