@@ -111,7 +111,7 @@ def _generated(source: Path, n: int | None, sampling: dict[str, Any]) -> "tuple[
     from multidiff.sampling import model_directory, samples
 
     pipeline = model_directory.load(source)
-    plan = pipeline.plan(options.count(n, pipeline), **sampling)
+    plan = pipeline.plan(options.count(n, pipeline, sampling), **sampling)
     record = {**plan.record(), "model": str(source)}
     found = (
         Sample(samples.file_name(index, ""), lambda artifact=artifact: artifact, samples.metadata(record, index))  # type: ignore[misc]

@@ -52,7 +52,7 @@ def run(model: str, steps: int, n: int | None, settings: dict[str, Any], out: Pa
     with refusals():
         check_steps(steps)
     pipeline = model_directory.load(model)
-    plan = pipeline.plan(options.count(n, pipeline), **settings)
+    plan = pipeline.plan(options.count(n, pipeline, settings), **settings)
     fitted = fine_runs(plan).grid(steps).log_snr
     config = {
         "name": f"{plan.sampler['name']}_{steps}" if out is None else out.stem,

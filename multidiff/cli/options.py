@@ -77,10 +77,13 @@ Compile = Annotated[
 ]
 
 
-def count(given: int | None, pipeline: "Pipeline") -> int:
-    """The number of samples ``given``, or that by default."""
+def count(given: int | None, pipeline: "Pipeline", settings: Mapping[str, Any]) -> int:
+    """The number of samples ``given``; by default the usual one, or that of the values of a field if there are more."""
+    if given is not None:
+        return given
+    values = [settings.get("label"), settings.get("prompt"), *settings.get("fields", {}).values()]
     usual = LARGE if pipeline.pretrained else USUAL
-    return usual if given is None else given
+    return max([usual, *(len(each) for each in values if isinstance(each, list | tuple))])
 
 
 def assignments(texts: Sequence[str] | None) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def run(
         if turntable:
             samples.check_turns(pipeline.modality)
         suffix = _suffix(format, pipeline)
-        plan = pipeline.plan(options.count(n, pipeline), edit=_edit(pipeline, init, edits or {}), **settings)
+        plan = pipeline.plan(options.count(n, pipeline, settings), edit=_edit(pipeline, init, edits or {}), **settings)
         record = {**plan.record(), "model": model}
         samples.require_empty(out)
         processes.wait()  # all have found the folder empty

@@ -55,7 +55,7 @@ def run(
 
     check_path(out)
     pipeline = model_directory.load(model)
-    plan = pipeline.plan(options.count(n, pipeline), **settings)
+    plan = pipeline.plan(options.count(n, pipeline, settings), **settings)
     found = fastest(plan, loss, compile, partial(print, file=sys.stderr, flush=True))
     name = f"{plan.sampler['name']}_fast" if out is None else out.stem
     command = command_line("multidiff", "speedup", model, "-n", len(plan), loss=loss, **settings)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from io import BytesIO, TextIOWrapper
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from multidiff.cli import main as cli
 from multidiff.cli.main import _at_home, _less_memory, _one_line, main
+from multidiff.cli.options import count
 from multidiff.cli.processes import shared
 from multidiff.errors import InputError
 from multidiff.evaluation import Reference
@@ -22,6 +24,20 @@ from tests.cli.command import multidiff, refused
 from tests.tiny import tiny_train
 
 COMMANDS = ("train", "sample", "evaluate", "export", "reproduce", "grid", "samplers", "doctor", "quickstart", "pack")
+
+
+@pytest.mark.parametrize(
+    ("given", "pretrained", "settings", "expected"),
+    [
+        (None, False, {}, 16),
+        (None, True, {"prompt": ["a", "b"]}, 4),
+        (None, True, {"fields": {"tempo": list(range(5))}}, 5),
+        (None, False, {"label": [str(i) for i in range(20)]}, 20),
+        (2, False, {"label": ["a", "b", "c"]}, 2),
+    ],
+)
+def test_by_default_every_value_that_is_given_has_a_sample(given, pretrained, settings, expected):
+    assert count(given, SimpleNamespace(pretrained=pretrained), settings) == expected
 
 
 def test_help_lists_the_commands(tmp_path):
