@@ -78,10 +78,10 @@ class Painted(Source):
     def enlarged(self, value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         """A small image with each pixel as a square, since the brush of the editor is 50 pixels wide."""
         image = value["background"] if value else None
-        if value is None or image is None or (times := EDITED // max(image.size)) < 2:
+        if image is None or _times(image) < 2:
             return value
-        layers = [_larger(layer, times) for layer in value["layers"]]
-        return {"background": _larger(image, times), "layers": layers, "composite": _larger(image, times)}
+        large = _larger(image)
+        return {"background": large, "layers": [], "composite": large}
 
     def init(self, value: Any, size: tuple[int, ...], folder: Path) -> Path:
         """The image, at the size of the samples; of whole squares of pixels, the mean, which undoes `enlarged`."""
@@ -110,14 +110,21 @@ class Painted(Source):
     def filled(self, init: Path, mask: Path | None) -> Any:
         image, layers = Image.open(init).convert("RGBA"), []
         if mask is not None:
-            layers = [Image.new("RGBA", image.size, BRUSH)]
-            layers[0].putalpha(Image.open(mask).convert("L").resize(image.size))
-        return self.enlarged({"background": image, "layers": layers, "composite": image})
+            painted = Image.new("RGBA", image.size, BRUSH)
+            painted.putalpha(Image.open(mask).convert("L").resize(image.size))
+            layers = [_larger(painted)]
+        return {"background": _larger(image), "layers": layers, "composite": _larger(image)}
 
 
-def _larger(image: Image.Image, times: int) -> Image.Image:
-    """An image with each pixel as a square."""
-    return image.resize((times * image.width, times * image.height), Image.Resampling.NEAREST)
+def _times(image: Image.Image) -> int:
+    """How many times as large a small image is shown."""
+    return max(1, EDITED // max(image.size))
+
+
+def _larger(image: Image.Image) -> Image.Image:
+    """A small image with each pixel as a square."""
+    size = (_times(image) * image.width, _times(image) * image.height)
+    return image.resize(size, Image.Resampling.NEAREST)
 
 
 class Recorded(Source):
