@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -47,21 +48,21 @@ def upsample_filtered(x: Tensor, factor: int = 2) -> Tensor:
 
 
 @cache
-def lowpass(factor: int) -> Tensor:
-    """Kaiser-windowed sinc with cutoff at the Nyquist frequency of the lower resolution, ``(5 factor,)``.
+def lowpass(factor: int) -> np.ndarray:
+    """Kaiser-windowed sinc with cutoff at the Nyquist frequency of the lower resolution, ``(5 factor,)`` in float64.
 
-    Each of its ``factor`` phases sums to ``1 / factor``, so that constants are preserved in both directions.
+    Each of its ``factor`` phases sums to ``1 / factor``, so that constants are preserved in both directions. It is no
+    tensor, since one that is first made in a mode of torch, such as that of fake tensors, would remain in use later.
     """
     count = _SPAN * factor
-    places = (torch.arange(count, dtype=torch.float64) - (count - 1) / 2) / factor
-    taps = torch.sinc(places) * torch.kaiser_window(count, periodic=False, beta=4.0, dtype=torch.float64)
-    phases = taps.reshape(_SPAN, factor)
-    return (phases / (factor * phases.sum(dim=0))).flatten()
+    places = (np.arange(count) - (count - 1) / 2) / factor
+    phases = (np.sinc(places) * np.kaiser(count, 4.0)).reshape(_SPAN, factor)
+    return (phases / (factor * phases.sum(axis=0))).flatten()
 
 
 def _taps(rows: Tensor, factor: int) -> Tensor:
     """The filter repeated for each row, as a grouped convolution needs it: ``(rows, 1, 5 factor)``."""
-    return lowpass(factor).to(rows).repeat(rows.shape[1], 1, 1)
+    return torch.from_numpy(lowpass(factor)).to(rows).repeat(rows.shape[1], 1, 1)
 
 
 def _padded_rows(x: Tensor, axis: int, amount: int) -> Tensor:

@@ -29,7 +29,7 @@ def test_constants_and_sizes(factor, dims):
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_each_axis_is_filtered_by_the_taps_alone(factor, dims):
     """The filter along an axis is a matrix, computed here from its taps."""
-    taps, count = lowpass(factor), 6
+    taps, count = torch.from_numpy(lowpass(factor)), 6
     coarse_of, fine_of = torch.zeros(2, count * factor, count, dtype=torch.float64)
     for j in range(-2 * factor, (count + 2) * factor):
         near = min(max(j, 0), count * factor - 1)  # replicate padding
@@ -84,6 +84,6 @@ def test_upsampling_has_no_spectral_images(factor):
 
 @pytest.mark.parametrize("factor", FACTORS)
 def test_the_filter_is_symmetric_and_keeps_the_mean(factor):
-    taps = lowpass(factor)
+    taps = torch.from_numpy(lowpass(factor))
     torch.testing.assert_close(taps, taps.flip(0))
     assert taps.sum().item() == pytest.approx(1)
