@@ -20,7 +20,7 @@ from multidiff.pretrained.libraries import library
 from multidiff.pretrained.networks import networks_of
 from multidiff.pretrained.scheduler import PREDICTIONS
 from multidiff.pretrained.unet import TimestepUNet
-from multidiff.pretrained.weights import FLOATS, find_weights
+from multidiff.pretrained.weights import FLOATS, PICKLES, find_weights
 
 NAMES = {kind: name for name, kind in PREDICTIONS.items()}
 """What diffusers calls each prediction."""
@@ -59,8 +59,9 @@ images = pipe.numpy_to_pil((x / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
 def save_folder(model: Model, source: Path, folder: Path) -> None:
     """Save ``model`` as a folder that diffusers opens, with fused LoRAs inside its weights.
 
-    Configs, tokenizers and the scheduler are those of ``source``. Weights have the files, keys and types that they have
-    there, so that an unchanged model gives the same bytes.
+    Configs, tokenizers, the scheduler and parts that are not used here, such as a safety checker, are those of
+    ``source``. Weights have the files, keys and types that they have there, so that an unchanged model gives the same
+    bytes.
 
     Args:
         model: that was opened from ``source``.
@@ -74,8 +75,16 @@ def save_folder(model: Model, source: Path, folder: Path) -> None:
         raise InputError(f"{source} is not a folder of diffusers: it has no {INDEX}")
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not an empty folder; choose another, or remove it")
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors"), dirs_exist_ok=True)
-    for part, network in networks_of(model).items():
+    networks = networks_of(model)
+
+    def replaced(place: str, names: Sequence[str]) -> list[str]:
+        """Weights in a folder that are written anew, or that no part reads."""
+        inside = Path(place).relative_to(source).parts
+        own = not inside or inside[0] in networks
+        return [name for name in names if own and Path(name).suffix in (".safetensors", *PICKLES)]
+
+    shutil.copytree(source, folder, ignore=replaced, dirs_exist_ok=True)
+    for part, network in networks.items():
         state = network.state_dict()
         kind = "transformers" if part.startswith("text_encoder") else "diffusers"
         for file in find_weights(source / part, kind).files:

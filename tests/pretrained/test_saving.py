@@ -1,5 +1,7 @@
 """A folder that is opened and saved again has the same bytes; with a LoRA, diffusers opens it with the same latents."""
 
+from pathlib import Path
+
 import diffusers
 import pytest
 import torch
@@ -22,6 +24,19 @@ def test_an_unchanged_folder_has_the_same_bytes(saved, saved_xl, folder, tmp_pat
     for number, source in enumerate((folder, saved_xl[0])):
         save_folder(multidiff.load(source, "cpu").model, source, tmp_path / str(number))
         assert contents(tmp_path / str(number)) == contents(source)
+
+
+def test_weights_of_parts_that_are_not_used_stay_and_stale_ones_do_not(folder, tmp_path):
+    (folder / "safety_checker").mkdir()
+    for name in ("safety_checker/model.safetensors", "unet/diffusion_pytorch_model.bin", "v1-5-pruned.ckpt"):
+        (folder / name).write_bytes(b"weights")
+    save_folder(multidiff.load(folder, "cpu").model, folder, tmp_path / "again")
+    again = contents(tmp_path / "again")
+    assert contents(folder).keys() - again.keys() == {
+        Path("unet/diffusion_pytorch_model.bin"),
+        Path("v1-5-pruned.ckpt"),
+    }
+    assert again[Path("safety_checker/model.safetensors")] == b"weights"
 
 
 def test_diffusers_opens_it_with_the_lora_inside(saved, tmp_path):
