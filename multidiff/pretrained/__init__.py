@@ -1,5 +1,6 @@
 """Pretrained pipelines of other libraries, opened from disk, offline."""
 
+from multidiff.pretrained.conversion import save_as_folder
 from multidiff.pretrained.folder import INDEX
 from multidiff.pretrained.lora import SAVED, fuse, is_lora, lora_file
 from multidiff.pretrained.lora_facts import lora_facts
@@ -7,6 +8,7 @@ from multidiff.pretrained.opening import is_pipeline, open_pipeline, outline, pi
 from multidiff.pretrained.outline import Outline
 from multidiff.pretrained.parts import Opened
 from multidiff.pretrained.saving import diffusers_example, save_folder, save_trained
+from multidiff.pretrained.single_saving import save_single
 from multidiff.pretrained.stack import Stack, find_stack, stack_hash, stack_of, stacked
 from multidiff.pretrained.tuning import Tuning
 
@@ -27,7 +29,9 @@ __all__ = [
     "open_pipeline",
     "outline",
     "pipeline_hash",
+    "save_as_folder",
     "save_folder",
+    "save_single",
     "save_trained",
     "stack_hash",
     "stack_of",

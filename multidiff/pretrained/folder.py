@@ -24,6 +24,9 @@ from multidiff.pretrained.weights import find_weights, load_part, loaded_type
 
 INDEX, SCHEDULER = "model_index.json", "scheduler/scheduler_config.json"
 
+Load = Callable[[Path, str, str, torch.dtype | None], Any]
+"""Makes the network of a part from its folder, library, class and type; None is that of its file."""
+
 CLASSES = {
     "UNet2DConditionModel": "diffusers",
     "UNet2DModel": "diffusers",
@@ -74,7 +77,7 @@ def open_folder(path: Path, device: str) -> Opened:
     Raises:
         InputError: a part is missing, damaged, or of a kind that is not supported.
     """
-    return assembled(_parts(path, load_part, device), str(path / SCHEDULER), device)
+    return assembled(folder_parts(path, device), str(path / SCHEDULER), device)
 
 
 def outline_folder(path: Path) -> Outline:
@@ -83,22 +86,32 @@ def outline_folder(path: Path) -> Outline:
     Raises:
         InputError: a part is missing, damaged, or of a kind that is not supported.
     """
-    parts = _parts(path, outlined_part, "cpu")
+    parts = folder_parts(path, None, outlined_part)
     return Outline(parts.kind, parts.networks, built(parts, str(path / SCHEDULER)))
 
 
-def _parts(path: Path, load: Callable[[Path, str, str, torch.dtype], Any], device: str) -> Parts:
-    """The parts of a folder, each network by ``load`` from its folder, library, class and type."""
+def folder_parts(path: Path, device: str | None, load: Load = load_part) -> Parts:
+    """The parts in a folder, in the type for a device; None: each in that of its file.
+
+    Args:
+        path: of the folder.
+        device: on which they compute.
+        load: makes the network of a part from its folder, library, class and type.
+
+    Raises:
+        InputError: one is missing, damaged, or of a kind that is not supported.
+    """
     index = read_index(path)
     family = FAMILIES[index["_class_name"]]
     scheduler = _scheduler(path)
-    dtype = loaded_type(find_weights(path / family.denoiser, "diffusers").dtype, device)
+    stored = find_weights(path / family.denoiser, "diffusers").dtype
+    dtype = None if device is None else loaded_type(stored, device)
     names = [part for part in family.parts if part != "scheduler" and not part.startswith("tokenizer")]
     names += [part for part in family.optional if (path / part).is_dir()]
     networks = {part: load(path / part, *_class(path, index, part), dtype) for part in names}
     encoders = [part for part in names if part.startswith("text_encoder")]
     vocabularies = {part: _vocabulary(path, part, networks[part], index["_class_name"]) for part in encoders}
-    return Parts(path, index["_class_name"], networks, vocabularies, scheduler, index, dtype)
+    return Parts(path, index["_class_name"], networks, vocabularies, scheduler, index, dtype or stored)
 
 
 def _class(path: Path, index: Mapping[str, Any], part: str) -> tuple[str, str]:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from multidiff.pretrained.folder import INDEX, folder_hash, open_folder, outline_folder
+from multidiff.pretrained.folder import INDEX, folder_hash, folder_parts, open_folder, outline_folder
 from multidiff.pretrained.outline import Outline
-from multidiff.pretrained.parts import Opened
-from multidiff.pretrained.single_file import file_hash, open_file, outline_file
+from multidiff.pretrained.parts import Opened, Parts
+from multidiff.pretrained.single_file import file_hash, file_parts, open_file, outline_file
 from multidiff.pretrained.weights import PICKLES, refused_pickle
 
 
@@ -31,9 +31,23 @@ def open_pipeline(path: Path, device: str) -> Opened:
     Raises:
         InputError: a part is missing, damaged, or of a kind that is not supported.
     """
+    _refuse_pickle(path)
+    return open_file(path, device) if path.is_file() else open_folder(path, device)
+
+
+def stored_parts(path: Path) -> Parts:
+    """The parts of the pipeline in a folder or a file, each in the precision in which it is stored.
+
+    Raises:
+        InputError: as for `open_pipeline`.
+    """
+    _refuse_pickle(path)
+    return file_parts(path, None) if path.is_file() else folder_parts(path, None)
+
+
+def _refuse_pickle(path: Path) -> None:
     if path.suffix in PICKLES and path.is_file():
         raise refused_pickle(path)
-    return open_file(path, device) if path.is_file() else open_folder(path, device)
 
 
 def outline(path: Path) -> Outline:
@@ -42,6 +56,5 @@ def outline(path: Path) -> Outline:
     Raises:
         InputError: it is damaged, or of a kind that is not supported.
     """
-    if path.suffix in PICKLES and path.is_file():
-        raise refused_pickle(path)
+    _refuse_pickle(path)
     return outline_file(path) if path.is_file() else outline_folder(path)

@@ -6,7 +6,7 @@ that the file lacks come from beside it.
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from multidiff.configuration import read_json
 from multidiff.data.files import sha256
 from multidiff.errors import InputError, first_of
 from multidiff.pretrained.companions import companion, missing
-from multidiff.pretrained.deduced import deduced_config
+from multidiff.pretrained.deduced import Shapes, deduced_config
 from multidiff.pretrained.families import FAMILIES, assembled, built
 from multidiff.pretrained.flow_transformers import T5_LENGTH
 from multidiff.pretrained.folder import folder_hash
@@ -67,10 +67,20 @@ def open_file(path: Path, device: str) -> Opened:
         InputError: the file is damaged, of an unknown architecture, or lacks a part that is not beside it, or there is
             no tokenizer for it.
     """
+    return assembled(file_parts(path, device), str(path), device)
+
+
+def file_parts(path: Path, device: str | None) -> Parts:
+    """The parts in a single file and beside it, in the type for a device; None: each in that of its file.
+
+    Raises:
+        InputError: as for `open_file`.
+    """
     file = TensorFile(path)
     architecture = _architecture(file)
     kind, parts = architecture["pipeline"], architecture["parts"]
-    dtype = loaded_type(file.dtype(_prefix(file, parts[FAMILIES[kind].denoiser]) or ""), device)
+    stored = file.dtype(_prefix(file, parts[FAMILIES[kind].denoiser]) or "")
+    dtype = None if device is None else loaded_type(stored, device)
     vocabularies, networks = {}, {}
     used: set[str] = set()
     for name, source in _sources(file, architecture).items():
@@ -85,9 +95,7 @@ def open_file(path: Path, device: str) -> Opened:
             vocabularies[name] = _vocabulary(path, name, part, kind)
     _refuse_left(file, used, (*UNUSED, *architecture["unused"]), f"a {kind}")
     scheduler = {**architecture["scheduler"], **_markers(file, file.metadata)}
-    return assembled(
-        Parts(path, kind, networks, vocabularies, scheduler, architecture["settings"], dtype), str(path), device
-    )
+    return Parts(path, kind, networks, vocabularies, scheduler, architecture["settings"], dtype or stored)
 
 
 def outline_file(path: Path) -> Outline:
@@ -135,11 +143,22 @@ def file_hash(path: Path) -> str:
     return digest
 
 
+def recognised(keys: Iterable[str]) -> str | None:
+    """The name of the architecture of a file with these keys; None if it is unknown."""
+    bare = [key.removeprefix(DIFFUSION) for key in keys]
+    return next((name for start, name in RECOGNISED.items() if any(key.startswith(start) for key in bare)), None)
+
+
+def described(name: str) -> dict[str, Any]:
+    """The shipped description of an architecture."""
+    return dict(read_json(ARCHITECTURES / f"{name}.json"))
+
+
 def _architecture(file: TensorFile) -> dict[str, Any]:
     """The shipped description of the architecture that the keys of ``file`` have."""
-    for prefix, name in RECOGNISED.items():
-        if any(key.removeprefix(DIFFUSION).startswith(prefix) for key in file):
-            return dict(read_json(ARCHITECTURES / f"{name}.json"))
+    name = recognised(file)
+    if name is not None:
+        return described(name)
     found = sorted({".".join(key.split(".")[:2]) for key in file})
     raise InputError(
         f"{file.path} is of an unknown architecture: its keys begin with {first_of(found, 5) or 'nothing'}; single "
@@ -176,15 +195,18 @@ def _has(file: TensorFile, prefix: str) -> bool:
 
 
 def _network(
-    file: TensorFile, part: Mapping[str, Any], used: set[str], dtype: torch.dtype, prefix: str | None = None
+    file: TensorFile, part: Mapping[str, Any], used: set[str], dtype: torch.dtype | None, prefix: str | None = None
 ) -> Any:
-    """The network of a part with its weights, in ``dtype``, frozen; their keys are added to ``used``."""
+    """The network of a part with its weights, in ``dtype``, frozen; their keys are added to ``used``.
+
+    None is the type of the file.
+    """
     if prefix is None:
         prefix = _prefix(file, part) or (part["prefix"] if isinstance(part["prefix"], str) else "")
     network = _without_weights(file, part, prefix)
     own = {key.removeprefix(prefix) for key in file if key.startswith(prefix)}
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    names = RULES[part["rule"]](shapes)
+    names, dtype = RULES[part["rule"]](shapes), dtype or file.dtype(prefix)
     original = {key: file[prefix + key] for key in set(names.values()) & own}
     found = {name: tensor.to(dtype) for name, tensor in from_original(names, original, shapes).items()}
     used |= {prefix + key for key in original}
@@ -204,12 +226,12 @@ def _without_weights(file: TensorFile, part: Mapping[str, Any], prefix: str) -> 
     """The network of a part, whose weights have shapes alone."""
     own = {key.removeprefix(prefix): shape for key, shape in file.shapes.items() if key.startswith(prefix)}
     try:
-        return empty_network(part["library"], part["class"], deduced_config(part["rule"], part["config"], own))
+        return empty_part(part, own)
     except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
         raise InputError(f"{file.path} does not hold a {part['class']}: its weights have odd shapes") from error
 
 
-def _companion_network(path: Path, part: Mapping[str, Any], dtype: torch.dtype) -> Any:
+def _companion_network(path: Path, part: Mapping[str, Any], dtype: torch.dtype | None) -> Any:
     """The network in a file beside the single file, whose keys have no prefix."""
     file, used = TensorFile(path), set[str]()
     network = _network(file, part, used, dtype, "")
@@ -233,6 +255,11 @@ def _vocabulary(path: Path, name: str, part: Mapping[str, Any], kind: str) -> Vo
     if part["rule"] == "t5":
         return file_t5_vocabulary(path, name.replace("text_encoder", "tokenizer"), T5_LENGTH[kind])
     return file_vocabulary(path, part["padding"], part["config"]["max_position_embeddings"])
+
+
+def empty_part(part: Mapping[str, Any], shapes: Shapes) -> Any:
+    """The network of a part of an architecture, without weights, for weights of ``shapes`` by original key."""
+    return empty_network(part["library"], part["class"], deduced_config(part["rule"], part["config"], shapes))
 
 
 def _markers(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -52,6 +52,6 @@ class TensorFile(Mapping[str, Tensor]):
         return len(self.shapes)
 
     def dtype(self, prefix: str) -> torch.dtype:
-        """The type of the first weight whose key begins with ``prefix``."""
-        key = next(key for key in self if key.startswith(prefix))
-        return FLOATS.get(self._file.get_slice(key).get_dtype(), torch.float32)
+        """The type of the first weight whose key begins with ``prefix``, tables of positions aside."""
+        kinds = (self._file.get_slice(key).get_dtype() for key in self if key.startswith(prefix))
+        return next((FLOATS[kind] for kind in kinds if kind in FLOATS), torch.float32)

@@ -3,6 +3,7 @@
 import inspect
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,13 +51,19 @@ def rescaled(opened: Opened, path: str) -> Opened:
 def write_rescaled(folder: Path) -> None:
     """Give the scheduler of a folder of diffusers zero terminal SNR; one that lacks the setting becomes DDIM."""
     file, index_file = folder / "scheduler" / "scheduler_config.json", folder / "model_index.json"
-    config: dict[str, Any] = dict(read_json(file))
+    config = with_its_class({**read_json(file), **SETTINGS})
+    index = dict(read_json(index_file))
+    if index["scheduler"] != (entry := ["diffusers", config["_class_name"]]):
+        index_file.write_text(json.dumps(index | {"scheduler": entry}, indent=2) + "\n", "utf-8")
+    file.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+
+
+def with_its_class(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a scheduler; its class becomes DDIM if it is to have zero terminal SNR, and its own has no such."""
     kind = getattr(library("diffusers"), config["_class_name"])
-    if "rescale_betas_zero_snr" not in inspect.signature(kind.__init__).parameters:
-        config["_class_name"] = "DDIMScheduler"
-        index = dict(read_json(index_file)) | {"scheduler": ["diffusers", "DDIMScheduler"]}
-        index_file.write_text(json.dumps(index, indent=2) + "\n", "utf-8")
-    file.write_text(json.dumps(config | SETTINGS, indent=2) + "\n", "utf-8")
+    known = "rescale_betas_zero_snr" in inspect.signature(kind.__init__).parameters
+    other = bool(config.get("rescale_betas_zero_snr")) and not known
+    return {**config, "_class_name": "DDIMScheduler"} if other else dict(config)
 
 
 def refuse_unmarked(model: Model, path: Path) -> None:

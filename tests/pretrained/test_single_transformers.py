@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 
+import diffusers
 import pytest
 import torch
 from diffusers.loaders import single_file_utils as published
@@ -16,6 +17,7 @@ from multidiff.pretrained.deduced import deduced_config
 from multidiff.pretrained.keys import RULES, from_original, to_original
 from multidiff.pretrained.networks import networks_of
 from multidiff.pretrained.outline import empty_network
+from multidiff.sampling.packing import pack_pipeline, pack_single
 from tests.pretrained import folders
 from tests.pretrained.test_single_file import description
 
@@ -125,8 +127,8 @@ def part_state(text, pipeline, part, prefix=None):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Tiny folders, and the descriptions of their architectures."""
-    place = tmp_path_factory.mktemp("transformers")
+    """Tiny folders, and the descriptions of their architectures, among the shipped ones."""
+    place = shutil.copytree(single_file.ARCHITECTURES, tmp_path_factory.mktemp("transformers") / "all")
     pipelines = {
         SD3: folders.stable_diffusion_3(place / SD3, shift=3.0),
         DEV: folders.flux(place / DEV, distilled=True, use_dynamic_shifting=True),
@@ -210,6 +212,29 @@ def test_a_file_of_a_transformer_takes_other_parts_from_beside_it(architectures,
     encoder = load_file(folder / "ae.safetensors")
     save_file({**encoder, "encoder.conv_in.bias": encoder["encoder.conv_in.bias"] + 1}, folder / "ae.safetensors")
     assert pipeline_hash(file) != before
+
+
+@pytest.mark.parametrize("name", [SD3, DEV])
+def test_a_folder_becomes_a_file_and_a_folder_again(architectures, tmp_path, name):
+    place = architectures[0]
+    file, again = tmp_path / "whole.safetensors", tmp_path / "again"
+    pack_single(place / name, file, {})
+    tokenizers(place, name, tmp_path)
+    pack_pipeline(file, again, {})
+    theirs = diffusers.DiffusionPipeline.from_pretrained(again, local_files_only=True)
+    assert type(theirs).__name__ == description(name)["pipeline"]
+    for path in (file, again):
+        ours, expected = (multidiff.load(each, "cpu") for each in (path, place / name))
+        assert (ours.sampler, ours.guidance) == (expected.sampler, expected.guidance)
+        own, other = (networks_of(each.model) for each in (ours, expected))
+        assert own.keys() == other.keys()
+        for part, network in own.items():
+            state = other[part].state_dict()
+            assert all(torch.equal(each, state[key]) for key, each in network.state_dict().items())
+    pack_single(again, tmp_path / "second.safetensors", {})
+    before, after = load_file(file), load_file(tmp_path / "second.safetensors")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(each, after[key]) for key, each in before.items())
 
 
 @pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.float32), ("meta", torch.float16)])

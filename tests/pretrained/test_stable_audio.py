@@ -14,7 +14,7 @@ import multidiff
 from modalities.audio.clip import AudioClip
 from multidiff.cli.sample import run
 from multidiff.errors import InputError
-from multidiff.pretrained import save_folder
+from multidiff.pretrained import save_folder, save_single
 from multidiff.sampling.reproduce import reproduce_samples
 from tests.pretrained import folders
 from tests.pretrained.test_equal_to_diffusers import Double
@@ -144,6 +144,8 @@ def test_sounds_are_edited(ours):
 
 def test_an_unchanged_folder_has_the_same_bytes(ours, saved, tmp_path):
     save_folder(ours.model, saved[0], tmp_path / "again")
+    with pytest.raises(InputError, match="is a StableAudioPipeline, and single files are of FluxPipeline, Stable"):
+        save_single(saved[0], {}, tmp_path / "audio.safetensors")
     assert contents(tmp_path / "again") == contents(saved[0])
 
 

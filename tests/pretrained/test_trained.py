@@ -138,7 +138,6 @@ def test_what_diffusers_cannot_express_is_refused_in_a_line(runs, tmp_path):
     refused = {
         ("other", "out"): "the network UNet (train with backbone=unet_diffusers), the schedule Cosine (train with",
         (runs / "plain", "full"): "holds something else than a folder of diffusers",
-        (runs / "plain_packed", "out"): "is a pretrained pipeline, which diffusers opens as it is",
     }
     for (source, out), message in refused.items():
         done = command("pack", source, "--out", out, "--format", "diffusers", cwd=tmp_path)
