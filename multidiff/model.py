@@ -40,8 +40,8 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def decode(self, x0: Tensor) -> Tensor:
-        """Data of a batch of x0, without autocast, in parts of `Codec.at_once` samples."""
-        parts = x0.split(self.codec.at_once(tuple(x0.shape[1:])))
+        """Data of a batch of x0, without autocast, in parts of `Codec.decoded_at_once` samples."""
+        parts = x0.split(self.codec.decoded_at_once(tuple(x0.shape[1:])))
         with torch.autocast(x0.device.type, enabled=False):
             return torch.cat([self.codec.decode(part) for part in parts])
 

@@ -130,6 +130,7 @@ class LatentSet(Autoencoder):
 
     encoder: SetEncoder
     decoder: DistanceDecoder
+    one_by_one = True
 
     def __init__(
         self,

@@ -9,6 +9,9 @@ from modalities.shape.cloud import PointCloud
 from modalities.shape.files import sample_surface
 from modalities.shape.surface import Reconstruction, decimated
 
+SPECK = 0.01
+"""Part of the area of a decoded mesh below which what hangs in the air is dropped."""
+
 
 @dataclass(frozen=True)
 class MeshSurface(PointCloud):
@@ -25,6 +28,14 @@ class MeshSurface(PointCloud):
         """``mesh`` with ``count`` points on it; the same each time."""
         cloud = sample_surface(mesh, count, np.random.default_rng(0), colours=False)
         return cls(cloud.points, cloud.normals, mesh=mesh)
+
+
+def without_specks(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    """``mesh`` without the connected parts that have less than `SPECK` of its area."""
+    parts = trimesh.graph.connected_component_labels(mesh.face_adjacency, node_count=len(mesh.faces))
+    areas = np.bincount(parts, mesh.area_faces)
+    kept = (areas >= SPECK * areas.sum())[parts]
+    return mesh if kept.all() else mesh.submesh([np.flatnonzero(kept)], append=True, repair=False)
 
 
 def mesh_of(cloud: PointCloud, reconstruction: Reconstruction) -> trimesh.Trimesh:

@@ -20,7 +20,7 @@ from modalities.shape.cloud import (
 from modalities.shape.distance_data import CHANNELS as DISTANCE_CHANNELS
 from modalities.shape.fidelity import fidelity
 from modalities.shape.files import POINT_SUFFIXES, READ_SUFFIXES, read_geometry, sample_surface, write_cloud
-from modalities.shape.mesh_surface import MeshSurface, mesh_of
+from modalities.shape.mesh_surface import MeshSurface, mesh_of, without_specks
 from modalities.shape.meshes import UNITS, WRITTEN, Export, write_mesh
 from modalities.shape.metadata import read_metadata
 from modalities.shape.normals import oriented
@@ -112,7 +112,7 @@ class ShapeModality(Modality[PointCloud]):
         Of the training data of codecs, which hold query points too, it is the points on the surface.
         """
         if _is_volume(tuple(data.shape)):
-            return MeshSurface.of(to_mesh(data[0].detach().cpu().numpy()), READ_POINTS)
+            return MeshSurface.of(without_specks(to_mesh(data[0].detach().cpu().numpy())), READ_POINTS)
         if len(data) == DISTANCE_CHANNELS:
             data = data[:6, data[6] == 0]
         return PointCloud.from_rows(data.detach().cpu().double().numpy().T)

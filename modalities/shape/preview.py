@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from modalities.shape.cloud import PointCloud
+from modalities.shape.mesh_surface import MeshSurface
 from modalities.shape.normals import oriented
 from modalities.shape.surface import spacing
 
@@ -29,12 +30,15 @@ LIGHT = np.array([0.35, 0.75, 0.56])
 VIEW = (-30.0, 20.0)
 """Degrees of rotation about y, then of elevation of the camera."""
 
+SOLID = 2
+"""Points of a mesh for each pixel of its picture."""
+
 _OVERSAMPLING = 2
 
 
 def render(cloud: PointCloud, view: tuple[float, float] = VIEW, size: int = TILE) -> Image.Image:
     """``cloud`` in parallel projection, scaled to fill the picture."""
-    cloud = oriented(cloud)
+    cloud = oriented(solid(cloud, size))
     turn = _rotation(*view)
     low, high = cloud.points.min(axis=0), cloud.points.max(axis=0)
     radius = max(float(np.linalg.norm(high - low)) / 2, 1e-9)
@@ -42,7 +46,7 @@ def render(cloud: PointCloud, view: tuple[float, float] = VIEW, size: int = TILE
     normals = np.tile([0.0, 0.0, 1.0], (len(cloud), 1)) if cloud.normals is None else cloud.normals @ turn.T
     colours = np.tile(CLAY, (len(cloud), 1)) if cloud.colours is None else cloud.colours
     pixels = size * _OVERSAMPLING
-    disc = 0.9 * spacing(points) if len(points) > 1 else 0.05
+    disc = max(0.9 * spacing(points), 5 / pixels) if len(points) > 1 else 0.05
     first = np.cross(normals, np.where(np.abs(normals[:, :1]) < 0.9, [[1.0, 0, 0]], [[0, 1.0, 0]]))
     first /= np.linalg.norm(first, axis=1, keepdims=True)
     second = np.cross(normals, first)
@@ -52,6 +56,14 @@ def render(cloud: PointCloud, view: tuple[float, float] = VIEW, size: int = TILE
     shade = 0.35 + 0.65 * np.clip(normals @ light, 0, 1)
     shaded = (colours * shade[:, None]) ** (1 / 1.2)
     return _rasterised(spots, shaded, pixels).resize((size, size), Image.Resampling.BOX)
+
+
+def solid(cloud: PointCloud, size: int = TILE) -> PointCloud:
+    """As many points of the mesh of ``cloud``, if it is known, as make a picture of ``size`` pixels a side solid."""
+    if not isinstance(cloud, MeshSurface):
+        return cloud
+    dense = MeshSurface.of(cloud.mesh, SOLID * size**2)
+    return PointCloud(dense.points, dense.normals)
 
 
 def contact_sheet(clouds: Sequence[PointCloud]) -> Image.Image:
@@ -67,8 +79,8 @@ def contact_sheet(clouds: Sequence[PointCloud]) -> Image.Image:
 
 def turntable(clouds: Sequence[PointCloud], frames: int = FRAMES) -> list[Image.Image]:
     """The contact sheet at equal steps of one turn about the upright axis."""
-    turns = (VIEW[0] + 360 * i / frames for i in range(frames))
-    return [_sheet([render(cloud, (turn, VIEW[1])) for cloud in clouds]) for turn in turns]
+    turns, solids = (VIEW[0] + 360 * i / frames for i in range(frames)), [solid(cloud) for cloud in clouds]
+    return [_sheet([render(cloud, (turn, VIEW[1])) for cloud in solids]) for turn in turns]
 
 
 def _rotation(about_y: float, from_above: float) -> np.ndarray:

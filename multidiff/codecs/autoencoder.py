@@ -39,9 +39,11 @@ class Autoencoder(nn.Module, ABC):
 
     Attributes:
         locality: of encoder and decoder; None where every latent depends on all of the data.
+        one_by_one: whether `decode` decodes one sample after the other, so that its memory is that of one sample.
     """
 
     locality: Locality | None = None
+    one_by_one = False
 
     def __init__(self, encoder: nn.Module, bottleneck: Bottleneck, decoder: nn.Module):
         super().__init__()

@@ -78,7 +78,11 @@ class Codec(nn.Module, ABC):
         """Shape of what `decode` makes of x0 of ``shape``, without the batch dimension."""
 
     def at_once(self, shape: Shape) -> int:
-        """Samples with x0 of ``shape`` to compute at once: as many as `MOST` and `LARGEST` allow, at least 1."""
+        """Samples with x0 of ``shape`` to generate at once: as many as `MOST` and `LARGEST` allow, at least 1."""
+        return self.decoded_at_once(shape)
+
+    def decoded_at_once(self, shape: Shape) -> int:
+        """The same of samples to decode at once."""
         return min(MOST, max(1, LARGEST // max(math.prod(shape), math.prod(self.data_shape(shape)))))
 
     def decoding(self, data_shape: Shape) -> "Codec":

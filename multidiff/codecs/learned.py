@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from multidiff.codecs.autoencoder import Autoencoder
-from multidiff.codecs.base import Codec, Identity, Shape
+from multidiff.codecs.base import LARGEST, MOST, Codec, Identity, Shape
 from multidiff.codecs.directory import Trained, codec_hash, find_codec, load_codec
 from multidiff.codecs.scaling import Scaling
 from multidiff.codecs.tiles import in_tiles, up_to_multiple
@@ -129,6 +130,11 @@ class Learned(Codec):
 
     def data_shape(self, shape: Shape) -> Shape:
         return self.autoencoder.data_shape(shape)
+
+    def at_once(self, shape: Shape) -> int:
+        if self.autoencoder.one_by_one:  # large data need not be generated in small batches
+            return min(MOST, max(1, LARGEST // math.prod(shape)))
+        return super().at_once(shape)
 
     def decoding(self, data_shape: Shape) -> "Learned":
         changed = copy(self)

@@ -27,7 +27,7 @@ class EvaluatedCodec(Evaluated):
     Args:
         path: of the codec.
         device: on which it computes.
-        batch_size: samples that go through it at once, at most a block; by default as many as `Codec.at_once` says.
+        batch_size: samples that go through it at once, at most a block; by default those of `Codec.decoded_at_once`.
     """
 
     def __init__(self, path: str, device: torch.device, batch_size: int | None = None):
@@ -52,7 +52,7 @@ class EvaluatedCodec(Evaluated):
     ) -> tuple[Source, dict[str, Any]]:
         if any(value is not None for value in changes.values()):
             raise InputError("--sampler, --steps and --guidance are for a diffusion model; a codec has none")
-        size = self.codec.at_once(self.codec.shape(self.shape)) if self.batch_size is None else self.batch_size
+        size = self.codec.decoded_at_once(self.codec.shape(self.shape)) if self.batch_size is None else self.batch_size
         source = Reconstructed(reference, reference.held_out[:samples], self.codec, self.device, size)
         facts = {"codec_sha256": self.codec.sha256, "fidelity": source.fidelity(), "compared": len(source)}
         return source, facts

@@ -294,7 +294,10 @@ class Pipeline:
 
     def artifacts(self, x0: Tensor, edit: Edit | None = None) -> list[Any]:
         """Artifacts of a batch of x0, which ``edit`` made."""
-        with torch.no_grad():
-            decoded = self.model.decode(x0)
-            data = decoded if edit is None else edit.finished(self.canvas, decoded)
-            return [self.modality.to_artifact(each) for each in data.cpu()]
+        artifacts: list[Any] = []
+        for part in x0.split(self.model.codec.decoded_at_once(tuple(x0.shape[1:]))):
+            with torch.no_grad():
+                decoded = self.model.decode(part)
+                data = decoded if edit is None else edit.finished(self.canvas, decoded)
+            artifacts += [self.modality.to_artifact(each) for each in data.cpu()]
+        return artifacts
