@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -21,30 +21,12 @@ from multidiff.sampling.gallery import Gallery, generated
 from multidiff.sampling.guidance import Fields, Guidance, Guide
 from multidiff.sampling.notebook import model_facts, table
 from multidiff.sampling.plan import Plan
-from multidiff.sampling.requested import Names, negative_of, samples_of, sorted_out
+from multidiff.sampling.requested import Names, Settings, negative_of, samples_of, sorted_out
 from multidiff.sampling.sampler_config import chosen_sampler
 from multidiff.sampling.seeds import Interpolated, Seeded, Seeds, Varied, Versions
 from multidiff.sampling.speed import with_speed
 
 log = logging.getLogger(__name__)
-
-
-class Settings(TypedDict, total=False):
-    """The keyword arguments that every way of sampling shares; `Pipeline.plan` explains each."""
-
-    label: Names | None
-    prompt: Names | None
-    prompts: Sequence[str] | None
-    fields: Mapping[str, Names] | None
-    negative: str | int | Fields | None
-    sampler: str | None
-    steps: int | None
-    guidance: Guide | None
-    guidance_rule: str | None
-    guidance_field: str | None
-    batch_size: int | None
-    precision: str | None
-    compile: bool | None
 
 
 class Pipeline:

@@ -1,14 +1,32 @@
-"""The fields of a request, checked against those that a model reads."""
+"""What a request may set, and its fields, checked against those that a model reads."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from multidiff.errors import InputError, few_of
 from multidiff.sampling.conditions import plain
-from multidiff.sampling.guidance import Fields
+from multidiff.sampling.guidance import Fields, Guide
 
 Names = str | int | float | Sequence[str | int | float]
 """A value for all samples, or several that the samples take in turn."""
+
+
+class Settings(TypedDict, total=False):
+    """The keyword arguments that every way of sampling shares; `Pipeline.plan` explains each."""
+
+    label: Names | None
+    prompt: Names | None
+    prompts: Sequence[str] | None
+    fields: Mapping[str, Names] | None
+    negative: str | int | Fields | None
+    sampler: str | None
+    steps: int | None
+    guidance: Guide | None
+    guidance_rule: str | None
+    guidance_field: str | None
+    batch_size: int | None
+    precision: str | None
+    compile: bool | None
 
 
 def sorted_out(

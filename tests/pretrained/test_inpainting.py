@@ -74,7 +74,7 @@ def test_latents_equal_those_of_diffusers(
     scheduler.save_pretrained(folder / "scheduler")
     ours = multidiff.load(folder, "cpu")
     ours.model.double()
-    grid = ours.plan(1, prompt=PROMPTS, steps=STEPS).grid
+    grid = ours.plan(2, prompt=PROMPTS, steps=STEPS).grid
     strength = float(grid[STEPS - steps_left] / grid[0])
     request = {"prompt": PROMPTS, "negative": NEGATIVE, "guidance": SCALE, "steps": STEPS}
     plan = ours.plan(2, edit=Redo(picture, (mask,), repeats=1, strength=strength), **request)

@@ -58,7 +58,7 @@ def test_numbers_of_metadata_condition_a_model_of_a_folder_and_durations_do_not(
         lines.append(json.dumps({"file_name": f"{i}.wav", "tempo": 60 + i}))
     (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
     sounds = (f"data.root={tmp_path}", "data.seconds=0.1", "modality.sample_rate=8000", "loader.workers=0")
-    small = ("backbone.widths=[8,8]", "backbone.head_size=8", "loader.batch_size=4")
+    small = ("backbone.widths=[8,8]", "backbone.head_size=8", "loader.batch_size=4", "optimizer=adamw")
     config = fast_compose(["experiment=audio/folder", *sounds, *small])
     config.run_dir = str(tmp_path / "run")
     run = built(config)

@@ -131,7 +131,7 @@ def test_a_loader_process_that_is_killed_is_a_line_and_the_last_step_is_kept(tmp
     process.kill()
     *told, line = log.read_text().strip().splitlines()
     assert process.exitcode == 2
-    assert all(each.startswith(("data  ", "model  ")) for each in told)
+    assert all(each.startswith(("data  ", "model  ", "training ")) for each in told)
     assert "a loader process was killed, probably for lack of memory: lower loader.workers" in line
     assert newest_checkpoint(run_dir / "checkpoints").name == "step_00000003.ckpt"
 
