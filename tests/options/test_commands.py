@@ -28,19 +28,19 @@ LINES = [
     f"sample pictures -n 3 {CONDITION} --sampler heun --steps 2 --seed 3 --batch-size 2 --format webp",
     f"sample pictures -n 2 {CONDITION} {GUIDANCE} --steps 2",
     "sample pictures -n 2 --label a --prompts {data}/pictures/a/0.txt --steps 2",
-    f"sample pictures -n 1 {CONDITION} --init {{picture}} --strength 0.5 --steps 2",
+    f"sample pictures -n 2 {CONDITION} --init {{picture}} --strength 0.5 --steps 2",
     "sample sounds -n 1 --label a --set seconds=0.128 --init {sound} --extend 0.05 --steps 2",
     "sample labelled -n 1 --label a --negative b --guidance 2 --guidance-rule cfg_interval --steps 2 --precision auto",
     "sample labelled -n 1 --label a --steps 2 --precision bfloat16 --compile",
     "sample shapes -n 1 --label a --set points=32 --steps 2 --turntable",
     "export shapes --format ply -n 1 --label a --seed 1 --batch-size 1 --set points=true --turntable",
-    f"export pictures --format png -n 1 {CONDITION}",
+    f"export pictures --format png -n 2 {CONDITION}",
     "reproduce inpainted/00000.png --model {work}/pictures --init {picture} --mask {picture} --out {out}",
     f"grid pictures --steps 2 -n 2 {CONDITION} {GUIDANCE} --sampler heun --seed 1 --out {{out}}.yaml",
-    "grid labelled --steps 2 -n 2 --label a --negative b --guidance 2 --guidance-rule cfg_rescaled",
+    "grid labelled --steps 2 -n 2 --batch-size 1 --label a --negative b --guidance 2 --guidance-rule cfg_rescaled",
     "grid sounds --steps 2 -n 2 --label a --set seconds=0.128",
     f"speedup pictures -n 2 {CONDITION} {GUIDANCE} --seed 1 --loss 0.5 --compile --out {{out}}.yaml",
-    "speedup labelled -n 2 --set label=a --negative b --guidance 2 --loss 0.5",
+    "speedup labelled -n 2 --batch-size 1 --set label=a --negative b --guidance 2 --loss 0.5",
     "ema labelled --width 0.15 --out {out}",
     "evaluate pictures --data {data}/pictures --sampler euler --steps 1 --guidance 2 --guidance-rule cfg --seed 2 "
     "--batch-size 8 --samples 20 --processes 2 --features 'encoder steps=5' --json {out}.json --report {out}.html",
@@ -55,7 +55,12 @@ LINES = [
 ]
 """`sample` and `export` get ``--out`` besides."""
 
-ELSEWHERE = {"sample": {"--mask", "--out", "--prompt", "--lora"}, "export": {"--out"}, "reproduce": {"--lora"}}
+ELSEWHERE = {
+    "sample": {"--mask", "--out", "--prompt", "--lora"},
+    "export": {"--out"},
+    "reproduce": {"--lora"},
+    "pack": {"--lora"},
+}
 """In the fixture; LoRAs, which change pretrained pipelines, in tests/pretrained."""
 
 FEATURES = {
@@ -90,7 +95,7 @@ def work(data, tmp_path_factory):
         train(folder, [*groups, *small, *parts["settings"], *data[option][1], *more, *SHORT, f"run_dir={name}"])
     for name in ("pictures", "sounds"):
         condition = CONDITION if name == "pictures" else "--label a --set seconds=0.128"
-        succeed(folder, *shlex.split(f"sample {name} -n 1 {condition} --steps 1 --out generated_{name}"))
+        succeed(folder, *shlex.split(f"sample {name} -n 2 {condition} --steps 1 --out generated_{name}"))
     inpainted = f"sample pictures -n 2 {CONDITION} --init {{picture}} --mask {{picture}} --steps 2 --out inpainted"
     succeed(folder, *arguments(inpainted, data))
     return folder
