@@ -78,11 +78,15 @@ class ShapeModality(Modality[PointCloud]):
         return WRITTEN
 
     def read(self, file: File) -> PointCloud:
-        """The points in a file, or points sampled from its mesh, in the scale of the file."""
+        """The points in a file, or points sampled from its mesh, in the scale of the file.
+
+        A mesh that encloses a volume is kept with its points, and so exported as it is.
+        """
         shape = read_geometry(file)
         if isinstance(shape, PointCloud):
             return shape
-        return sample_surface(shape, READ_POINTS, np.random.default_rng(0), colours=self.channels == 9)
+        cloud = sample_surface(shape, READ_POINTS, np.random.default_rng(0), colours=self.channels == 9)
+        return MeshSurface(cloud.points, cloud.normals, cloud.colours, mesh=shape) if shape.is_volume else cloud
 
     def write(self, artifact: PointCloud, path: Path, metadata: Mapping[str, Any]) -> None:
         """Write points as PLY or NPZ; in any other format the mesh reconstructed from them.

@@ -59,8 +59,11 @@ def render(cloud: PointCloud, view: tuple[float, float] = VIEW, size: int = TILE
 
 
 def solid(cloud: PointCloud, size: int = TILE) -> PointCloud:
-    """As many points of the mesh of ``cloud``, if it is known, as make a picture of ``size`` pixels a side solid."""
-    if not isinstance(cloud, MeshSurface):
+    """As many points of the mesh of ``cloud``, if it is known, as make a picture of ``size`` pixels a side solid.
+
+    Points with colours stay as they are.
+    """
+    if not isinstance(cloud, MeshSurface) or cloud.colours is not None:
         return cloud
     dense = MeshSurface.of(cloud.mesh, SOLID * size**2)
     return PointCloud(dense.points, dense.normals)

@@ -52,9 +52,6 @@ PROMPTS = {
 }
 """What the bundled models are asked for."""
 
-FIELDS = {"furniture": {"resolution": 64}}
-"""Further settings of the samples of bundled models: a coarser grid makes meshes in an eighth of the time."""
-
 MESHES = {"furniture": "glb"}
 """Formats in which samples of bundled models are also exported."""
 
@@ -103,7 +100,7 @@ def _show(name: str, directory: Path, out: Path) -> None:
     conditioner = load(directory).model.conditioner
     option = "prompt" if "caption" in conditioner.reads else "label"
     asked = PROMPTS[name] if option == "prompt" else [label for part in conditioner for label in part.choices]
-    settings = {option: list(asked), **({"fields": FIELDS[name]} if name in FIELDS else {})}
+    settings = {option: list(asked)}
     sample.run(str(directory), out, len(asked), settings)
     if name in MESHES:
         export.run(out, out / MESHES[name], MESHES[name], {})

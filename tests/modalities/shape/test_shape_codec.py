@@ -3,7 +3,7 @@
 import pytest
 import trimesh
 
-from modalities.shape.mesh_surface import MeshSurface
+from modalities.shape.mesh_surface import MeshSurface, without_specks
 from modalities.shape.modality import COMPARED_POINTS, READ_POINTS
 from multidiff import load
 from multidiff.configuration import compose
@@ -71,6 +71,10 @@ def test_a_latent_diffusion_model_generates_watertight_meshes(codec, pipeline, t
     assert all(isinstance(shape, MeshSurface) and shape.mesh.is_watertight for shape in shapes)
     pipeline.modality.write(shapes[0], tmp_path / "chair.glb", {})
     assert trimesh.load_mesh(tmp_path / "chair.glb").is_watertight
+    pipeline.modality.write(shapes[0], tmp_path / "chair.ply", {})
+    exported = tmp_path / "exported.glb"
+    pipeline.modality.exporter(".glb", {})(pipeline.modality.read(tmp_path / "chair.ply"), exported, {})
+    assert len(trimesh.load_mesh(exported).faces) == len(shapes[0].mesh.faces)
 
 
 def test_a_latent_set_is_of_all_points_and_varied_as_a_whole(pipeline):
@@ -113,6 +117,16 @@ def test_own_meshes_train_a_codec_and_a_model_of_its_latents(tmp_path):
     assert pipeline.sample(1, label="tall", steps=1)[0].mesh.is_watertight
     data = f"mesh_distances root={tmp_path / 'meshes'} points=64 queries=16 stored=128"
     assert EvaluationRun(scoring(data, codec)).facts["compared"] == 20
+
+
+def test_what_hangs_beside_a_decoded_mesh_is_dropped():
+    cube, speck = trimesh.creation.box((1, 1, 1)), trimesh.creation.box((0.05, 0.05, 0.05))
+    speck.apply_translation((0, 2, 0))
+    kept = without_specks(trimesh.util.concatenate([cube, speck]))
+    assert kept.is_watertight
+    assert kept.area == pytest.approx(cube.area)
+    large = trimesh.util.concatenate([cube, cube.copy().apply_translation((0, 2, 0))])
+    assert without_specks(large) is large
 
 
 def test_data_without_distances_are_refused(tmp_path):
