@@ -115,6 +115,7 @@ def test_a_visitor_stops_a_job(long_page):
 def open_tab(page, name):
     """Click a tab, which a narrow page keeps in a menu."""
     tab = page.get_by_role("tab", name=name).first
+    page.get_by_role("tab").locator("visible=true").first.wait_for()
     if not tab.is_visible():
         page.locator(".overflow-menu > button").first.click()
         tab = page.locator(".overflow-dropdown button", has_text=name).first
