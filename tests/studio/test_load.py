@@ -63,7 +63,7 @@ def test_no_answer_is_lost_or_crossed_and_a_kill_loses_no_result(server, tmp_pat
     with ThreadPoolExecutor(COUNT) as pool:
         list(pool.map(number, range(1, 31)))
         before = memory(process)
-        cancelled = Client(url, verbose=False, download_files=False)
+        cancelled = Client(url, verbose=False, download_files=False, httpx_kwargs={"timeout": 300})
         long = cancelled.submit(model="digits", n=64, steps=100_000, api_name="/generate")
         answers = pool.map(number, range(COUNT))
         while not cancelled.predict(api_name="/stop"):
