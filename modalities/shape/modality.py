@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import trimesh
 from PIL import Image
 from torch import Tensor
 
@@ -116,7 +117,7 @@ class ShapeModality(Modality[PointCloud]):
         Of the training data of codecs, which hold query points too, it is the points on the surface.
         """
         if _is_volume(tuple(data.shape)):
-            return MeshSurface.of(without_specks(to_mesh(data[0].detach().cpu().numpy())), READ_POINTS)
+            return MeshSurface.of(_mesh_in(data), READ_POINTS)
         if len(data) == DISTANCE_CHANNELS:
             data = data[:6, data[6] == 0]
         return PointCloud.from_rows(data.detach().cpu().double().numpy().T)
@@ -206,7 +207,7 @@ class ShapeModality(Modality[PointCloud]):
         """
         if not _is_volume(tuple(decoded.shape)):
             return {}
-        return fidelity(self.to_artifact(original), to_mesh(decoded[0].detach().cpu().numpy()))
+        return fidelity(self.to_artifact(original), _mesh_in(decoded))
 
     def settings_for(self, shape: Sequence[int]) -> dict[str, Any]:
         return {"points": COMPARED_POINTS if _is_volume(shape) else min(shape[-1], COMPARED_POINTS)}
@@ -220,6 +221,11 @@ class ShapeModality(Modality[PointCloud]):
 
     def turntable(self, artifacts: Sequence[PointCloud]) -> list[Image.Image]:
         return turntable(artifacts)
+
+
+def _mesh_in(volume: Tensor) -> trimesh.Trimesh:
+    """The mesh in signed distances, ``(1, R, R, R)``."""
+    return without_specks(to_mesh(volume[0].detach().cpu().numpy()))
 
 
 def _is_volume(shape: Sequence[int]) -> bool:

@@ -15,6 +15,11 @@ MOST, LARGEST = 64, 5_000_000
 1024x1024. Both are the same on every machine, since rounding depends on them."""
 
 
+def at_once(numbers: int) -> int:
+    """Samples of so many numbers to compute at once: as many as `MOST` and `LARGEST` allow, at least 1."""
+    return min(MOST, max(1, LARGEST // numbers))
+
+
 class Codec(nn.Module, ABC):
     """Between data and x0, the space of the network, in batches.
 
@@ -78,12 +83,12 @@ class Codec(nn.Module, ABC):
         """Shape of what `decode` makes of x0 of ``shape``, without the batch dimension."""
 
     def at_once(self, shape: Shape) -> int:
-        """Samples with x0 of ``shape`` to generate at once: as many as `MOST` and `LARGEST` allow, at least 1."""
+        """Samples with x0 of ``shape`` to generate at once."""
         return self.decoded_at_once(shape)
 
     def decoded_at_once(self, shape: Shape) -> int:
-        """The same of samples to decode at once."""
-        return min(MOST, max(1, LARGEST // max(math.prod(shape), math.prod(self.data_shape(shape)))))
+        """Samples with x0 of ``shape`` to decode at once."""
+        return at_once(max(math.prod(shape), math.prod(self.data_shape(shape))))
 
     def decoding(self, data_shape: Shape) -> "Codec":
         """This codec, decoding to ``data_shape``; here, itself, since the shape of x0 tells that of the data."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from multidiff.codecs.autoencoder import Autoencoder
-from multidiff.codecs.base import LARGEST, MOST, Codec, Identity, Shape
+from multidiff.codecs.base import Codec, Identity, Shape, at_once
 from multidiff.codecs.directory import Trained, codec_hash, find_codec, load_codec
 from multidiff.codecs.scaling import Scaling
 from multidiff.codecs.tiles import in_tiles, up_to_multiple
@@ -133,7 +133,7 @@ class Learned(Codec):
 
     def at_once(self, shape: Shape) -> int:
         if self.autoencoder.one_by_one:  # large data need not be generated in small batches
-            return min(MOST, max(1, LARGEST // math.prod(shape)))
+            return at_once(math.prod(shape))
         return super().at_once(shape)
 
     def decoding(self, data_shape: Shape) -> "Learned":

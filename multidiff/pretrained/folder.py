@@ -86,7 +86,7 @@ def outline_folder(path: Path) -> Outline:
     Raises:
         InputError: a part is missing, damaged, or of a kind that is not supported.
     """
-    parts = folder_parts(path, None, outlined_part)
+    parts = folder_parts(path, None, lambda folder, library, name, _: outlined_part(folder, library, name))
     return Outline(parts.kind, parts.networks, built(parts, str(path / SCHEDULER)))
 
 

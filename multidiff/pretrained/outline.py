@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from multidiff.configuration import read_json
 from multidiff.errors import InputError
 from multidiff.pretrained.libraries import library
@@ -41,8 +39,8 @@ def empty_network(library_name: str, kind: str, config: Mapping[str, Any]) -> An
         return getattr(module, kind)(settings(**config))
 
 
-def outlined_part(folder: Path, library_name: str, kind: str, dtype: torch.dtype | None = None) -> Any:
-    """The network of class ``kind`` in the ``folder`` of a part, in ``dtype`` if one is given, without its weights.
+def outlined_part(folder: Path, library_name: str, kind: str) -> Any:
+    """The network of class ``kind`` in the ``folder`` of a part, without its weights.
 
     Raises:
         InputError: its config or its weights are missing or damaged.
@@ -50,8 +48,7 @@ def outlined_part(folder: Path, library_name: str, kind: str, dtype: torch.dtype
     find_weights(folder, library_name)
     config = read_json(folder / "config.json")
     try:
-        network = empty_network(library_name, kind, config)
-        return network if dtype is None else network.to(dtype)
+        return empty_network(library_name, kind, config)
     except Exception as error:  # a damaged config raises any exception
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{folder}/ cannot be opened as a {kind}: {reason}") from error

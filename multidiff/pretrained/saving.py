@@ -78,7 +78,7 @@ def save_folder(model: Model, source: Path, folder: Path) -> None:
     networks = networks_of(model)
 
     def replaced(place: str, names: Sequence[str]) -> list[str]:
-        """Weights in a folder that are written anew, or that no part reads."""
+        """Weights in a folder that are replaced, or that no part reads."""
         inside = Path(place).relative_to(source).parts
         own = not inside or inside[0] in networks
         return [name for name in names if own and Path(name).suffix in (".safetensors", *PICKLES)]

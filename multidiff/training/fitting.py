@@ -108,12 +108,7 @@ def fitted_batch(
         return dict(loader)
     if before is not None:
         return {**loader, "batch_size": before["batch_size"]}
-
-    def needed(count: int) -> int:
-        expected = memory(count)
-        return expected.total if expected else 0
-
-    return {**loader, "batch_size": max(1, largest_batch(needed, room_of(kind), BATCH[kind != "cpu"]))}
+    return {**loader, "batch_size": max(1, largest_batch(memory, room_of(kind), BATCH[kind != "cpu"]))}
 
 
 def _tells(column: Sequence[Any], limit: float) -> bool:

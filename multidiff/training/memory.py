@@ -99,15 +99,15 @@ def room_of(kind: str) -> int:
     return round(ROOM * memory())
 
 
-def largest_batch(needed: Callable[[int], int], room: int, most: int) -> int:
+def largest_batch(memory_of: Callable[[int], StepMemory | None], room: int, most: int) -> int:
     """The first of ``most``, its half and so on, of which a step needs at most ``room`` bytes; 0 if one needs more.
 
     Args:
-        needed: bytes of a step, by the samples of a batch.
+        memory_of: a step, by the samples of a batch; None if it is unknown, which counts as enough room.
         room: bytes that there are.
         most: samples.
     """
-    while most and needed(most) > room:
+    while most and (expected := memory_of(most)) is not None and expected.total > room:
         most //= 2
     return most
 

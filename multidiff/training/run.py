@@ -96,7 +96,7 @@ class Run(BaseRun):
         room = room_of(device_kind(self.settings["trainer"]["accelerator"]))
         if expected.total <= room:
             return None
-        fits = largest_batch(lambda count: self.memory(count).total, room, count // 2)  # type: ignore[union-attr]
+        fits = largest_batch(self.memory, room, count // 2)
         advice = f"loader.batch_size={fits} fits" if fits else "not even one sample fits: take smaller ones, or latents"
         return f"a step needs about {expected.total / 1e9:.2g} GB, and {room / 1e9:.2g} GB are there for it: {advice}"
 
