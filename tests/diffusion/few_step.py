@@ -146,8 +146,8 @@ class Perceptron(nn.Module):
         return self.layers(torch.cat([x, torch.stack(features, 1)], dim=1))
 
 
-def trained(objective, law, prediction=None, steps=500, teacher=None, batch=128, rate=5e-3, cond=None, seed=0):
-    """A perceptron trained with ``objective`` on samples of ``law``, averaged over its last half."""
+def trained(objective, law, prediction=None, steps=500, teacher=None, rate=5e-3, cond=None, seed=0, **context):
+    """A perceptron trained with ``objective`` on samples of ``law``, averaged over its last fifth."""
     torch.manual_seed(seed)
     random = torch.Generator().manual_seed(seed)
     student = NetworkDenoiser(Perceptron(*objective.inputs), law.schedule, prediction or Velocity())
@@ -155,8 +155,9 @@ def trained(objective, law, prediction=None, steps=500, teacher=None, batch=128,
     optimizer = torch.optim.Adam(student.parameters(), rate)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(steps):
-        x0 = samples(law, batch, random).float()
-        loss = objective(Context(student, x0, cond, random, teacher=teacher, step=step, progress=step / steps)).mean()
+        x0 = samples(law, 128, random).float()
+        known = {**context, "teacher": teacher, "step": step, "progress": step / steps}
+        loss = objective(Context(student, x0, cond, random, **known)).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

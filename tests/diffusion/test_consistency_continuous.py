@@ -106,13 +106,15 @@ def test_a_gradient_through_the_target_is_caught(monkeypatch):
 
 @pytest.mark.slow
 def test_a_network_converges_to_the_solution_map():
-    """The distance to the truth, in units of the data, whose deviation is 0.87."""
+    """In one step from noise, and from any time: self-consistency. In units of the data, whose deviation is 0.87."""
     law = mixture_1d(Cosine())
     student = trained(ContinuousConsistency(times=LogNormalSigma(-0.8, 1.6)), law, teacher=single(law))
     for t in (0.3, 0.6, 0.9):
         x_t, time = noisy(law, t)
         found = student(x_t.float(), time.float()).double()
         assert (found - solve(law, x_t, time, torch.zeros_like(time))).square().mean().sqrt() < 0.15
+        x_s = solve(law, x_t, time, time / 2)
+        assert (student(x_s.float(), time.float() / 2) - found).square().mean().sqrt() < 0.15
 
 
 BACKBONES = {

@@ -19,7 +19,7 @@ from multidiff.diffusion.predictions import Sample, Velocity
 from multidiff.diffusion.samplers import DDIM, integrate
 from multidiff.diffusion.schedules import Cosine, LinearVP, RectifiedFlow
 
-from .few_step import Perceptron, mixture_1d, noisy
+from .few_step import Perceptron, gaussian_1d, mixture_1d, noisy, single, trained
 from .gaussian import Gaussian
 from .test_objectives import Constant, generator
 
@@ -131,6 +131,35 @@ def test_the_exact_student_of_the_steps_has_zero_loss():
     target = objective.estimate(context, a * x0 + sigma * noise, t, None)
     answered = Context(Answer(Cosine(), lambda x_t, t, scale: target), x0, None, generator(), teacher=law)
     assert not objective.at(answered, t, noise).any()
+
+
+@pytest.mark.slow
+def test_a_network_converges_to_the_guided_mean():
+    """At every scale: the means are guided from 2 to 8, and the deviation is 0.5."""
+    law = gaussian_1d(Cosine())
+    known = Conditioning(torch.full((128, 1), 2.0))
+    student = trained(distillation(), law, steps=1000, teacher=Gaussian(Cosine()), teacher_cond=known)
+    for t in (0.3, 0.6, 0.9):
+        x_t, time = noisy(law, t)
+        scale = torch.linspace(*RANGE, len(x_t), dtype=torch.float64)
+        found = student(x_t.float(), time.float(), scale=scale.float()).double()
+        assert (found - guided_estimate(Cosine())(x_t, time, scale)).square().mean().sqrt() < 0.15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_network_converges_to_the_steps_of_the_teacher(steps):
+    """Its samples, in units of the data, whose deviation is 0.87, are those of the teacher in 4 times as many steps."""
+    law = mixture_1d(Cosine())
+    student = trained(progressive(steps, substeps=4), law, teacher=single(law))
+    x, _ = noisy(law, 1.0)
+
+    def integrated(denoiser, x, count):
+        times = torch.linspace(1, 0, count + 1, dtype=x.dtype)
+        return integrate(lambda x, t: denoiser(x, t.expand(len(x))), x, None, DDIM(Cosine()), times)
+
+    found = integrated(student, x.float(), steps).double()
+    assert (found - integrated(law, x, 4 * steps)).square().mean().sqrt() < 0.15
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4])
