@@ -24,12 +24,7 @@ from multidiff.nn.resample import (
     upsample_filtered,
 )
 from multidiff.nn.residual import ResidualBlock, convolution
-
-DEEPEST = 8
-"""Positions a side of the deepest stage, at least, of a fitted network."""
-
-WIDTHS_CPU, WIDTHS_GPU = (192, 96, 32, 16), (384, 256, 192, 128, 64, 32)
-"""Channels of the stages of a fitted network, deepest first."""
+from multidiff.nn.stages import stages_of_frames, stages_of_pixels
 
 
 class UNet(nn.Module):
@@ -127,20 +122,20 @@ class UNet(nn.Module):
 
     @classmethod
     def fitted(cls, config: Mapping[str, Any], shape: Sequence[int], accelerated: bool) -> dict[str, Any]:
-        """Two stages or more, down to 8 to 15 positions a side, with most of the work at the last, for x0 of ``shape``.
+        """Two stages or more for x0 of ``shape``, with most of the work at the last.
 
-        On a CPU and for 64x64 images they are those of ``experiment=image/emoji_text``.
+        Of images, they go down to 8 to 15 positions a side; on a CPU and for 64x64 they are those of
+        ``experiment=image/emoji_text``. Of the frames of sounds, they go down to at most 100; on a CPU and for up to
+        300 they are those of ``backbone=unet1d_small``.
         """
         if all(config.get(name) is not None for name in ("widths", "blocks", "attention")):
             return {}
-        if len(shape) != 3:
-            raise InputError("backbone.widths, blocks and attention follow from the size of images alone: set them")
-        stages = max(2, int(math.log2(min(shape[1:]) / DEEPEST)) + 1)
-        if config.get("widths") is not None:
-            stages = len(config["widths"])
-        widths = [*(WIDTHS_GPU if accelerated else WIDTHS_CPU), *[16] * stages][:stages][::-1]
-        blocks = [2 if accelerated else 1] * (stages - 1) + [2]
-        return {"widths": widths, "blocks": blocks, "attention": [False] * (stages - 1) + [True]}
+        known = next((len(config[name]) for name in ("widths", "strides") if config.get(name) is not None), None)
+        if len(shape) == 2:
+            return stages_of_frames(shape[1], known, accelerated)
+        if len(shape) == 3:
+            return stages_of_pixels(min(shape[1:]), known, accelerated)
+        raise InputError("backbone.widths, blocks and attention follow from the size of images and sounds: set them")
 
     def forward(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None = None, further: Further = None) -> Tensor:
         """Compute the network output.

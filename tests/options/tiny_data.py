@@ -31,6 +31,7 @@ MODALITIES = {
         "settings": [f"modality.sample_rate={RATE}"],
         "backbone": [
             ["unet1d_small", "backbone.widths=[8,16]", "backbone.head_size=8"],
+            ["unet1d_fitted", "backbone.widths=[8,8]", "backbone.head_size=8"],
             ["unet1d", "backbone.widths=[8,8,8,8,8,8,8,8]", "backbone.head_size=8"],
             ["dit1d", "backbone.width=8", "backbone.head_size=8", "backbone.depth=1"],
         ],

@@ -109,10 +109,30 @@ def test_a_resumed_run_keeps_its_backbone():
     assert fitted_backbone(config, before, (6, 1024), 20_000, False) == before
 
 
-def test_a_unet_of_sounds_has_no_rule():
-    config = load_option("backbone", "unet_fitted") | {"dims": 1}
+@pytest.mark.parametrize(
+    ("frames", "accelerated", "widths", "strides", "blocks"),
+    [
+        (126, False, [128, 192], [1, 3], [1, 1]),
+        (300, False, [128, 192], [1, 3], [1, 1]),
+        (301, False, [128, 192, 192], [1, 3, 2], [1, 1, 1]),
+        (1260, True, [256, 384, 384, 384, 384], [1, 3, 2, 2, 2], [2, 2, 2, 2, 2]),
+    ],
+)
+def test_a_unet_of_sounds_has_stages_down_to_a_hundred_frames(frames, accelerated, widths, strides, blocks):
+    fitted = fitted_backbone(load_option("backbone", "unet1d_fitted"), None, (544, frames), 100, accelerated)
+    assert (fitted["widths"], fitted["strides"], fitted["blocks"]) == (widths, strides, blocks)
+    assert fitted["attention"] == [False] * (len(widths) - 1) + [True]
+
+
+def test_for_a_second_of_sound_on_a_cpu_the_fitted_network_is_the_small_one():
+    fitted = fitted_backbone(load_option("backbone", "unet1d_fitted"), None, (544, 126), 100, False)
+    assert fitted == load_option("backbone", "unet1d_small")
+
+
+def test_a_unet_of_videos_has_no_rule():
+    config = load_option("backbone", "unet_fitted") | {"dims": 3}
     with pytest.raises(InputError, match=r"backbone\.widths"):
-        fitted_backbone(config, None, (1, 16000), 100, False)
+        fitted_backbone(config, None, (3, 8, 64, 64), 100, False)
 
 
 @pytest.mark.parametrize(("steps", "budget", "length"), [(None, None, "2h"), (10, None, None), (None, "5m", "5m")])
