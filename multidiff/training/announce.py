@@ -27,6 +27,7 @@ def announced(run: BaseRun) -> list[str]:
         *(f"problem  {line}" for line in run.obstacles),
         f"model    {trained / 1e6:.3g}M parameters{_model(run.settings)}",
         f"training {_training(run.settings)}",
+        *([f"reached  {run.settings['reached']}"] if run.settings.get("reached") else []),
     ]
 
 
