@@ -6,7 +6,7 @@ modalities/shape/mesh_scores.py), and the seconds that it took. The methods are
 
     true       the mesh itself
     volume     its exact signed distances on the grid: what the resolution allows
-    codec      the points, encoded and decoded
+    codec      the points, encoded and decoded; its mesh is smoothed, as for users, or not
     poisson    this package's reconstruction from the same points and normals
 
     multidiff train experiment=codec/furniture run_dir=CODEC
@@ -36,6 +36,7 @@ from modalities.shape.files import read_geometry, sample_surface
 from modalities.shape.furniture import LABELS, make
 from modalities.shape.mesh_scores import roughness, surface_f_score
 from modalities.shape.mesh_surface import mesh_of
+from modalities.shape.smoothing import smoothed
 from modalities.shape.solids import union
 from modalities.shape.surface import Reconstruction
 from modalities.shape.volume import evaluate, to_mesh
@@ -63,10 +64,14 @@ def methods(true: trimesh.Trimesh, network: Any, resolution: int) -> dict[str, A
     def exact(points: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(signed_distances(true, points.numpy())).clamp(-truncation, truncation)
 
+    def decoded() -> trimesh.Trimesh:
+        return to_mesh(network.decode(network.encode(data))[0, 0].numpy())
+
     return {
         "true": lambda: true,
         "volume": lambda: to_mesh(evaluate(exact, resolution, truncation, torch.zeros(())).numpy()),
-        "codec": lambda: to_mesh(network.decode(network.encode(data))[0, 0].numpy()),
+        "codec": lambda: smoothed(decoded()),
+        "codec, not smoothed": decoded,
         "poisson": lambda: Reconstruction(resolution).mesh(cloud),
     }
 
@@ -128,7 +133,7 @@ def main() -> None:
     for name, true in (read or furniture(options.count)).items():
         for method, make_mesh in methods(true, network, resolution).items():
             results[method].append(scored(make_mesh, true))
-            print(f"{name:12} {method:8} {results[method][-1]}", flush=True)
+            print(f"{name:12} {method:20} {results[method][-1]}", flush=True)
     report: dict[str, Any] = {method: means(rows) for method, rows in results.items()}
     report |= {path: generated(path, options.count) for path in options.generated}
     real = [roughness(mesh) for mesh in (read or furniture(options.count)).values()]

@@ -27,6 +27,7 @@ from modalities.shape.metadata import read_metadata
 from modalities.shape.normals import oriented
 from modalities.shape.preparation import ShapePreparation
 from modalities.shape.preview import contact_sheet, turntable
+from modalities.shape.smoothing import smoothed
 from modalities.shape.surface import Reconstruction
 from modalities.shape.volume import check_resolution, to_mesh
 from multidiff.errors import InputError
@@ -224,8 +225,8 @@ class ShapeModality(Modality[PointCloud]):
 
 
 def _mesh_in(volume: Tensor) -> trimesh.Trimesh:
-    """The mesh in signed distances, ``(1, R, R, R)``."""
-    return without_specks(to_mesh(volume[0].detach().cpu().numpy()))
+    """The mesh in learned signed distances, ``(1, R, R, R)``."""
+    return smoothed(without_specks(to_mesh(volume[0].detach().cpu().numpy())))
 
 
 def _is_volume(shape: Sequence[int]) -> bool:
