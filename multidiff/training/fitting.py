@@ -27,7 +27,7 @@ DROPOUT = 0.1
 FEW = 10_000
 """Samples."""
 
-BATCH = {False: 32, True: 128}
+BATCH = {False: 16, True: 128}
 """Samples a step at most, on a processor and on a GPU."""
 
 
