@@ -8,7 +8,8 @@ that are nearer to the training data than held-out samples are (50 % if nothing 
 
     python benchmarks/recipe.py --config 'experiment=image/folder data.root=EMOJI data.size=64' \\
         --data 'image_folder root=EMOJI size=64' --budget 5m --json emoji.json --out recipes_emoji \\
-        --recipe 'dropout: backbone.dropout=0.1' --recipe 'flow: schedule=flow prediction=flow objective=flow'
+        --recipe 'dropout: backbone.dropout=0.1' \\
+        --recipe 'cosine: schedule=cosine prediction=velocity objective=denoising'
     python benchmarks/recipe.py --config 'experiment=image/folder data=idx data.root=FASHION' --data 'idx root=FASHION'
     python benchmarks/recipe.py --config 'experiment=audio/folder data.root=DRUMS' --data 'audio_folder root=DRUMS'
     python benchmarks/recipe.py --config 'experiment=shape/mesh_folder data.root=M' --data 'mesh_folder root=M'

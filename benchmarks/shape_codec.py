@@ -35,8 +35,7 @@ from modalities.shape.distances import signed_distances, united
 from modalities.shape.files import read_geometry, sample_surface
 from modalities.shape.furniture import LABELS, make
 from modalities.shape.mesh_scores import roughness, surface_f_score
-from modalities.shape.mesh_surface import mesh_of
-from modalities.shape.smoothing import smoothed
+from modalities.shape.mesh_surface import decoded_mesh, mesh_of
 from modalities.shape.solids import union
 from modalities.shape.surface import Reconstruction
 from modalities.shape.volume import evaluate, to_mesh
@@ -64,14 +63,14 @@ def methods(true: trimesh.Trimesh, network: Any, resolution: int) -> dict[str, A
     def exact(points: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(signed_distances(true, points.numpy())).clamp(-truncation, truncation)
 
-    def decoded() -> trimesh.Trimesh:
-        return to_mesh(network.decode(network.encode(data))[0, 0].numpy())
+    def decoded() -> np.ndarray:
+        return network.decode(network.encode(data))[0, 0].numpy()
 
     return {
         "true": lambda: true,
         "volume": lambda: to_mesh(evaluate(exact, resolution, truncation, torch.zeros(())).numpy()),
-        "codec": lambda: smoothed(decoded()),
-        "codec, not smoothed": decoded,
+        "codec": lambda: decoded_mesh(decoded()),
+        "codec, not smoothed": lambda: to_mesh(decoded()),
         "poisson": lambda: Reconstruction(resolution).mesh(cloud),
     }
 

@@ -30,7 +30,8 @@ def pictures(folder: Path, count: int = 256) -> None:
 
 def real_run(folder: Path, run: str, *overrides: str) -> Path:
     """Train on the pictures in ``folder``; returns the run directory."""
-    settings = ("experiment=image/folder", f"data.root={folder}", "data.size=32", "loader.workers=0")
+    method = ("schedule=cosine", "prediction=velocity", "objective=denoising", "optimizer=adamw")
+    settings = ("experiment=image/folder", f"data.root={folder}", "data.size=32", "loader.workers=0", *method)
     quiet = ("callbacks.previews.every=0", "trainer.val_check_interval=100000", "trainer.accelerator=cpu")
     config = compose([*settings, *quiet, "trainer.precision=32-true", *overrides, f"run_dir={folder}-{run}"])
     return train(config).run_dir

@@ -7,7 +7,9 @@ import trimesh
 
 from modalities.shape.cloud import PointCloud
 from modalities.shape.files import sample_surface
+from modalities.shape.smoothing import smoothed
 from modalities.shape.surface import Reconstruction, decimated
+from modalities.shape.volume import to_mesh
 
 SPECK = 0.01
 """Part of the area of a decoded mesh below which what hangs in the air is dropped."""
@@ -36,6 +38,11 @@ def without_specks(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     areas = np.bincount(parts, mesh.area_faces)
     kept = (areas >= SPECK * areas.sum())[parts]
     return mesh if kept.all() else mesh.submesh([np.flatnonzero(kept)], append=True, repair=False)
+
+
+def decoded_mesh(volume: np.ndarray) -> trimesh.Trimesh:
+    """The mesh in learned signed distances, ``(R, R, R)``, as users get it."""
+    return smoothed(without_specks(to_mesh(volume)))
 
 
 def mesh_of(cloud: PointCloud, reconstruction: Reconstruction) -> trimesh.Trimesh:

@@ -21,15 +21,14 @@ from modalities.shape.cloud import (
 from modalities.shape.distance_data import CHANNELS as DISTANCE_CHANNELS
 from modalities.shape.fidelity import fidelity
 from modalities.shape.files import POINT_SUFFIXES, READ_SUFFIXES, read_geometry, sample_surface, write_cloud
-from modalities.shape.mesh_surface import MeshSurface, mesh_of, without_specks
+from modalities.shape.mesh_surface import MeshSurface, decoded_mesh, mesh_of
 from modalities.shape.meshes import UNITS, WRITTEN, Export, write_mesh
 from modalities.shape.metadata import read_metadata
 from modalities.shape.normals import oriented
 from modalities.shape.preparation import ShapePreparation
 from modalities.shape.preview import contact_sheet, turntable
-from modalities.shape.smoothing import smoothed
 from modalities.shape.surface import Reconstruction
-from modalities.shape.volume import check_resolution, to_mesh
+from modalities.shape.volume import check_resolution
 from multidiff.errors import InputError
 from multidiff.modality import Exporter, File, Modality, Preparation
 
@@ -226,7 +225,7 @@ class ShapeModality(Modality[PointCloud]):
 
 def _mesh_in(volume: Tensor) -> trimesh.Trimesh:
     """The mesh in learned signed distances, ``(1, R, R, R)``."""
-    return smoothed(without_specks(to_mesh(volume[0].detach().cpu().numpy())))
+    return decoded_mesh(volume[0].detach().cpu().numpy())
 
 
 def _is_volume(shape: Sequence[int]) -> bool:

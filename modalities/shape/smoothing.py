@@ -11,13 +11,13 @@ from scipy.spatial import cKDTree
 
 from modalities.shape.files import sample_surface
 
-REACH = 0.08
+RADIUS = 0.08
 """Distance over which normals are averaged, as a part of the longest side of the mesh."""
 
 BEND = 10.0
 """Degrees: normals that differ by more are of another face, and count less."""
 
-SAMPLED, NEIGHBOURS = 20_000, 48
+SAMPLED, COUNTED = 20_000, 48
 """Points of the surface whose normals are averaged, at most, and the most neighbours of each."""
 
 AT_ONCE = 50_000
@@ -30,20 +30,20 @@ SPREAD = 3
 """Times that vertices are spread over the surface."""
 
 KEPT = 0.01
-"""Weight of the old place of a vertex, relative to that of an edge of a triangle."""
+"""Weight of the former position of a vertex, relative to that of an edge of a triangle."""
 
 
-class Near(NamedTuple):
-    """Neighbours of N points: which, ``(N, K)``, and their weights by distance, ``(N, K)``."""
+class Neighbours(NamedTuple):
+    """Neighbours of N points: rows of the sampled points, ``(N, K)``, and their weights by distance, ``(N, K)``."""
 
-    places: np.ndarray
+    indices: np.ndarray
     weights: np.ndarray
 
     @classmethod
-    def of(cls, points: np.ndarray, tree: cKDTree, reach: float) -> "Near":
-        distances, places = tree.query(points, NEIGHBOURS, distance_upper_bound=reach)
+    def of(cls, points: np.ndarray, tree: cKDTree, reach: float) -> "Neighbours":
+        distances, indices = tree.query(points, COUNTED, distance_upper_bound=reach)
         found = np.isfinite(distances)
-        return cls(np.where(found, places, 0), np.exp(-2 * np.square(distances / reach)))
+        return cls(np.where(found, indices, 0), np.exp(-2 * np.square(distances / reach)))
 
 
 def smoothed(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
@@ -54,23 +54,23 @@ def smoothed(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     by Yu et al. (2004), https://doi.org/10.1145/1015706.1015774.
     """
     mesh = _spread(mesh)
-    reach = REACH * float(mesh.extents.max())
+    reach = RADIUS * float(mesh.extents.max())
     cloud = sample_surface(mesh, min(SAMPLED, len(mesh.faces)), np.random.default_rng(0), colours=False)
     points, normals = np.split(cloud.rows(6).astype(float), 2, axis=1)
     tree = cKDTree(points)
-    near = Near.of(points, tree, reach)
+    near = Neighbours.of(points, tree, reach)
     for _ in range(ROUNDS - 1):
         normals = _averaged(normals, normals, near)
     chunks = np.array_split(np.arange(len(mesh.faces)), -(-len(mesh.faces) // AT_ONCE))
     turned = [
-        _averaged(mesh.face_normals[rows], normals, Near.of(mesh.triangles_center[rows], tree, reach))
+        _averaged(mesh.face_normals[rows], normals, Neighbours.of(mesh.triangles_center[rows], tree, reach))
         for rows in chunks
     ]
     return _turned(mesh, np.concatenate(turned))
 
 
 def _spread(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    """``mesh`` without slivers, whose normals are odd: vertices move along the surface towards their neighbours."""
+    """``mesh`` without slivers, whose normals are unreliable: vertices move along the surface to their neighbours."""
     vertices, normals, count = np.array(mesh.vertices), mesh.vertex_normals, len(mesh.vertices)
     pairs = np.concatenate([mesh.edges, mesh.edges[:, ::-1]])
     links = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(count, count)).tocsr()
@@ -81,14 +81,14 @@ def _spread(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     return trimesh.Trimesh(vertices, mesh.faces, process=False)
 
 
-def _averaged(own: np.ndarray, normals: np.ndarray, near: Near) -> np.ndarray:
+def _averaged(own: np.ndarray, normals: np.ndarray, near: Neighbours) -> np.ndarray:
     """Means of the ``normals`` ``(P, 3)`` that are near and similar to ``own`` ``(N, 3)``; without any, it stays."""
-    found = normals[near.places]
+    found = normals[near.indices]
     differences = np.square(found - own[:, None]).sum(2)
     deviation = 2 * math.sin(math.radians(BEND) / 2)
     weights = near.weights * np.exp(-differences / (2 * deviation**2))
     means = np.einsum("nk,nkd->nd", weights, found) + 1e-9 * own
-    return means / np.linalg.norm(means, axis=1, keepdims=True)
+    return means / np.linalg.norm(means, axis=1, keepdims=True).clip(min=1e-12)
 
 
 def _turned(mesh: trimesh.Trimesh, normals: np.ndarray) -> trimesh.Trimesh:
@@ -102,13 +102,14 @@ def _turned(mesh: trimesh.Trimesh, normals: np.ndarray) -> trimesh.Trimesh:
     along = coo_array((signs, places), shape=(faces.size, len(vertices))).tocsr()
     matrix = (along.T @ along + KEPT * eye_array(len(vertices))).tocsr()
     wanted = along.T @ (edges - along @ vertices)
-    moves = [cg(matrix, column, rtol=1e-3)[0] for column in wanted.T]
+    moves = [cg(matrix, column, rtol=1e-3, maxiter=1000)[0] for column in wanted.T]
     return trimesh.Trimesh(vertices + np.stack(moves, axis=1), faces, process=False)
 
 
 def _rotated(triangles: np.ndarray, own: np.ndarray, normals: np.ndarray) -> np.ndarray:
     """Triangles ``(F, 3, 3)`` after the smallest rotation from ``own`` to ``normals``, both ``(F, 3)``: Rodrigues."""
     axis = np.cross(own, normals)[:, None]
-    cosine = np.einsum("fi,fi->f", own, normals)[:, None, None]
+    known = own.any(axis=1)  # a needle has no normal
+    cosine = np.where(known, np.einsum("fi,fi->f", own, normals), 1.0)[:, None, None]
     along = np.einsum("fki,fli->fk", triangles, axis)[..., None]
     return triangles * cosine + np.cross(axis, triangles) + axis * along / (1 + cosine).clip(min=1e-6)

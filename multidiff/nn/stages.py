@@ -7,7 +7,7 @@ SIDE = 8
 """Positions a side of the last stage of images, at least."""
 
 WIDTHS_CPU, WIDTHS_GPU = (192, 96, 32, 16), (384, 256, 192, 128, 64, 32)
-"""Channels of the stages of images, from the last on; those before have as many as the first named."""
+"""Channels of the stages of images, from the last stage on; still earlier stages have the last of these."""
 
 FRAMES, STRIDE = 100, 3
 """Positions of the last stage of sounds, at most, and the factor between the first stages."""

@@ -128,14 +128,19 @@ class UNet(nn.Module):
         ``experiment=image/emoji_text``. Of the frames of sounds, they go down to at most 100; on a CPU and for up to
         300 they are those of ``backbone=unet1d_small``.
         """
-        if all(config.get(name) is not None for name in ("widths", "blocks", "attention")):
+        lists = [config[name] for name in ("widths", "strides", "blocks", "attention") if name in config]
+        given = [each for each in lists if each is not None]
+        if len(given) == len(lists):
             return {}
-        known = next((len(config[name]) for name in ("widths", "strides") if config.get(name) is not None), None)
-        if len(shape) == 2:
-            return stages_of_frames(shape[1], known, accelerated)
-        if len(shape) == 3:
-            return stages_of_pixels(min(shape[1:]), known, accelerated)
-        raise InputError("backbone.widths, blocks and attention follow from the size of images and sounds: set them")
+        stages, dims = len(given[0]) if given else None, config["dims"]
+        if dims == len(shape) - 1 == 1:
+            return stages_of_frames(shape[1], stages, accelerated)
+        if dims == len(shape) - 1 == 2:
+            return stages_of_pixels(min(shape[1:]), stages, accelerated)
+        raise InputError(
+            f"backbone.widths, blocks and attention follow from the size of images (dims=2) and sounds (dims=1), not "
+            f"with dims={dims} from samples of {'x'.join(map(str, shape))}: set them, or choose another backbone"
+        )
 
     def forward(self, x: Tensor, log_snr: Tensor, cond: Conditioning | None = None, further: Further = None) -> Tensor:
         """Compute the network output.

@@ -27,8 +27,14 @@ def announced(run: BaseRun) -> list[str]:
         *(f"problem  {line}" for line in run.obstacles),
         f"model    {trained / 1e6:.3g}M parameters{_model(run.settings)}",
         f"training {_training(run.settings)}",
-        *([f"reached  {run.settings['reached']}"] if run.settings.get("reached") else []),
+        *_reference(run.settings),
     ]
+
+
+def _reference(settings: Mapping[str, Any]) -> list[str]:
+    """The result of a comparable training, if the experiment names one and this is no training of another kind."""
+    known = settings.get("reference")
+    return [] if not known or settings.get("teacher") or settings.get("check") else [f"compare  {known}"]
 
 
 def _model(settings: Mapping[str, Any]) -> str:

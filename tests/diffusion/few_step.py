@@ -13,6 +13,7 @@ from multidiff.diffusion.predictions import Velocity
 
 MEANS, STDS, WEIGHTS = (torch.tensor(v).double() for v in ([-0.9, 0.7], [0.3, 0.4], [0.6, 0.4]))
 STEPS = 50
+BATCH = 128
 
 
 def mixture_1d(schedule, shift=0.0):
@@ -146,7 +147,7 @@ class Perceptron(nn.Module):
         return self.layers(torch.cat([x, torch.stack(features, 1)], dim=1))
 
 
-def trained(objective, law, prediction=None, steps=500, teacher=None, rate=5e-3, cond=None, seed=0, **context):
+def trained(objective, law, prediction=None, steps=500, teacher=None, rate=5e-3, cond=None, teacher_cond=None, seed=0):
     """A perceptron trained with ``objective`` on samples of ``law``, averaged over its last fifth."""
     torch.manual_seed(seed)
     random = torch.Generator().manual_seed(seed)
@@ -155,8 +156,8 @@ def trained(objective, law, prediction=None, steps=500, teacher=None, rate=5e-3,
     optimizer = torch.optim.Adam(student.parameters(), rate)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(steps):
-        x0 = samples(law, 128, random).float()
-        known = {**context, "teacher": teacher, "step": step, "progress": step / steps}
+        x0 = samples(law, BATCH, random).float()
+        known = {"teacher": teacher, "teacher_cond": teacher_cond, "step": step, "progress": step / steps}
         loss = objective(Context(student, x0, cond, random, **known)).mean()
         optimizer.zero_grad()
         loss.backward()

@@ -19,7 +19,7 @@ from multidiff.diffusion.predictions import Sample, Velocity
 from multidiff.diffusion.samplers import DDIM, integrate
 from multidiff.diffusion.schedules import Cosine, LinearVP, RectifiedFlow
 
-from .few_step import Perceptron, gaussian_1d, mixture_1d, noisy, single, trained
+from .few_step import BATCH, Perceptron, gaussian_1d, mixture_1d, noisy, single, trained
 from .gaussian import Gaussian
 from .test_objectives import Constant, generator
 
@@ -137,7 +137,7 @@ def test_the_exact_student_of_the_steps_has_zero_loss():
 def test_a_network_converges_to_the_guided_mean():
     """At every scale: the means are guided from 2 to 8, and the deviation is 0.5."""
     law = gaussian_1d(Cosine())
-    known = Conditioning(torch.full((128, 1), 2.0))
+    known = Conditioning(torch.full((BATCH, 1), 2.0))
     student = trained(distillation(), law, steps=1000, teacher=Gaussian(Cosine()), teacher_cond=known)
     for t in (0.3, 0.6, 0.9):
         x_t, time = noisy(law, t)

@@ -97,6 +97,13 @@ def test_blocks_follow_widths_that_are_given():
     assert (fitted["widths"], fitted["blocks"], fitted["dropout"]) == ([8, 16], [1, 2], 0.3)
 
 
+def test_strides_follow_the_other_lists():
+    config = load_option("backbone", "unet1d_fitted") | {"widths": [8, 8], "blocks": [1, 1], "attention": [False, True]}
+    assert fitted_backbone(config, None, (544, 1000), 100, False) == config | {"strides": [1, 3]}
+    one = load_option("backbone", "unet1d_fitted") | {"blocks": [1, 2, 1]}
+    assert fitted_backbone(one, None, (544, 126), 100, False)["widths"] == [128, 192, 192]
+
+
 @pytest.mark.parametrize(("option", "shape"), [("unet", (3, 64, 64)), ("unet1d", (1, 16000)), ("dit", (3, 64, 64))])
 def test_what_no_rule_knows_stays_open(option, shape):
     config = load_option("backbone", option) | {"strides": None}
@@ -129,10 +136,11 @@ def test_for_a_second_of_sound_on_a_cpu_the_fitted_network_is_the_small_one():
     assert fitted == load_option("backbone", "unet1d_small")
 
 
-def test_a_unet_of_videos_has_no_rule():
-    config = load_option("backbone", "unet_fitted") | {"dims": 3}
-    with pytest.raises(InputError, match=r"backbone\.widths"):
-        fitted_backbone(config, None, (3, 8, 64, 64), 100, False)
+@pytest.mark.parametrize(("dims", "shape"), [(3, (3, 8, 64, 64)), (2, (1, 16000)), (1, (3, 64, 64))])
+def test_a_unet_has_no_rule_for_other_data(dims, shape):
+    config = load_option("backbone", "unet_fitted") | {"dims": dims}
+    with pytest.raises(InputError, match=rf"backbone\.widths.*dims={dims}.*{'x'.join(map(str, shape))}"):
+        fitted_backbone(config, None, shape, 100, False)
 
 
 @pytest.mark.parametrize(("steps", "budget", "length"), [(None, None, "2h"), (10, None, None), (None, "5m", "5m")])

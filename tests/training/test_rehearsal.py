@@ -14,13 +14,13 @@ from tests.tiny import TINY, tiny_train
 
 
 def test_a_training_tells_what_it_found(tmp_path, capsys):
-    tiny_train(tmp_path / "run", "trainer.max_steps=1", "reached=a distance of 3 in 5 minutes")
+    tiny_train(tmp_path / "run", "trainer.max_steps=1", "reference=a distance of 3 in 5 minutes")
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [
         "data     1,797 samples of 1x8x8 from Digits",
         "data     label: 10 classes, 0, 1, 2 and 7 more",
     ]
-    assert "reached  a distance of 3 in 5 minutes" in lines
+    assert "compare  a distance of 3 in 5 minutes" in lines
     assert Image.open(tmp_path / "run/data.png").width > 8
 
 
