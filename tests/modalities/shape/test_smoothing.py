@@ -64,3 +64,19 @@ def test_a_smooth_mesh_stays():
 
 def test_the_smallest_mesh_is_kept():
     assert smoothed(to_mesh(np.ones(3 * [16]))).is_watertight
+
+
+def test_the_scale_and_the_place_do_not_matter():
+    mesh = mesh_of(box(1.6, 1.0, 0.8), 0.01)
+    moved = trimesh.Trimesh(3 * mesh.vertices + 5, mesh.faces, process=False)
+    np.testing.assert_allclose(smoothed(moved).vertices, 3 * smoothed(mesh).vertices + 5, atol=3e-3)
+
+
+def test_a_triangle_without_a_normal_stays():
+    mesh = mesh_of(sphere)
+    vertices = np.array(mesh.vertices)
+    first, second, third = mesh.faces[0]
+    vertices[second] = (vertices[first] + vertices[third]) / 2
+    needle = trimesh.Trimesh(vertices, mesh.faces, process=False)
+    assert not needle.face_normals[0].any()
+    assert np.linalg.norm(smoothed(needle).vertices - mesh.vertices, axis=1).max() < 0.05
