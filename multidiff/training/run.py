@@ -35,7 +35,7 @@ from multidiff.training.module import DiffusionModule
 from multidiff.training.settings import check_missing
 from multidiff.training.speed import device_kind
 from multidiff.training.stability import Stability
-from multidiff.training.teacher import load_teacher, start_from
+from multidiff.training.teacher import known_codec, load_teacher, start_from
 from multidiff.training.trainer import is_first_process, make_trainer
 
 log = logging.getLogger(__name__)
@@ -153,13 +153,14 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     given = {name: column for name, column in dataset.fields.items() if name not in dataset.measured}
     settings |= fitted_conditions(settings, start.before, given)
     check_missing(dataset.fields, settings["conditioning"], settings.get("max_missing", 1.0))
+    objective = instantiate(Objective, settings["objective"])
+    settings["codec"] = known_codec(settings, start.before, objective)
     learned = informed(settings, dataset.values, Unaugmented(dataset))
     kept = in_force(settings, learned, start.before or learned)
     if kept != learned and is_first_process():
         log.warning("the data have changed: the classes, words and statistics of the checkpoint stay in force")
     settings |= kept
     settings["backbone"] = _backbone(settings, start.before, dataset)
-    objective = instantiate(Objective, settings["objective"])
     if objective.inputs:
         settings["backbone"] = {**settings["backbone"], "inputs": list(objective.inputs)}
     model = build_model(settings, tuple(dataset.shape))

@@ -17,6 +17,9 @@ from multidiff.nn.frozen import Frozen
 from multidiff.sampling.model_directory import find_model, load, read_config
 from multidiff.sampling.pipeline import Pipeline
 
+SAME_X0 = {"path", "views", "tile"}
+"""Settings of a codec that leave x0 as it is: a learned codec is the one of its hash, wherever it lies."""
+
 
 class Teacher(nn.Module):
     """A trained model, frozen: never trained, saved or averaged with the student.
@@ -43,6 +46,29 @@ class Teacher(nn.Module):
         model: Model = self.frozen.module  # type: ignore[assignment]
         known = model.conditioner.reads
         return model.condition([{name: value for name, value in sample.items() if name in known} for sample in samples])
+
+
+def known_codec(settings: Mapping[str, Any], before: Mapping[str, Any] | None, objective: Objective) -> dict[str, Any]:
+    """The codec of ``settings``, with what it leaves to the data as in the teacher, or in the model at ``init``.
+
+    The student must have their codec, and the data of a student may differ from theirs.
+
+    Args:
+        settings: of the training.
+        before: those of the run that is resumed, which has such a codec; None at the start.
+        objective: that takes the teacher.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    codec = settings["codec"]
+    path = (settings["teacher"] if objective.takes_teacher else None) or settings.get("init")
+    if path is None:
+        return codec
+    theirs = (before or read_config(find_model(Path(str(path)).expanduser()))).get("codec") or {}
+    if theirs.get("_target_") != codec["_target_"]:
+        return codec
+    return {name: theirs.get(name) if value is None else value for name, value in codec.items()}
 
 
 def load_teacher(settings: Mapping[str, Any], shape: tuple[int, ...], objective: Objective) -> Teacher | None:
@@ -106,7 +132,8 @@ def _alike(
     config = read_config(find_model(Path(path).expanduser()))
     for group in groups:
         own, ours = config.get(group) or {}, settings[group]
-        changed = next((name for name in {**own, **ours} if own.get(name) != ours.get(name)), None)
+        names = [name for name in {**own, **ours} if group != "codec" or name not in SAME_X0]
+        changed = next((name for name in names if own.get(name) != ours.get(name)), None)
         if changed:
             raise InputError(
                 f"the {role} {path} has {group}.{changed}={own.get(changed)} and the student {ours.get(changed)}: set "

@@ -144,3 +144,18 @@ def test_evaluation_compares_decoded_samples(work):
 def test_latents_of_a_teacher_need_the_same_codec(work, tmp_path):
     with pytest.raises(InputError, match=r"make them equal|codec"):
         tiny_train(tmp_path / "run", "objective=distillation", f"teacher={work / 'run'}")
+
+
+def test_a_student_of_other_data_has_the_latents_of_its_teacher(work, tmp_path):
+    """Its statistics are the teacher's, over a resume too, and its cache and tiles its own."""
+    for label in range(10):
+        (tmp_path / f"{label}").mkdir()
+        Image.new("L", (8, 8), 20 * label).save(tmp_path / f"{label}" / "0.png")
+    teacher, data = work / "run", ("data=image_folder", f"data.root={tmp_path}", "data.size=8")
+    student = (f"teacher={teacher}", f"init={teacher}", "objective=consistency", "guidance=1.0", "loader.batch_size=2")
+    given = (*data, *student, "codec.views=0", "codec.tile=64")
+    latent_train(work, "student", *given, "trainer.max_steps=1")
+    latent_train(work, "student", *given, "trainer.max_steps=2", "resume=true")
+    own, known = (read_settings(work / name)["codec"] for name in ("student", "run"))
+    assert {**own, "views": 1, "tile": 128} == known
+    assert [image.size for image in multidiff.load(work / "student").sample(1, steps=1)] == [(8, 8)]

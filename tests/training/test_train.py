@@ -9,12 +9,14 @@ from contextlib import suppress
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 import multidiff
 from multidiff.cli.main import main
 from multidiff.errors import InputError
 from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.module import DiffusionModule
+from multidiff.training.run_directory import read_settings
 from multidiff.training.stop import GracefulStop, Request
 from multidiff.training.train import _environment_kept
 from tests.tiny import TINY, tiny_train, weights
@@ -229,6 +231,26 @@ def test_a_teacher_with_other_statistics_of_the_codec_is_refused(tmp_path):
     student = ("objective=distillation", f"teacher={teacher}", "codec=scaling", "codec.mean=[0]", "codec.deviation=[5]")
     with pytest.raises(InputError, match=r"codec\.mean=\[.*and the student \[0\]"):
         tiny_train(tmp_path / "student", *student)
+
+
+def test_a_student_of_more_files_keeps_the_statistics_of_its_teacher(tmp_path, caplog):
+    pictures = tmp_path / "pictures"
+
+    def save(place, grey):
+        (pictures / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), grey).save(pictures / place)
+
+    for i in range(3):
+        save(f"cats/{i}.png", 20 * i)
+        save(f"dogs/{i}.png", 30 * i)
+    folder = ("data=image_folder", f"data.root={pictures}", "data.size=8", "codec=scaling", "loader.batch_size=2")
+    teacher = tiny_train(tmp_path / "teacher", *folder, "trainer.max_steps=1").run_dir
+    save("cats/3.png", 255)
+    student = (*folder, "objective=distillation", f"teacher={teacher}", f"init={teacher}")
+    tiny_train(tmp_path / "student", *student, "trainer.max_steps=1")
+    assert read_settings(tmp_path / "student")["codec"] == read_settings(teacher)["codec"]
+    tiny_train(tmp_path / "student", *student, "trainer.max_steps=2", "resume=true")
+    assert "the data have changed" not in caplog.text
 
 
 def test_the_environment_is_restored_after_an_error(monkeypatch):
