@@ -35,7 +35,7 @@ from multidiff.training.module import DiffusionModule
 from multidiff.training.settings import check_missing
 from multidiff.training.speed import device_kind
 from multidiff.training.stability import Stability
-from multidiff.training.teacher import known_codec, load_teacher, start_from
+from multidiff.training.teacher import check_guidance, known_codec, load_teacher, start_from
 from multidiff.training.trainer import is_first_process, make_trainer
 
 log = logging.getLogger(__name__)
@@ -218,6 +218,7 @@ def diffusion_module(
     teacher = load_teacher(settings, shape, objective)
     with refusals():
         objective.check(model.denoiser, teacher.denoiser if teacher else None, shape)
+    check_guidance(objective, model, teacher)
     fake_score = copy.deepcopy(model.denoiser) if objective.needs_fake_score else None
     parts = [part for part in (model, fake_score) if part is not None]
     trained = [weight for part in parts for weight in part.parameters() if weight.requires_grad]

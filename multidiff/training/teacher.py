@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from multidiff.conditioners import Conditioner
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import Denoiser
 from multidiff.diffusion.objectives import Objective
@@ -40,12 +41,17 @@ class Teacher(nn.Module):
         """The teacher's denoiser."""
         return self.frozen.module.denoiser  # type: ignore[return-value]
 
+    @property
+    def conditioner(self) -> Conditioner:
+        """The teacher's conditioner."""
+        return self.frozen.module.conditioner  # type: ignore[return-value]
+
     @torch.no_grad()
     def condition(self, samples: Sequence[Mapping[str, Any]]) -> Conditioning | None:
         """The teacher's own conditions of samples with these fields."""
-        model: Model = self.frozen.module  # type: ignore[assignment]
-        known = model.conditioner.reads
-        return model.condition([{name: value for name, value in sample.items() if name in known} for sample in samples])
+        conditioner = self.conditioner
+        known = conditioner.reads
+        return conditioner([{name: value for name, value in sample.items() if name in known} for sample in samples])
 
 
 def known_codec(settings: Mapping[str, Any], before: Mapping[str, Any] | None, objective: Objective) -> dict[str, Any]:
@@ -93,6 +99,20 @@ def load_teacher(settings: Mapping[str, Any], shape: tuple[int, ...], objective:
     pipeline = _alike("teacher", path, shape, settings, ("codec", "schedule"))
     assert pipeline.sha256 is not None
     return Teacher(pipeline.model, path, pipeline.sha256)
+
+
+def check_guidance(objective: Objective, student: Model, teacher: Teacher | None) -> None:
+    """Refuse to learn guidance from a model without conditions, whose guided estimates are its plain ones.
+
+    Raises:
+        InputError: the objective has such guidance.
+    """
+    if objective.trained.guidance in (None, (1.0, 1.0)):
+        return
+    followed = teacher.conditioner if teacher else student.conditioner
+    if not followed.reads and not (teacher and "guidance" in teacher.denoiser.inputs):
+        guided = "teacher" if teacher else "model"
+        raise InputError(f"guidance needs a condition, and the {guided} has none: set objective.guidance=1")
 
 
 def start_from(model: Model, settings: Mapping[str, Any], shape: tuple[int, ...]) -> None:
