@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from multidiff.data.files import atomic_path
 from multidiff.errors import InputError
 from multidiff.training.callbacks import step_done
 
-BEST = "best.ckpt"
+LOWEST = "lowest_loss"
+"""Folder of a run with the model of the lowest validation loss."""
 
 DIGEST = 64
 """Length of the checksum at the end of a checkpoint, in bytes."""
@@ -115,20 +116,23 @@ def _by_step(folder: Path) -> list[Path]:
 
 
 class Checkpoints(L.Callback):
-    """Keeps the two newest checkpoints and the one of the lowest validation loss.
+    """Keeps the two newest checkpoints, the model of the newest, and the model of the lowest validation loss.
 
     Args:
-        folder: where checkpoints go.
+        run_dir: of the run.
         every: steps between checkpoints; the last step is always saved.
-        export: called with the step after each new checkpoint, to update the model directory.
-        best: whether the one of the lowest validation loss is kept.
+        export: writes a model directory, from its path, the step and further facts.
+        lowest: whether the model of the lowest validation loss is kept.
     """
 
-    def __init__(self, folder: Path, every: int, export: Callable[[int], None], best: bool = True):
-        self.folder = folder
+    def __init__(
+        self, run_dir: Path, every: int, export: Callable[[Path, int, Mapping[str, Any]], None], lowest: bool = True
+    ):
+        self.run_dir = run_dir
+        self.folder = run_dir / "checkpoints"
         self.every = every
         self.export = export
-        self.keeps_best = best
+        self.keeps_lowest = lowest
         self.best = float("inf")
         self.saved: int | None = None
 
@@ -136,7 +140,8 @@ class Checkpoints(L.Callback):
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
+        if (self.run_dir / LOWEST).exists():  # older runs had no such folder
+            self.best = state_dict["best"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.saved = trainer.global_step
@@ -149,9 +154,10 @@ class Checkpoints(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         score = float(trainer.callback_metrics["val/loss"])
-        if self.keeps_best and not trainer.sanity_checking and score < self.best:
+        if self.keeps_lowest and not trainer.sanity_checking and score < self.best:
             self.best = score
-            trainer.save_checkpoint(self.folder / BEST, weights_only=False)
+            if trainer.is_global_zero:
+                self.export(self.run_dir / LOWEST, trainer.global_step, {"val_loss": score})
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.save(trainer)
@@ -175,4 +181,4 @@ class Checkpoints(L.Callback):
         if trainer.is_global_zero:
             for old in _by_step(self.folder)[2:]:
                 old.unlink()
-            self.export(trainer.global_step)
+            self.export(self.run_dir / "model", trainer.global_step, {})

@@ -1,9 +1,12 @@
 """When a model begins to learn the training samples by heart."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import lightning as L
+
+from multidiff.training.checkpoints import LOWEST
 
 log = logging.getLogger(__name__)
 
@@ -18,9 +21,13 @@ class Memorisation(L.Callback):
     """Tells once that the held-out loss rises, overall or in a range of noise levels, and since which step.
 
     The loss is that of the averaged weights at fixed times and noise, which does not fluctuate.
+
+    Args:
+        run_dir: of the run, which keeps the model of the lowest loss.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run_dir: Path) -> None:
+        self.lowest = run_dir / LOWEST
         self.best: dict[str, tuple[float, int]] = {}
         self.worse: dict[str, int] = {}
         self.told = False
@@ -44,8 +51,8 @@ class Memorisation(L.Callback):
             where = "" if name == "loss" else f" at {name.replace('_', ' ').replace('log snr', 'log SNR')}"
             log.warning(
                 "the held-out loss%s rises since step %d: the model begins to learn the training samples by heart; "
-                "more data, dropout or a smaller model delays it",
-                *(where, step),
+                "more data, dropout or a smaller model delays it; %s is the model of the lowest held-out loss",
+                *(where, step, self.lowest),
             )
             self.told = True
 

@@ -16,7 +16,7 @@ from multidiff.configuration import read_yaml
 from multidiff.data.files import atomic_path, heal, open_unlinked
 from multidiff.errors import InputError
 from multidiff.model import MODEL_GROUPS
-from multidiff.training.checkpoints import newest_checkpoint, set_aside_damaged
+from multidiff.training.checkpoints import LOWEST, newest_checkpoint, set_aside_damaged
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ def is_held(run_dir: Path) -> bool:
 
 def open_run(run_dir: Path, settings: dict[str, Any], checkpoint: Path | None) -> None:
     """Clean up after a killed process and write the config; for the one process that holds the lock."""
-    heal(run_dir, "model", "best", "config.yaml", "data.png")
+    heal(run_dir, "model", "best", LOWEST, "config.yaml", "data.png")
     heal(run_dir / "checkpoints", "*.ckpt")
     heal(run_dir / "previews", "*.png")
     for requeued in run_dir.glob("hpc_ckpt_*.ckpt"):

@@ -1,7 +1,6 @@
 """Lightning's trainer, with the callbacks of a run."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import lightning as L
@@ -86,12 +85,7 @@ def make_trainer(run: "BaseRun") -> L.Trainer:
 
 
 def _callbacks(run: "BaseRun") -> list[L.Callback]:
-    checkpoints = Checkpoints(
-        run.run_dir / "checkpoints",
-        run.settings["checkpoint_every"],
-        partial(run.save, run.run_dir / "model"),
-        run.comparable,
-    )
+    checkpoints = Checkpoints(run.run_dir, run.settings["checkpoint_every"], run.save, run.comparable)
     run.stop = GracefulStop(checkpoints.save)
     budget = run.settings["budget"]
     callbacks = [
@@ -99,7 +93,7 @@ def _callbacks(run: "BaseRun") -> list[L.Callback]:
         *instantiate_all(L.Callback, run.settings["callbacks"]),
         *run.own_callbacks,
         Throughput(),
-        *([Memorisation()] if run.comparable else []),
+        *([Memorisation(run.run_dir)] if run.comparable else []),
         Progress(),
         checkpoints,
         run.stop,

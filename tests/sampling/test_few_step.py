@@ -33,9 +33,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("objective", "kept"), [("consistency", False), ("matched", False), ("guided", True)])
-def test_the_best_checkpoint_is_kept_where_losses_are_comparable(folder, objective, kept):
+def test_the_model_of_the_lowest_loss_is_kept_where_losses_are_comparable(folder, objective, kept):
     """The target of a consistency model moves with it, so that a later loss may be higher in a better model."""
-    assert (folder / objective / "checkpoints" / "best.ckpt").exists() == kept
+    assert (folder / objective / "lowest_loss").exists() == kept
 
 
 def test_a_student_starts_from_the_weights_of_its_teacher(folder):

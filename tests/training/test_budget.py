@@ -74,7 +74,7 @@ def test_what_is_too_long_for_the_budget_is_shortened(tmp_path, clock):
     assert tiny_train(tmp_path / "run", "budget=40s", *INTERVALS).steps == 40
     assert len(list((tmp_path / "run/previews").glob("*.png"))) == 8
     assert len(list((tmp_path / "run/checkpoints").glob("step_*.ckpt"))) == 2
-    assert (tmp_path / "run/checkpoints/best.ckpt").exists()  # after a validation
+    assert (tmp_path / "run/lowest_loss").exists()  # after a validation
 
 
 @pytest.mark.parametrize("kind", ["preview", "validation"])

@@ -1,11 +1,15 @@
 """Damage to a checkpoint is always noticed, and files that training did not write are left alone."""
 
+import csv
+
 import pytest
 import torch
 
+import multidiff
+from multidiff.sampling.model_directory import read_config
 from multidiff.training.checkpoints import AtomicCheckpointIO, is_intact
 from tests.cli.command import refused
-from tests.tiny import TINY
+from tests.tiny import TINY, tiny_train
 
 
 def test_any_flipped_bit_of_a_checkpoint_is_noticed(tmp_path):
@@ -36,3 +40,18 @@ def test_a_folder_that_no_training_wrote_is_not_touched(tmp_path):
     refused("train", *TINY, "run_dir=project", cwd=tmp_path, saying="holds files that no training wrote")
     refused("train", *TINY, "run_dir=", cwd=tmp_path, saying="run_dir is empty")
     assert (project / "model" / "net.py").read_text() == "mine"
+
+
+def test_the_model_of_the_lowest_loss_stays_while_the_loss_rises(tmp_path):
+    """Over a resume too, in which a high learning rate spoils the weights."""
+    run, lowest = tmp_path / "run", tmp_path / "run" / "lowest_loss"
+    often = ("trainer.val_check_interval=1", "ema=constant", "ema.decay=0")
+    tiny_train(run, *often, "trainer.max_steps=2")
+    before = read_config(lowest)["training"]
+    with (run / "logs" / "csv" / "metrics.csv").open() as file:
+        losses = [float(row["val/loss"]) for row in csv.DictReader(file) if row["val/loss"]]
+    assert before["val_loss"] == pytest.approx(min(losses))
+    tiny_train(run, *often, "trainer.max_steps=3", "optimizer.lr=10", "resume=true")
+    assert read_config(lowest)["training"] == before
+    assert read_config(run / "model")["training"]["steps"] == 3
+    assert len(multidiff.load(lowest).sample(1, steps=1)) == 1

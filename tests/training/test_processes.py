@@ -109,10 +109,8 @@ def test_losses_are_logged_alike_in_all_processes(runs):
 
 def test_one_process_writes(runs):
     folder, _, _ = runs
-    assert sorted(path.name for path in (folder / "two" / "checkpoints").iterdir()) == [
-        "best.ckpt",
-        "step_00000004.ckpt",
-    ]
+    assert [path.name for path in (folder / "two" / "checkpoints").iterdir()] == ["step_00000004.ckpt"]
+    assert (folder / "two" / "lowest_loss" / "model.safetensors").exists()
 
 
 def resume(rank, run_dir):

@@ -99,7 +99,7 @@ def test_run_directory_holds_what_the_design_says(tmp_path):
     assert {
         "config.yaml",
         "checkpoints/step_00000004.ckpt",
-        "checkpoints/best.ckpt",
+        "lowest_loss/model.safetensors",
         "model/model.safetensors",
         "model/config.yaml",
         "model/README.md",
