@@ -16,7 +16,6 @@ from multidiff.model import Model
 from multidiff.nn.embeddings import FURTHER
 from multidiff.nn.frozen import Frozen
 from multidiff.sampling.model_directory import find_model, load, read_config
-from multidiff.sampling.pipeline import Pipeline
 
 SAME_X0 = {"path", "views", "tile"}
 """Settings of a codec that leave x0 as it is: a learned codec is the one of its hash, wherever it lies."""
@@ -96,7 +95,10 @@ def load_teacher(settings: Mapping[str, Any], shape: tuple[int, ...], objective:
     if not objective.takes_teacher:
         raise InputError("this objective takes no teacher: leave teacher out, or set objective=distillation")
     path = str(settings["teacher"])
-    pipeline = _alike("teacher", path, shape, settings, ("codec", "schedule"))
+    pipeline = load(path, "cpu")
+    if pipeline.shape != shape:
+        raise InputError(f"the teacher {path} generates {pipeline.shape} and the student {shape}: make them equal")
+    _check_equal("teacher", path, settings, ("codec", "schedule"))
     assert pipeline.sha256 is not None
     return Teacher(pipeline.model, path, pipeline.sha256)
 
@@ -118,15 +120,23 @@ def check_guidance(objective: Objective, student: Model, teacher: Teacher | None
 def start_from(model: Model, settings: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     """Give ``model`` the weights of the trained model that the setting ``init`` names; None changes nothing.
 
-    Weights of further inputs, such as a second time, may be missing from it: they are zero at first, without effect.
+    Its samples may have another size, such as fewer pixels, if the network has the same weights for both. Weights of
+    further inputs, such as a second time, may be missing from it: they are zero at first, without effect.
 
     Raises:
-        InputError: the model at ``init`` differs in shape, codec, prediction or weights.
+        InputError: the model at ``init`` differs in channels, axes, codec, prediction or weights.
     """
     if settings.get("init") is None:
         return
     path = str(settings["init"])
-    given, own = _alike("model", path, shape, settings, ("codec", "prediction")).model.state_dict(), model.state_dict()
+    pipeline = load(path, "cpu")
+    if pipeline.shape[0] != shape[0] or len(pipeline.shape) != len(shape):
+        raise InputError(
+            f"init: {path} generates {pipeline.shape} and the model to train {shape}: make the first number, of the "
+            "channels, and the number of axes equal"
+        )
+    _check_equal("model", path, settings, ("codec", "prediction"))
+    given, own = pipeline.model.state_dict(), model.state_dict()
     given |= {name: value for name, value in own.items() if FURTHER in name and name not in given}
     for name in {**own, **given}:
         theirs, ours = (tuple(state[name].shape) if name in state else "none" for state in (given, own))
@@ -138,17 +148,12 @@ def start_from(model: Model, settings: Mapping[str, Any], shape: tuple[int, ...]
     model.load_state_dict(given)
 
 
-def _alike(
-    role: str, path: str, shape: tuple[int, ...], settings: Mapping[str, Any], groups: Sequence[str]
-) -> Pipeline:
-    """The model at ``path``, which generates samples of ``shape`` and has these groups of ``settings``.
+def _check_equal(role: str, path: str, settings: Mapping[str, Any], groups: Sequence[str]) -> None:
+    """Refuse the model at ``path`` if these groups of its config differ from those of ``settings``.
 
     Raises:
-        InputError: it differs.
+        InputError: one differs.
     """
-    pipeline = load(path, "cpu")
-    if pipeline.shape != shape:
-        raise InputError(f"the {role} {path} generates {pipeline.shape} and the student {shape}: make them equal")
     config = read_config(find_model(Path(path).expanduser()))
     for group in groups:
         own, ours = config.get(group) or {}, settings[group]
@@ -159,4 +164,3 @@ def _alike(
                 f"the {role} {path} has {group}.{changed}={own.get(changed)} and the student {ours.get(changed)}: set "
                 f"the student's {group} to the {role}'s"
             )
-    return pipeline

@@ -1,7 +1,10 @@
 """Models that a training learns from, or starts from, fit what it asks of them."""
 
 import pytest
+import torch
+from PIL import Image
 
+import multidiff
 from multidiff.errors import InputError
 from multidiff.training.run import build
 from multidiff.training.train import train
@@ -28,3 +31,26 @@ def test_only_guidance_that_has_an_effect_is_learned(tmp_path):
     for asked in ((distilled, f"teacher={plain}"), ("objective=mean_flow", "objective.guidance=2.0")):
         with pytest.raises(InputError, match=r"guidance needs a condition.*: set objective\.guidance=1"):
             build(unconditional(tmp_path / "run", *asked))
+
+
+def test_a_model_of_other_sizes_starts_from_one_of_fewer_pixels(tmp_path):
+    for label in ("cats", "dogs"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for i in range(3):
+            Image.new("L", (16, 16), 40 * i).save(tmp_path / "data" / label / f"{i}.png")
+    data = ("data=image_folder", f"data.root={tmp_path / 'data'}", "loader.batch_size=2", "trainer.max_steps=1")
+    small = tiny_train(tmp_path / "small", *data, "data.size=8").run_dir
+
+    def run(*overrides):
+        return build(fast_compose([*TINY, *data, f"run_dir={tmp_path / 'large'}", *overrides]))
+
+    init = f"init={small}"
+    large = run("data.size=16", init).module.model.state_dict()
+    known = multidiff.load(small, "cpu").model.state_dict()
+    assert all(torch.equal(large[name], weight) for name, weight in known.items())
+    with pytest.raises(InputError, match="make the first number, of the channels, and the number of axes equal"):
+        run("data.size=8", init, "modality.channels=3")
+    with pytest.raises(InputError, match="backbone and conditioning as there"):
+        run("data.size=16", init, "backbone.widths=[8,16]")
+    with pytest.raises(InputError, match=r"teacher .* and the student \(1, 16, 16\): make them equal"):
+        run("data.size=16", "objective=distillation", f"teacher={small}")
