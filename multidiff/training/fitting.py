@@ -28,7 +28,7 @@ FEW = 10_000
 """Samples."""
 
 BATCH = {False: 16, True: 128}
-"""Samples a step at most, on a processor and on a GPU."""
+"""Samples a step at most; the second number is for pictures on a GPU."""
 
 
 def fitted_length(settings: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -93,6 +93,7 @@ def fitted_backbone(
 def fitted_batch(
     loader: Mapping[str, Any],
     before: Mapping[str, Any] | None,
+    shape: Sequence[int],
     memory: Callable[[int], StepMemory | None],
     kind: str,
 ) -> dict[str, Any]:
@@ -101,6 +102,7 @@ def fitted_batch(
     Args:
         loader: its settings.
         before: those of the run that is resumed, which are kept.
+        shape: of x0; with three axes, it is that of a picture.
         memory: expected for a step, by the samples of a batch; None if unknown.
         kind: of the device, see `device_kind`.
     """
@@ -108,7 +110,8 @@ def fitted_batch(
         return dict(loader)
     if before is not None:
         return {**loader, "batch_size": before["batch_size"]}
-    return {**loader, "batch_size": max(1, largest_batch(memory, room_of(kind), BATCH[kind != "cpu"]))}
+    most = BATCH[kind != "cpu" and len(shape) == 3]
+    return {**loader, "batch_size": max(1, largest_batch(memory, room_of(kind), most))}
 
 
 def _tells(column: Sequence[Any], limit: float) -> bool:

@@ -172,6 +172,7 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     settings["loader"] = fitted_batch(
         settings["loader"],
         (start.before or {}).get("loader"),
+        shape,
         partial(step_memory, module, dataset, settings),
         device_kind(settings["trainer"]["accelerator"]),
     )

@@ -9,7 +9,7 @@ import soundfile
 from multidiff.configuration import load_option
 from multidiff.data.labels import Labels
 from multidiff.errors import InputError
-from multidiff.training.fitting import fitted_backbone, fitted_conditions, fitted_length
+from multidiff.training.fitting import fitted_backbone, fitted_batch, fitted_conditions, fitted_length
 from multidiff.training.train import built
 from tests.tiny import fast_compose
 
@@ -152,3 +152,9 @@ def test_a_training_without_a_length_has_a_budget(steps, budget, length):
 def test_a_resumed_run_keeps_its_budget_unless_another_length_is_given(steps, budget, kept):
     before = {"trainer": {"max_steps": None}, "budget": "30m"}
     assert fitted_length({"trainer": {"max_steps": steps}, "budget": budget}, before)["budget"] == kept
+
+
+@pytest.mark.parametrize(("shape", "samples"), [((3, 64, 64), 128), ((544, 126), 16), ((6, 1024), 16)])
+def test_only_pictures_come_in_large_batches_on_a_gpu(monkeypatch, shape, samples):
+    monkeypatch.setattr("multidiff.training.fitting.room_of", lambda kind: 0)
+    assert fitted_batch({"batch_size": None}, None, shape, lambda count: None, "cuda")["batch_size"] == samples

@@ -2,7 +2,10 @@
 
 import re
 
+import numpy as np
 import pytest
+import soundfile
+import trimesh
 import yaml
 from PIL import Image
 
@@ -10,7 +13,10 @@ from multidiff.configuration import compose, group_options, load_option
 from multidiff.errors import InputError
 from multidiff.training.memory import moments
 from multidiff.training.rehearsal import rehearsed
-from tests.tiny import TINY, tiny_train
+from multidiff.training.train import built
+from tests.tiny import TINY, fast_compose, tiny_train
+
+SOUNDS = ("data.seconds=0.1", "modality.sample_rate=8000")
 
 
 def test_a_training_tells_what_it_found(tmp_path, capsys):
@@ -51,6 +57,38 @@ def test_batches_that_are_left_open_are_as_large_as_memory_allows_and_stay(tmp_p
         monkeypatch.setattr("multidiff.training.fitting.room_of", lambda kind, room=room: room)
         tiny_train(tmp_path, f"trainer.max_steps={steps}", "loader.batch_size=null", "resume=auto")
         assert yaml.safe_load((tmp_path / "config.yaml").read_text())["loader"]["batch_size"] == 2
+
+
+def tones(folder):
+    for i in range(24):
+        soundfile.write(folder / f"{i}.wav", np.sin(np.arange(800) / (i + 3)), 8000)
+
+
+def boxes(folder):
+    for i in range(24):
+        trimesh.creation.box((1, 1 + i / 10, 1)).export(folder / f"{i}.ply")
+
+
+@pytest.mark.parametrize(
+    ("experiment", "write", "small"),
+    [
+        (
+            "audio/folder",
+            tones,
+            ["optimizer=adamw", "backbone.widths=[8,8]", "backbone.head_size=8", *SOUNDS],
+        ),
+        ("shape/mesh_folder", boxes, ["backbone.width=8", "backbone.head_size=8", "data.points=64"]),
+    ],
+)
+def test_batches_of_sounds_and_meshes_fit_the_memory(tmp_path, monkeypatch, experiment, write, small):
+    write(tmp_path)
+    config = fast_compose([f"experiment={experiment}", f"data.root={tmp_path}", "trainer.accelerator=cpu", *small])
+    config.run_dir = str(tmp_path / "run")
+    monkeypatch.setattr("multidiff.training.fitting.room_of", lambda kind: 10**9)
+    run = built(config)
+    assert run.settings["loader"]["batch_size"] == 16
+    monkeypatch.setattr("multidiff.training.fitting.room_of", lambda kind: run.memory(16).total - 1)
+    assert built(config).settings["loader"]["batch_size"] == 8
 
 
 def test_a_rehearsal_tells_memory_and_time_and_trains_nothing(tmp_path):
