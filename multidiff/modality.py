@@ -79,6 +79,10 @@ class Preparation(ABC):
         """One line for each thing among `noted` that the person should know."""
         yield from ()
 
+    def problems(self, shapes: np.ndarray) -> Iterator[str]:
+        """What may spoil a training on prepared arrays of ``shapes``, ``(N, D)``, in lines with advice."""
+        yield from ()
+
 
 class Modality(ABC, Generic[Artifact]):
     """One kind of data.
@@ -95,6 +99,7 @@ class Modality(ABC, Generic[Artifact]):
         export_choices: settings of `exporter` that a page asks for, and their values, the default first; none for a
             number above 0.
         file_settings: constructor arguments that concern the files that it writes, and not the data.
+        for_few: what to train in place of a model from scratch, if there are few files; or None.
     """
 
     name: ClassVar[str]
@@ -106,6 +111,7 @@ class Modality(ABC, Generic[Artifact]):
     viewer: ClassVar[str] = "picture"
     export_choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     file_settings: ClassVar[tuple[str, ...]] = ()
+    for_few: ClassVar[str | None] = None
 
     @property
     def exported(self) -> tuple[str, ...]:

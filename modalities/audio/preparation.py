@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 TRIES = 8
 """Random crops of a long sound that are tried until one is not silent."""
 
+SHORT = 0.25
+"""Part of a clip; a shorter sound leaves most of it silent."""
+
+HELD = 0.9
+"""Part of the sounds that a length that is advised holds as a whole."""
+
 
 class AudioPreparation(Preparation):
     """Converts sounds to the rate, channels and loudness of the training, and crops clips of one length.
@@ -95,6 +101,17 @@ class AudioPreparation(Preparation):
     def fields(self, shape: Sequence[int]) -> dict[str, Any]:
         """The duration of the sound in a clip, in seconds."""
         return {"seconds": min(int(shape[1]), self.length) / self.modality.sample_rate}
+
+    def problems(self, shapes: np.ndarray) -> Iterator[str]:
+        """Most sounds are so short that clips are mostly silence."""
+        lengths, rate = shapes[:, 1], self.modality.sample_rate
+        short = int((lengths < SHORT * self.length).sum())
+        hundredths = -(-100 * int(np.quantile(lengths, HELD, method="lower")) // rate)
+        if 2 * short > len(lengths) and hundredths * rate < 100 * self.length:
+            yield (
+                f"{short:,} of {len(lengths):,} sounds are shorter than a quarter of the {self.length / rate:g} s of a "
+                f"clip, and the rest of it is silence: data.seconds={hundredths / 100:g} fits"
+            )
 
     def remarks(self) -> Iterator[str]:
         if self.noted:

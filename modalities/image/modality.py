@@ -36,6 +36,7 @@ class ImageModality(Modality[Image.Image]):
     suffixes: ClassVar[tuple[str, ...]] = SUFFIXES
     preparation: ClassVar[type[Preparation]] = ImagePreparation
     features: ClassVar[str | None] = "encoder"
+    for_few: ClassVar[str | None] = "experiment=image/lora, which trains a pretrained pipeline"
 
     def __init__(self, channels: int):
         if channels not in MODES:

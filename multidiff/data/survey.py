@@ -26,15 +26,17 @@ def described(dataset: Dataset) -> list[str]:
     return lines + [f"{name}: {_column(column)}" for name, column in dataset.fields.items()]
 
 
-def problems(dataset: Dataset, from_scratch: bool = True) -> Iterator[str]:
-    """What may spoil a training: few samples, classes of one sample, equal captions, and duplicates among files.
+def problems(dataset: Dataset, from_scratch: bool = True, for_few: str | None = None) -> Iterator[str]:
+    """What may spoil a training: few samples, classes of one sample, equal captions, duplicates among files and others.
 
     Args:
         dataset: the training data.
         from_scratch: whether the model knows nothing else; otherwise a few samples of one caption are enough.
+        for_few: what to train in its place on few samples, if there is something.
     """
     if from_scratch and len(dataset) < FEW:
-        yield f"{len(dataset)} samples are few: the model will learn them by heart"
+        advice = f"take at least {FEW}" + (f", or {for_few}" if for_few else "")
+        yield f"{_count(len(dataset), 'sample', 'samples')}, which the model will learn by heart: {advice}"
     if dataset.labels:
         counts = Counter(dataset.labels)
         if single := [name for name, count in counts.items() if count == 1]:
@@ -44,6 +46,7 @@ def problems(dataset: Dataset, from_scratch: bool = True) -> Iterator[str]:
         yield f"all captions are {captions[0]!r}: they cannot steer the model"
     if isinstance(dataset, Prepared):
         yield from _repeated(dataset)
+        yield from dataset.preparation.problems(dataset.store.shapes)
 
 
 def _repeated(dataset: Prepared) -> Iterator[str]:

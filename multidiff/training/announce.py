@@ -1,6 +1,6 @@
 """What a training found and is about to do, and for how long."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,18 @@ def announced(run: BaseRun) -> list[str]:
     return [
         *(f"data     {line}" for line in described(run.dataset)),
         f"data     {len(run.datamodule.validation):,} held out; as the model sees them: {_pictured(run)}",
-        *(f"problem  {line}" for line in problems(run.dataset, from_scratch="tuning" not in run.settings)),
+        *(f"problem  {line}" for line in _problems(run)),
         *(f"problem  {line}" for line in run.obstacles),
         f"model    {trained / 1e6:.3g}M parameters{_model(run.settings)}",
         f"training {_training(run.settings)}",
         *_reference(run.settings),
     ]
+
+
+def _problems(run: BaseRun) -> Iterator[str]:
+    """What in the data may spoil the training."""
+    for_few = None if "autoencoder" in run.settings else run.modality.for_few
+    return problems(run.dataset, "tuning" not in run.settings, for_few)
 
 
 def _reference(settings: Mapping[str, Any]) -> list[str]:

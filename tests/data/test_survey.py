@@ -1,8 +1,12 @@
 """What a data set holds, and what in it may spoil a training."""
 
 import pytest
+import soundfile
 
+from modalities.audio.modality import AudioModality
+from modalities.image.modality import ImageModality
 from multidiff.data.dataset import drawn_rows
+from multidiff.data.folder import Folder
 from multidiff.data.survey import described, problems
 from tests.data.pictures import folder, noise
 
@@ -21,10 +25,35 @@ def test_few_samples_single_classes_and_equal_captions_are_told(tmp_path):
     pictures = {f"{label}/{i}.png": noise(7 * i) for i, label in enumerate(("cat", "cat", "dog"))}
     data = folder(tmp_path, pictures, [(name, "a photo") for name in pictures])
     assert list(problems(data)) == [
-        "3 samples are few: the model will learn them by heart",
+        "3 samples, which the model will learn by heart: take at least 200",
         "1 class of one sample: dog",
         "all captions are 'a photo': they cannot steer the model",
     ]
+
+
+def test_few_samples_are_told_with_another_way(tmp_path):
+    data = folder(tmp_path, {"a.png": noise(0)})
+    for_few = ImageModality.for_few
+    assert list(problems(data, for_few=for_few)) == [
+        "1 sample, which the model will learn by heart: take at least 200, or experiment=image/lora, which trains a "
+        "pretrained pipeline"
+    ]
+    assert list(problems(data, from_scratch=False, for_few=for_few)) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (1.0, "4 of 5 sounds are shorter than a quarter of the 1 s of a clip, and the rest of it is silence: "),
+        (0.3, None),
+    ],
+)
+def test_clips_that_are_mostly_silence_are_told(tmp_path, seconds, told):
+    for i, samples in enumerate((800, 880, 960, 1203, 4000)):
+        soundfile.write(tmp_path / f"{i}.wav", noise(i).reshape(-1).repeat(8)[:samples] / 255 - 0.5, 8000)
+    data = Folder(AudioModality(8000), tmp_path, seconds=seconds, cache=tmp_path / "cache")
+    lines = [line for line in problems(data) if "sounds" in line]
+    assert lines == ([f"{told}data.seconds=0.16 fits"] if told else [])
 
 
 @pytest.mark.parametrize("classes", [7, 8])

@@ -15,6 +15,7 @@ from multidiff.training.memory import moments
 from multidiff.training.rehearsal import rehearsed
 from multidiff.training.train import built
 from tests.tiny import TINY, fast_compose, tiny_train
+from tests.tiny_codec import train_codec
 
 SOUNDS = ("data.seconds=0.1", "modality.sample_rate=8000")
 
@@ -28,6 +29,15 @@ def test_a_training_tells_what_it_found(tmp_path, capsys):
     ]
     assert "compare  a distance of 3 in 5 minutes" in lines
     assert Image.open(tmp_path / "run/data.png").width > 8
+
+
+def test_few_pictures_are_a_reason_for_a_lora_but_not_in_place_of_a_codec(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("multidiff.data.survey.FEW", 2000)
+    few = "problem  1,797 samples, which the model will learn by heart: take at least 2000"
+    tiny_train(tmp_path / "run", "trainer.max_steps=1")
+    assert f"{few}, or experiment=image/lora, which trains a pretrained pipeline\n" in capsys.readouterr().out
+    train_codec(tmp_path / "codec", "trainer.max_steps=1")
+    assert f"{few}\n" in capsys.readouterr().out
 
 
 def test_samples_that_are_large_for_a_cpu_are_a_reason_for_a_codec(tmp_path, monkeypatch, capsys):
