@@ -99,7 +99,7 @@ class Modality(ABC, Generic[Artifact]):
         export_choices: settings of `exporter` that a page asks for, and their values, the default first; none for a
             number above 0.
         file_settings: constructor arguments that concern the files that it writes, and not the data.
-        for_few: what to train in place of a model from scratch, if there are few files; or None.
+        for_few: what helps a training of few files, beside more of them; or None.
     """
 
     name: ClassVar[str]

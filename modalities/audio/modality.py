@@ -39,6 +39,7 @@ class AudioModality(Modality[AudioClip]):
     preparation: ClassVar[type[Preparation]] = AudioPreparation
     features: ClassVar[str | None] = "audio_encoder"
     viewer: ClassVar[str] = "player"
+    for_few: ClassVar[str | None] = "long sounds, which count as several samples"
     file_settings: ClassVar[tuple[str, ...]] = ("encoding", "cut")
 
     def __init__(self, sample_rate: int, stereo: bool = False, encoding: str | int = "16", cut: bool = False):

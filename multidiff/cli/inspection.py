@@ -16,6 +16,7 @@ from multidiff.cli.inspected_models import inspected_model, inspected_weights
 from multidiff.configuration import group_options, instantiate, load_option
 from multidiff.data.files import sha256
 from multidiff.data.scan import Entry, find_entries
+from multidiff.data.survey import copied, equal_captions, few, single
 from multidiff.errors import InputError, first_of
 from multidiff.modality import Modality
 from multidiff.pretrained.weights import PICKLES
@@ -149,7 +150,11 @@ def _data(path: Path) -> Inspection:
     if captions:
         facts["for example"] = first_of([repr(text) for text in captions], 3)
     problems = [f"{len(unread)} of the files read cannot be used: {first_of(unread, 3)}"] if unread else []
+    problems += few(len(entries), "file", modality.for_few)
+    problems += single(labels.elements(), "file")
     problems += _scarce(labels)
+    problems += equal_captions(captions.elements())
+    problems += copied(path, [entry.path for entry in entries])
     if captions and captions.total() < len(entries):
         problems.append(f"{len(entries) - captions.total()} files have no caption")
     return Inspection(f"data ({modality.name})", facts, lambda: modality.preview(artifacts[:SHOWN]), problems)
@@ -176,9 +181,9 @@ def _of(artifacts: Sequence[Any], entries: Sequence[Entry]) -> str:
 
 
 def _scarce(labels: Counter[str]) -> Iterator[str]:
-    """Classes with so few files that a model hardly learns them."""
+    """Classes with several files, but so few that a model hardly learns them."""
     most = max(labels.values(), default=0)
-    scarce = [f"{label} ({count})" for label, count in labels.items() if count < SCARCE * most]
+    scarce = [f"{label} ({count})" for label, count in labels.items() if 1 < count < SCARCE * most]
     if scarce:
         yield f"classes with few files: {first_of(scarce, 10)}; the largest has {most}"
 

@@ -1,8 +1,11 @@
 """Samples that repeat others: exact copies among all, near-duplicates among some."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from multidiff.data.dataset import Unaugmented
+from multidiff.data.files import sha256
 from multidiff.data.folder import Prepared
 from multidiff.data.store import Store
 
@@ -59,6 +63,23 @@ def duplicates(dataset: Prepared) -> Duplicates:
     rows = distinct[_spread(len(distinct))].tolist()
     pairs = list(zip(originals.tolist(), copies.tolist(), strict=True)) + _near(dataset, rows)
     return Duplicates(sorted(pairs, key=lambda pair: pair[1]), len(rows), len(rows) == len(distinct))
+
+
+def equal_files(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Files whose content is that of an earlier one, each behind that one, in the order of ``paths``.
+
+    Only files of equal sizes are read. One that cannot be read equals no other.
+    """
+    alike = Counter(path.stat().st_size for path in paths)
+    seen: dict[str, Path] = {}
+    pairs = []
+    for path in paths:
+        if alike[path.stat().st_size] > 1:
+            with suppress(OSError):
+                first = seen.setdefault(sha256(path), path)
+                if first is not path:
+                    pairs.append((first, path))
+    return pairs
 
 
 def _first_equal(store: Store) -> np.ndarray:

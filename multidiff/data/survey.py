@@ -1,13 +1,14 @@
 """What is in a data set, and what in it may spoil a training, in lines for a person."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from multidiff.data.dataset import Dataset
-from multidiff.data.duplicates import duplicates
+from multidiff.data.duplicates import duplicates, equal_files
 from multidiff.data.folder import Prepared
 from multidiff.data.labels import Labels
 from multidiff.errors import first_of
@@ -32,21 +33,48 @@ def problems(dataset: Dataset, from_scratch: bool = True, for_few: str | None = 
     Args:
         dataset: the training data.
         from_scratch: whether the model knows nothing else; otherwise a few samples of one caption are enough.
-        for_few: what to train in its place on few samples, if there is something.
+        for_few: what helps a training of few samples, beside more of them; or None.
     """
-    if from_scratch and len(dataset) < FEW:
-        advice = f"take at least {FEW}" + (f", or {for_few}" if for_few else "")
-        yield f"{_count(len(dataset), 'sample', 'samples')}, which the model will learn by heart: {advice}"
-    if dataset.labels:
-        counts = Counter(dataset.labels)
-        if single := [name for name, count in counts.items() if count == 1]:
-            yield f"{_count(len(single), 'class', 'classes')} of one sample: {first_of(single, SHOWN)}"
-    captions = [caption for caption in dataset.values.get("caption", ()) if caption]
-    if from_scratch and len(captions) > 1 and len(set(captions)) == 1:
-        yield f"all captions are {captions[0]!r}: they cannot steer the model"
+    labels, captions = dataset.labels or (), dataset.values.get("caption", ())
+    yield from few(len(dataset), "sample", for_few) if from_scratch else ()
+    yield from single(labels, "sample")
+    yield from equal_captions(captions) if from_scratch else ()
     if isinstance(dataset, Prepared):
         yield from _repeated(dataset)
         yield from dataset.preparation.problems(dataset.store.shapes)
+
+
+def few(count: int, unit: str, for_few: str | None) -> Iterator[str]:
+    """``count`` samples, or files, are too few to learn from.
+
+    Args:
+        count: of them.
+        unit: the word for one of them.
+        for_few: what helps beside more of them; or None.
+    """
+    if count < FEW:
+        advice = f"take at least {FEW}" + (f", or {for_few}" if for_few else "")
+        yield f"{_count(count, unit, f'{unit}s')}, which a model will learn by heart: {advice}"
+
+
+def single(labels: Iterable[str], unit: str) -> Iterator[str]:
+    """Classes with one sample, or file, each; ``unit`` is the word for it."""
+    if found := [name for name, count in Counter(labels).items() if count == 1]:
+        yield f"{_count(len(found), 'class', 'classes')} of one {unit}: {first_of(found, SHOWN)}"
+
+
+def equal_captions(captions: Iterable[str | None]) -> Iterator[str]:
+    """All captions that there are, at least two, are the same."""
+    counts = Counter(caption for caption in captions if caption)
+    if len(counts) == 1 < counts.total():
+        yield f"all captions are {next(iter(counts))!r}: they cannot steer the model"
+
+
+def copied(root: Path, paths: Sequence[Path]) -> Iterator[str]:
+    """Files below ``root`` that equal others to the byte."""
+    if pairs := equal_files(paths):
+        names = [f"{first.relative_to(root)} and {second.relative_to(root)}" for first, second in pairs]
+        yield f"{_count(len(pairs), 'file', 'files')} equal to another one, for example {first_of(names, SHOWN)}"
 
 
 def _repeated(dataset: Prepared) -> Iterator[str]:

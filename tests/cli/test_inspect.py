@@ -22,20 +22,29 @@ def inspect(*arguments, cwd):
 
 @pytest.fixture
 def pictures(tmp_path):
-    for label, count in (("cat", 12), ("dog", 1)):
+    for label, count in (("cat", 20), ("dog", 1), ("owl", 2)):
         (tmp_path / "data" / label).mkdir(parents=True)
         for i in range(count):
-            Image.new("RGB", (9, 6), (20 * i, 0, 0)).save(tmp_path / "data" / label / f"{i}.png")
-    (tmp_path / "data" / "cat" / "0.txt").write_text("a red cat")
+            Image.new("RGB", (9, 6), (10 * i, 0, 0)).save(tmp_path / "data" / label / f"{i}.png")
+    for i in range(2):
+        (tmp_path / "data" / "cat" / f"{i}.txt").write_text("a red cat")
     (tmp_path / "data" / "cat" / "broken.png").write_text("nothing")
     return tmp_path / "data"
 
 
 def test_a_folder_of_data(pictures, tmp_path):
     found = inspect(pictures, "--picture", "seen.png", cwd=tmp_path)
-    for part in ("data (image)", "14 files", "9 x 6 pixels (13)", "cat (13), dog (1)", "1, 1 different", "a red cat"):
+    for part in ("data (image)", "24 files", "9 x 6 pixels (23)", "cat (21), owl (2), dog (1)", "2, 1 different"):
         assert part in found
-    for problem in ("1 of the files read cannot be used", "dog (1); the largest has 13", "13 files have no caption"):
+    for problem in (
+        "1 of the files read cannot be used",
+        "24 files, which a model will learn by heart: take at least 200, or experiment=image/lora",
+        "1 class of one file: dog",
+        "classes with few files: owl (2); the largest has 21",
+        "all captions are 'a red cat'",
+        "3 files equal to another one, for example cat/0.png and dog/0.png, cat/0.png and owl/0.png",
+        "22 files have no caption",
+    ):
         assert problem in found
     assert Image.open(tmp_path / "seen.png").size > (9, 6)
 

@@ -6,7 +6,7 @@ import soundfile
 
 from modalities.audio.modality import AudioModality
 from multidiff.data import duplicates as module
-from multidiff.data.duplicates import duplicates
+from multidiff.data.duplicates import duplicates, equal_files
 from multidiff.data.folder import Folder
 from multidiff.data.survey import problems
 from tests.data.pictures import folder, noise
@@ -19,6 +19,14 @@ def few(monkeypatch):
     """Far fewer samples are compared than there are."""
     monkeypatch.setattr(module, "COMPARED", 8)
     monkeypatch.setattr(module, "TOGETHER", 4)
+
+
+def test_files_of_equal_content_are_found_whatever_their_names(tmp_path):
+    contents = {"a": b"one", "b": b"two", "c": b"one", "d": b"longer", "e": b"two", "f": b"one"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    pairs = equal_files(sorted(tmp_path.iterdir()))
+    assert [(first.name, second.name) for first, second in pairs] == [("a", "c"), ("b", "e"), ("a", "f")]
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])

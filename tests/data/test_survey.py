@@ -25,7 +25,7 @@ def test_few_samples_single_classes_and_equal_captions_are_told(tmp_path):
     pictures = {f"{label}/{i}.png": noise(7 * i) for i, label in enumerate(("cat", "cat", "dog"))}
     data = folder(tmp_path, pictures, [(name, "a photo") for name in pictures])
     assert list(problems(data)) == [
-        "3 samples, which the model will learn by heart: take at least 200",
+        "3 samples, which a model will learn by heart: take at least 200",
         "1 class of one sample: dog",
         "all captions are 'a photo': they cannot steer the model",
     ]
@@ -35,7 +35,7 @@ def test_few_samples_are_told_with_another_way(tmp_path):
     data = folder(tmp_path, {"a.png": noise(0)})
     for_few = ImageModality.for_few
     assert list(problems(data, for_few=for_few)) == [
-        "1 sample, which the model will learn by heart: take at least 200, or experiment=image/lora, which trains a "
+        "1 sample, which a model will learn by heart: take at least 200, or experiment=image/lora, which trains a "
         "pretrained pipeline"
     ]
     assert list(problems(data, from_scratch=False, for_few=for_few)) == []
