@@ -4,11 +4,12 @@ Seconds are CPU seconds: equal to wall-clock time of one thread on an idle machi
 The teacher is a run directory. Each student has its backbone, data and codec, and starts from its weights. A student of
 several stages, such as progressive distillation from 4 steps to 2 to 1, has the seconds for all of them together.
 The student `lcm` has the objective and the average of diffusers' example of LCM distillation, at our learning rate.
-Scores are those of `multidiff evaluate`, as the mean and half the range over seeds of the samples. The picture has the
+--score is one of `multidiff evaluate`, as the mean and half the range over seeds of the samples. The picture has the
 same seeds at 1, 2 and 4 steps of each student, below the teacher at 32. Students whose runs are in --out are kept.
 
     multidiff train experiment=image/digits run_dir=digits
     python benchmarks/few_step.py digits --data digits --seconds 300 --json few_step.json --out few_step
+    python benchmarks/few_step.py chairs --data 'mesh_folder root=CHAIRS' --score 'set 1nna' --out few_chairs
     multidiff train experiment=image/digits data=idx data.root=FASHION run_dir=fashion budget=30m
     python benchmarks/few_step.py fashion --data 'idx root=FASHION' --seconds 1800 --json fashion.json --out few_fashion
 """
@@ -24,16 +25,17 @@ from typing import Any
 import torch
 from contest import environment, write
 from PIL import Image
+from recipe import figures
 
 from multidiff.configuration import compose, load_option, resolved
+from multidiff.evaluation.evaluated import EvaluatedModel
+from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.run import EvaluationRun, EvaluationSettings
-from multidiff.sampling.model_directory import load
 from multidiff.training import callbacks
 from multidiff.training.run_directory import read_settings
 from multidiff.training.train import train
 
 REFERENCE_STEPS = 32
-SCORE = "frechet_distance"
 FREE = ("run_dir", "budget", "resume", "teacher", "init", "objective", "sampler", "guidance", "optimizer")
 """Settings of the teacher that its students do not share."""
 
@@ -129,8 +131,8 @@ def changed(config: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str,
 
 
 def score(model: Path, steps: int, seeds: int, arguments: argparse.Namespace, **changes: Any) -> dict[str, float]:
-    """The score of a model at a number of steps: mean, half range over seeds, and that of real data."""
-    values, floor = [], 0.0
+    """``--score`` of a model at a number of steps: mean, half range over seeds, and that of real data."""
+    found, floor = [], 0.0
     for seed in range(seeds):
         settings = EvaluationSettings(
             data=arguments.data,
@@ -142,16 +144,24 @@ def score(model: Path, steps: int, seeds: int, arguments: argparse.Namespace, **
         )
         result = EvaluationRun(settings).result()
         assert result is not None
-        found = result.evaluation.scores[SCORE]
-        values, floor = [*values, found.value], found.floor
-    return {"score": statistics.mean(values), "spread": (max(values) - min(values)) / 2, "floor": floor}
+        values, floors = figures(result.evaluation)
+        if arguments.score not in values:
+            raise SystemExit(f"--score is one of: {', '.join(values)}")
+        found, floor = [*found, values[arguments.score]], floors[arguments.score]
+    return {"score": statistics.mean(found), "spread": (max(found) - min(found)) / 2, "floor": floor}
 
 
-def row(model: Path, steps: int, count: int) -> Image.Image:
-    """The samples of the first seeds, in their modality's picture."""
-    pipeline = load(model)
-    labels = [label for part in pipeline.model.conditioner for label in part.choices] or None
-    return pipeline.modality.preview(pipeline.sample(count, steps=steps, seed=0, label=labels and labels[:count]))
+def row(model: Path, steps: int, arguments: argparse.Namespace) -> Image.Image:
+    """The samples of the first seeds, one of each class or with the fields of some of the data, as a picture."""
+    evaluated = EvaluatedModel(str(model), torch.device("cpu"))
+    pipeline, modality, count = evaluated.pipeline, evaluated.modality, arguments.columns
+    if set(pipeline.model.conditioner.reads) <= {"label"}:
+        labels = [label for part in pipeline.model.conditioner for label in part.choices] or None
+        return modality.preview(pipeline.sample(count, steps=steps, seed=0, label=labels and labels[:count]))
+    data = evaluated.data(arguments.data)
+    reference = Reference(modality, data, evaluated.holdout, evaluated.split_seed)
+    source, _ = evaluated.source(reference, count, 0, {"steps": steps})
+    return modality.preview(source.first(count))
 
 
 def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
@@ -168,6 +178,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("teacher", type=Path, help="a run directory")
     parser.add_argument("--data", default="digits", help="as multidiff evaluate --data")
+    parser.add_argument("--score", default="frechet_distance", help="such as kernel_distance, or 'set 1nna' of shapes")
     parser.add_argument("--features", help="as multidiff evaluate --features")
     parser.add_argument("--only", nargs="*", help="names of students; all by default")
     parser.add_argument("--seconds", type=float, default=300, help="of training, each")
@@ -188,25 +199,25 @@ def main() -> None:
     callbacks.clock = time.process_time
     arguments.out.mkdir(parents=True, exist_ok=True)
     table: list[dict[str, Any]] = []
-    print(f"{'objective':34} {'steps':>5} {SCORE:>18} {'spread':>8} {'floor':>8} {'seconds':>8}")
+    print(f"{'objective':34} {'steps':>5} {arguments.score:>18} {'spread':>8} {'floor':>8} {'seconds':>8}")
 
     def report(name: str, model: Path, steps: int, seconds: float, **changes: Any) -> None:
-        figures = {"objective": name, "steps": steps, "seconds": seconds}
-        figures |= score(model, steps, arguments.seeds, arguments, **changes)
-        table.append(figures)
-        shown = f"{figures['score']:18.4g} {figures['spread']:8.2g} {figures['floor']:8.3g} {seconds:8.0f}"
+        measured = {"objective": name, "steps": steps, "seconds": seconds}
+        measured |= score(model, steps, arguments.seeds, arguments, **changes)
+        table.append(measured)
+        shown = f"{measured['score']:18.4g} {measured['spread']:8.2g} {measured['floor']:8.3g} {seconds:8.0f}"
         print(f"{name:34} {steps:5} {shown}", flush=True)
 
     for steps in (4, REFERENCE_STEPS):
         report("teacher", arguments.teacher, steps, 0.0, guidance=arguments.guidance)
-    above = row(arguments.teacher, REFERENCE_STEPS, arguments.columns)
+    above = row(arguments.teacher, REFERENCE_STEPS, arguments)
     for name, student in students(arguments.guidance).items():
         if arguments.only and name not in arguments.only:
             continue
         model, seconds = trained(name, student, arguments.teacher, arguments.seconds, arguments.lr, arguments.out)
         for steps in student.steps:
             report(name, model, steps, seconds)
-        below = [row(model, steps, arguments.columns) for steps in student.steps]
+        below = [row(model, steps, arguments) for steps in student.steps]
         stacked([above, *below]).save(arguments.out / f"{name.replace(', ', '_').replace(' ', '_')}.png")
     settings = {name: str(value) for name, value in vars(arguments).items()}
     write(arguments.json, {"environment": environment("multidiff-toolkit"), "settings": settings, "table": table})

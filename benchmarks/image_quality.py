@@ -2,8 +2,9 @@
 
 All models train on the same images, in one process, in turns of a few seconds, without classes or with --classes, and
 sample without guidance; parameter counts differ by at most 15 %. Each peer runs with its documented settings, and again
-with our batch size and learning rate. Ours runs for half of the seconds and for all. Repeat it with another --seed. The
-folder --out has pictures of the samples, which should be looked at beside the scores.
+with our batch size and learning rate. Ours runs for half of the seconds and for all. The table has the mean and half
+the range over --seeds; nearer_to_training is the share of samples that are nearer to the training data than held-out
+images (0.5 if nothing is learned by heart). The folder --out has pictures of the samples, which should be looked at.
 
     python benchmarks/image_quality.py --seconds 120 --json quality.json --plot quality.png --out quality
     python benchmarks/image_quality.py --data 'idx root=MNIST' --ours-config 'experiment=image/digits backbone=unet'
@@ -11,8 +12,10 @@ folder --out has pictures of the samples, which should be looked at beside the s
     python benchmarks/image_quality.py --ablation 'edm: schedule=karras prediction=edm objective=edm' --no-peers
 """
 
+import argparse
 import io
 import math
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -27,6 +30,7 @@ import torch
 from contest import CLIP, Contender, Contest, Entrant, Ours, contest_parser, environment, write
 from denoising_diffusion_pytorch import GaussianDiffusion, Unet
 from denoising_diffusion_pytorch import classifier_free_guidance as guided
+from recipe import Scores, line, summary
 from torch import Tensor, nn
 
 TOLERANCE = 0.15
@@ -171,13 +175,14 @@ def matched(make: Callable[[int], Contender], target: int) -> int:
     return size
 
 
-def plot(results: dict[str, dict[str, Any]], floor: dict[str, float], path: Path) -> None:
+def plot(table: dict[str, dict[str, dict[str, float]]], floor: dict[str, float], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(14, 6), layout="constrained")
     for axis, name in zip(figure.subplots(2, 3, sharey=True).flat, PLOTTED, strict=True):
-        axis.barh(list(results), [result[name] for result in results.values()])
+        means, spreads = ([row[name][part] for row in table.values()] for part in ("mean", "spread"))
+        axis.barh(list(table), means, xerr=spreads, capsize=3)
         if name in floor:
             axis.axvline(floor[name], color="black", linestyle=":", label="real, held out")
             axis.legend(fontsize=7)
@@ -186,31 +191,21 @@ def plot(results: dict[str, dict[str, Any]], floor: dict[str, float], path: Path
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
-    parser = contest_parser(__doc__, Path("quality"))
-    parser.add_argument("--ablation", action="append", default=[], help="'NAME: OVERRIDES', a further variant of ours")
-    parser.add_argument("--no-peers", action="store_true")
-    parser.add_argument("--classes", action="store_true", help="all models are given the classes")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights, the batches, the noise and the samples")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-
-    contest = Contest.on(options.data, options.modality, options.features, options.samples, options.out)
+def entrants(contest: Contest, options: argparse.Namespace, seed: int) -> dict[str, Entrant]:
+    """All models with the weights of a seed, by name."""
     classes = contest.classes if options.classes else ()
-    if options.classes and not classes:
-        raise SystemExit("--classes needs data with labels")
 
     def ours(overrides: str = "") -> Ours:
         words = [*options.ours_config.split(), *overrides.split()]
-        return Ours(contest, words, options.steps, options.seed, classes)
+        return Ours(contest, words, options.steps, seed, classes)
 
     def entrant(contender: Contender, share: float = 1.0) -> Entrant:
-        return Entrant(contender, share * options.seconds, options.seed)
+        return Entrant(contender, share * options.seconds, seed)
 
-    entrants = {"ours, half the seconds": entrant(ours(), 0.5), "ours": entrant(ours())}
+    found = {"ours, half the seconds": entrant(ours(), 0.5), "ours": entrant(ours())}
     for variant in options.ablation:
         name, _, overrides = variant.partition(":")
-        entrants[name] = entrant(ours(overrides))
+        found[name] = entrant(ours(overrides))
     if not options.no_peers:
         mine = ours()
         same = Setting(mine.batch_size, mine.lr, mine.warmup)
@@ -218,15 +213,37 @@ def main() -> None:
             make = partial(kind, contest.shape, steps=options.steps, classes=len(classes))
             size = matched(lambda size, make=make: make(size, setting=same), parameters(mine))
             for words, setting in (("its settings", kind.documented), ("our settings", same)):
-                entrants[f"{name}, {words}"] = entrant(make(size, setting=setting, seed=options.seed))
-    results = contest.run(entrants)
-    floor = contest.floor()
-    print(f"{'real, held out':44}" + "".join(f"{name} {floor[name]:.4g}  " for name in PLOTTED[:4]))
+                found[f"{name}, {words}"] = entrant(make(size, setting=setting, seed=seed))
+    return found
+
+
+def main() -> None:
+    parser = contest_parser(__doc__, Path("quality"))
+    parser.add_argument("--ablation", action="append", default=[], help="'NAME: OVERRIDES', a further variant of ours")
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--classes", action="store_true", help="all models are given the classes")
+    parser.add_argument("--seeds", type=int, default=1, help="of the weights, the batches, the noise and the samples")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+
+    contest = Contest.on(options.data, options.modality, options.features, options.samples, options.out)
+    if options.classes and not contest.classes:
+        raise SystemExit("--classes needs data with labels")
+    runs: dict[str, list[Scores]] = defaultdict(list)
+    for seed in range(options.seeds):
+        results = contest.run({f"{name}, seed {seed}": each for name, each in entrants(contest, options, seed).items()})
+        for name, figures in results.items():
+            runs[name.removesuffix(f", seed {seed}")].append(figures)
+    table, floor = {name: summary(each) for name, each in runs.items()}, contest.floor()
+    for name, row in table.items():
+        print(line(name, {score: f"{cell['mean']:.4g} ± {cell['spread']:.2g}" for score, cell in row.items()}))
+    print(line("real, held out", {score: f"{value:.4g}" for score, value in floor.items()}))
     versions = environment("diffusers", "denoising-diffusion-pytorch")
     settings = {name: str(value) for name, value in vars(options).items()}
-    write(options.json, {"environment": versions, "settings": settings, "results": results, "real": floor})
+    record = {"environment": versions, "settings": settings, "runs": runs, "table": table, "real": floor}
+    write(options.json, record)
     if options.plot:
-        plot(results, floor, options.plot)
+        plot(table, floor, options.plot)
 
 
 if __name__ == "__main__":

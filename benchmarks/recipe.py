@@ -24,14 +24,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from contest import environment, write
+from contest import NEARER, environment, write
 
 from multidiff.configuration import compose, resolved
+from multidiff.evaluation.evaluation import Evaluation
 from multidiff.evaluation.run import EvaluationRun, EvaluationSettings
 from multidiff.training.train import train
 
 BASE = "as configured"
-NEARER = "nearer_to_training"
 SHOWN = ("frechet_distance", "kernel_distance", "precision", "recall", "set 1nna", NEARER)
 """In the table; the record has all scores."""
 
@@ -66,7 +66,11 @@ def scored(run_dir: Path, seed: int, arguments: argparse.Namespace) -> tuple[Sco
     )
     result = EvaluationRun(settings).result()
     assert result is not None
-    evaluation = result.evaluation
+    return figures(result.evaluation)
+
+
+def figures(evaluation: Evaluation) -> tuple[Scores, Scores]:
+    """All scores of an evaluation, and those of held-out data; ``set NAME`` are those of sets."""
     found: dict[str, Any] = dict(evaluation.scores)
     if evaluation.sets is not None:
         found |= {f"set {name}": score for name, score in evaluation.sets.together.items()}
