@@ -197,7 +197,7 @@ class Modality(ABC, Generic[Artifact]):
         raise InputError(f"{names}: neither a field of this model nor a setting of the modality {self.name}")
 
     def sizes(self, shape: tuple[int, ...]) -> dict[str, int]:
-        """The settings of `resized` with the values that give ``shape``; none by default."""
+        """The settings of `resized` that give ``shape``, by name; pages have a control for each. None by default."""
         return {}
 
     def mask(self, shape: tuple[int, ...], *region: Any) -> Tensor:

@@ -68,13 +68,16 @@ class ImageModality(Modality[Image.Image]):
 
     def resized(self, shape: tuple[int, ...], **settings: Any) -> tuple[int, ...]:
         """Pictures of another ``height`` and ``width``, in pixels."""
-        sides = {"height": shape[1], "width": shape[2]}
+        sides = self.sizes(shape)
         if set(settings) - set(sides):
             return super().resized(shape, **{name: settings[name] for name in settings if name not in sides})
         wrong = next((value for value in settings.values() if type(value) is not int or value < 1), None)
         if wrong is not None:
             raise InputError(f"height and width are numbers of pixels, at least 1, got {wrong!r}")
         return (shape[0], *(sides | settings).values())
+
+    def sizes(self, shape: tuple[int, ...]) -> dict[str, int]:
+        return {"height": shape[1], "width": shape[2]}
 
     def preview(self, artifacts: Sequence[Image.Image]) -> Image.Image:
         return contact_sheet(artifacts)

@@ -66,9 +66,10 @@ class Editing:
 
         def generate(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
             own, common = values[: len(self.inputs)], values[len(self.inputs) :]
+            asked = self.panel.asked(common)
+            size = asked.data_shape(self.pipeline, self.panel.studio.limits)
             with tempfile.TemporaryDirectory() as folder:
-                edit = self.edit(Path(folder), *own)
-                asked = self.panel.asked(common)
+                edit = self.edit(Path(folder), size, *own)
                 files = sorted(Path(folder).iterdir())
                 yield from self.panel.updates(
                     lambda: asked.plan(self.pipeline, self.panel.studio.limits, edit=edit),
@@ -92,13 +93,22 @@ class Editing:
             values[option] = gr.update(value=value)
         return [gr.update(open=True), gr.update(value=given), gr.update(value=way), *values.values()]
 
-    def edit(self, folder: Path, given: Any, way: str, strength: float, region: str, amount: float | None) -> Edit:
-        """The edit that the controls describe; its files are written to ``folder``.
+    def edit(
+        self,
+        folder: Path,
+        size: tuple[int, ...],
+        given: Any,
+        way: str,
+        strength: float,
+        region: str,
+        amount: float | None,
+    ) -> Edit:
+        """The edit that the controls describe, of samples of ``size``; its files are written to ``folder``.
 
         Raises:
             InputError: a file or a value is missing or cannot be used.
         """
-        size, modality = self.pipeline.data_shape, self.pipeline.modality
+        modality = self.pipeline.modality
         init = self.source.init(given, size, folder)
         option = WAYS[way]
         if option == "mask":

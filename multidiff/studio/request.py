@@ -1,5 +1,6 @@
 """A request in the plain values of controls: from a person to a plan, and from the record of a plan back."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -58,8 +59,7 @@ class Request:
         """
         limits.check_counts(self.n, self.batch_size, self.steps)
         self._check_names(pipeline)
-        sizes = {name for name in self.fields if name not in pipeline.model.conditioner.reads}
-        guided = bool(self.negative) or bool(set(self.fields) - sizes)
+        guided = bool(self.negative) or bool(set(self.fields) - set(self._sizes(pipeline)))
         plan = pipeline.plan(
             self.n,
             fields=dict(self.fields),
@@ -77,6 +77,21 @@ class Request:
             plan = replace(plan, batch_size=min(plan.batch_size, BATCH, limits.batch))
         limits.check(plan)
         return plan
+
+    def data_shape(self, pipeline: Pipeline, limits: Limits) -> tuple[int, ...]:
+        """The shape of the data of a sample, ``(C, *size)``.
+
+        Raises:
+            InputError: a size that cannot be used, or one above the limit.
+        """
+        sizes = self._sizes(pipeline)
+        shape = pipeline.resized(**sizes).data_shape if sizes else pipeline.data_shape
+        limits.check_size(math.prod(shape))
+        return shape
+
+    def _sizes(self, pipeline: Pipeline) -> dict[str, Any]:
+        """The settings of the modality among the fields."""
+        return {name: value for name, value in self.fields.items() if name not in pipeline.model.conditioner.reads}
 
     def _check_names(self, pipeline: Pipeline) -> None:
         """Refuse names of options that are none: elsewhere they may be paths, which a visitor must not choose."""

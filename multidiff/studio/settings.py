@@ -103,6 +103,8 @@ def _lost(pipeline: Pipeline, record: Mapping[str, Any], request: Request) -> It
         yield "the other negative fields"
     if len(record["samples"]) > 1:
         yield "the fields of the other samples"
+    sizes = pipeline.modality.sizes(pipeline.data_shape)
+    yield from (f"the size {name}" for name in record["sizes"] if name not in sizes)
     if seeds["kind"] not in ("seeded", "interpolated") or (edit and seeds["kind"] != "seeded"):
         yield f"seeds of the kind {seeds['kind']}"
     if edit and (edit["init"].get("option") not in EDITS or "value" not in edit["init"]):

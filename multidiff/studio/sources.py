@@ -35,7 +35,7 @@ class Source(ABC):
         """For the file."""
 
     def init(self, value: Any, size: tuple[int, ...], folder: Path) -> Path:
-        """The file that the component holds, within ``folder``; ``size`` is that of the samples of the model.
+        """The file that the component holds, within ``folder``; ``size`` is that of the samples.
 
         Raises:
             InputError: it holds none.

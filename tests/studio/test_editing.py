@@ -82,6 +82,39 @@ def test_settings_go_back_into_the_controls(panel, values):
     assert panel.controls.request(shown) == request
 
 
+def test_a_size_goes_back_into_its_controls_and_is_made_again(panel, values, studio):
+    size = {"size height": 16, "size width": 12}
+    values = [size.get(name, value) for name, value in zip(panel.controls.parts, values, strict=True)]
+    list(panel.run(VISITOR, *values))
+    first = last_result(studio)
+    assert [Image.open(path).size for path in first.files] == [(12, 16)] * 2
+    settings = studio.settings_in(first.files[0])
+    assert settings.is_complete
+    list(panel.run(VISITOR, *(update["value"] for update in panel.controls.filled(settings.request))))
+    assert last_result(studio).id != first.id
+    assert last_result(studio).record == first.record
+
+
+def test_a_size_above_the_limit_ends_in_the_status_line(panel, values):
+    values[list(panel.controls.parts).index("size width")] = 10**6
+    updates = panel.run(VISITOR, *values)
+    assert "No result: a sample of 8000000 numbers is larger" in next(updates)[0]
+
+
+@pytest.mark.parametrize("way", ["Vary it", "Regenerate a part of it", "Continue it"])
+def test_an_edit_has_the_size_of_the_request(panel, values, studio, way):
+    values[list(panel.controls.parts).index("size height")] = 16
+    amount = 4 if way == "Continue it" else None
+    list(panel.editing.run(VISITOR, painted(20), way, 0.5, "", amount, *values))
+    assert {Image.open(path).size for path in last_result(studio).files} == {(8 + (amount or 0), 16)}
+
+
+def test_a_file_is_not_enlarged_above_the_limit(panel, values):
+    values[list(panel.controls.parts).index("size height")] = 10**9
+    with pytest.raises(gr.Error, match="larger than this studio allows"):
+        next(panel.editing.run(VISITOR, painted(20), "Vary it", 0.5, "", None, *values))
+
+
 def test_an_unlocked_seed_changes(panel, values):
     place = list(panel.controls.parts).index("lock")
     values[place] = False
@@ -123,7 +156,7 @@ def test_a_small_image_is_enlarged_for_the_brush_and_comes_back_exactly(tmp_path
 )
 def test_a_wrong_edit_is_explained(panel, tmp_path, given, way, amount, saying):
     with pytest.raises(InputError, match=saying):
-        editing_of(panel).edit(Path(tmp_path), given, way, 0.5, "", amount)
+        editing_of(panel).edit(Path(tmp_path), panel.pipeline.data_shape, given, way, 0.5, "", amount)
 
 
 def test_a_change_is_of_the_kind_of_its_setting():

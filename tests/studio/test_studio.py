@@ -111,11 +111,13 @@ def test_other_settings_that_the_page_cannot_show_are_named(studio):
         "seeds": {"kind": "varied", "seed": 1, "amount": 0.5},
         "edit": {"kind": "vary", "init": {"sha256": "0"}, "strength": 0.5},
         "lora": [{"name": "a"}],
+        "sizes": {"height": 8, "depth": 4},
     }
     assert Settings.of(record, studio.models, studio.history).lost == (
         "the guidance rule",
         "guidance on label",
         "the fields of the other samples",
+        "the size depth",
         "seeds of the kind varied",
         "what it was edited from",
         "LoRA",
