@@ -15,6 +15,9 @@ NOISE_LEVEL = "val/log_snr_"
 
 LOSSES = {"train/loss": "training", "val/loss": "held out"}
 
+SCORE = "evaluation/"
+"""Start of the names of scores, which are logged at the number of steps taken, and not at that of the last one."""
+
 SPEED = "train/samples_per_second"
 
 STEPS, LEFT = "train/steps", "train/seconds_left"
@@ -35,12 +38,14 @@ class Run:
         rows: of its metrics: the step and the values logged there, by name.
         planned: steps of the training; None under a budget.
         batch: samples of a step.
+        score: name of the one that chooses the best model; None without evaluations.
     """
 
     folder: Path
     rows: tuple[Row, ...]
     planned: int | None
     batch: int
+    score: str | None = None
 
     @classmethod
     def read(cls, folder: Path) -> "Run":
@@ -55,7 +60,8 @@ class Run:
             batch = int(settings["loader"]["batch_size"]) * int(settings["trainer"].get("accumulate_grad_batches") or 1)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{folder}: the config of the run lacks trainer.max_steps or loader.batch_size") from error
-        return cls(folder, tuple(_joined(folder / "logs" / "csv")), planned, batch)
+        evaluation = (settings.get("callbacks") or {}).get("evaluation") or {}
+        return cls(folder, tuple(_joined(folder / "logs" / "csv")), planned, batch, evaluation.get("score"))
 
     @property
     def step(self) -> int:
@@ -105,6 +111,12 @@ class Run:
             (step, text, value) for step, values in self.rows for name, value in values.items() if (text := title(name))
         ]
 
+    @property
+    def scores(self) -> list[tuple[float, str, float]]:
+        """Step, name and value of the score that chooses the best model."""
+        name = f"{SCORE}{self.score}"
+        return [(step, str(self.score), values[name]) for step, values in self.rows if name in values]
+
 
 def _joined(folder: Path) -> list[Row]:
     """The metrics of a run in the order of its steps; those that a resume repeated come from the later process."""
@@ -131,4 +143,6 @@ def _row(line: Mapping[str, str]) -> Row | None:
     except (KeyError, ValueError, TypeError):
         return None
     numbers.pop("epoch", None)
+    if any(name.startswith(SCORE) for name in numbers):
+        step -= 1
     return step, {name: value for name, value in numbers.items() if math.isfinite(value)}

@@ -10,6 +10,7 @@ import gradio as gr
 import pandas as pd
 
 from multidiff.errors import InputError
+from multidiff.evaluation.table import title
 from multidiff.studio.notices import reported
 from multidiff.studio.runs import SPEED, Run
 from multidiff.studio.trainer import Trainer
@@ -51,13 +52,14 @@ class Training:
                 height=260,
                 min_width=300,
             )
+            self.scores = gr.LinePlot(x="step", y="score", height=260, min_width=300, visible=False)
         self.preview = gr.Image(
             label="Preview", alt_text="Samples of this step", interactive=False, height=360, buttons=["fullscreen"]
         )
         self.film = gr.Slider(1, 2, 1, step=1, label="Preview number, from the first to the newest")
         with gr.Accordion("Newest values", open=False):
             self.values = gr.Dataframe(headers=["name", "value"], interactive=False, label="Newest values")
-        self.outputs = [self.status, self.losses, self.levels, self.preview, self.film, self.values]
+        self.outputs = [self.status, self.losses, self.levels, self.scores, self.preview, self.film, self.values]
         self.outputs += [self.stop, self.resume]
         timer = gr.Timer(EVERY)
         look = reported(self.look)
@@ -80,7 +82,8 @@ class Training:
         runs = trainer.is_running
         buttons = [gr.update(interactive=runs), gr.update(interactive=not runs and not run.is_done)]
         line = status(run, trainer.state)
-        return [line, frame(run, by_noise=False), frame(run, by_noise=True), picture, film, values, *buttons]
+        curves = [frame(run, run.curve(by_noise=by_noise), "loss") for by_noise in (False, True)]
+        return [line, *curves, scored(run), picture, film, values, *buttons]
 
     def frame(self, name: str, number: int) -> str:
         """The preview of this number."""
@@ -105,13 +108,19 @@ class Training:
         return Run.read(self.folders[name])
 
 
-def frame(run: Run, *, by_noise: bool) -> pd.DataFrame:
-    """The losses for a line plot, which shows no single point: such a value becomes a short dash."""
-    curve = run.curve(by_noise=by_noise)
+def frame(run: Run, curve: Sequence[tuple[float, str, float]], value: str) -> pd.DataFrame:
+    """A curve of a run for a line plot, which shows no single point: such a value becomes a short dash."""
     values = Counter(of for _, of, _ in curve)
     dash = max(1.0, run.step / DASHES)
-    curve += [(step + dash, of, loss) for step, of, loss in curve if values[of] == 1]
-    return pd.DataFrame(curve, columns=["step", "of", "loss"])
+    dashes = [(step + dash, of, single) for step, of, single in curve if values[of] == 1]
+    return pd.DataFrame([*curve, *dashes], columns=["step", "of", value])
+
+
+def scored(run: Run) -> Any:
+    """What the plot of scores is to show; nothing before the first evaluation."""
+    if run.score is None or not run.scores:
+        return gr.update(visible=False)
+    return gr.update(value=frame(run, run.scores, "score"), title=title(run.score), visible=True)
 
 
 def status(run: Run, state: str) -> str:

@@ -13,7 +13,7 @@ from multidiff.errors import InputError
 from multidiff.studio.report import Reports
 from multidiff.studio.runs import Run
 from multidiff.studio.samples import SampleView
-from multidiff.studio.training import Training, frame, status
+from multidiff.studio.training import Training, frame, scored, status
 
 METRICS = """epoch,step,train/loss,train/samples_per_second,val/log_snr_-2_to_0,val/loss
 0,49,0.5,400,,
@@ -42,8 +42,9 @@ def test_a_run_is_read_while_it_is_written(run):
 
 
 def test_a_single_value_is_drawn_as_a_dash(run):
-    assert frame(run, by_noise=True).values.tolist() == [[99, "-2 to 0", 0.75], [102, "-2 to 0", 0.75]]
-    assert [step for step, of, _ in frame(run, by_noise=False).values if of == "training"] == [49, 99]
+    levels, losses = (frame(run, run.curve(by_noise=by_noise), "loss") for by_noise in (True, False))
+    assert levels.values.tolist() == [[99, "-2 to 0", 0.75], [102, "-2 to 0", 0.75]]
+    assert [step for step, of, _ in losses.values if of == "training"] == [49, 99]
 
 
 def test_a_resumed_run_has_all_its_steps_once(run):
@@ -83,11 +84,35 @@ def test_the_page_shows_the_newest_preview_and_any_other(run):
     name = run.folder.name
     shown = page.look(name)
     assert len(shown) == len(page.outputs)
-    assert shown[3].endswith("step_00000100.png")
+    assert shown[4].endswith("step_00000100.png")
     assert page.frame(name, 1).endswith("step_00000050.png")
     for wrong in ((name, 0), (name, 3), ("..", 1)):
         with pytest.raises(InputError):
             page.frame(*wrong)
+
+
+def test_the_score_that_chooses_the_best_model_is_plotted_once_there_is_one(run):
+    assert scored(run)["visible"] is False
+    with (run.folder / "config.yaml").open("a") as config:
+        config.write("callbacks: {evaluation: {score: recall}}\n")
+    assert scored(Run.read(run.folder))["visible"] is False
+    title = "step,evaluation/frechet_distance,evaluation/recall"
+    metrics = run.folder / "logs" / "csv" / "metrics.csv"
+    metrics.write_text(f"{title}\n100,9,0.25\n200,8,nan\n300,7,0.5\n")
+    evaluated = Run.read(run.folder)
+    assert evaluated.step == 300
+    with gr.Blocks():
+        page = Training([run.folder], control=False)
+    plot = page.look(run.folder.name)[page.outputs.index(page.scores)]
+    assert (plot["visible"], plot["title"]) == (True, "recall ↑")
+    assert plot["value"][["step", "score"]].values.tolist() == [[99, 0.25], [299, 0.5]]
+
+
+def test_a_score_at_the_step_of_a_resume_stays(run):
+    folder = run.folder / "logs" / "csv"
+    (folder / "metrics_before_step_00000100.csv").write_text("step,evaluation/recall\n50,0.1\n100,0.2\n150,0.3\n")
+    (folder / "metrics.csv").write_text("step,evaluation/recall\n150,0.4\n")
+    assert [values["evaluation/recall"] for _, values in Run.read(run.folder).rows] == [0.1, 0.2, 0.4]
 
 
 def test_a_report_is_shown_without_its_scripts(tmp_path):
