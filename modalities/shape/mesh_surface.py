@@ -1,5 +1,6 @@
 """Shapes whose mesh is known."""
 
+import html
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,6 +31,12 @@ class MeshSurface(PointCloud):
         """``mesh`` with ``count`` points on it; the same each time."""
         cloud = sample_surface(mesh, count, np.random.default_rng(0), colours=False)
         return cls(cloud.points, cloud.normals, mesh=mesh)
+
+    def _repr_html_(self) -> str:
+        from trimesh.viewer.notebook import scene_to_html  # noqa: PLC0415  which loads pyglet where it is installed
+
+        page = html.escape(scene_to_html(self.mesh.scene()))
+        return f'<iframe title="3D view" srcdoc="{page}" style="width:100%;height:360px;border:none"></iframe>'
 
 
 def without_specks(mesh: trimesh.Trimesh) -> trimesh.Trimesh:

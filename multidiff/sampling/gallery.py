@@ -75,11 +75,11 @@ def requested(fields: Fields) -> str:
 
 
 def figure(artifact: Any, text: str) -> str:
-    """An artifact in HTML, by its own way to show itself in a notebook, above ``text``."""
-    if hasattr(artifact, "_repr_html_"):
-        content = artifact._repr_html_()
-    elif hasattr(artifact, "_repr_png_"):
+    """An artifact in HTML, by its own way to show itself in a notebook, above ``text``; as a picture if it can."""
+    if hasattr(artifact, "_repr_png_"):
         content = picture(artifact._repr_png_())
+    elif hasattr(artifact, "_repr_html_"):
+        content = artifact._repr_html_()
     else:
         content = html.escape(repr(artifact))
     caption = f'<figcaption style="max-width:300px">{html.escape(text)}</figcaption>' if text else ""

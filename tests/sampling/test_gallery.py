@@ -4,6 +4,7 @@ import base64
 import io
 import pickle
 import re
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -58,6 +59,18 @@ def test_shapes_are_pictures():
     page = Gallery([cube, PointCloud(np.eye(3))], [{"label": "cube"}, {}])._repr_html_()
     assert [max(picture.size) for picture in pictures_in(page)] == [256, 256]
     assert page.count("<figcaption") == 1
+
+
+def test_a_single_mesh_is_a_3d_view_of_all_its_faces():
+    box = trimesh.creation.box()
+    views, reader = [], HTMLParser()
+    reader.handle_starttag = lambda tag, attributes: views.append(dict(attributes)["srcdoc"])
+    reader.feed(MeshSurface.of(box, 200)._repr_html_())
+    (page,) = views
+    (encoded,) = re.findall(r'"([A-Za-z0-9+/=]{500,})"', page)
+    shown = trimesh.load(io.BytesIO(base64.b64decode(encoded)), file_type="glb", force="mesh")
+    assert shown.area == pytest.approx(box.area)
+    assert "</script>" in page
 
 
 def test_captions_stay_with_their_samples_and_the_page_stays_small():
