@@ -122,8 +122,17 @@ def open_tab(page, name):
     tab.click()
 
 
+def themes(page):
+    """The names of both themes, each while the page shows it; the page ends as it began."""
+    for theme in ("light", "dark"):
+        page.wait_for_timeout(300)
+        yield theme
+        page.evaluate("document.body.classList.toggle('dark')")
+
+
 def test_nothing_is_wider_than_the_screen(page):
     generate(page)
     for name in ("History", "Training", "Reports", "Generate"):
         open_tab(page, name)
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), name
+        for theme in themes(page):
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (name, theme)

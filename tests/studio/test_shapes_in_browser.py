@@ -1,11 +1,13 @@
 """The 3D viewer in a real browser."""
 
+from io import BytesIO
+
 import pytest
-from PIL import Image, ImageStat
+from PIL import Image, ImageChops, ImageStat
 
 from multidiff.configuration import compose
 from multidiff.training.train import train
-from tests.studio.test_browser import CHROMIUM, browser, served  # noqa: F401  a fixture
+from tests.studio.test_browser import CHROMIUM, browser, generate, opened, served  # noqa: F401  a fixture
 
 TINY_SHAPES = (
     *("experiment=shape/furniture", "data.count=16", "data.points=64", "data.stored=128", "backbone.width=8"),
@@ -16,35 +18,61 @@ EVEN = 2.0
 """Standard deviation of the gray levels of a view without a shape, at most."""
 
 
-@pytest.fixture
-def address(tmp_path):
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="apt-get install chromium")]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shapes")
     config = compose(TINY_SHAPES)
-    config.run_dir = str(tmp_path / "shapes")
+    config.run_dir = str(folder / "shapes")
     train(config)
-    with served(tmp_path, "shapes", "--port", "7872") as address:
+    with served(folder, "shapes", "--port", "7872") as address:
         yield address
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="apt-get install chromium")
-def test_the_first_shape_of_a_visit_is_drawn(address, browser, tmp_path):  # noqa: F811
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(60_000)
-    page.goto(address)
-    page.get_by_role("button", name="Generate", exact=True).click()
-    page.get_by_text("kept in the history").first.wait_for()
-    view = page.locator("canvas").first
-    view.wait_for()
+@pytest.fixture
+def page(browser, address):  # noqa: F811
+    with opened(browser, address, 1280) as page:
+        yield page
 
-    def spread():
-        view.screenshot(path=tmp_path / "view.png")
-        shown = Image.open(tmp_path / "view.png").convert("L")
-        middle = (shown.width // 4, shown.height // 4, 3 * shown.width // 4, 3 * shown.height // 4)  # no label
-        return ImageStat.Stat(shown.crop(middle)).stddev[0]
 
-    for _ in range(20):
-        if spread() > EVEN:
-            break
-        page.wait_for_timeout(1000)
-    assert spread() > EVEN
-    page.close()
+class View:
+    """The first view of a shape on a page, once it is drawn and stands still."""
+
+    def __init__(self, page):
+        self.canvas = page.locator("canvas").first
+        self.canvas.wait_for()
+        for _ in range(20):
+            if self.is_drawn and self.picture() == self.picture():
+                break
+            page.wait_for_timeout(1000)
+
+    def picture(self):
+        """The middle of the view in gray levels, without its label."""
+        shown = Image.open(BytesIO(self.canvas.screenshot())).convert("L")
+        return shown.crop((shown.width // 4, shown.height // 4, 3 * shown.width // 4, 3 * shown.height // 4))
+
+    @property
+    def is_drawn(self):
+        return ImageStat.Stat(self.picture()).stddev[0] > EVEN
+
+
+def test_the_first_shape_of_a_visit_is_drawn(page):
+    generate(page)
+    assert View(page).is_drawn
+
+
+def test_a_visitor_turns_a_shape(page):
+    generate(page)
+    view = View(page)
+    before, box = view.picture(), view.canvas.bounding_box()
+    assert view.picture() == before
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 100, y + 20, steps=5)
+    page.mouse.up()
+    page.wait_for_timeout(1000)
+    assert view.is_drawn
+    assert ImageStat.Stat(ImageChops.difference(view.picture(), before)).mean[0] > 1

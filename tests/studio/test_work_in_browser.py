@@ -10,7 +10,7 @@ from multidiff.configuration import compose
 from multidiff.training.train import train
 from tests.cli.command import PICTURES
 from tests.studio import accessibility
-from tests.studio.test_browser import CHROMIUM, browser, open_tab, opened, served  # noqa: F401  a fixture
+from tests.studio.test_browser import CHROMIUM, browser, open_tab, opened, served, themes  # noqa: F401  a fixture
 
 TINY = ("backbone.widths=[8,16]", "backbone.head_size=8", "trainer.max_steps=1", "callbacks.previews.every=0")
 SOUNDS = (
@@ -46,8 +46,8 @@ def studio(tmp_path_factory):
 
 
 @pytest.fixture
-def page(browser, studio):  # noqa: F811
-    with opened(browser, studio[0], 1280) as page:
+def page(browser, studio, request):  # noqa: F811
+    with opened(browser, studio[0], getattr(request, "param", 1280)) as page:
         page.get_by_role("button", name="Generate", exact=True).first.wait_for()
         yield page
 
@@ -180,14 +180,13 @@ def violations(page):
     return [(rule, html) for rule, html in serious if not any(known in html for known in OF_GRADIO.get(rule, ()))]
 
 
+@pytest.mark.parametrize("page", [1280, 390], indirect=True)
 def test_everybody_can_use_it(page):
     page.add_style_tag(content="* { transition: none !important }")
     for name in ("words", "sounds", "History", "Training", "Reports"):
         open_tab(page, name)
         for closed in page.locator("button.label-wrap:visible").all():
             closed.click()
-        for _ in ("light", "dark"):
-            page.wait_for_timeout(300)
-            assert page.evaluate(accessibility.EDGES) == [], name
-            assert violations(page) == [], name
-            page.evaluate("document.body.classList.toggle('dark')")
+        for theme in themes(page):
+            assert page.evaluate(accessibility.EDGES) == [], (name, theme)
+            assert violations(page) == [], (name, theme)
