@@ -104,7 +104,7 @@ def test_strides_follow_the_other_lists():
     assert fitted_backbone(one, None, (544, 126), 100, False)["widths"] == [128, 192, 192]
 
 
-@pytest.mark.parametrize(("option", "shape"), [("unet", (3, 64, 64)), ("unet1d", (1, 16000)), ("dit", (3, 64, 64))])
+@pytest.mark.parametrize(("option", "shape"), [("unet", (3, 64, 64)), ("dit", (3, 64, 64))])
 def test_what_no_rule_knows_stays_open(option, shape):
     config = load_option("backbone", option) | {"strides": None}
     assert fitted_backbone(config, None, shape, 100, False) == config
