@@ -89,7 +89,7 @@ class Ours(Contender):
         self.objective = instantiate(Objective, settings["objective"])
         self.optimizer = instantiate(Optimizer, settings["optimizer"], params=list(self.network.parameters()))
         self.warmup, self.lr, self.done = settings["warmup_steps"], settings["optimizer"]["lr"], 0
-        self.batch_size = settings["loader"]["batch_size"] or BATCH[False]
+        self.batch_size = settings["loader"]["batch_size"] or BATCH
         self.precision = settings["trainer"]["precision"]
         self.generator = torch.Generator().manual_seed(seed)
         sampler = {**settings["sampler"], "steps": steps}

@@ -24,7 +24,7 @@ SHORT = 0.25
 """Part of a clip; a shorter sound leaves most of it silent."""
 
 HELD = 0.9
-"""Part of the sounds that a length that is advised holds as a whole."""
+"""Share of the sounds that fit completely into the advised length."""
 
 
 class AudioPreparation(Preparation):

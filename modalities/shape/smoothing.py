@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from modalities.shape.files import sample_surface
 
 RADIUS = 0.08
-"""Distance over which normals are averaged, as a part of the longest side of the mesh."""
+"""Distance within which normals are averaged, as a part of the longest side; most of the neighbours are nearer."""
 
 BEND = 10.0
 """Degrees: normals that differ by more are of another face, and count less."""

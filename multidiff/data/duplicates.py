@@ -20,6 +20,9 @@ from multidiff.data.store import Store
 COMPARED = 2000
 """Samples that are compared with each other for near equality, at most."""
 
+BEGINNING = 1 << 16
+"""Bytes of a file that are compared before all of it is read."""
+
 TOGETHER = 8
 """Neighbours that are compared with each other, at least: a changed copy is often beside its original."""
 
@@ -68,13 +71,17 @@ def duplicates(dataset: Prepared) -> Duplicates:
 def equal_files(paths: Sequence[Path]) -> list[tuple[Path, Path]]:
     """Files whose content is that of an earlier one, each behind that one, in the order of ``paths``.
 
-    Only files of equal sizes are read. One that cannot be read equals no other.
+    Only files of equal sizes and beginnings are read as a whole. One that cannot be read equals no other.
     """
-    alike = Counter(path.stat().st_size for path in paths)
+    beginnings: dict[Path, tuple[int, bytes]] = {}
+    for path in paths:
+        with suppress(OSError), path.open("rb") as file:
+            beginnings[path] = path.stat().st_size, hashlib.sha256(file.read(BEGINNING)).digest()
+    alike = Counter(beginnings.values())
     seen: dict[str, Path] = {}
     pairs = []
-    for path in paths:
-        if alike[path.stat().st_size] > 1:
+    for path, beginning in beginnings.items():
+        if alike[beginning] > 1:
             with suppress(OSError):
                 first = seen.setdefault(sha256(path), path)
                 if first is not path:

@@ -14,9 +14,10 @@ import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from multidiff.data.files import atomic_path
+from multidiff.data.files import atomic_path, surviving
 from multidiff.errors import InputError
 from multidiff.training.callbacks import step_done
+from multidiff.weights import read_config
 
 LOWEST = "lowest_loss"
 """Folder of a run with the model of the lowest validation loss."""
@@ -140,8 +141,10 @@ class Checkpoints(L.Callback):
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if (self.run_dir / LOWEST).exists():  # older runs had no such folder
-            self.best = state_dict["best"]
+        """The lowest loss is that of the folder: a checkpoint may be older than the validation of its step."""
+        lowest = surviving(self.run_dir / LOWEST)
+        if lowest.exists():  # older runs had no such folder
+            self.best = read_config(lowest)["training"]["val_loss"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.saved = trainer.global_step

@@ -27,8 +27,8 @@ DROPOUT = 0.1
 FEW = 10_000
 """Samples."""
 
-BATCH = {False: 16, True: 128}
-"""Samples a step at most; the second number is for pictures on a GPU."""
+BATCH, PICTURES_ON_GPU = 16, 128
+"""Samples a step at most, and of pictures on a GPU."""
 
 
 def fitted_length(settings: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def fitted_batch(
         return dict(loader)
     if before is not None:
         return {**loader, "batch_size": before["batch_size"]}
-    most = BATCH[kind != "cpu" and len(shape) == 3]
+    most = PICTURES_ON_GPU if kind != "cpu" and len(shape) == 3 else BATCH
     return {**loader, "batch_size": max(1, largest_batch(memory, room_of(kind), most))}
 
 

@@ -169,6 +169,7 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
         start_from(model, settings, shape)
     encoded = cached_latents(model.codec, dataset, settings["data"].get("cache"))
     module = diffusion_module(settings, model, objective, shape, encoded is not None)
+    check_guidance(objective, model, module.teacher, dataset.fields)
     settings["loader"] = fitted_batch(
         settings["loader"],
         (start.before or {}).get("loader"),
@@ -219,7 +220,6 @@ def diffusion_module(
     teacher = load_teacher(settings, shape, objective)
     with refusals():
         objective.check(model.denoiser, teacher.denoiser if teacher else None, shape)
-    check_guidance(objective, model, teacher)
     fake_score = copy.deepcopy(model.denoiser) if objective.needs_fake_score else None
     parts = [part for part in (model, fake_score) if part is not None]
     trained = [weight for part in parts for weight in part.parameters() if weight.requires_grad]

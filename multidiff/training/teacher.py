@@ -1,6 +1,6 @@
 """Trained models that a student learns from, or starts from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +103,14 @@ def load_teacher(settings: Mapping[str, Any], shape: tuple[int, ...], objective:
     return Teacher(pipeline.model, path, pipeline.sha256)
 
 
-def check_guidance(objective: Objective, student: Model, teacher: Teacher | None) -> None:
-    """Refuse to learn guidance from a model without conditions, whose guided estimates are its plain ones.
+def check_guidance(objective: Objective, student: Model, teacher: Teacher | None, fields: Collection[str]) -> None:
+    """Refuse to learn guidance from a model without conditions in the data: its guided estimates are its plain ones.
+
+    Args:
+        objective: that the student learns by.
+        student: whose guided estimates are learned if there is no teacher.
+        teacher: whose guided estimates are learned.
+        fields: that the data have.
 
     Raises:
         InputError: the objective has such guidance.
@@ -112,9 +118,12 @@ def check_guidance(objective: Objective, student: Model, teacher: Teacher | None
     if objective.trained.guidance in (None, (1.0, 1.0)):
         return
     followed = teacher.conditioner if teacher else student.conditioner
-    if not followed.reads and not (teacher and "guidance" in teacher.denoiser.inputs):
+    known = [name for name in followed.reads if name in fields]
+    if not known and not (teacher and "guidance" in teacher.denoiser.inputs):
         guided = "teacher" if teacher else "model"
-        raise InputError(f"guidance needs a condition, and the {guided} has none: set objective.guidance=1")
+        raise InputError(
+            f"guidance needs a condition, and the data have none that the {guided} reads: set objective.guidance=1"
+        )
 
 
 def start_from(model: Model, settings: Mapping[str, Any], shape: tuple[int, ...]) -> None:
@@ -132,8 +141,8 @@ def start_from(model: Model, settings: Mapping[str, Any], shape: tuple[int, ...]
     pipeline = load(path, "cpu")
     if pipeline.shape[0] != shape[0] or len(pipeline.shape) != len(shape):
         raise InputError(
-            f"init: {path} generates {pipeline.shape} and the model to train {shape}: make the first number, of the "
-            "channels, and the number of axes equal"
+            f"init: {path} generates {pipeline.shape} and the model to train {shape}: the channels "
+            "(the first number) and the number of axes must be equal"
         )
     _check_equal("model", path, settings, ("codec", "prediction"))
     given, own = pipeline.model.state_dict(), model.state_dict()
@@ -157,7 +166,8 @@ def _check_equal(role: str, path: str, settings: Mapping[str, Any], groups: Sequ
     config = read_config(find_model(Path(path).expanduser()))
     for group in groups:
         own, ours = config.get(group) or {}, settings[group]
-        names = [name for name in {**own, **ours} if group != "codec" or name not in SAME_X0]
+        hashed = group == "codec" and "sha256" in own and "sha256" in ours
+        names = [name for name in {**own, **ours} if not (hashed and name in SAME_X0)]
         changed = next((name for name in names if own.get(name) != ours.get(name)), None)
         if changed:
             raise InputError(

@@ -18,6 +18,7 @@ from multidiff.sampling.pipeline import Pipeline
 from multidiff.training.base_run import prepared
 from multidiff.training.latents import cached_latents
 from multidiff.training.run import Run, diffusion_module
+from multidiff.training.teacher import check_guidance
 from multidiff.training.trainer import make_trainer
 from multidiff.training.tuning_data import tuning_data
 
@@ -60,6 +61,7 @@ def build_tuning(config: DictConfig | dict[str, Any]) -> TuningRun:
     model = tuning.tuned(opened.model)
     encoded = cached_latents(model.codec, dataset, settings["data"].get("cache"))
     module = diffusion_module(settings, model, objective, shape, encoded is not None)
+    check_guidance(objective, model, module.teacher, dataset.fields)
     pipeline = Pipeline(
         module.averaged,
         start.modality,

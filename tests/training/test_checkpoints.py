@@ -42,10 +42,11 @@ def test_a_folder_that_no_training_wrote_is_not_touched(tmp_path):
     assert (project / "model" / "net.py").read_text() == "mine"
 
 
-def test_the_model_of_the_lowest_loss_stays_while_the_loss_rises(tmp_path):
-    """Over a resume too, in which a high learning rate spoils the weights."""
+@pytest.mark.parametrize("every", [1, 500], ids=["before validation", "at the end"])
+def test_the_model_of_the_lowest_loss_stays_while_the_loss_rises(tmp_path, every):
+    """Over a resume too, in which a high learning rate spoils the weights; a checkpoint of a step precedes its loss."""
     run, lowest = tmp_path / "run", tmp_path / "run" / "lowest_loss"
-    often = ("trainer.val_check_interval=1", "ema=constant", "ema.decay=0")
+    often = ("trainer.val_check_interval=1", "ema=constant", "ema.decay=0", f"checkpoint_every={every}")
     tiny_train(run, *often, "trainer.max_steps=2")
     before = read_config(lowest)["training"]
     with (run / "logs" / "csv" / "metrics.csv").open() as file:
