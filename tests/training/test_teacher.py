@@ -29,7 +29,7 @@ def test_only_guidance_that_has_an_effect_is_learned(tmp_path):
     build(unconditional(tmp_path / "run", *fewer, f"teacher={scaled}"))
     build(unconditional(tmp_path / "run", distilled, f"teacher={plain}", "objective.guidance=1"))
     for asked in ((distilled, f"teacher={plain}"), ("objective=mean_flow", "objective.guidance=2.0")):
-        with pytest.raises(InputError, match=r"guidance needs a condition, and the data have none .*: set objective\.guidance=1"):
+        with pytest.raises(InputError, match=r"guidance needs a condition, .* none .*: set objective\.guidance=1"):
             build(unconditional(tmp_path / "run", *asked))
 
 

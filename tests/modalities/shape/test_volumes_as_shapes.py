@@ -22,7 +22,7 @@ def ball():
 def test_a_volume_becomes_a_mesh_with_points_on_it(ball):
     assert isinstance(ball, MeshSurface)
     assert ball.mesh.is_watertight
-    assert np.linalg.norm(ball.points, axis=1) == pytest.approx(0.7, abs=0.01)  # a cell is 0.07
+    assert np.linalg.norm(ball.points, axis=1) == pytest.approx(0.7, abs=0.005)
     assert (ball.points * ball.normals).sum(axis=1).min() > 0.6
     assert MODALITY.to_data(ball).shape == (6, len(ball))
 
