@@ -8,8 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from multidiff.errors import InputError
-from multidiff.training.resume import process_of
-from multidiff.training.run_directory import is_held
+from multidiff.training.run_directory import is_held, process_of
 
 LOG = "resumed.log"
 """File below ``logs`` of a run with what a resumed training prints."""

@@ -4,8 +4,9 @@ import fcntl
 import logging
 import os
 import platform
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,23 @@ def is_held(run_dir: Path) -> bool:
         except (BlockingIOError, PermissionError):
             return True
         return False
+
+
+def process_of(run_dir: Path) -> int | None:
+    """The process that trains in ``run_dir`` now; None if none does.
+
+    Raises:
+        InputError: it is a process of another machine.
+    """
+    if not is_held(run_dir):
+        return None
+    holder = ""
+    with suppress(OSError):
+        holder = (run_dir / LOCK).read_text("utf-8")
+    found = re.fullmatch(r"process (\d+) on (.*)", holder)
+    if not found or found[2] != platform.node():
+        raise InputError(f"{run_dir.name} is trained by {holder or 'a process that is not known'}: stop it there")
+    return int(found[1])
 
 
 def open_run(run_dir: Path, settings: dict[str, Any], checkpoint: Path | None) -> None:

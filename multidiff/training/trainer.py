@@ -12,7 +12,7 @@ from multidiff.configuration import instantiate
 from multidiff.errors import InputError
 from multidiff.training.budget import UNKNOWN, Budget, seconds_of
 from multidiff.training.callbacks import RunCallback, Throughput
-from multidiff.training.checkpoints import AtomicCheckpointIO, Checkpoints
+from multidiff.training.checkpointing import AtomicCheckpointIO, Checkpoints
 from multidiff.training.memorisation import Memorisation
 from multidiff.training.profile import StepProfiler
 from multidiff.training.progress import Progress

@@ -13,7 +13,8 @@ from multidiff.errors import InputError
 from multidiff.studio import trainer
 from multidiff.studio.server import Address
 from multidiff.studio.trainer import Trainer
-from multidiff.training.resume import process_of, resume_run
+from multidiff.training.resume import resume_run
+from multidiff.training.run_directory import process_of
 
 HOLDER = """
 import fcntl, os, sys, time

@@ -7,7 +7,8 @@ import torch
 
 import multidiff
 from multidiff.sampling.model_directory import read_config
-from multidiff.training.checkpoints import AtomicCheckpointIO, is_intact
+from multidiff.training.checkpointing import AtomicCheckpointIO
+from multidiff.training.checkpoints import is_intact
 from tests.cli.command import refused
 from tests.tiny import TINY, tiny_train
 
