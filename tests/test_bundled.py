@@ -80,7 +80,9 @@ def test_a_model_in_the_package_is_small_trained_and_has_a_card(name):
     directory = bundled.FOLDER / name
     assert sum(file.stat().st_size for file in directory.rglob("*") if file.is_file()) <= MOST
     assert read_config(directory)["training"]["steps"] >= TRAINED
-    assert (directory / "README.md").read_text().startswith("---\nlicense: ")
+    card = (directory / "README.md").read_text()
+    assert card.startswith("---\nlicense: ")
+    assert f"multidiff sample {name} -n 16 --out samples" in card
     assert load(directory, "cpu").sample(1, steps=2)
 
 

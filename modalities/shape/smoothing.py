@@ -109,7 +109,6 @@ def _turned(mesh: trimesh.Trimesh, normals: np.ndarray) -> trimesh.Trimesh:
 def _rotated(triangles: np.ndarray, own: np.ndarray, normals: np.ndarray) -> np.ndarray:
     """Triangles ``(F, 3, 3)`` after the smallest rotation from ``own`` to ``normals``, both ``(F, 3)``: Rodrigues."""
     axis = np.cross(own, normals)[:, None]
-    known = own.any(axis=1)  # a needle has no normal
-    cosine = np.where(known, np.einsum("fi,fi->f", own, normals), 1.0)[:, None, None]
+    cosine = np.einsum("fi,fi->f", own, normals)[:, None, None]
     along = np.einsum("fki,fli->fk", triangles, axis)[..., None]
     return triangles * cosine + np.cross(axis, triangles) + axis * along / (1 + cosine).clip(min=1e-6)

@@ -56,6 +56,7 @@ class Checkpoints(L.Callback):
         self.saved: int | None = None
 
     def state_dict(self) -> dict[str, Any]:
+        """Not empty, since Lightning calls `load_state_dict` only then."""
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -38,7 +38,7 @@ def page(browser, address):  # noqa: F811
 
 
 class View:
-    """The first view of a shape on a page, once it is drawn and stands still."""
+    """The first 3D viewer of a page, after it has rendered its mesh."""
 
     def __init__(self, page):
         self.canvas = page.locator("canvas").first
