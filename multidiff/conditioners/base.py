@@ -55,6 +55,18 @@ class FieldConditioner(nn.Module, ABC):
         """As `settings_from`, for conditioners whose arguments also follow from their other settings, ``config``."""
         return cls.settings_from(field, column)
 
+    @classmethod
+    def continued(cls, learned: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+        """``learned`` as `learned` returns it, for weights that start from those of a trained conditioner.
+
+        It then knows what both know, and names that only one knows come last.
+
+        Args:
+            learned: from the data.
+            theirs: the settings of the trained conditioner, of the same class.
+        """
+        return dict(learned)
+
     @abstractmethod
     def forward(self, values: Sequence[Any]) -> Conditioning:
         """Encode one value of the data a sample; None is the null condition.
@@ -184,6 +196,11 @@ class Conditioner(nn.Module):
     def describe(self) -> str:
         """The fields that it reads and what each accepts, in a few words."""
         return "; ".join(f"{part.field}: {part.describe()}" for part in self) or "no condition"
+
+
+def extended(known: Sequence[str], found: Sequence[str]) -> list[str]:
+    """The names ``known``, then those of ``found`` that are not among them."""
+    return list(dict.fromkeys([*known, *found]))
 
 
 def is_unknown(value: Any) -> bool:

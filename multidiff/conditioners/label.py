@@ -1,12 +1,12 @@
 """One of a fixed set of classes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from multidiff.conditioners.base import FieldConditioner, is_unknown
+from multidiff.conditioners.base import FieldConditioner, extended, is_unknown
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.errors import InputError, few_of
 
@@ -41,6 +41,10 @@ class LabelConditioner(FieldConditioner):
                 f"conditioning={field} needs labelled data and these have no {field}; {way}, or set conditioning=none"
             )
         return {"vocabulary": names}
+
+    @classmethod
+    def continued(cls, learned: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+        return {**learned, "vocabulary": extended(theirs["vocabulary"], learned["vocabulary"])}
 
     def forward(self, values: Sequence[Any]) -> Conditioning:
         device = self.embedding.weight.device

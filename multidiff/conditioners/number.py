@@ -1,7 +1,7 @@
 """A number, such as a duration."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -59,6 +59,10 @@ class NumberConditioner(FieldConditioner):
             )
         numbers = [_number(field, value) for value in known]
         return {"low": min(numbers), "high": max(numbers)}
+
+    @classmethod
+    def continued(cls, learned: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+        return {**learned, "low": min(theirs["low"], learned["low"]), "high": max(theirs["high"], learned["high"])}
 
     def forward(self, values: Sequence[Any]) -> Conditioning:
         device = self.project.weight.device

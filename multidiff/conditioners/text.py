@@ -2,14 +2,14 @@
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from multidiff.conditioners.base import FieldConditioner, is_unknown
+from multidiff.conditioners.base import FieldConditioner, extended, is_unknown
 from multidiff.conditioners.pieces import Pieces, byte_level, parts, read, train_merges, vocabulary
 from multidiff.conditioners.prompts import Prompt, literal, parse, quoted
 from multidiff.conditioners.words import words
@@ -51,6 +51,10 @@ class TextEncoder(FieldConditioner):
     def settings_from(cls, field: str, column: Sequence[Any] | None) -> dict[str, Any]:
         counts = Counter(word for text in captions(field, column) for word in words(text))
         return {"known": " ".join(sorted(word for word, _ in counts.most_common(KNOWN)))}
+
+    @classmethod
+    def continued(cls, learned: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+        return {**learned, "known": " ".join(extended(theirs["known"].split(), learned["known"].split())[:KNOWN])}
 
     @abstractmethod
     def states(self, rows: Sequence[Pieces], mask: Tensor) -> Tensor:
@@ -156,6 +160,10 @@ class TextConditioner(TextEncoder):
     @classmethod
     def settings_from(cls, field: str, column: Sequence[Any] | None) -> dict[str, Any]:
         return {**super().settings_from(field, column), "merges": train_merges(captions(field, column))}
+
+    @classmethod
+    def continued(cls, learned: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+        return {**super().continued(learned, theirs), "merges": theirs["merges"]}
 
     def pieces(self, texts: Sequence[str]) -> list[Pieces]:
         found = read(self.tokenizer, texts)

@@ -1,13 +1,13 @@
 """Short descriptions in the words of the training captions."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from multidiff.conditioners.base import FieldConditioner
+from multidiff.conditioners.base import FieldConditioner, extended
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.errors import InputError, few_of
 
@@ -56,6 +56,11 @@ class WordConditioner(FieldConditioner):
                 "put a .txt beside each file or a metadata.jsonl in the folder, or set conditioning=none"
             )
         return {"vocabulary": vocabulary, "length": max(len(words(text)) for text in texts)}
+
+    @classmethod
+    def continued(cls, learned: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+        vocabulary = extended(theirs["vocabulary"], learned["vocabulary"])
+        return {**learned, "vocabulary": vocabulary, "length": max(theirs["length"], learned["length"])}
 
     def forward(self, values: Sequence[Any]) -> Conditioning:
         encoded = [self._encode(str(value or "")) for value in values]

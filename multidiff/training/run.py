@@ -35,7 +35,7 @@ from multidiff.training.module import DiffusionModule
 from multidiff.training.settings import check_missing
 from multidiff.training.speed import device_kind
 from multidiff.training.stability import Stability
-from multidiff.training.teacher import check_guidance, known_codec, load_teacher, start_from
+from multidiff.training.teacher import check_guidance, known_codec, known_conditioning, load_teacher, start_from
 from multidiff.training.trainer import is_first_process, make_trainer
 
 log = logging.getLogger(__name__)
@@ -156,6 +156,7 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     objective = instantiate(Objective, settings["objective"])
     settings["codec"] = known_codec(settings, start.before, objective)
     learned = informed(settings, dataset.values, Unaugmented(dataset))
+    learned["conditioning"] = known_conditioning(settings, learned["conditioning"], start.before)
     kept = in_force(settings, learned, start.before or learned)
     if kept != learned and is_first_process():
         log.warning("the data have changed: the classes, words and statistics of the checkpoint stay in force")

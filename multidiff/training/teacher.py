@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from multidiff.conditioners import Conditioner
+from multidiff.conditioners import Conditioner, FieldConditioner
+from multidiff.configuration import target_class
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import Denoiser
 from multidiff.diffusion.objectives import Objective
@@ -19,6 +20,10 @@ from multidiff.sampling.model_directory import find_model, load, read_config
 
 SAME_X0 = {"path", "views", "tile"}
 """Settings of a codec that leave x0 as it is: a learned codec is the one of its hash, wherever it lies."""
+
+
+ROWS = (".embedding.weight", ".position")
+"""Ends of the names of weights with a row for each class, word or position."""
 
 
 class Teacher(nn.Module):
@@ -76,6 +81,30 @@ def known_codec(settings: Mapping[str, Any], before: Mapping[str, Any] | None, o
     return {name: theirs.get(name) if value is None else value for name, value in codec.items()}
 
 
+def known_conditioning(
+    settings: Mapping[str, Any], learned: Mapping[str, Any], before: Mapping[str, Any] | None
+) -> Any:
+    """The conditioning ``learned`` from the data, which also knows what the model at ``init`` knows.
+
+    Args:
+        settings: of the training.
+        learned: by field.
+        before: settings of the run that is resumed, which started from that model; None at the start.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    if settings.get("init") is None:
+        return learned
+    theirs = (before or read_config(find_model(Path(str(settings["init"])).expanduser()))).get("conditioning") or {}
+    return {
+        field: {**part, **target_class(part, FieldConditioner).continued(part, theirs[field])}
+        if theirs.get(field, {}).get("_target_") == part["_target_"]
+        else part
+        for field, part in learned.items()
+    }
+
+
 def load_teacher(settings: Mapping[str, Any], shape: tuple[int, ...], objective: Objective) -> Teacher | None:
     """The teacher that a training names, checked against the student.
 
@@ -130,7 +159,8 @@ def start_from(model: Model, settings: Mapping[str, Any], shape: tuple[int, ...]
     """Give ``model`` the weights of the trained model that the setting ``init`` names; None changes nothing.
 
     Its samples may have another size, such as fewer pixels, if the network has the same weights for both. Weights of
-    further inputs, such as a second time, may be missing from it: they are zero at first, without effect.
+    further inputs, such as a second time, may be missing from it: they are zero at first, without effect. Further
+    classes and words keep their fresh weights.
 
     Raises:
         InputError: the model at ``init`` differs in channels, axes, codec, prediction or weights.
@@ -147,6 +177,9 @@ def start_from(model: Model, settings: Mapping[str, Any], shape: tuple[int, ...]
     _check_equal("model", path, settings, ("codec", "prediction"))
     given, own = pipeline.model.state_dict(), model.state_dict()
     given |= {name: value for name, value in own.items() if FURTHER in name and name not in given}
+    given |= {
+        name: _further_rows(given[name], weight) for name, weight in own.items() if _has_rows(name) and name in given
+    }
     for name in {**own, **given}:
         theirs, ours = (tuple(state[name].shape) if name in state else "none" for state in (given, own))
         if theirs != ours:
@@ -155,6 +188,16 @@ def start_from(model: Model, settings: Mapping[str, Any], shape: tuple[int, ...]
                 "conditioning as there"
             )
     model.load_state_dict(given)
+
+
+def _has_rows(name: str) -> bool:
+    """Whether the weight ``name`` of a model has a row for each class, word or position of a field."""
+    return name.startswith("conditioner.") and name.endswith(ROWS)
+
+
+def _further_rows(given: Tensor, fresh: Tensor) -> Tensor:
+    """``given`` with the last rows of ``fresh``, where that has more rows of the same size."""
+    return torch.cat([given, fresh[len(given) :]]) if given.shape[1:] == fresh.shape[1:] else given
 
 
 def _check_equal(role: str, path: str, settings: Mapping[str, Any], groups: Sequence[str]) -> None:

@@ -54,3 +54,52 @@ def test_a_model_of_other_sizes_starts_from_one_of_fewer_pixels(tmp_path):
         run("data.size=16", init, "backbone.widths=[8,16]")
     with pytest.raises(InputError, match=r"teacher .* and the student \(1, 16, 16\): make them equal"):
         run("data.size=16", "objective=distillation", f"teacher={small}")
+
+
+CAPTIONS = (("a red ball", "ball"), ("two green zebras", "zebra"))
+
+
+def captioned(folder, caption, label):
+    """Three pictures with a caption, in a class."""
+    (folder / label).mkdir(parents=True)
+    for i in range(3):
+        Image.new("L", (8, 8), 40 * i).save(folder / label / f"{i}.png")
+        (folder / label / f"{i}.txt").write_text(caption)
+
+
+@pytest.mark.parametrize(("kind", "further"), [("text", 0), ("words", 3)])
+def test_a_model_keeps_what_its_words_and_classes_mean_when_it_starts_from_another(tmp_path, kind, further):
+    """The encodings of the first model's prompts are equal; those of further words and classes have weights too."""
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder, (caption, label) in zip(folders, CAPTIONS, strict=True):
+        captioned(folder, caption, label)
+    tiny = [each for each in TINY if "label" not in each]
+    common = (
+        "data=image_folder",
+        "data.size=8",
+        f"conditioning=[label,{kind}]",
+        "loader.batch_size=2",
+        "trainer.max_steps=1",
+    )
+    first = tmp_path / "run"
+    train(fast_compose([*tiny, *common, f"data.root={folders[0]}", f"run_dir={first}"]))
+    known = multidiff.load(first, "cpu").model.conditioner
+
+    settings = [*tiny, *common, f"data.root={folders[1]}", f"run_dir={tmp_path / 'tuned'}", f"init={first}"]
+    run = build(fast_compose(settings))
+    tuned = run.module.model.conditioner
+    old = {"label": "ball", "caption": CAPTIONS[0][0]}
+    new = {"label": "zebra", "caption": CAPTIONS[1][0]}
+    torch.testing.assert_close(tuned.eval()([old]), known.eval()([old]), rtol=0, atol=0)
+    assert tuned([new]) is not None
+    label, caption = tuned
+    assert label.choices == ("ball", "zebra")
+    assert (
+        caption.embedding.num_embeddings
+        - next(part.embedding.num_embeddings for part in known if part.field == "caption")
+        == further
+    )
+
+    train(fast_compose(settings))
+    resumed = build(fast_compose([*settings, "resume=auto", "trainer.max_steps=2"]))
+    assert resumed.settings["conditioning"] == run.settings["conditioning"]
