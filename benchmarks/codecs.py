@@ -254,7 +254,8 @@ def peak_megabytes() -> float:
 def measure_memory(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     command = [sys.executable, str(Path(__file__).resolve()), "memory", "--decode"]
     outputs = {
-        name: subprocess.run([*command, name], capture_output=True, text=True, check=True).stdout for name in LARGE
+        name: subprocess.run([*command, name], capture_output=True, text=True, check=True).stdout
+        for name in options.large
     }
     return {name: json.loads(output.strip().splitlines()[-1]) for name, output in outputs.items()}
 

@@ -62,23 +62,40 @@ def build_model(config: Mapping[str, Any], data_shape: Shape) -> Model:
     return Model(codec, conditioner, NetworkDenoiser(backbone, schedule, prediction))
 
 
-def informed(config: Mapping[str, Any], fields: Mapping[str, Sequence[Any]], data: Sequence[Tensor]) -> dict[str, Any]:
+def informed(
+    config: Mapping[str, Any],
+    fields: Mapping[str, Sequence[Any]],
+    data: Sequence[Tensor],
+    known: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """The groups ``conditioning`` and ``codec`` of ``config`` completed with settings that follow from the data.
 
     Args:
         config: of a training.
         fields: columns of the data by name.
         data: data tensors, the same each time.
+        known: the conditioning of the model that the training starts from, whose fields the data may lack.
 
     Raises:
         InputError: the data lack a field that the conditioning reads.
     """
     conditioning = {
-        field: {**part, **target_class(part, FieldConditioner).learned(part, field, fields.get(field))}
+        field: _informed(part, field, fields.get(field), (known or {}).get(field))
         for field, part in config["conditioning"].items()
     }
     codec = {**config["codec"], **target_class(config["codec"], Codec).settings_from(config["codec"], data)}
     return {"conditioning": conditioning, "codec": codec}
+
+
+def _informed(
+    part: Mapping[str, Any], field: str, column: Sequence[Any] | None, known: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    kind = target_class(part, FieldConditioner)
+    if known is None or known["_target_"] != part["_target_"]:
+        return {**part, **kind.learned(part, field, column)}
+    if column is None:
+        return {**part, **{name: value for name, value in known.items() if name not in part}}
+    return {**part, **kind.continued(kind.learned(part, field, column), known)}
 
 
 def in_force(config: Any, learned: Any, before: Any) -> Any:

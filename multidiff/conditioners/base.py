@@ -169,6 +169,10 @@ class Conditioner(nn.Module):
             torch.cat(masks, dim=1) if masks else None,
         )
 
+    def own(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of a sample of the data that the parts read, None for those that it lacks."""
+        return {field: sample.get(field) for field in self.reads}
+
     def known(self, samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The samples with None for values that the parts do not accept, as of data that changed during training."""
         return [

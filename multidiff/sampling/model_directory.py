@@ -160,7 +160,7 @@ def save(
 
     Args:
         pipeline: its model holds the weights.
-        config: has the groups in `MODEL_GROUPS`, fully resolved.
+        config: has the groups in `MODEL_GROUPS`, and the objective of the training, fully resolved.
         directory: is replaced if it exists.
         training: facts about the training for the config and the card.
         tuning: of a pretrained pipeline, of which only what was trained is written.
@@ -169,7 +169,7 @@ def save(
         InputError: the weights cannot be written, for example because the disk is full; what was there stays.
     """
     description = {
-        **{group: config[group] for group in MODEL_GROUPS if group in config},
+        **{group: config[group] for group in (*MODEL_GROUPS, "objective") if group in config},
         "data_shape": list(pipeline.data_shape),
         "sampler": dict(pipeline.sampler),
         "guidance": pipeline.guidance,

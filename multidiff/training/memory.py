@@ -198,7 +198,7 @@ def _calls(module: DiffusionModule, dataset: Dataset, count: int, networks: Sequ
 
     hooks = [network.register_forward_pre_hook(note(i), with_kwargs=True) for i, network in enumerate(networks)]
     facts = dataset.facts(0)
-    cond = model.condition(model.conditioner.known([{name: facts[name] for name in model.conditioner.reads}] * count))
+    cond = model.condition(model.conditioner.known([model.conditioner.own(facts)] * count))
     x0 = torch.zeros(count, *_largest(model, dataset))
     denoiser = model.denoiser.seeing(x0, x0) if model.denoiser.masked else model.denoiser
     context = Context(denoiser, x0, cond, torch.Generator(), module.averaged.denoiser)

@@ -32,10 +32,11 @@ from multidiff.training.fitting import fitted_backbone, fitted_batch, fitted_con
 from multidiff.training.latents import cached_latents
 from multidiff.training.memory import StepMemory, largest_batch, room_of, step_memory
 from multidiff.training.module import DiffusionModule
+from multidiff.training.origin import origin, start_from
 from multidiff.training.settings import check_missing
 from multidiff.training.speed import device_kind
 from multidiff.training.stability import Stability
-from multidiff.training.teacher import check_guidance, known_codec, known_conditioning, load_teacher, start_from
+from multidiff.training.teacher import check_guidance, known_codec, load_teacher
 from multidiff.training.trainer import is_first_process, make_trainer
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ class Run(BaseRun):
         if conditioner.reads == ("label",):
             return [{"label": name} for part in conditioner for name in part.choices]
         facts = [self.dataset.facts(row) for row in drawn_rows(len(self.dataset), SHOWN)]
-        known = conditioner.known([{name: fact[name] for name in conditioner.reads} for fact in facts])
+        known = conditioner.known([conditioner.own(fact) for fact in facts])
         return [conditioner.quoted(sample) for sample in known]
 
     def plan(self, n: int, steps: int | None = None, samples: Sequence[Mapping[str, Any]] | None = None) -> Plan:
@@ -155,8 +156,8 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     check_missing(dataset.fields, settings["conditioning"], settings.get("max_missing", 1.0))
     objective = instantiate(Objective, settings["objective"])
     settings["codec"] = known_codec(settings, start.before, objective)
-    learned = informed(settings, dataset.values, Unaugmented(dataset))
-    learned["conditioning"] = known_conditioning(settings, learned["conditioning"], start.before)
+    known = origin(settings, start.before).get("conditioning")
+    learned = informed(settings, dataset.values, Unaugmented(dataset), known)
     kept = in_force(settings, learned, start.before or learned)
     if kept != learned and is_first_process():
         log.warning("the data have changed: the classes, words and statistics of the checkpoint stay in force")

@@ -22,6 +22,9 @@ SHAPES = ("codec/shape", "codec/furniture", "shape/furniture_latent", "shape/mes
 PRETRAINED = ("image/lora",)
 """Experiments with a pretrained pipeline, which tests/pretrained/test_tuning.py trains."""
 
+STARTED = ("finetune",)
+"""Experiments that start from a trained model, which tests/training/test_finetune.py trains."""
+
 SMALL_FEATURES = {"image": ["reconstruction.encoder_steps=5"], "audio": []}
 
 
@@ -35,7 +38,7 @@ def codec_overrides(data, name, option):
 def test_every_option_is_in_a_run():
     assert {*AUTOENCODERS, "latent_set"} == set(group_options("autoencoder"))
     assert {*(name for name, _ in AUTOENCODERS.values()), "distances"} == set(group_options("reconstruction"))
-    assert {*EXPERIMENTS, *SHAPES, *PRETRAINED} == set(group_options("experiment"))
+    assert {*EXPERIMENTS, *SHAPES, *PRETRAINED, *STARTED} == set(group_options("experiment"))
 
 
 @pytest.mark.parametrize("autoencoder", AUTOENCODERS)

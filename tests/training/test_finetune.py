@@ -1,0 +1,144 @@
+"""A training that starts from a trained model, on data of one's own."""
+
+import shutil
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import multidiff
+from multidiff.errors import InputError
+from multidiff.training.origin import ADOPTED
+from multidiff.training.run import build
+from multidiff.training.train import train
+from tests.tiny import TINY, fast_compose, tiny_train
+
+FINETUNE = ("experiment=finetune", "data=image_folder", "data.size=8", "trainer.max_steps=1")
+FAST = (
+    "optimizer=adamw",
+    "loader.workers=0",
+    "loader.batch_size=2",
+    "callbacks.previews.every=0",
+    "trainer.accelerator=cpu",
+)
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """A model of digits that knows their classes."""
+    given = ("objective=min_snr", "sampler=ddim", "guidance=1.5", "trainer.max_steps=1")
+    return tiny_train(tmp_path_factory.mktemp("labelled") / "run", *given).run_dir
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Pictures without classes and captions."""
+    (tmp_path / "pictures").mkdir()
+    for i in range(4):
+        Image.new("L", (8, 8), 40 * i).save(tmp_path / "pictures" / f"{i}.png")
+    return tmp_path / "pictures"
+
+
+def finetuning(pictures, run_dir, *overrides):
+    return fast_compose([*FINETUNE, *FAST, f"data.root={pictures}", f"run_dir={run_dir}", *overrides])
+
+
+def test_what_is_left_open_is_that_of_the_first_model(labelled, pictures, tmp_path):
+    """Also what the data lack: its classes can still be asked for."""
+    run_dir = train(finetuning(pictures, tmp_path / "run", f"init={labelled}", "optimizer.lr=0.0")).run_dir
+    theirs, ours = (yaml.safe_load((each / "model" / "config.yaml").read_text()) for each in (labelled, run_dir))
+    assert {name: ours[name] for name in ADOPTED} == {name: theirs[name] for name in ADOPTED}
+    tuned, first = (multidiff.load(each, "cpu").sample(2, label="3", seed=1) for each in (run_dir, labelled))
+    assert [each.tobytes() for each in tuned] == [each.tobytes() for each in first]
+
+
+def test_what_is_given_is_not_that_of_the_first_model(labelled, pictures, tmp_path):
+    run = build(finetuning(pictures, tmp_path / "run", f"init={labelled}", "objective=denoising", "guidance=3.0"))
+    assert run.pipeline.guidance == 3.0
+    assert run.pipeline.sampler["name"] == "ddim"
+    assert "Uniform" in run.settings["objective"]["weighting"]["_target_"]
+
+
+def test_a_student_has_the_sampler_that_its_objective_needs(labelled, pictures, tmp_path):
+    few = train(finetuning(pictures, tmp_path / "few", f"init={labelled}", "objective=consistency")).run_dir
+    assert multidiff.load(few, "cpu").sampler["name"] == "consistency"
+    again = build(finetuning(pictures, tmp_path / "again", f"init={few}"))
+    assert again.pipeline.sampler["name"] == "consistency"
+    plain = build(finetuning(pictures, tmp_path / "plain", f"init={few}", "objective=denoising"))
+    assert plain.pipeline.sampler["name"] == "dpmpp_2m"
+
+
+def test_a_resumed_finetuning_needs_its_first_model_no_more(labelled, pictures, tmp_path):
+    shutil.copytree(labelled / "model", tmp_path / "first")
+    words = (pictures, tmp_path / "run", f"init={tmp_path / 'first'}")
+    train(finetuning(*words))
+    shutil.rmtree(tmp_path / "first")
+    assert train(finetuning(*words, "resume=auto", "trainer.max_steps=2")).steps == 2
+
+
+def test_what_cannot_be_started_from_is_refused(labelled, pictures, tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    config = yaml.safe_load((labelled / "model" / "config.yaml").read_text())
+    del config["objective"]
+    (model / "config.yaml").write_text(yaml.safe_dump(config))
+    (model / "model.safetensors").write_bytes((labelled / "model" / "model.safetensors").read_bytes())
+    for words, message in (
+        ((), "give init=MODEL"),
+        ((f"init={model}",), r"has no objective: give objective=\.\.\."),
+        ((f"init={tmp_path / 'nowhere'}",), "nowhere"),
+        ((f"init={labelled}", "modality=image", "modality.channels=3"), "channels .* must be equal"),
+    ):
+        with pytest.raises(InputError, match=message):
+            build(finetuning(pictures, tmp_path / "run", *words))
+    build(finetuning(pictures, tmp_path / "run", f"init={model}", "objective=denoising"))
+
+
+CAPTIONS = (("a red ball", "ball"), ("two green zebras", "zebra"))
+
+
+def captioned(folder, caption, label):
+    """Three pictures with a caption, in a class."""
+    (folder / label).mkdir(parents=True)
+    for i in range(3):
+        Image.new("L", (8, 8), 40 * i).save(folder / label / f"{i}.png")
+        (folder / label / f"{i}.txt").write_text(caption)
+
+
+@pytest.mark.parametrize(("kind", "further"), [("text", 0), ("words", 3)])
+def test_a_model_keeps_what_its_words_and_classes_mean_when_it_starts_from_another(tmp_path, kind, further):
+    """The encodings of the first model's prompts are equal; those of further words and classes have weights too."""
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder, (caption, label) in zip(folders, CAPTIONS, strict=True):
+        captioned(folder, caption, label)
+    tiny = [each for each in TINY if "label" not in each]
+    common = (
+        "data=image_folder",
+        "data.size=8",
+        f"conditioning=[label,{kind}]",
+        "loader.batch_size=2",
+        "trainer.max_steps=1",
+    )
+    first = tmp_path / "run"
+    train(fast_compose([*tiny, *common, f"data.root={folders[0]}", f"run_dir={first}"]))
+    known = multidiff.load(first, "cpu").model.conditioner
+
+    settings = [*tiny, *common, f"data.root={folders[1]}", f"run_dir={tmp_path / 'tuned'}", f"init={first}"]
+    run = build(fast_compose(settings))
+    tuned = run.module.model.conditioner
+    old = {"label": "ball", "caption": CAPTIONS[0][0]}
+    new = {"label": "zebra", "caption": CAPTIONS[1][0]}
+    torch.testing.assert_close(tuned.eval()([old]), known.eval()([old]), rtol=0, atol=0)
+    assert tuned([new]) is not None
+    label, caption = tuned
+    assert label.choices == ("ball", "zebra")
+    assert (
+        caption.embedding.num_embeddings
+        - next(part.embedding.num_embeddings for part in known if part.field == "caption")
+        == further
+    )
+
+    train(fast_compose(settings))
+    resumed = build(fast_compose([*settings, "resume=auto", "trainer.max_steps=2"]))
+    assert resumed.settings["conditioning"] == run.settings["conditioning"]
