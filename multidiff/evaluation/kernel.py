@@ -5,6 +5,7 @@ Gretton et al. (2012), lemma 6, https://jmlr.org/papers/v13/gretton12a.html.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -49,21 +50,33 @@ class Estimate:
     error: float
 
 
-def kernel_distance(x: Tensor, y: Tensor, kernel: Kernel, seed: int = 0) -> Estimate:
-    """The kernel distance between the distributions of ``x``, ``(N, D)``, and ``y``, ``(M, D)``, from all samples.
+class KernelDistance:
+    """The kernel distance from a set of real samples, ``(M, D)``, whose own part is computed once."""
 
-    It is 0 on average where the distributions are equal, so it can be negative. The error is that of the mean over
-    `SUBSETS` disjoint seeded subsets, which is larger than that of the value itself, as its subsets are smaller.
+    def __init__(self, reference: Tensor, kernel: Kernel):
+        self.reference, self.kernel = reference.double(), kernel
 
-    Raises:
-        ValueError: there are fewer than two samples for each subset.
-    """
-    if min(len(x), len(y)) < 2 * SUBSETS:
-        raise ValueError(f"a kernel distance needs at least {2 * SUBSETS} samples, got {min(len(x), len(y))}")
-    generator = torch.Generator().manual_seed(seed)
-    xs, ys = (rows.double()[torch.randperm(len(rows), generator=generator)].tensor_split(SUBSETS) for rows in (x, y))
-    parts = torch.tensor([unbiased(a, b, kernel) for a, b in zip(xs, ys, strict=True)], dtype=torch.float64)
-    return Estimate(unbiased(x.double(), y.double(), kernel), float(parts.std() / SUBSETS**0.5))
+    def __call__(self, x: Tensor, seed: int = 0) -> Estimate:
+        """The distance between the distributions of ``x``, ``(N, D)``, and the reference, from all samples.
+
+        It is 0 on average where the distributions are equal, so it can be negative. The error is that of the mean over
+        `SUBSETS` disjoint seeded subsets, which is larger than that of the value itself, as its subsets are smaller.
+
+        Raises:
+            ValueError: there are fewer than two samples for each subset.
+        """
+        x, y = x.double(), self.reference
+        if min(len(x), len(y)) < 2 * SUBSETS:
+            raise ValueError(f"a kernel distance needs at least {2 * SUBSETS} samples, got {min(len(x), len(y))}")
+        generator = torch.Generator().manual_seed(seed)
+        xs, ys = (rows[torch.randperm(len(rows), generator=generator)].tensor_split(SUBSETS) for rows in (x, y))
+        parts = torch.tensor([unbiased(a, b, self.kernel) for a, b in zip(xs, ys, strict=True)], dtype=torch.float64)
+        value = _within(x, self.kernel) + self._own - 2 * _between(x, y, self.kernel)
+        return Estimate(value, float(parts.std() / SUBSETS**0.5))
+
+    @cached_property
+    def _own(self) -> float:
+        return _within(self.reference, self.kernel)
 
 
 def unbiased(x: Tensor, y: Tensor, kernel: Kernel) -> float:

@@ -8,8 +8,8 @@ from multidiff.evaluation.classification import accuracy, confusion, inception_s
 from multidiff.evaluation.diversity import vendi_score
 from multidiff.evaluation.features import FeatureBatch
 from multidiff.evaluation.frechet import FrechetDistance, Moments
-from multidiff.evaluation.kernel import Gaussian, kernel_distance, median_distance, polynomial
-from multidiff.evaluation.manifold import density_coverage, precision_recall
+from multidiff.evaluation.kernel import Gaussian, KernelDistance, median_distance, polynomial
+from multidiff.evaluation.manifold import Balls
 from multidiff.evaluation.memorisation import Memorisation
 
 LOWER_IS_BETTER = frozenset({"frechet_distance", "frechet_distance_infinite", "kernel_distance", "gaussian_distance"})
@@ -49,14 +49,17 @@ class Comparison:
         self.comparable = reference.comparable
         self.frechet = FrechetDistance(Moments.of([self.features]))
         self.width = gaussian_width or median_distance(self.features)
+        self.kernel = KernelDistance(self.features, polynomial)
+        self.gaussian = KernelDistance(self.features, Gaussian(self.width))
+        self.balls = Balls(self.features)
 
     def distances(self, batch: FeatureBatch) -> dict[str, float]:
         """The scores that are quick to compute, by the names in `QUICK`."""
         features = batch.features.double()
-        precision, recall = precision_recall(features, self.features)
+        precision, recall = self.balls.precision_recall(features)
         return {
             "frechet_distance": self.frechet(Moments.of([features])),
-            "kernel_distance": kernel_distance(features, self.features, polynomial).value,
+            "kernel_distance": self.kernel(features).value,
             "precision": precision,
             "recall": recall,
         }
@@ -67,10 +70,9 @@ class Comparison:
         The inception score is computed if the extractor is a classifier.
         """
         features = batch.features.double()
-        kernel = kernel_distance(features, self.features, polynomial)
-        gaussian = kernel_distance(features, self.features, Gaussian(self.width))
-        precision, recall = precision_recall(features, self.features)
-        density, coverage = density_coverage(features, self.features)
+        kernel, gaussian = self.kernel(features), self.gaussian(features)
+        precision, recall = self.balls.precision_recall(features)
+        density, coverage = self.balls.density_coverage(features)
         inception = {} if batch.probabilities is None else {"inception_score": inception_score(batch.probabilities)}
         return {
             "frechet_distance": self.frechet(Moments.of([features])),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch_fidelity.metric_kid import kernel_mmd
 
-from multidiff.evaluation.kernel import SUBSETS, Gaussian, kernel_distance, median_distance, polynomial, unbiased
+from multidiff.evaluation.kernel import SUBSETS, Gaussian, KernelDistance, median_distance, polynomial, unbiased
 
 KERNELS = [polynomial, Gaussian(2.0)]
 
@@ -25,13 +25,13 @@ def test_equal_distributions_are_at_zero_on_average(kernel):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_other_distributions_are_further_than_their_error(kernel):
-    estimate = kernel_distance(normal(200, 4), normal(300, 4, seed=1) + 1, kernel)
+    estimate = KernelDistance(normal(300, 4, seed=1) + 1, kernel)(normal(200, 4))
     assert estimate.value > 5 * estimate.error > 0
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_error_is_no_smaller_than_the_spread_over_draws(kernel):
-    estimates = [kernel_distance(normal(100, 4, seed=s), normal(100, 4, seed=s + 500) + 1, kernel) for s in range(60)]
+    estimates = [KernelDistance(normal(100, 4, seed=s + 500) + 1, kernel)(normal(100, 4, seed=s)) for s in range(60)]
     spread = torch.tensor([estimate.value for estimate in estimates]).std()
     error = torch.tensor([estimate.error for estimate in estimates]).mean()
     assert 0.8 * spread < error < 2 * spread
@@ -64,4 +64,18 @@ def test_the_usual_width_is_the_median_distance():
 
 def test_too_few_samples_are_refused():
     with pytest.raises(ValueError, match="at least 20 samples, got 19"):
-        kernel_distance(normal(2 * SUBSETS - 1, 2), normal(100, 2), polynomial)
+        KernelDistance(normal(100, 2), polynomial)(normal(2 * SUBSETS - 1, 2))
+
+
+def test_the_part_of_the_reference_is_computed_once():
+    """Values are those of `unbiased`, of each set in turn."""
+    reference, calls = normal(40, 2), []
+
+    def counted(x, y):
+        calls.append(len(x) == len(y) == 40)
+        return polynomial(x, y)
+
+    distance = KernelDistance(reference, counted)
+    sets = [normal(30, 2, seed=1), normal(50, 2, seed=2)]
+    assert [distance(x).value for x in sets] == [unbiased(x, reference, polynomial) for x in sets]
+    assert sum(calls) == 1

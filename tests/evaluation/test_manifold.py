@@ -5,7 +5,7 @@ import torch
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 
 from multidiff.evaluation.diversity import vendi_score
-from multidiff.evaluation.manifold import density_coverage, precision_recall
+from multidiff.evaluation.manifold import Balls
 from multidiff.evaluation.neighbours import nearest, radii
 
 
@@ -20,21 +20,21 @@ def two_modes(count):
 
 def test_the_same_samples_are_perfect():
     x = normal(100, 4)
-    assert precision_recall(x, x) == (1, 1)
-    assert density_coverage(x, x)[1] == 1
+    assert Balls(x).precision_recall(x) == (1, 1)
+    assert Balls(x).density_coverage(x)[1] == 1
 
 
 def test_sets_far_apart_share_nothing():
     x, y = normal(50, 4), normal(50, 4, seed=1) + 1000
-    assert precision_recall(x, y) == (0, 0)
-    assert density_coverage(x, y) == (0, 0)
+    assert Balls(y).precision_recall(x) == (0, 0)
+    assert Balls(y).density_coverage(x) == (0, 0)
 
 
 def test_a_missing_mode_lowers_recall_alone():
     """Samples of one of two modes: all are realistic, and half of the real ones are missed."""
     real, generated = two_modes(200), normal(200, 3, seed=2)
-    precision, recall = precision_recall(generated, real)
-    density, coverage = density_coverage(generated, real)
+    precision, recall = Balls(real).precision_recall(generated)
+    density, coverage = Balls(real).density_coverage(generated)
     assert precision > 0.9
     assert 0.4 < recall <= 0.5
     assert density > 0.9
@@ -43,8 +43,8 @@ def test_a_missing_mode_lowers_recall_alone():
 
 def test_a_spurious_mode_lowers_precision_alone():
     real, generated = normal(200, 3, seed=2), two_modes(200)
-    precision, recall = precision_recall(generated, real)
-    density, coverage = density_coverage(generated, real)
+    precision, recall = Balls(real).precision_recall(generated)
+    density, coverage = Balls(real).density_coverage(generated)
     assert 0.4 < precision <= 0.5
     assert recall > 0.9
     assert density < 0.6
@@ -55,20 +55,20 @@ def test_an_outlier_changes_precision_but_not_density():
     """The ball of one real outlier contains everything; density and coverage are designed for this case."""
     real = torch.cat([normal(100, 2), torch.full((1, 2), 100.0, dtype=torch.float64)])
     generated = 50 + normal(100, 2, seed=1)
-    assert precision_recall(generated, real)[0] == 1
-    density, coverage = density_coverage(generated, real)
+    assert Balls(real).precision_recall(generated)[0] == 1
+    density, coverage = Balls(real).density_coverage(generated)
     assert density == pytest.approx(1 / 5)
     assert coverage == pytest.approx(1 / 101)
 
 
 def test_density_of_equal_distributions_is_about_one():
-    densities = [density_coverage(normal(300, 2, seed=s), normal(300, 2, seed=s + 100))[0] for s in range(10)]
+    densities = [Balls(normal(300, 2, seed=s + 100)).density_coverage(normal(300, 2, seed=s))[0] for s in range(10)]
     assert sum(densities) / 10 == pytest.approx(1, abs=0.05)
 
 
 def test_they_are_torch_fidelitys():
     x, y = normal(150, 5), 1.2 * normal(170, 5, seed=1) + 0.5
-    assert precision_recall(x, y) == pytest.approx(calculate_precision_recall_full(x, y))
+    assert Balls(y).precision_recall(x) == pytest.approx(calculate_precision_recall_full(x, y))
 
 
 def test_neighbours_and_radii_on_a_line():
