@@ -13,11 +13,15 @@ from typing import Any
 
 import torch
 
+from multidiff.bundled import bundled, located
 from multidiff.codecs.autoencoder import Autoencoder
 from multidiff.configuration import instantiate
 from multidiff.data.cache import default_cache
 from multidiff.errors import InputError
 from multidiff.weights import CONFIG, WEIGHTS, fill, find_model, no_larger_than, read_config, read_weights, write
+
+CODEC = "codec"
+"""The directory of a codec, within that of a model that holds it."""
 
 GROUPS = ("modality", "autoencoder")
 """The config groups that a trained autoencoder is made of."""
@@ -46,17 +50,25 @@ def is_codec(config: Mapping[str, Any]) -> bool:
     return "autoencoder" in config
 
 
-def find_codec(path: str | Path) -> Path:
-    """The directory ``path`` of a codec or of its run, or the one of that name in the folder ``weights`` of the cache.
+def find_codec(path: str | Path, sha256: str | None = None) -> Path:
+    """The directory of a codec.
+
+    Args:
+        path: of it, of its run, or of a model that holds it, such as a bundled one, which its name stands for.
+        sha256: of the codec. Where ``path`` is gone, it is the one of that name in the folder ``weights`` of the cache,
+            or that of a bundled model with this hash.
 
     Raises:
         InputError: there is none.
     """
-    given = Path(path).expanduser()
+    given = located(Path(path).expanduser())
     kept = default_cache() / "weights" / given.name
     for folder in (given, kept):
         if folder.is_dir():
-            return find_model(folder)
+            return folder / CODEC if (folder / CODEC).is_dir() else find_model(folder)
+    held = (model / CODEC for model in bundled().values() if (model / CODEC).is_dir())
+    if found := next((folder for folder in held if codec_hash(folder) == sha256), None):
+        return found
     raise InputError(
         f"there is no codec at {given}: codec.path is a directory that `multidiff train experiment=codec/...` wrote, "
         f"which may also be at {kept}"

@@ -73,9 +73,12 @@ class Learned(Codec):
     @classmethod
     def settings_from(cls, config: Mapping[str, Any], data: Sequence[Tensor]) -> dict[str, Any]:
         """Directory and hash of the autoencoder, and the statistics of the latents over the surveyed samples."""
-        directory = find_codec(str(config["path"]))
+        directory = find_codec(str(config["path"]), config.get("sha256"))
         path = Path(str(config["path"])).expanduser().absolute()
-        known = {"path": str(path), "sha256": config.get("sha256") or codec_hash(directory)}
+        known = {
+            "path": str(path if path.is_dir() else directory),
+            "sha256": config.get("sha256") or codec_hash(directory),
+        }
         codec = cls(known["path"], known["sha256"])
         codec.shape(tuple(data[0].shape))
         scales = Scaling.settings_from({**config, "shared": 1}, _Encoded(codec, data))
@@ -97,7 +100,7 @@ class Learned(Codec):
         Raises:
             InputError: it is missing, damaged, or another one than in training.
         """
-        directory = find_codec(self.path)
+        directory = find_codec(self.path, self.sha256)
         return load_codec(directory, self.sha256 or codec_hash(directory))
 
     @property

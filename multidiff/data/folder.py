@@ -1,6 +1,7 @@
 """A folder of files as training data, for any modality."""
 
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -105,6 +106,12 @@ def preparation_of(
     kind = kind or modality.preparation
     if kind is None:
         raise InputError(f"the modality {modality.name} reads no folders, shards or tables")
+    known = [name for name in signature(kind).parameters if name != "modality"]
+    if unknown := [name for name in settings if name not in known]:
+        raise InputError(
+            f"data of the modality {modality.name} have no setting {unknown[0]}; theirs are {', '.join(known)}: "
+            "leave it out, or choose data of that modality"
+        )
     return construct(kind, settings, modality=modality)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from multidiff import weights as files
-from multidiff.codecs.directory import is_codec
+from multidiff.codecs.directory import CODEC, is_codec
 from multidiff.configuration import instantiate
 from multidiff.data.files import atomic_directory, sha256
 from multidiff.errors import InputError
@@ -33,9 +33,6 @@ from multidiff.sampling.sampler_config import checked_sampler
 from multidiff.weights import CONFIG, WEIGHTS, fill, find_model, no_larger_than, read_weights, write
 
 __all__ = ["CONFIG", "WEIGHTS", "find_model", "load", "read_config", "save"]
-
-CODEC = "codec"
-"""Folder in a model directory with the learned codec, which is then not looked for elsewhere."""
 
 
 def load(path: str | Path, device: str | None = None, lora: Mapping[str, float] | None = None) -> Pipeline:

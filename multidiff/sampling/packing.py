@@ -16,13 +16,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from multidiff.codecs.directory import codec_hash, find_codec
+from multidiff.codecs.directory import CODEC, codec_hash, find_codec
 from multidiff.codecs.learned import Learned
 from multidiff.data.files import atomic_directory, new_file
 from multidiff.diffusion.objectives import Trained
 from multidiff.errors import InputError
 from multidiff.pretrained import INDEX, diffusers_example, save_as_folder, save_single, save_trained
-from multidiff.sampling.model_directory import CODEC, card, find_pipeline, load
+from multidiff.sampling.model_directory import card, find_pipeline, load
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.weights import CARD, HALF, WEIGHTS, find_model, read_config, write_into
 
@@ -66,7 +66,10 @@ def pack(source: Path, out: Path, licence: str = "", about: str = "") -> Packed:
         codec = original.model.codec
         if isinstance(codec, Learned):
             origin["codec_sha256"] = config["codec"]["sha256"]
-            config["codec"] |= {"path": CODEC, "sha256": _pack_codec(find_codec(codec.path), folder / CODEC)}
+            config["codec"] |= {
+                "path": CODEC,
+                "sha256": _pack_codec(find_codec(codec.path, codec.sha256), folder / CODEC),
+            }
         config = {**_without_weights(config), "stored": HALF, "packed_from": origin}
         write_into(folder, halved(directory), config, card(original, config, out.name, licence, about))
         difference = apart(original, load(folder, "cpu"))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multidiff.codecs.directory import is_codec
 from multidiff.configuration import instantiate, load_option
 from multidiff.diffusion.objectives import Objective
 from multidiff.errors import InputError
@@ -19,6 +20,8 @@ SAME_X0 = {"path", "views", "tile"}
 
 ROWS = (".embedding.weight", ".position")
 """Ends of the names of weights with a row for each class, word or position."""
+
+BY_ITSELF = "or take experiment=finetune, which does"
 
 ADOPTED = (
     "modality",
@@ -62,8 +65,10 @@ def adopted(settings: Mapping[str, Any], before: Mapping[str, Any] | None) -> di
     if settings.get("backbone") is not None or settings.get("tuning") or settings.get("autoencoder"):
         return dict(settings)
     if settings.get("init") is None:
-        raise InputError("there is no backbone: give init=MODEL, the model to start from, or an experiment with one")
+        raise InputError("give init=MODEL, the model to start from, or an experiment with a backbone")
     theirs = origin(settings, before)
+    if is_codec(theirs):
+        raise InputError(f"init: {settings['init']} is a codec: give a diffusion model")
     found: dict[str, Any] = {
         group: theirs.get(group) if settings.get(group) is None else settings[group] for group in ADOPTED
     }
@@ -116,7 +121,7 @@ def start_from(model: Model, settings: Mapping[str, Any], shape: tuple[int, ...]
         if theirs != ours:
             raise InputError(
                 f"init: {path} has {name} of shape {theirs} and the model to train {ours}: set backbone and "
-                "conditioning as there"
+                f"conditioning as there, {BY_ITSELF}"
             )
     model.load_state_dict(given)
 
@@ -136,7 +141,7 @@ def check_equal(role: str, path: str, settings: Mapping[str, Any], groups: Seque
         if changed:
             raise InputError(
                 f"the {role} {path} has {group}.{changed}={own.get(changed)} and the student {ours.get(changed)}: set "
-                f"the student's {group} to the {role}'s"
+                f"the student's {group} to the {role}'s{f', {BY_ITSELF}' if role == 'model' else ''}"
             )
 
 

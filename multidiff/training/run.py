@@ -18,7 +18,7 @@ from multidiff.codecs import Codec
 from multidiff.configuration import instantiate
 from multidiff.data.dataset import Dataset, Unaugmented, drawn_rows
 from multidiff.diffusion.objectives import Objective
-from multidiff.errors import InputError, refusals
+from multidiff.errors import InputError, first_of, refusals
 from multidiff.model import Model, build_model, in_force, informed
 from multidiff.sampling import few_step, model_directory
 from multidiff.sampling.guidance import Guidance
@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 
 SHOWN = 64
 """Samples of the data whose fields previews take in turn."""
+
+SHOWN_CLASSES = 5
+"""Classes that a warning names."""
 
 LARGE = 10_000
 """Positions of x0 from which a network on a CPU takes too long for a useful training."""
@@ -172,6 +175,16 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     encoded = cached_latents(model.codec, dataset, settings["data"].get("cache"))
     module = diffusion_module(settings, model, objective, shape, encoded is not None)
     check_guidance(objective, model, module.teacher, dataset.fields)
+    if module.teacher and is_first_process():
+        for field, unknown in module.teacher.unknown(dataset.fields).items():
+            log.warning(
+                "the teacher %s does not know the %s %s, and estimates these samples without it: train it further, "
+                "with experiment=finetune init=%s",
+                module.teacher.path,
+                field,
+                first_of(unknown, SHOWN_CLASSES),
+                module.teacher.path,
+            )
     settings["loader"] = fitted_batch(
         settings["loader"],
         (start.before or {}).get("loader"),

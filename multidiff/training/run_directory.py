@@ -68,7 +68,7 @@ def check_same_run(run_dir: Path, settings: dict[str, Any]) -> None:
         InputError: the configs differ in such a setting, which the message names.
     """
     before = read_settings(run_dir)
-    fixed = (*MODEL_GROUPS, *CODEC_GROUPS, "seed", "loader.holdout", "optimizer._target_")
+    fixed = (*MODEL_GROUPS, *CODEC_GROUPS, "init", "seed", "loader.holdout", "optimizer._target_")
     old, new = ({k: v for key in fixed for k, v in _leaves(_select(s, key), key).items()} for s in (before, settings))
     changed = [name for name in {**old, **new} if name not in FREE and old.get(name) != new.get(name)]
     if changed:

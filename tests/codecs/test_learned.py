@@ -10,6 +10,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from multidiff.bundled import bundled
 from multidiff.codecs import KL
 from multidiff.codecs.directory import codec_hash, find_codec, save_codec
 from multidiff.codecs.learned import Learned
@@ -122,6 +123,22 @@ def test_a_codec_in_the_cache_is_found_by_its_name(folder, tmp_path, monkeypatch
     assert Learned("/elsewhere/mine", codec_hash(find_codec(folder))).shape((3, 16, 16)) == (2, 4, 4)
     with pytest.raises(InputError, match="there is no codec at /elsewhere/other"):
         Learned("/elsewhere/other").shape((3, 16, 16))
+
+
+def test_a_codec_of_a_bundled_model_is_found_by_the_name_of_the_model_and_by_its_hash():
+    """A model that started from a bundled one keeps the place of the codec, where the next machine has none."""
+    place = bundled()["emoji"] / "codec"
+    digest = codec_hash(place)
+    assert (
+        find_codec("emoji")
+        == find_codec(place)
+        == find_codec(place.parent)
+        == find_codec("/gone/codec", digest)
+        == place
+    )
+    assert Learned("/gone/codec", digest).shape((3, 64, 64)) == (4, 16, 16)
+    with pytest.raises(InputError, match="there is no codec at /gone/codec"):
+        find_codec("/gone/codec", "0" * 64)
 
 
 def test_another_modality_is_refused_with_both_settings(codec):

@@ -8,6 +8,7 @@ import yaml
 from PIL import Image
 
 import multidiff
+from multidiff.bundled import bundled
 from multidiff.errors import InputError
 from multidiff.training.origin import ADOPTED
 from multidiff.training.run import build
@@ -77,6 +78,23 @@ def test_a_resumed_finetuning_needs_its_first_model_no_more(labelled, pictures, 
     assert train(finetuning(*words, "resume=auto", "trainer.max_steps=2")).steps == 2
 
 
+def test_a_run_is_resumed_with_the_first_model_that_it_started_from(labelled, pictures, tmp_path):
+    train(finetuning(pictures, tmp_path / "run", f"init={labelled}"))
+    with pytest.raises(InputError, match=r"was trained with init=.*: resume with the same"):
+        build(finetuning(pictures, tmp_path / "run", f"init={tmp_path / 'other'}", "resume=true"))
+
+
+def test_a_teacher_estimates_samples_of_unknown_classes_without_the_class(labelled, pictures, tmp_path, caplog):
+    for i, label in enumerate(("3", "crash", "3", "crash")):
+        (pictures / label).mkdir(exist_ok=True)
+        (pictures / f"{i}.png").rename(pictures / label / f"{i}.png")
+    run = train(
+        finetuning(pictures, tmp_path / "run", "objective=distillation", f"init={labelled}", f"teacher={labelled}")
+    )
+    assert "does not know the label crash" in caplog.text
+    assert multidiff.load(run.run_dir, "cpu").model.conditioner.parts["label"].choices[-1] == "crash"
+
+
 def test_what_cannot_be_started_from_is_refused(labelled, pictures, tmp_path):
     model = tmp_path / "model"
     model.mkdir()
@@ -89,6 +107,8 @@ def test_what_cannot_be_started_from_is_refused(labelled, pictures, tmp_path):
         ((f"init={model}",), r"has no objective: give objective=\.\.\."),
         ((f"init={tmp_path / 'nowhere'}",), "nowhere"),
         ((f"init={labelled}", "modality=image", "modality.channels=3"), "channels .* must be equal"),
+        (("init=drums",), "data of the modality audio have no setting size; theirs are seconds"),
+        ((f"init={bundled()['emoji'] / 'codec'}",), "is a codec"),
     ):
         with pytest.raises(InputError, match=message):
             build(finetuning(pictures, tmp_path / "run", *words))
