@@ -20,9 +20,11 @@ from multidiff.data.survey import copied, equal_captions, few, single
 from multidiff.errors import InputError, first_of
 from multidiff.modality import Modality
 from multidiff.pretrained.weights import PICKLES
+from multidiff.sampling.model_directory import CONFIG, read_config
 from multidiff.sampling.plan import fields_in
 from multidiff.sampling.reproduce import read_original
 from multidiff.sampling.samples import Record, read_record
+from multidiff.training.checkpoints import LOWEST
 from multidiff.training.run_directory import LOCK
 
 READ = 200
@@ -118,6 +120,8 @@ def _run(path: Path) -> Inspection:
     facts["previews"] = str(len(previews))
     if checkpoints:
         facts["last written"] = time.strftime("%Y-%m-%d %H:%M", time.localtime(checkpoints[-1].stat().st_mtime))
+    if (path / LOWEST).is_dir():
+        facts["lowest loss"] = _lowest(path / LOWEST)
     model = path / "model"
     found = inspected_model(model)
     if found is None:
@@ -133,6 +137,16 @@ def _run(path: Path) -> Inspection:
     problems += found.problems if found else []
     kind = f"a run of {found.kind}" if found and found.kind != "a model" else "a run"
     return Inspection(kind, facts | dict(found.facts if found else {}), picture, problems)
+
+
+def _lowest(path: Path) -> str:
+    """The loss and the step of the model of the lowest validation loss, in the folder ``path``."""
+    config = read_config(path)
+    try:
+        training = config["training"]
+        return f"{training['val_loss']:.4g} at step {training['steps']}, in {path}"
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path / CONFIG} lacks the loss or the step of the training") from error
 
 
 def _data(path: Path) -> Inspection:

@@ -8,6 +8,7 @@ from multidiff.bundled import bundled, located
 from multidiff.errors import InputError, few_of
 from multidiff.sampling.model_directory import load
 from multidiff.sampling.pipeline import Pipeline
+from multidiff.training.checkpoints import LOWEST
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Models:
 
     @classmethod
     def load(cls, paths: Sequence[Path]) -> "Models":
-        """The models in these directories, each under the name of its directory; by default the bundled ones.
+        """The models in these directories, each under the name of its directory or run; by default the bundled ones.
 
         Raises:
             InputError: there is no directory, or one is not of a model.
@@ -34,7 +35,7 @@ class Models:
             raise InputError("give at least one model: multidiff studio RUN_OR_MODEL_DIRECTORY ...")
         places: dict[str, Path] = {}
         for path in dict.fromkeys(located(path.expanduser()).resolve() for path in paths):
-            name = path.parent.name if path.name == "model" else path.name
+            name = _name(path)
             while name in places:
                 name += "'"
             places[name] = path
@@ -55,3 +56,9 @@ class Models:
         if found is None:
             raise InputError(f"it was made by a model that is not open here (weights {str(sha256)[:12]})")
         return found
+
+
+def _name(path: Path) -> str:
+    """The name of a model directory; of one in the directory of a run, that of the run."""
+    names = {"model": path.parent.name, LOWEST: f"{path.parent.name}, lowest loss"}
+    return names.get(path.name, path.name)

@@ -6,11 +6,13 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from PIL import Image
 
 from multidiff.cli.inspection import inspected
 from multidiff.errors import InputError
 from tests.cli.command import multidiff, refused
+from tests.tiny import tiny_train
 from tests.tiny_codec import train_codec
 
 
@@ -71,6 +73,18 @@ def test_a_run_a_model_samples_and_one_of_them(run_dir, tmp_path):
     folder = inspect("out", cwd=tmp_path)
     assert "1 files are missing: 00000.png" in folder
     assert "1 files have changed since they were written: 00001.png" in folder
+
+
+def test_a_run_tells_of_its_model_of_the_lowest_loss(tmp_path):
+    tiny_train(tmp_path, "trainer.max_steps=2", "trainer.val_check_interval=2")
+    lowest = tmp_path / "lowest_loss"
+    config = yaml.safe_load((lowest / "config.yaml").read_text())
+    expected = f"{config['training']['val_loss']:.4g} at step 2, in {lowest}"
+    assert inspected(tmp_path).facts["lowest loss"] == expected
+    del config["training"]["val_loss"]
+    (lowest / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(InputError, match="lacks the loss or the step of the training"):
+        inspected(tmp_path)
 
 
 def test_a_bundled_model_shows_its_licence_and_its_card(tmp_path):

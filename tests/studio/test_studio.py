@@ -239,3 +239,8 @@ def test_models_have_the_names_of_their_directories(run_dir, tmp_path, monkeypat
         Models.load([])
     with pytest.raises(InputError, match="no model is called 'x' here; there are: digits"):
         Models.load([run_dir])["x"]
+
+
+def test_models_of_the_lowest_loss_have_the_names_of_their_runs(run_dir, tmp_path):
+    kept = [shutil.copytree(run_dir / "model", tmp_path / run / "lowest_loss") for run in ("a", "b")]
+    assert list(Models.load(kept).pipelines) == ["a, lowest loss", "b, lowest loss"]
