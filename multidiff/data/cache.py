@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,7 +61,7 @@ def decoded(
 ) -> Store:
     """The prepared arrays of ``paths``, from the cache if they are there.
 
-    Files that cannot be decoded are left out, and named in a warning each time.
+    Files that cannot be decoded are left out, and named in a warning each time, as are the remarks of the preparation.
 
     Args:
         paths: below ``root``.
@@ -76,10 +76,11 @@ def decoded(
     cache = cache or default_cache()
     folder = cache / _key(paths, _content_hashes(root, paths, cache), preparation.settings)
     if not _usable(folder):
-        _build(folder, progress(decode_all(preparation, paths), len(paths), "Decoding {} files"), paths)
-        for remark in preparation.remarks():
-            log.warning("%s/: %s", root, remark)
+        arrays = progress(decode_all(preparation, paths), len(paths), "Decoding {} files")
+        _build(folder, arrays, paths, preparation.remarks)
     store = Store(folder)
+    for remark in store.remarks:
+        log.warning("%s/: %s", root, remark)
     reasons = {name_in(root, paths[i]): reason for i, reason in store.skipped.items()}
     if not len(store):
         raise nothing_readable(kind, root, reasons)
@@ -144,13 +145,18 @@ def _usable(folder: Path) -> bool:
     return False
 
 
-def _build(folder: Path, arrays: Iterable[np.ndarray | InputError], paths: Sequence[Path] = ()) -> None:
+def _build(
+    folder: Path,
+    arrays: Iterable[np.ndarray | InputError],
+    paths: Sequence[Path] = (),
+    remarks: Callable[[], Iterable[str]] = tuple,
+) -> None:
     """Write ``arrays`` into the store ``folder``, which is created atomically."""
     with writing_to(folder.parent), tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as temporary:
         _sweep(folder.parent)
         part = Path(temporary) / folder.name
         part.mkdir()
-        write_store(part, arrays, paths)
+        write_store(part, arrays, paths, remarks)
         try:
             part.rename(folder)
         except OSError:

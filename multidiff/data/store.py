@@ -3,10 +3,10 @@
 ::
 
     STORE/data.bin               the arrays, one after another
-    STORE/index.npz              their shapes and type, and which sources were left out, and why
+    STORE/index.npz              their shapes and type, remarks, and which sources were left out, and why
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class Store:
         key: hex hash of contents and settings.
         shapes: of the arrays, ``(N, D)``.
         kept: index of the source of each array, ``(N,)``.
+        remarks: what a person should know of the arrays, a line each; none in stores of older versions.
         skipped: sources that could not be decoded, and why.
         final: whether these would fail again; others took too long or too much memory.
 
@@ -36,6 +37,7 @@ class Store:
         try:
             with np.load(folder / "index.npz") as index:
                 self.shapes, self.kept, dtype = index["shapes"], index["kept"], index["type"].dtype
+                self.remarks: list[str] = index["remarks"].tolist() if "remarks" in index else []
                 self.skipped: dict[int, str] = dict(
                     zip(index["skipped"].tolist(), index["reasons"].tolist(), strict=True)
                 )
@@ -59,13 +61,19 @@ class Store:
         return Store, (self.folder,)
 
 
-def write_store(folder: Path, arrays: Iterable[np.ndarray | InputError], paths: Sequence[Path] = ()) -> None:
+def write_store(
+    folder: Path,
+    arrays: Iterable[np.ndarray | InputError],
+    paths: Sequence[Path] = (),
+    remarks: Callable[[], Iterable[str]] = tuple,
+) -> None:
     """Write a store: ``arrays`` of one type and number of axes, some of them missing for a reason.
 
     Args:
         folder: that exists.
         arrays: in the order of the sources.
         paths: of the sources, which the reasons begin with.
+        remarks: on the arrays, asked for after the last of them.
     """
     shapes: dict[int, tuple[int, ...]] = {}
     reasons: dict[int, str] = {}
@@ -87,6 +95,7 @@ def write_store(folder: Path, arrays: Iterable[np.ndarray | InputError], paths: 
         shapes=np.array(list(shapes.values()), dtype=np.int64).reshape(len(shapes), -1 if shapes else 0),
         kept=np.array(list(shapes), dtype=np.int64),
         type=np.empty(0, next(iter(dtypes), None)),
+        remarks=np.array(list(remarks()), dtype=np.str_),
         skipped=np.array(list(reasons), dtype=np.int64),
         final=np.array(final),
         reasons=np.array(list(reasons.values()), dtype=np.str_),

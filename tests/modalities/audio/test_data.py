@@ -136,7 +136,7 @@ class TestAudioFolder:
         assert dataset.fields["caption"] == ["", "a bright hat", ""]
         assert dataset.facts(1) == {"seconds": 0.5, "label": "hats", "caption": "a bright hat"}
 
-    def test_rates_and_channels_are_converted_and_reported_once(self, tmp_path, caplog):
+    def test_rates_and_channels_are_converted_and_reported_each_time(self, tmp_path, caplog):
         root = tmp_path / "root"
         save(root / "a.wav", noise(0.5))
         save(root / "b.wav", noise(0.5, channels=2, rate=4 * RATE), 4 * RATE)
@@ -146,7 +146,7 @@ class TestAudioFolder:
         (message,) = caplog.messages
         assert "converted: 1 from 16000 to 8000 Hz, 1 from 2 to 1 channels, 1 from 32000 to 8000 Hz" in message
         self.folder(root)
-        assert len(caplog.messages) == 1
+        assert caplog.messages == [message] * 2
 
     def test_long_files_are_cut_and_every_place_is_reached(self, tmp_path):
         root = tmp_path / "root"

@@ -144,6 +144,9 @@ def test_remarks_name_sizes_that_differ_greatly_and_count_dropped_faces(root, ca
         folder(root)
     assert "longest sides range from 1 (flat.obj) to 1e+03 (huge.stl)" in caplog.text
     assert "2 degenerate faces were dropped, in 1 files" in caplog.text
+    messages = caplog.messages.copy()
+    folder(root)
+    assert caplog.messages == messages * 2
 
 
 def test_remarks_name_meshes_that_are_inside_out_or_have_doubled_faces(root, caplog):
