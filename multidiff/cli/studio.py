@@ -13,6 +13,9 @@ def studio(
             help="Run or model directories, or bundled models. Default: all bundled ones.", show_default=False
         ),
     ] = None,
+    sampler: Annotated[
+        list[Path] | None, typer.Option(help="Sampler file to offer, as grid and speedup write it; repeatable.")
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; the default reaches this machine only.")
     ] = "127.0.0.1",
@@ -51,7 +54,7 @@ def studio(
     address = Address(host, port, _login(auth))
     runs = tuple(_run(folder) for folder in run or ())
     reports = tuple(_report(file) for file in report or ())
-    serve(Studio(Models.load(models or []), History(history), limits, runs, reports), address)
+    serve(Studio(Models.load(models or [], sampler or []), History(history), limits, runs, reports), address)
 
 
 def _login(text: str | None) -> tuple[str, str] | None:

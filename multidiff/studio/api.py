@@ -69,7 +69,7 @@ def generate(studio: Studio) -> Any:
         with studio.line.place(str(request.session_hash)) as place:
             for _ in place.turn():
                 continue
-            plan = asked.plan(studio.models[model], studio.limits)
+            plan = studio.plan(model, asked)
             return answer(last(studio.generate(place, model, plan)))
 
     return reported(endpoint)

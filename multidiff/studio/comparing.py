@@ -51,7 +51,7 @@ class Strip:
             asked = replace(self.panel.controls.request(values), n=int(count))
             seeds = Interpolated(asked.seed, int(second or 0), asked.n)
             yield from self.panel.updates(
-                lambda: asked.plan(self.panel.pipeline, self.panel.studio.limits, seeds=seeds),
+                lambda: self.panel.studio.plan(self.panel.name, asked, seeds=seeds),
                 asked.seed,
                 str(request.session_hash),
             )
@@ -131,7 +131,7 @@ class SideBySide:
             for waiting in place.turn():
                 yield [bar(waiting), *chain(*unchanged)]
             started = time.monotonic()
-            plans = [each.plan(panel.pipeline, panel.studio.limits) for each in both]
+            plans = [panel.studio.plan(panel.name, each) for each in both]
             for i, plan in enumerate(plans):
                 for event in panel.studio.generate(place, panel.name, plan):
                     if isinstance(event, Result):

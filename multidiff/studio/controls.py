@@ -2,17 +2,19 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from multidiff.conditioners import FieldConditioner
 from multidiff.conditioners.number import NumberConditioner
-from multidiff.configuration import advice, group_options, load_option
+from multidiff.configuration import advice, group_options
 from multidiff.errors import InputError
 from multidiff.sampling.pipeline import Pipeline
+from multidiff.sampling.sampler_config import chosen_sampler
 from multidiff.studio.limits import Limits
-from multidiff.studio.request import EXACT, PLAIN_RULE, Request
+from multidiff.studio.request import EXACT, PLAIN_RULE, Request, sampler_named, sampler_names
 
 ANY = "any"
 """The choice of no value."""
@@ -28,13 +30,14 @@ class Controls:
     Args:
         pipeline: the model.
         limits: of a request.
+        samplers: the sampler files, by name.
 
     Attributes:
         parts: the components by the name of the setting; those of fields are ``field NAME``.
     """
 
-    def __init__(self, pipeline: Pipeline, limits: Limits):
-        self.pipeline, self.limits, self.parts = pipeline, limits, Parts()
+    def __init__(self, pipeline: Pipeline, limits: Limits, samplers: Mapping[str, Path]):
+        self.pipeline, self.limits, self.samplers, self.parts = pipeline, limits, samplers, Parts()
 
     @property
     def inputs(self) -> list[gr.components.Component]:
@@ -60,8 +63,8 @@ class Controls:
     def sampling(self) -> None:
         """Make the controls for how to generate."""
         own, modality = self.pipeline, self.pipeline.modality
-        names = list(dict.fromkeys([own.sampler["name"], *group_options("sampler")]))
-        sampler = gr.Dropdown(names, value=names[0], label="Sampler", info=sampler_advice(names[0]))
+        names = sampler_names(own, self.samplers)
+        sampler = gr.Dropdown(names, value=names[0], label="Sampler", info=self._advice(names[0]))
         steps = gr.Slider(1, self.limits.most_steps(own), own.sampler["steps"], step=1, label="Steps")
         self.parts |= {"sampler": sampler, "steps": steps}
         sampler.input(self._chosen, sampler, [sampler, steps], api_visibility="private", queue=False)
@@ -130,7 +133,7 @@ class Controls:
         values["negative"] = request.negative or (ANY if getattr(self.parts.get("negative"), "choices", None) else "")
         if request.sampler is not None:
             return [
-                gr.update(value=values[name], info=sampler_advice(request.sampler))
+                gr.update(value=values[name], info=self._advice(request.sampler))
                 if name == "sampler"
                 else gr.update(value=values[name])
                 for name in self.parts
@@ -139,9 +142,15 @@ class Controls:
 
     def _chosen(self, name: str) -> tuple[Any, Any]:
         """The advice and the own steps of a sampler that was chosen."""
-        own = self.pipeline.sampler
-        steps = own["steps"] if name == own["name"] else load_option("sampler", name)["steps"]
-        return gr.update(info=sampler_advice(name)), min(steps, self.limits.most_steps(self.pipeline))
+        named = sampler_named(name, self.pipeline, self.samplers)
+        steps = chosen_sampler(self.pipeline.sampler, named, None)["steps"]
+        return gr.update(info=self._advice(name)), min(steps, self.limits.most_steps(self.pipeline))
+
+    def _advice(self, name: str) -> str:
+        """The line of advice of a sampler."""
+        if name in group_options("sampler"):
+            return advice("sampler", name)
+        return "A sampler file of this studio." if name in self.samplers else "The sampler of this model."
 
 
 def field_control(part: FieldConditioner) -> gr.components.Component:
@@ -162,11 +171,6 @@ def negative_control(pipeline: Pipeline) -> gr.components.Component:
     if part.choices:
         return gr.Dropdown([ANY, *part.choices], value=ANY, label="Negative", info=info)
     return gr.Textbox(label="Negative", info=info, max_length=1000)
-
-
-def sampler_advice(name: str) -> str:
-    """The line of advice of a sampler; empty for one that a model brought along."""
-    return advice("sampler", name) if name in group_options("sampler") else "The sampler of this model."
 
 
 def new_seed() -> int:

@@ -72,7 +72,7 @@ class Editing:
                 edit = self.edit(Path(folder), size, *own)
                 files = sorted(Path(folder).iterdir())
                 yield from self.panel.updates(
-                    lambda: asked.plan(self.pipeline, self.panel.studio.limits, edit=edit),
+                    lambda: self.panel.studio.plan(self.panel.name, asked, edit=edit),
                     asked.seed,
                     str(request.session_hash),
                     files,

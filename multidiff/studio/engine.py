@@ -9,13 +9,16 @@ from typing import Any
 from multidiff.configuration import instantiate
 from multidiff.errors import InputError
 from multidiff.modality import Modality
+from multidiff.sampling.editing import Edit
 from multidiff.sampling.plan import Plan
 from multidiff.sampling.reproduce import read_original
+from multidiff.sampling.seeds import Seeds
 from multidiff.studio.history import History, Result
 from multidiff.studio.jobs import Job, Progress
 from multidiff.studio.limits import Limits
 from multidiff.studio.line import Line, Place
 from multidiff.studio.models import Models
+from multidiff.studio.request import Request
 from multidiff.studio.settings import Settings
 
 QUEUE: dict[str, Any] = {"concurrency_limit": None}
@@ -44,6 +47,14 @@ class Studio:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "line", Line(self.limits.waiting))
+
+    def plan(self, name: str, asked: Request, edit: Edit | None = None, seeds: Seeds | None = None) -> Plan:
+        """The validated plan of a request to the model ``name``; the others are as for `Request.plan`.
+
+        Raises:
+            InputError: there is no such model, a value cannot be used, or one is above the limits.
+        """
+        return asked.plan(self.models[name], self.limits, self.models.samplers, edit, seeds)
 
     def generate(self, place: Place, name: str, plan: Plan, files: Sequence[Path] = ()) -> Iterator[Progress | Result]:
         """Carry out a plan of the model ``name``; the last that it yields is the result.

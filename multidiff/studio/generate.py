@@ -32,7 +32,7 @@ class Panel:
     def __init__(self, studio: Studio, name: str):
         self.studio, self.name = studio, name
         self.pipeline = studio.models[name]
-        self.controls = Controls(self.pipeline, studio.limits)
+        self.controls = Controls(self.pipeline, studio.limits, studio.models.samplers)
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=320):
                 self.controls.conditions()
@@ -120,9 +120,7 @@ class Panel:
 
         def generate(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
             asked = self.asked(values)
-            yield from self.updates(
-                lambda: asked.plan(self.pipeline, self.studio.limits), asked.seed, str(request.session_hash)
-            )
+            yield from self.updates(lambda: self.studio.plan(self.name, asked), asked.seed, str(request.session_hash))
 
         return reported(generate)
 

@@ -1,13 +1,15 @@
-"""The models of a studio: those given at its start, and no others."""
+"""The models and the sampler files of a studio: those given at its start, and no others."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from multidiff.bundled import bundled, located
+from multidiff.configuration import group_options
 from multidiff.errors import InputError, few_of
 from multidiff.sampling.model_directory import load
 from multidiff.sampling.pipeline import Pipeline
+from multidiff.sampling.sampler_config import load_sampler
 from multidiff.training.checkpoints import LOWEST
 
 
@@ -18,17 +20,19 @@ class Models:
     Attributes:
         pipelines: by name.
         places: the directories they were loaded from, by name.
+        samplers: the sampler files, by the names in them.
     """
 
     pipelines: Mapping[str, Pipeline]
     places: Mapping[str, Path]
+    samplers: Mapping[str, Path] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, paths: Sequence[Path]) -> "Models":
+    def load(cls, paths: Sequence[Path], samplers: Sequence[Path] = ()) -> "Models":
         """The models in these directories, each under the name of its directory or run; by default the bundled ones.
 
         Raises:
-            InputError: there is no directory, or one is not of a model.
+            InputError: there is no directory, one is not of a model, or a file is not of a sampler of its own name.
         """
         paths = paths or list(bundled().values())
         if not paths:
@@ -39,7 +43,9 @@ class Models:
             while name in places:
                 name += "'"
             places[name] = path
-        return cls({name: load(path) for name, path in places.items()}, places)
+        pipelines = {name: load(path) for name, path in places.items()}
+        taken = [*group_options("sampler"), *(str(pipeline.sampler["name"]) for pipeline in pipelines.values())]
+        return cls(pipelines, places, _samplers(samplers, taken))
 
     def __getitem__(self, name: str) -> Pipeline:
         if name not in self.pipelines:
@@ -62,3 +68,14 @@ def _name(path: Path) -> str:
     """The name of a model directory; of one in the directory of a run, that of the run."""
     names = {"model": path.parent.name, LOWEST: f"{path.parent.name}, lowest loss"}
     return names.get(path.name, path.name)
+
+
+def _samplers(files: Sequence[Path], taken: Sequence[str]) -> dict[str, Path]:
+    """Sampler files by the names in them, which must differ from each other and from those that are ``taken``."""
+    found: dict[str, Path] = {}
+    for file in dict.fromkeys(file.expanduser().resolve() for file in files):
+        name = load_sampler(str(file))["name"]
+        if name in (*taken, *found):
+            raise InputError(f"{file}: there is a sampler called {name} already; change the name in the file")
+        found[name] = file
+    return found

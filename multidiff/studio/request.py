@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from multidiff.configuration import group_options, load_option
@@ -33,7 +34,7 @@ class Request:
         negative: a label or a prompt to steer away from, or None.
         guidance: the scale; None for that of the model.
         rule: of guidance, an option of the group ``guidance_rule``.
-        sampler: an option of the group ``sampler``; None for that of the model.
+        sampler: an option of the group ``sampler``, or the name of a sampler file; None for that of the model.
         steps: of the sampler; None for its own.
         seed: of the first sample.
         batch_size: samples that go through the network at once; None for as many as their size and the limits allow.
@@ -49,16 +50,30 @@ class Request:
     seed: int = 0
     batch_size: int | None = None
 
-    def plan(self, pipeline: Pipeline, limits: Limits, edit: Edit | None = None, seeds: Seeds | None = None) -> Plan:
+    def plan(
+        self,
+        pipeline: Pipeline,
+        limits: Limits,
+        samplers: Mapping[str, Path],
+        edit: Edit | None = None,
+        seeds: Seeds | None = None,
+    ) -> Plan:
         """The validated plan of the request.
 
         Guidance without a condition is off, as it is where a model's own guidance meets no condition.
+
+        Args:
+            pipeline: the model.
+            limits: of a request.
+            samplers: the sampler files that may be named.
+            edit: what the samples start from; None for noise.
+            seeds: other noise than that of `seed`.
 
         Raises:
             InputError: a value that cannot be used, or one above the limits.
         """
         limits.check_counts(self.n, self.batch_size, self.steps)
-        self._check_names(pipeline)
+        self._check_names(pipeline, samplers)
         guided = bool(self.negative) or bool(set(self.fields) - set(self._sizes(pipeline)))
         plan = pipeline.plan(
             self.n,
@@ -66,7 +81,7 @@ class Request:
             negative=self.negative or None,
             guidance=self.guidance if guided and self.guidance != pipeline.guidance else None,
             guidance_rule=self.rule if guided and self.rule != PLAIN_RULE else None,
-            sampler=None if self.sampler == pipeline.sampler["name"] else self.sampler,
+            sampler=sampler_named(self.sampler, pipeline, samplers),
             steps=self.steps,
             seed=0 if seeds else self.seed,
             seeds=seeds,
@@ -93,10 +108,10 @@ class Request:
         """The settings of the modality among the fields."""
         return {name: value for name, value in self.fields.items() if name not in pipeline.model.conditioner.reads}
 
-    def _check_names(self, pipeline: Pipeline) -> None:
+    def _check_names(self, pipeline: Pipeline, samplers: Mapping[str, Path]) -> None:
         """Refuse names of options that are none: elsewhere they may be paths, which a visitor must not choose."""
-        samplers = {pipeline.sampler["name"], *group_options("sampler")}
-        for name, known in ((self.sampler, samplers), (self.rule, set(group_options("guidance_rule")))):
+        known_samplers = sampler_names(pipeline, samplers)
+        for name, known in ((self.sampler, known_samplers), (self.rule, group_options("guidance_rule"))):
             if name is not None and name not in known:
                 raise InputError(f"there is no {name!r}; there are: {', '.join(sorted(known))}")
 
@@ -127,6 +142,18 @@ class Request:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"the file holds no plan that this version reads: {error!r}") from error
+
+
+def sampler_names(pipeline: Pipeline, samplers: Mapping[str, Path]) -> list[str]:
+    """The names of samplers that a request may have: that of the model, those of ``samplers``, and all options."""
+    return list(dict.fromkeys([str(pipeline.sampler["name"]), *samplers, *group_options("sampler")]))
+
+
+def sampler_named(name: str | None, pipeline: Pipeline, samplers: Mapping[str, Path]) -> str | None:
+    """What stands for the sampler ``name`` in `Pipeline.plan`: an option or a file, or None for that of the model."""
+    if name is None or name == pipeline.sampler["name"]:
+        return None
+    return str(samplers.get(name, name))
 
 
 def _rule(config: Mapping[str, Any]) -> str:

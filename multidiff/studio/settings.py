@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from multidiff.configuration import group_options, load_option
+from multidiff.configuration import load_option
 from multidiff.errors import InputError
 from multidiff.sampling.guidance import Guidance
 from multidiff.sampling.pipeline import Pipeline
@@ -15,7 +15,7 @@ from multidiff.sampling.sampler_config import chosen_sampler
 from multidiff.sampling.speed import Speed, with_speed
 from multidiff.studio.history import History
 from multidiff.studio.models import Models
-from multidiff.studio.request import Request
+from multidiff.studio.request import Request, sampler_named, sampler_names
 
 EDITS = ("strength", "mask", "extend")
 """Options of `multidiff sample` that the page has controls for."""
@@ -51,7 +51,7 @@ class Settings:
         model = models.by_hash(record["model_sha256"])
         request = Request.of(record, index)
         try:
-            lost = tuple(_lost(models[model], record, request))
+            lost = tuple(_lost(models[model], models.samplers, record, request))
             source = record["edit"] and record["edit"]["init"]
             edit = source if source and source.get("option") in EDITS and "value" in source else None
             parts = {} if edit is None else {"init": edit, **({"mask": edit["mask"]} if "mask" in edit else {})}
@@ -85,13 +85,16 @@ class Settings:
         return line
 
 
-def _lost(pipeline: Pipeline, record: Mapping[str, Any], request: Request) -> Iterator[str]:
+def _lost(
+    pipeline: Pipeline, samplers: Mapping[str, Path], record: Mapping[str, Any], request: Request
+) -> Iterator[str]:
     """The names of the settings in ``record`` that ``request`` and the controls of edits lack."""
     sampler, guidance, edit, seeds = record["sampler"], record["guidance"], record["edit"], record["seeds"]
-    if request.sampler not in {pipeline.sampler["name"], *group_options("sampler")}:
+    if request.sampler not in sampler_names(pipeline, samplers):
         yield f"the sampler {request.sampler}"
     else:
-        chosen = chosen_sampler(pipeline.sampler, request.sampler, request.steps)
+        named = sampler_named(request.sampler, pipeline, samplers)
+        chosen = chosen_sampler(pipeline.sampler, named, request.steps)
         same = with_speed(chosen, None, None, torch.device("cpu"))
         yield from (f"{name} of the sampler" for name in _differences(sampler, same))
     rule = Guidance(rule=load_option("guidance_rule", request.rule)).within(Speed.of(sampler).guidance_interval).rule

@@ -20,7 +20,7 @@ SHAPES = {"_target_": "modalities.shape.modality.ShapeModality", "channels": 6}
 
 def generate(studio, seed):
     with studio.line.place("visitor") as place:
-        plan = Request(2, {"label": "3"}, steps=1, seed=seed).plan(studio.models["digits"], studio.limits)
+        plan = studio.plan("digits", Request(2, {"label": "3"}, steps=1, seed=seed))
         return last(studio.generate(place, "digits", plan))
 
 

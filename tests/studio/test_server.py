@@ -149,4 +149,5 @@ def test_a_password_is_required_where_one_is_set(models, tmp_path):
 def test_wrong_options_are_explained(run_dir, tmp_path):
     refused("studio", "missing", cwd=tmp_path, saying="there is no model at")
     refused("studio", run_dir, "--auth", "ada", "--history", "kept", cwd=tmp_path, saying="USER:PASSWORD")
+    refused("studio", run_dir, "--sampler", "fast.yaml", cwd=tmp_path, saying="there is no file")
     refused("studio", run_dir, "--max-steps", 0, cwd=tmp_path, saying="limit of steps")

@@ -3,16 +3,21 @@
 import json
 import shutil
 import threading
+from dataclasses import replace
 
+import gradio as gr
 import pytest
+import yaml
 from PIL import Image
 
 from multidiff import bundled
 from multidiff.codecs import base
 from multidiff.errors import InputError
 from multidiff.sampling.reproduce import reproduce_samples
+from multidiff.sampling.sampler_config import load_sampler
 from multidiff.studio.api import last
 from multidiff.studio.artifacts import exported, gallery
+from multidiff.studio.generate import Panel
 from multidiff.studio.history import History
 from multidiff.studio.jobs import Job, StoppedError
 from multidiff.studio.limits import Limits
@@ -25,25 +30,25 @@ ASKED = Request(3, {"label": "4"}, "7", 2.5, "apg", "heun", 4, 11, 2)
 
 
 def made(studio, request=ASKED):
-    plan = request.plan(studio.models["digits"], studio.limits)
+    plan = studio.plan("digits", request)
     with studio.line.place("visitor") as place:
         return last(studio.generate(place, "digits", plan))
 
 
 def test_a_request_survives_its_plan(studio):
-    plan = ASKED.plan(studio.models["digits"], studio.limits)
+    plan = studio.plan("digits", ASKED)
     assert Request.of(json.loads(plan.to_json())) == ASKED
 
 
 def test_a_batch_is_as_large_as_samples_and_limits_allow(studio, monkeypatch):
-    pipeline, small = studio.models["digits"], Limits(batch=3)
-    assert [Request(2).plan(pipeline, limits).batch_size for limits in (studio.limits, small)] == [BATCH, 3]
+    small = replace(studio, limits=Limits(batch=3))
+    assert [each.plan("digits", Request(2)).batch_size for each in (studio, small)] == [BATCH, 3]
     monkeypatch.setattr(base, "LARGEST", 1)
-    assert Request(2).plan(pipeline, small).batch_size == 1
+    assert small.plan("digits", Request(2)).batch_size == 1
 
 
 def test_a_request_without_a_condition_needs_no_guidance(studio):
-    assert Request(1, guidance=3.0, steps=2).plan(studio.models["digits"], studio.limits).guidance.scale == 1
+    assert studio.plan("digits", Request(1, guidance=3.0, steps=2)).guidance.scale == 1
 
 
 @pytest.mark.parametrize(
@@ -61,12 +66,12 @@ def test_a_request_without_a_condition_needs_no_guidance(studio):
 )
 def test_a_wrong_request_is_explained(studio, wrong, saying):
     with pytest.raises(InputError, match=saying):
-        Request(**wrong).plan(studio.models["digits"], studio.limits)
+        studio.plan("digits", Request(**wrong))
 
 
 def test_a_sample_above_the_limit_of_size_is_refused(studio):
     with pytest.raises(InputError, match="a sample of 64 numbers is larger"):
-        Request().plan(studio.models["digits"], Limits(size=63))
+        replace(studio, limits=Limits(size=63)).plan("digits", Request())
 
 
 def test_a_limit_is_above_zero():
@@ -101,6 +106,44 @@ def test_settings_of_a_sampler_that_the_page_cannot_show_are_named(studio, chang
     settings = Settings.of({**record, "sampler": {**record["sampler"], **changed}}, studio.models, studio.history)
     assert saying in settings.lost
     assert saying in settings.remark
+
+
+FAST = {**load_sampler("unipc_2"), "name": "fast", "steps": 3, "speed": {"reuse": 2}}
+"""A sampler as `multidiff speedup` writes it."""
+
+
+def with_files(studio, folder, **configs):
+    """The same studio with sampler files."""
+    for name, config in configs.items():
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    run_dirs = list(studio.models.places.values())
+    return replace(studio, models=Models.load(run_dirs, [folder / f"{name}.yaml" for name in configs]))
+
+
+def test_a_sampler_file_is_offered_by_its_name_and_repeated_like_any_other(studio, tmp_path):
+    fast = with_files(studio, tmp_path, other=FAST)
+    result = made(fast, Request(1, {"label": "3"}, sampler="fast", steps=4))
+    assert dict(result.record["sampler"]) == {**FAST, "steps": 4}
+    assert str(tmp_path) not in json.dumps(dict(result.record))
+    settings = fast.settings_of(result)
+    assert (settings.request.sampler, settings.request.steps, settings.lost) == ("fast", 4, ())
+    assert studio.settings_of(result).lost == ("the sampler fast",)
+    with pytest.raises(InputError, match="there is no 'fast'; there are: adaptive"):
+        studio.plan("digits", Request(sampler="fast"))
+    with gr.Blocks():
+        panel = Panel(fast, "digits")
+    sampler = panel.controls.parts["sampler"]
+    assert [name for name, _ in sampler.choices][:2] == [fast.models["digits"].sampler["name"], "fast"]
+    assert panel.controls._chosen("fast") == (gr.update(info="A sampler file of this studio."), 3)
+
+
+def test_a_sampler_file_has_a_name_of_its_own(studio, tmp_path):
+    with pytest.raises(InputError, match=r"b\.yaml: there is a sampler called fast already"):
+        with_files(studio, tmp_path, a=FAST, b=FAST)
+    with pytest.raises(InputError, match="there is a sampler called ddim already; change the name in the file"):
+        with_files(studio, tmp_path, c={**FAST, "name": "ddim"})
+    with pytest.raises(InputError, match="does not describe a sampler"):
+        with_files(studio, tmp_path, d={"name": "fast"})
 
 
 def test_other_settings_that_the_page_cannot_show_are_named(studio):
@@ -140,7 +183,7 @@ def test_a_foreign_file_or_one_of_another_model_restores_nothing(studio, tmp_pat
 
 
 def test_progress_grows_to_the_end_and_shows_what_is_denoised(studio):
-    job = Job(Request(2, steps=40).plan(studio.models["digits"], studio.limits), 60)
+    job = Job(studio.plan("digits", Request(2, steps=40)), 60)
     reports = list(job.run())
     assert [report.done for report in reports] == sorted(report.done for report in reports)
     assert 0 <= reports[0].done <= reports[-1].done <= 1
@@ -149,7 +192,7 @@ def test_progress_grows_to_the_end_and_shows_what_is_denoised(studio):
 
 
 def test_a_stopped_job_ends_and_frees_its_place(studio):
-    plan = Request(8, {"label": "1"}, steps=5000).plan(studio.models["digits"], studio.limits)
+    plan = studio.plan("digits", Request(8, {"label": "1"}, steps=5000))
     with studio.line.place("visitor") as place:
         events = studio.generate(place, "digits", plan)
         next(events)
@@ -178,7 +221,7 @@ def test_requests_wait_in_the_order_of_their_arrival_and_know_their_place():
 
 
 def test_a_request_that_is_stopped_just_before_its_job_begins_makes_nothing(studio):
-    plan = Request(1, steps=5000).plan(studio.models["digits"], studio.limits)
+    plan = studio.plan("digits", Request(1, steps=5000))
     with studio.line.place("visitor") as place:
         assert list(place.turn()) == []
         studio.line.stop("visitor")
@@ -187,7 +230,7 @@ def test_a_request_that_is_stopped_just_before_its_job_begins_makes_nothing(stud
 
 
 def test_a_job_ends_when_its_time_is_up_or_nobody_waits(studio):
-    plan = Request(8, steps=5000).plan(studio.models["digits"], studio.limits)
+    plan = studio.plan("digits", Request(8, steps=5000))
     with pytest.raises(StoppedError, match=r"longer than this studio allows, 0\.01 s"):
         list(Job(plan, 0.01).run())
     before = threading.active_count()
