@@ -15,17 +15,13 @@ from multidiff.data.captions import read_text
 from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.pretrained import INDEX, SAVED, is_lora, lora_facts, lora_file, outline
+from multidiff.sampling.lineage import HEAD, licence_in, started_from
 from multidiff.sampling.model_directory import CONFIG, WEIGHTS, load, read_config
 from multidiff.sampling.notebook import model_facts
 from multidiff.weights import CARD
 
 GENERATED = 16
 """Samples in the picture of a model."""
-
-HEAD = re.compile(r"---\n(?P<head>.*?)\n---\n", re.DOTALL)
-"""The facts at the start of a model card."""
-
-LICENCE = re.compile(r"^license:[ \t]*(\S.*)$", re.MULTILINE)
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters of a card by which it could command a terminal."""
@@ -102,6 +98,8 @@ def _model(path: Path, config: Mapping[str, Any]) -> Inspection:
         fields = {part.field: list(part.choices[:GENERATED]) for part in conditioner if part.choices}
         return pipeline.modality.preview(pipeline.sample(GENERATED, fields=fields))
 
+    origin = started_from(config.get("training"))
+    facts |= {"started from": CONTROL.sub("", origin)} if origin else {}
     size = {"bytes": f"{(path / WEIGHTS).stat().st_size:,}"}
     return Inspection(kind, {**model_facts(pipeline), **facts, **size}, picture)
 
@@ -151,8 +149,7 @@ def _with_card(found: Inspection, path: Path, text: bool = True) -> Inspection:
     except InputError as error:
         return replace(found, problems=[*found.problems, str(error)])
     head = HEAD.match(content)
-    licence = LICENCE.search(head["head"]) if head else None
-    facts = {**found.facts, "licence": licence[1].strip() if licence else "not stated"}
+    facts = {**found.facts, "licence": licence_in(content) or "not stated"}
     if not text:
         return replace(found, facts={**facts, "card": str(card)})
     return replace(found, facts=facts, text=content[head.end() if head else 0 :].strip())

@@ -21,7 +21,12 @@ def pack(
     model: options.Model,
     out: Annotated[Path, typer.Option(help="A new folder, or one of a model, which is replaced; a file for single.")],
     about: Annotated[Path | None, typer.Option(help="Markdown file for the model card: data, scores, limits.")] = None,
-    licence: Annotated[str, typer.Option(help="Licence for the model card, such as cc-by-sa-4.0.")] = "",
+    licence: Annotated[
+        str,
+        typer.Option(
+            help="Licence for the model card, such as cc-by-sa-4.0; by default, that of the model's own card."
+        ),
+    ] = "",
     format: Annotated[
         Format,
         typer.Option(

@@ -28,6 +28,7 @@ from multidiff.pretrained import (
     stacked,
 )
 from multidiff.sampling import few_step
+from multidiff.sampling.lineage import inherited, told
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.sampler_config import checked_sampler
 from multidiff.weights import CONFIG, WEIGHTS, fill, find_model, no_larger_than, read_weights, write
@@ -195,12 +196,13 @@ def card(
         pipeline: of the model.
         description: its config.
         name: by which commands call the model.
-        licence: identifier of a licence, such as ``cc-by-sa-4.0``.
+        licence: identifier of a licence, such as ``cc-by-sa-4.0``; by default that of the model that it started from.
         about: paragraphs on the data, the training and the scores.
         library: that opens it.
         usage: Markdown on how it samples; by default, the command.
     """
     parameters = sum(parameter.numel() for parameter in pipeline.model.parameters())
+    training = description["training"]
     facts = {
         "Modality": pipeline.modality.name,
         "Data shape": " x ".join(map(str, pipeline.data_shape)),
@@ -208,14 +210,15 @@ def card(
         "Conditions": pipeline.model.conditioner.describe(),
         "Default sampling": f"{description['sampler']['name']}, {description['sampler']['steps']} steps, "
         f"guidance {description['guidance']}",
-        **{name.replace("_", " ").capitalize(): value for name, value in description["training"].items()},
+        **{name.replace("_", " ").capitalize(): value for name, value in training.items()},
     }
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    head = f"license: {licence}\n" if licence else ""
+    stated = licence or inherited(training)
+    head = f"license: {stated}\n" if stated else ""
     return (
         f"---\n{head}library_name: {library}\ntags: [diffusion, {pipeline.modality.name}]\n---\n\n"
         f"# A diffusion model ({pipeline.modality.name})\n\nTrained with MultiDiff {version('multidiff-toolkit')}.\n\n"
-        f"| | |\n| --- | --- |\n{rows}\n\n"
+        f"| | |\n| --- | --- |\n{rows}\n\n{told(training)}"
         + (f"{about.strip()}\n\n" if about else "")
         + (usage or f"```\nmultidiff sample {name} -n 16 --out samples\n```\n")
     )

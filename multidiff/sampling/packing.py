@@ -22,6 +22,7 @@ from multidiff.data.files import atomic_directory, new_file
 from multidiff.diffusion.objectives import Trained
 from multidiff.errors import InputError
 from multidiff.pretrained import INDEX, diffusers_example, save_as_folder, save_single, save_trained
+from multidiff.sampling.lineage import licence_of
 from multidiff.sampling.model_directory import card, find_pipeline, load
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.weights import CARD, HALF, WEIGHTS, find_model, read_config, write_into
@@ -50,7 +51,7 @@ def pack(source: Path, out: Path, licence: str = "", about: str = "") -> Packed:
     Args:
         source: a run directory or a model directory.
         out: is replaced if it is a model directory.
-        licence: identifier for the card, such as ``cc-by-sa-4.0``.
+        licence: identifier for the card, such as ``cc-by-sa-4.0``; by default that of the card of ``source``.
         about: Markdown for the card.
 
     Raises:
@@ -60,6 +61,7 @@ def pack(source: Path, out: Path, licence: str = "", about: str = "") -> Packed:
         raise InputError(f"{source} is a pretrained pipeline: pack it with --format diffusers or --format single")
     original, directory = load(source, "cpu"), find_model(source)
     config = read_config(directory)
+    licence = licence or licence_of(directory) or ""
     _check(config, directory, out)
     with atomic_directory(out) as folder:
         origin = {"weights_sha256": original.sha256}
@@ -94,7 +96,9 @@ def pack_for_diffusers(source: Path, out: Path, licence: str = "", about: str = 
     _check_folder(out)
     with atomic_directory(out) as folder:
         save_trained(pipeline.model, pipeline.shape[1:], folder)
-        facts, example = read_config(find_model(source)), diffusers_example(pipeline.model, out.name)
+        directory = find_model(source)
+        facts, example = read_config(directory), diffusers_example(pipeline.model, out.name)
+        licence = licence or licence_of(directory) or ""
         text = card(pipeline, facts, out.name, licence, about, "diffusers", example)
         (folder / CARD).write_text(text, "utf-8")
     return Packed(_size(out))

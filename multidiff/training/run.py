@@ -22,6 +22,7 @@ from multidiff.errors import InputError, first_of, refusals
 from multidiff.model import Model, build_model, in_force, informed
 from multidiff.sampling import few_step, model_directory
 from multidiff.sampling.guidance import Guidance
+from multidiff.sampling.lineage import lineage
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.plan import Plan
 from multidiff.sampling.sampler_config import chosen_sampler
@@ -140,7 +141,7 @@ class Run(BaseRun):
     def save(self, directory: Path, step: int, facts: Mapping[str, Any] | None = None) -> None:
         teacher = self.module.teacher
         known = {"teacher": teacher.path, "teacher_sha256": teacher.sha256} if teacher else {}
-        known |= {"init": self.settings["init"]} if self.settings.get("init") else {}
+        known |= self.settings["lineage"]
         model_directory.save(self.pipeline, self.settings, directory, self.facts(step) | known | dict(facts or {}))
 
 
@@ -168,6 +169,7 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     settings["backbone"] = _backbone(settings, start.before, dataset)
     if objective.inputs:
         settings["backbone"] = {**settings["backbone"], "inputs": list(objective.inputs)}
+    settings["lineage"] = _lineage(settings, start.before)
     model = build_model(settings, tuple(dataset.shape))
     shape = model.codec.shape(tuple(dataset.shape))
     if start.checkpoint is None:
@@ -207,6 +209,14 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     run.check_resume()
     run.trainer = make_trainer(run)
     return run
+
+
+def _lineage(settings: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the training starts with; a run that is resumed may not have it any more."""
+    init = settings.get("init")
+    if before is None:
+        return lineage(None if init is None else str(init), settings["codec"])
+    return dict(before.get("lineage") or ({"init": init} if init else {}))
 
 
 def _backbone(settings: dict[str, Any], before: dict[str, Any] | None, dataset: Dataset) -> dict[str, Any]:

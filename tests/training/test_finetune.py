@@ -9,11 +9,15 @@ from PIL import Image
 
 import multidiff
 from multidiff.bundled import bundled
+from multidiff.cli.inspection import inspected
 from multidiff.errors import InputError
+from multidiff.sampling.lineage import licence_of, lineage
+from multidiff.sampling.packing import pack
 from multidiff.training.origin import ADOPTED
 from multidiff.training.run import build
 from multidiff.training.train import train
 from tests.tiny import TINY, fast_compose, tiny_train
+from tests.tiny_codec import train_codec
 
 FINETUNE = ("experiment=finetune", "data=image_folder", "data.size=8", "trainer.max_steps=1")
 FAST = (
@@ -93,6 +97,58 @@ def test_a_teacher_estimates_samples_of_unknown_classes_without_the_class(labell
     )
     assert "does not know the label crash" in caplog.text
     assert multidiff.load(run.run_dir, "cpu").model.conditioner.parts["label"].choices[-1] == "crash"
+
+
+def licensed(model, folder, licence):
+    """A copy of ``model`` whose card states ``licence``."""
+    shutil.copytree(model, folder)
+    text = (folder / "README.md").read_text()
+    (folder / "README.md").write_text(text.replace("---\n", f"---\nlicense: {licence}\n", 1))
+    return folder
+
+
+def test_the_licence_and_the_name_of_the_first_model_are_kept(labelled, pictures, tmp_path):
+    """After a resume without that model, in what is packed, and in what starts from it in turn."""
+    first = licensed(labelled / "model", tmp_path / "first", "cc-by-sa-4.0")
+    words = (pictures, tmp_path / "run", f"init={first}")
+    train(finetuning(*words))
+    shutil.rmtree(first)
+    run_dir = train(finetuning(*words, "resume=auto", "trainer.max_steps=2")).run_dir
+    assert licence_of(run_dir / "model") == "cc-by-sa-4.0"
+    said = f"Started from {first}, licence cc-by-sa-4.0; the card of that model says whom to credit."
+    assert said in (run_dir / "model" / "README.md").read_text()
+    training = yaml.safe_load((run_dir / "model" / "config.yaml").read_text())["training"]
+    assert training["init_sha256"] == multidiff.load(labelled, "cpu").sha256
+    assert inspected(run_dir).facts["started from"] == f"{first}, licence cc-by-sa-4.0"
+
+    pack(run_dir, tmp_path / "packed")
+    pack(run_dir, tmp_path / "other", "mit")
+    assert [licence_of(tmp_path / name) for name in ("packed", "other")] == ["cc-by-sa-4.0", "mit"]
+    assert all(said in (tmp_path / name / "README.md").read_text() for name in ("packed", "other"))
+
+    third = train(finetuning(pictures, tmp_path / "third", f"init={tmp_path / 'packed'}")).run_dir
+    assert licence_of(third / "model") == "cc-by-sa-4.0"
+    expected = f"{tmp_path / 'packed'}, which started from {first}, licence cc-by-sa-4.0"
+    assert inspected(third).facts["started from"] == expected
+
+
+def test_a_model_that_starts_from_one_without_a_licence_has_none(labelled, pictures, tmp_path):
+    run_dir = train(finetuning(pictures, tmp_path / "run", f"init={labelled}")).run_dir
+    assert licence_of(run_dir / "model") is None
+    assert f"Started from {labelled}.\n" in (run_dir / "model" / "README.md").read_text()
+    assert inspected(run_dir).facts["licence"] == "not stated"
+
+
+def test_the_licence_of_a_codec_is_kept(tmp_path):
+    train_codec(tmp_path / "codec")
+    licensed(tmp_path / "codec" / "model", tmp_path / "licensed", "cc-by-4.0")
+    latent = ("codec=learned", f"codec.path={tmp_path / 'licensed'}", "trainer.max_steps=1")
+    model = tiny_train(tmp_path / "run", *latent).run_dir / "model"
+    assert licence_of(model) == "cc-by-4.0"
+    assert "Its codec has the licence cc-by-4.0." in (model / "README.md").read_text()
+    assert lineage(None, {"path": str(bundled()["emoji"] / "codec"), "sha256": "any"}) == {
+        "codec_licence": "cc-by-sa-4.0"
+    }
 
 
 def test_what_cannot_be_started_from_is_refused(labelled, pictures, tmp_path):

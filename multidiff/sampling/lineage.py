@@ -1,0 +1,86 @@
+"""What a model was made from, and the licence that it has from there."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from multidiff.codecs.directory import find_codec
+from multidiff.data.files import sha256
+from multidiff.weights import CARD, CONFIG, WEIGHTS, find_model, read_config
+
+HEAD = re.compile(r"---\n(?P<head>.*?)\n---\n", re.DOTALL)
+"""The facts at the start of a model card."""
+
+LICENCE = re.compile(r"^license:[ \t]*(\S.*)$", re.MULTILINE)
+
+
+def licence_in(text: str) -> str | None:
+    """The licence that the model card ``text`` states."""
+    head = HEAD.match(text)
+    found = LICENCE.search(head["head"]) if head else None
+    return found[1].strip() if found else None
+
+
+def licence_of(directory: Path) -> str | None:
+    """The licence that the card in the model directory states; None without one."""
+    card = directory / CARD
+    return licence_in(card.read_text("utf-8", errors="replace")) if card.is_file() else None
+
+
+def lineage(init: str | None, codec: Mapping[str, Any]) -> dict[str, str]:
+    """Facts about what a training starts with, for its model's config and card.
+
+    Args:
+        init: a run directory, a model directory or the name of a bundled model; None to start from nothing.
+        codec: its config.
+
+    Raises:
+        InputError: there is no such model or codec.
+    """
+    found: dict[str, Any] = {}
+    if init is not None:
+        directory = find_model(Path(init).expanduser())
+        found["init"] = init
+        found["init_sha256"] = sha256(directory / WEIGHTS)
+        found["init_licence"] = licence_of(directory)
+        found["init_from"] = started_from(read_config(directory).get("training"), licence=False)
+    if "sha256" in codec and "path" in codec:
+        found["codec_licence"] = _codec_licence(find_codec(str(codec["path"])))
+    return {name: value for name, value in found.items() if value}
+
+
+def _codec_licence(directory: Path) -> str | None:
+    """The licence of a codec; one inside of a packed model has that of the model."""
+    packed = (directory.parent / CONFIG).is_file() and (directory.parent / WEIGHTS).is_file()
+    return licence_of(directory) or (licence_of(directory.parent) if packed else None)
+
+
+def inherited(training: Mapping[str, Any]) -> str:
+    """The licence of what a model was made from, by the facts about its training; empty if that has none."""
+    return str(training.get("init_licence") or training.get("codec_licence") or "")
+
+
+def started_from(training: Any, licence: bool = True) -> str | None:
+    """The model that another one started from, such as ``emoji, licence cc-by-sa-4.0``; None if there is none.
+
+    Args:
+        training: facts about the training of the other one, as its config has them.
+        licence: whether to tell the licence too.
+    """
+    if not isinstance(training, Mapping) or not training.get("init"):
+        return None
+    before = f", which started from {training['init_from']}" if training.get("init_from") else ""
+    known = f", licence {training['init_licence']}" if licence and training.get("init_licence") else ""
+    return f"{training['init']}{before}{known}"
+
+
+def told(training: Mapping[str, Any]) -> str:
+    """What a card says of it, as paragraphs of Markdown; empty if there is nothing to say."""
+    lines = []
+    if origin := started_from(training):
+        credit = "; the card of that model says whom to credit" if training.get("init_licence") else ""
+        lines.append(f"Started from {origin}{credit}.\n\n")
+    if (codec := training.get("codec_licence")) and codec != training.get("init_licence"):
+        lines.append(f"Its codec has the licence {codec}.\n\n")
+    return "".join(lines)
