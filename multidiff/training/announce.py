@@ -8,6 +8,7 @@ from multidiff.data.dataset import Unaugmented, drawn_rows
 from multidiff.data.files import atomic_path
 from multidiff.data.survey import described, problems
 from multidiff.training.base_run import BaseRun
+from multidiff.training.beginning import beginning, unused
 from multidiff.training.budget import seconds_of
 from multidiff.training.progress import duration
 
@@ -24,7 +25,9 @@ def announced(run: BaseRun) -> list[str]:
         *(f"data     {line}" for line in described(run.dataset)),
         f"data     {len(run.datamodule.validation):,} held out; as the model sees them: {_pictured(run)}",
         *(f"problem  {line}" for line in _problems(run)),
+        *(f"problem  {line}" for line in unused(run)),
         *(f"problem  {line}" for line in run.obstacles),
+        *(f"start    {line}" for line in beginning(run)),
         f"model    {trained / 1e6:.3g}M parameters{_model(run.settings)}",
         f"training {_training(run.settings)}",
         *_reference(run.settings),

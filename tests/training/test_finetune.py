@@ -13,6 +13,7 @@ from multidiff.cli.inspection import inspected
 from multidiff.errors import InputError
 from multidiff.sampling.lineage import licence_of, lineage
 from multidiff.sampling.packing import pack
+from multidiff.training.announce import announced
 from multidiff.training.origin import ADOPTED
 from multidiff.training.run import build
 from multidiff.training.train import train
@@ -97,6 +98,52 @@ def test_a_teacher_estimates_samples_of_unknown_classes_without_the_class(labell
     )
     assert "does not know the label crash" in caplog.text
     assert multidiff.load(run.run_dir, "cpu").model.conditioner.parts["label"].choices[-1] == "crash"
+
+
+def colours(folder, labels, caption=None):
+    """Pictures of 8x8 in a folder for each of ``labels``, or without classes."""
+    for name in labels or ["."]:
+        (folder / name).mkdir(parents=True)
+        for i in range(2):
+            Image.new("L", (8, 8), 90 * i).save(folder / name / f"{i}.png")
+            if caption:
+                (folder / name / f"{i}.txt").write_text(caption)
+    return folder
+
+
+def printed(folder, first, run_dir, *overrides):
+    """Lines that a training on ``folder`` from the model ``first`` prints before it starts."""
+    return announced(build(finetuning(folder, run_dir, f"init={first}", *overrides)))
+
+
+def test_a_training_tells_what_is_new_to_the_first_model(labelled, tmp_path):
+    lines = printed(colours(tmp_path / "data", ("3", "Four", "five")), labelled, tmp_path / "run")
+    count = sum(weight.numel() for weight in multidiff.load(labelled, "cpu").model.parameters())
+    assert f"start    {labelled} ({count / 1e6:.3g}M parameters): 2 of 12 classes are new: Four, five" in lines
+    assert not [line for line in lines if "not used" in line or "as they were" in line]
+
+    captioned = ("conditioning=words", "conditioning.caption.dropout=0.0")
+    tiny = [each for each in TINY if "label" not in each and "experiment" not in each]
+    data = colours(tmp_path / "words", ("a", "b"), "a red cat")
+    common = ("experiment=image/digits", "data=image_folder", "data.size=8", "loader.batch_size=2")
+    settings = [*tiny, *common, *captioned, "trainer.max_steps=1", f"data.root={data}", f"run_dir={tmp_path / 'first'}"]
+    first = train(fast_compose(settings)).run_dir
+    lines = printed(colours(tmp_path / "more", ("a", "b"), "a blue dog"), first, tmp_path / "second")
+    assert any(line.startswith("start") and line.endswith("parameters): 2 of 5 words are new") for line in lines)
+    assert "problem  the classes are not used: the model has no label" in lines
+
+
+def test_a_training_tells_which_fields_the_first_model_misses_and_which_classes_are_known(labelled, pictures, tmp_path):
+    lines = printed(pictures, labelled, tmp_path / "run")
+    assert "problem  no classes: they stay as they were learned" in lines
+    assert next(line for line in lines if line.startswith("start")).endswith("M parameters)")
+    renamed = tmp_path / "known"
+    shutil.copytree(labelled / "model", renamed)
+    config = yaml.safe_load((renamed / "config.yaml").read_text())
+    config["conditioning"]["label"]["vocabulary"][3] = "closed_hat"
+    (renamed / "config.yaml").write_text(yaml.safe_dump(config))
+    lines = printed(colours(tmp_path / "data", ("1", "Closed hat")), renamed, tmp_path / "again")
+    assert "problem  'Closed hat' is new, and 'closed_hat' is known: rename the folder to use it" in lines
 
 
 def licensed(model, folder, licence):

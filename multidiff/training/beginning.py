@@ -1,0 +1,111 @@
+"""What a training that starts from a trained model takes over, and what in the data that model does not use."""
+
+import re
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from multidiff.conditioners import FieldConditioner, LabelConditioner
+from multidiff.configuration import target_class
+from multidiff.data.dataset import Dataset
+from multidiff.data.labels import Labels
+from multidiff.errors import first_of
+from multidiff.training.base_run import BaseRun
+from multidiff.training.origin import origin
+from multidiff.training.settings import is_missing
+from multidiff.weights import WEIGHTS, find_model
+
+PLURALS = {"label": "classes", "caption": "captions"}
+"""Fields that a message names in the plural."""
+
+SHOWN = 8
+"""New classes that are listed."""
+
+VALUES = {"label": "they stay as they were learned", "caption": "the words stay as they were learned"}
+"""What becomes of the values of a field that the data lack."""
+
+
+def starts_from_another(run: BaseRun) -> bool:
+    """Whether ``run`` starts from a trained diffusion model, and is not resumed."""
+    return run.checkpoint is None and run.settings.get("init") is not None and "autoencoder" not in run.settings
+
+
+def beginning(run: BaseRun) -> list[str]:
+    """The model that ``run`` starts from, and how many words and classes are new to it; nothing if there is none."""
+    if not starts_from_another(run):
+        return []
+    init = str(run.settings["init"])
+    new = [
+        f"{len(names) - len(known)} of {len(names)} {_noun(part)} are new{_listed(part, names[len(known) :])}"
+        for part, names, known in _names(run)
+    ]
+    return [f"{init} ({_parameters(run, init) / 1e6:.3g}M parameters)" + (f": {'; '.join(new)}" if new else "")]
+
+
+def unused(run: BaseRun) -> Iterator[str]:
+    """Fields that the data lack, fields that the model does not read, and new classes that may be known ones."""
+    if not starts_from_another(run):
+        return
+    reads = run.settings["conditioning"]
+    for field in reads:
+        if not _has(run.dataset, field):
+            kept = VALUES.get(field, "what the model knows of it stays as it was learned")
+            yield f"no {PLURALS.get(field, field)}: {kept}"
+    for field, plural in PLURALS.items():
+        if field not in reads and _tells(run.dataset, field):
+            yield f"the {plural} are not used: the model has no {field}"
+    for part, names, known in _names(run):
+        if _noun(part) == "classes":
+            like = {_plain(name): name for name in known}
+            for name in names[len(known) :]:
+                if alike := like.get(_plain(name)):
+                    yield f"{name!r} is new, and {alike!r} is known: rename the folder to use it"
+
+
+def _names(run: BaseRun) -> Iterator[tuple[Mapping[str, Any], list[str], list[str]]]:
+    """Of each condition of ``run`` that lists its values: its config, those values, and those of the first model."""
+    theirs = origin(run.settings, None).get("conditioning") or {}
+    for field, part in run.settings["conditioning"].items():
+        if field in theirs and _has(run.dataset, field):
+            names, known = _values(part), _values(theirs[field])
+            if known and names[: len(known)] == known:
+                yield part, names, known
+
+
+def _values(part: Mapping[str, Any]) -> list[str]:
+    """The classes or words in the config of a condition; empty for one without."""
+    return [str(name) for name in part.get("vocabulary") or str(part.get("known") or "").split()]
+
+
+def _noun(part: Mapping[str, Any]) -> str:
+    return "classes" if issubclass(target_class(part, FieldConditioner), LabelConditioner) else "words"
+
+
+def _listed(part: Mapping[str, Any], new: list[str]) -> str:
+    return f": {first_of(new, SHOWN)}" if new and _noun(part) == "classes" else ""
+
+
+def _has(dataset: Dataset, field: str) -> bool:
+    """Whether the data have a value of ``field``."""
+    column = dataset.fields.get(field, ())
+    return isinstance(column, Labels) or not all(map(is_missing, column))
+
+
+def _tells(dataset: Dataset, field: str) -> bool:
+    """Whether the data have values of ``field``, and of classes more than one."""
+    return _has(dataset, field) and (field != "label" or len(set(dataset.fields[field])) > 1)
+
+
+def _plain(name: str) -> str:
+    """A class without what people write differently."""
+    return re.sub(r"[\s_]+", "", name).casefold()
+
+
+def _parameters(run: BaseRun, init: str) -> int:
+    """The number of parameters of the model at ``init``."""
+    own = [name for name, _ in run.module.model.named_parameters()]
+    with safe_open(find_model(Path(init).expanduser()) / WEIGHTS, "pt") as file:
+        return sum(prod(file.get_slice(name).get_shape()) for name in own)
