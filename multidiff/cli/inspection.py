@@ -16,7 +16,7 @@ from multidiff.cli.inspected_models import inspected_model, inspected_weights
 from multidiff.configuration import group_options, instantiate, load_option
 from multidiff.data.files import sha256
 from multidiff.data.scan import Entry, find_entries
-from multidiff.data.survey import copied, equal_captions, few, single
+from multidiff.data.survey import copied, equal_captions, few, for_few, single
 from multidiff.errors import InputError, first_of
 from multidiff.modality import Modality
 from multidiff.pretrained.weights import PICKLES
@@ -164,7 +164,7 @@ def _data(path: Path) -> Inspection:
     if captions:
         facts["for example"] = first_of([repr(text) for text in captions], 3)
     problems = [f"{len(unread)} of the files read cannot be used: {first_of(unread, 3)}"] if unread else []
-    problems += few(len(entries), "file", modality.for_few)
+    problems += few(len(entries), "file", for_few(modality))
     problems += single(labels.elements(), "file")
     problems += _scarce(labels)
     problems += equal_captions(captions.elements())

@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from multidiff.bundled import bundled
+from multidiff.configuration.build import TARGET
 from multidiff.data.dataset import Dataset
 from multidiff.data.duplicates import duplicates, equal_files
 from multidiff.data.folder import Prepared
 from multidiff.data.labels import Labels
 from multidiff.errors import first_of
+from multidiff.modality import Modality
+from multidiff.weights import read_config
 
 FEW = 200
 """Below so many samples, a model learns each of them by heart."""
@@ -27,16 +31,19 @@ def described(dataset: Dataset) -> list[str]:
     return lines + [f"{name}: {_column(column)}" for name, column in dataset.fields.items()]
 
 
-def problems(dataset: Dataset, from_scratch: bool = True, for_few: str | None = None) -> Iterator[str]:
+def problems(
+    dataset: Dataset, from_scratch: bool = True, for_few: str | None = None, starts: bool = False
+) -> Iterator[str]:
     """What may spoil a training: few samples, classes of one sample, equal captions, duplicates among files and others.
 
     Args:
         dataset: the training data.
         from_scratch: whether the model knows nothing else; otherwise a few samples of one caption are enough.
         for_few: what helps a training of few samples, beside more of them; or None.
+        starts: whether the model starts from a trained one of the same kind.
     """
     labels, captions = dataset.labels or (), dataset.values.get("caption", ())
-    yield from few(len(dataset), "sample", for_few) if from_scratch else ()
+    yield from few(len(dataset), "sample", for_few, starts) if from_scratch else ()
     yield from single(labels, "sample")
     yield from equal_captions(captions) if from_scratch else ()
     if isinstance(dataset, Prepared):
@@ -44,17 +51,28 @@ def problems(dataset: Dataset, from_scratch: bool = True, for_few: str | None = 
         yield from dataset.preparation.problems(dataset.store.shapes)
 
 
-def few(count: int, unit: str, for_few: str | None) -> Iterator[str]:
+def few(count: int, unit: str, for_few: str | None, starts: bool = False) -> Iterator[str]:
     """``count`` samples, or files, are too few to learn from.
 
     Args:
         count: of them.
         unit: the word for one of them.
         for_few: what helps beside more of them; or None.
+        starts: whether the model starts from a trained one, which is what helps most.
     """
     if count < FEW:
         advice = f"take at least {FEW}" + (f", or {for_few}" if for_few else "")
+        advice = "watch the previews and stop early" if starts else advice
         yield f"{_count(count, unit, f'{unit}s')}, which a model will learn by heart: {advice}"
+
+
+def for_few(modality: Modality[Any]) -> str | None:
+    """What helps a training of few samples of ``modality``, beside more of them; None if nothing does."""
+    kind = f"{type(modality).__module__}.{type(modality).__qualname__}"
+    targets = {name: read_config(folder)["modality"][TARGET] for name, folder in bundled().items()}
+    known = next((name for name, target in targets.items() if target == kind), None)
+    further = f"experiment=finetune init={known}, which trains a bundled model further" if known else None
+    return ", or ".join(way for way in (further, modality.for_few) if way) or None
 
 
 def single(labels: Iterable[str], unit: str) -> Iterator[str]:

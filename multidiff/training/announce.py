@@ -6,7 +6,7 @@ from typing import Any
 
 from multidiff.data.dataset import Unaugmented, drawn_rows
 from multidiff.data.files import atomic_path
-from multidiff.data.survey import described, problems
+from multidiff.data.survey import described, for_few, problems
 from multidiff.training.base_run import BaseRun
 from multidiff.training.beginning import beginning, unused
 from multidiff.training.budget import seconds_of
@@ -36,8 +36,8 @@ def announced(run: BaseRun) -> list[str]:
 
 def _problems(run: BaseRun) -> Iterator[str]:
     """What in the data may spoil the training."""
-    for_few = None if "autoencoder" in run.settings else run.modality.for_few
-    return problems(run.dataset, "tuning" not in run.settings, for_few)
+    other_way = None if "autoencoder" in run.settings else for_few(run.modality)
+    return problems(run.dataset, "tuning" not in run.settings, other_way, run.settings.get("init") is not None)
 
 
 def _reference(settings: Mapping[str, Any]) -> list[str]:

@@ -108,4 +108,5 @@ def _parameters(run: BaseRun, init: str) -> int:
     """The number of parameters of the model at ``init``."""
     own = [name for name, _ in run.module.model.named_parameters()]
     with safe_open(find_model(Path(init).expanduser()) / WEIGHTS, "pt") as file:
-        return sum(prod(file.get_slice(name).get_shape()) for name in own)
+        stored = set(own).intersection(file.keys())  # without the weights of further inputs
+        return sum(prod(file.get_slice(name).get_shape()) for name in stored)

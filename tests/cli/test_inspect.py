@@ -40,7 +40,7 @@ def test_a_folder_of_data(pictures, tmp_path):
         assert part in found
     for problem in (
         "1 of the files read cannot be used",
-        "24 files, which a model will learn by heart: take at least 200, or experiment=image/lora",
+        "24 files, which a model will learn by heart: take at least 200, or experiment=finetune init=emoji",
         "1 class of one file: dog",
         "classes with few files: owl (2); the largest has 21",
         "all captions are 'a red cat'",

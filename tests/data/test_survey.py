@@ -5,9 +5,10 @@ import soundfile
 
 from modalities.audio.modality import AudioModality
 from modalities.image.modality import ImageModality
+from modalities.shape.modality import ShapeModality
 from multidiff.data.dataset import drawn_rows
 from multidiff.data.folder import Folder
-from multidiff.data.survey import described, problems
+from multidiff.data.survey import described, for_few, problems
 from tests.data.pictures import folder, noise
 
 
@@ -33,12 +34,26 @@ def test_few_samples_single_classes_and_equal_captions_are_told(tmp_path):
 
 def test_few_samples_are_told_with_another_way(tmp_path):
     data = folder(tmp_path, {"a.png": noise(0)})
-    for_few = ImageModality.for_few
-    assert list(problems(data, for_few=for_few)) == [
-        "1 sample, which a model will learn by heart: take at least 200, or experiment=image/lora, which trains a "
-        "pretrained pipeline"
+    way = ImageModality.for_few
+    few = "1 sample, which a model will learn by heart"
+    assert list(problems(data, for_few=way)) == [
+        f"{few}: take at least 200, or experiment=image/lora, which trains a pretrained pipeline"
     ]
-    assert list(problems(data, from_scratch=False, for_few=for_few)) == []
+    assert list(problems(data, from_scratch=False, for_few=way)) == []
+    assert list(problems(data, for_few=way, starts=True)) == [f"{few}: watch the previews and stop early"]
+
+
+@pytest.mark.parametrize(
+    ("modality", "model", "also"),
+    [
+        (ImageModality(3), "emoji", ImageModality.for_few),
+        (AudioModality(8000), "drums", AudioModality.for_few),
+        (ShapeModality(6), "furniture", None),
+    ],
+)
+def test_few_samples_are_a_reason_to_train_the_bundled_model_of_their_modality(modality, model, also):
+    further = f"experiment=finetune init={model}, which trains a bundled model further"
+    assert for_few(modality) == further + (f", or {also}" if also else "")
 
 
 @pytest.mark.parametrize(

@@ -31,11 +31,15 @@ def test_a_training_tells_what_it_found(tmp_path, capsys):
     assert Image.open(tmp_path / "run/data.png").width > 8
 
 
-def test_few_pictures_are_a_reason_for_a_lora_but_not_in_place_of_a_codec(tmp_path, monkeypatch, capsys):
+def test_few_pictures_are_a_reason_for_a_trained_model_but_not_in_place_of_a_codec(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("multidiff.data.survey.FEW", 2000)
     few = "problem  1,797 samples, which a model will learn by heart: take at least 2000"
     tiny_train(tmp_path / "run", "trainer.max_steps=1")
-    assert f"{few}, or experiment=image/lora, which trains a pretrained pipeline\n" in capsys.readouterr().out
+    ways = (
+        "experiment=finetune init=emoji, which trains a bundled model further",
+        "experiment=image/lora, which trains a pretrained pipeline",
+    )
+    assert f"{few}, or {', or '.join(ways)}\n" in capsys.readouterr().out
     train_codec(tmp_path / "codec", "trainer.max_steps=1")
     assert f"{few}\n" in capsys.readouterr().out
 
