@@ -33,6 +33,12 @@ HALF = "float16"
 SPARE = 2**20
 """Weights that a model may have beyond those that its file leads to expect, while it is built."""
 
+CHOSEN = {
+    "lowest_loss": "no validation yet, or its losses are not comparable",
+    "best": "no evaluation that chooses a model yet",
+}
+"""Folders of a run with the model that did best so far, and why there may be none."""
+
 READERS = {1: "0.1"}
 """Versions of multidiff-toolkit that read model directories of older formats."""
 
@@ -108,6 +114,8 @@ def find_model(path: Path) -> Path:
             return directory
     if (path / "model").is_dir():
         path = path / "model"
+    if not path.exists() and path.name in CHOSEN and (path.parent / "model" / CONFIG).is_file():
+        raise InputError(f"there is no model at {path}: this run has had {CHOSEN[path.name]}; take {path.parent}")
     if not path.exists():
         known = f"; bundled models: {', '.join(bundled())}" if bundled() else ""
         raise InputError(f"there is no model at {path}: no such directory{known}")

@@ -34,7 +34,7 @@ class Part:
 
 PARTS = {
     "digits": Part("image/digits", shown=("budget=1m",)),
-    "drums": Part("audio/drums", ("trainer.max_steps=250", "data.count=2000")),
+    "drums": Part("audio/drums", ("trainer.max_steps=250", "warmup_steps=100", "data.count=2000")),
     "furniture": Part(
         "shape/furniture",
         ("trainer.max_steps=1400", "data.points=256"),

@@ -19,7 +19,7 @@ from multidiff.errors import InputError
 from multidiff.modality import Modality
 from multidiff.training.averaged import AveragedModule
 from multidiff.training.datamodule import DataModule
-from multidiff.training.fitting import fitted_length
+from multidiff.training.fitting import fitted_length, fitted_warmup
 from multidiff.training.origin import adopted
 from multidiff.training.run_directory import check_same_run, read_settings, run_directory, start_of
 from multidiff.training.settings import check_numbers, decided
@@ -143,7 +143,7 @@ def prepared(config: DictConfig | dict[str, Any]) -> Prepared:
     settings = resolved(config) if isinstance(config, DictConfig) else config
     checkpoint = start_of(run_dir, settings["resume"])
     before = read_settings(run_dir) if checkpoint else None
-    settings = adopted(fitted_length(settings, before), before)
+    settings = adopted(fitted_warmup(fitted_length(settings, before), before), before)
     check_numbers(settings)
     L.seed_everything(settings["seed"], verbose=False)
     modality = instantiate(Modality, settings["modality"])

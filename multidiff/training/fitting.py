@@ -18,6 +18,9 @@ FOUND = "found"
 LENGTH = "2h"
 """Budget of a training without another length."""
 
+WARMUP, PART = 100, 10
+"""Steps over which the learning rate rises, and of how much of a training at most one part."""
+
 GUIDANCE = 2.0
 """Scale of a model with conditions."""
 
@@ -42,6 +45,20 @@ def fitted_length(settings: Mapping[str, Any], before: Mapping[str, Any] | None)
     if steps is None and settings["budget"] is None:
         return {**settings, "budget": LENGTH}
     return dict(settings)
+
+
+def fitted_warmup(settings: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """``settings`` with the steps of the warm-up, if they leave them open: `WARMUP`, or a tenth of a shorter training.
+
+    Under a budget, `Budget` shortens them. A run that is resumed keeps those of ``before``.
+    """
+    if settings["warmup_steps"] is not None:
+        return dict(settings)
+    if before is not None:
+        return {**settings, "warmup_steps": before.get("warmup_steps", WARMUP)}
+    steps = settings["trainer"]["max_steps"]
+    known = settings["budget"] is None and isinstance(steps, int)
+    return {**settings, "warmup_steps": min(WARMUP, steps // PART) if known else WARMUP}
 
 
 def fitted_conditions(

@@ -218,6 +218,12 @@ def test_what_cannot_be_started_from_is_refused(labelled, pictures, tmp_path):
     build(finetuning(pictures, tmp_path / "run", f"init={model}", "objective=denoising"))
 
 
+def test_a_run_without_a_validation_or_an_evaluation_is_said_to_have_no_best_model(labelled, pictures, tmp_path):
+    for name, lack in (("lowest_loss", "no validation yet"), ("best", "no evaluation")):
+        with pytest.raises(InputError, match=f"this run has had {lack}.*; take {labelled}$"):
+            build(finetuning(pictures, tmp_path / "run", f"init={labelled / name}"))
+
+
 CAPTIONS = (("a red ball", "ball"), ("two green zebras", "zebra"))
 
 

@@ -1,18 +1,21 @@
 """Settings that a config leaves to the data and the machine."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 from multidiff.configuration import load_option
 from multidiff.data.labels import Labels
 from multidiff.errors import InputError
-from multidiff.training.fitting import fitted_backbone, fitted_batch, fitted_conditions, fitted_length
+from multidiff.training.fitting import fitted_backbone, fitted_batch, fitted_conditions, fitted_length, fitted_warmup
 from multidiff.training.train import built
 from tests.tiny import fast_compose
 
+CONF = Path(__file__).parents[2] / "conf"
 SETTINGS = {"conditioning": {"label": {}, "caption": {}, "found": {"dim": 8}}, "guidance": None, "max_missing": 0.5}
 CLASSES, CAPTIONS = Labels.of(["a", "b"]), ["a dog", "a cat"]
 
@@ -158,3 +161,24 @@ def test_a_resumed_run_keeps_its_budget_unless_another_length_is_given(steps, bu
 def test_only_pictures_come_in_large_batches_on_a_gpu(monkeypatch, shape, samples):
     monkeypatch.setattr("multidiff.training.fitting.room_of", lambda kind: 0)
     assert fitted_batch({"batch_size": None}, None, shape, lambda count: None, "cuda")["batch_size"] == samples
+
+
+@pytest.mark.parametrize(
+    ("given", "budget", "max_steps", "before", "steps"),
+    [
+        (None, None, 45, None, 4),
+        (None, None, 1500, None, 100),
+        (None, "2h", None, None, 100),
+        (50, None, 45, None, 50),
+        (None, None, 10000, {"warmup_steps": 4}, 4),
+    ],
+)
+def test_the_warm_up_is_a_tenth_of_a_short_training(given, budget, max_steps, before, steps):
+    settings = {"warmup_steps": given, "budget": budget, "trainer": {"max_steps": max_steps}}
+    assert fitted_warmup(settings, before)["warmup_steps"] == steps
+
+
+def test_the_warm_up_of_shipped_experiments_is_not_shortened():
+    experiments = [yaml.safe_load(path.read_text()) for path in (CONF / "experiment").rglob("*.yaml")]
+    lengths = [each["trainer"].get("max_steps") for each in experiments if "trainer" in each]
+    assert min(steps for steps in lengths if steps is not None) >= 10 * 100
