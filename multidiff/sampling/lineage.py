@@ -46,7 +46,7 @@ def lineage(init: str | None, codec: Mapping[str, Any]) -> dict[str, str]:
         found["init_licence"] = licence_of(directory)
         found["init_from"] = started_from(read_config(directory).get("training"), licence=False)
     if "sha256" in codec and "path" in codec:
-        found["codec_licence"] = _codec_licence(find_codec(str(codec["path"])))
+        found["codec_licence"] = _codec_licence(find_codec(str(codec["path"]), str(codec["sha256"])))
     return {name: value for name, value in found.items() if value}
 
 
