@@ -33,7 +33,7 @@ from multidiff.evaluation.sources import Source
 from multidiff.model import build_model
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.training.ema import EMA, Decay
-from multidiff.training.fitting import BATCH, fitted_backbone
+from multidiff.training.fitting import BATCH, fitted_backbone, fitted_warmup
 
 CLIP = 1.0
 """Gradient clipping of the diffusion models, as a norm."""
@@ -79,7 +79,8 @@ class Ours(Contender):
     ):
         torch.manual_seed(seed)
         conditioning = "label" if classes else "none"
-        settings = resolved(compose([*overrides, "run_dir=unused", "data=digits", f"conditioning={conditioning}"]))
+        composed = compose([*overrides, "run_dir=unused", "data=digits", f"conditioning={conditioning}"])
+        settings = fitted_warmup(resolved(composed), None)
         if classes:
             settings["conditioning"]["label"]["vocabulary"] = list(classes)
         shape = contest.shape

@@ -30,6 +30,7 @@ from multidiff.evaluation.evaluated import EvaluatedFiles
 from multidiff.sampling.model_directory import load
 from multidiff.sampling.reproduce import reproduce_samples
 from multidiff.sampling.samples import write_record, write_samples
+from multidiff.training.origin import adopted
 from tests.tiny import tiny_train
 from tests.traps import Traps
 
@@ -113,7 +114,7 @@ def models(run: Path, scratch: Path, private: Path) -> Attempts:
     config = yaml.safe_load((model / "config.yaml").read_text())
     for name, hostile in changed(config, gadgets(private)):
         (model / "config.yaml").write_text(yaml.safe_dump(hostile))
-        yield f"model {name}", lambda: load(model, "cpu").plan(1)
+        yield f"model {name}", lambda: (load(model, "cpu").plan(1), adopted({"init": str(model)}, None))
     config.pop("weights_sha256")
     (model / "config.yaml").write_text(yaml.safe_dump(config))
     torch.save({"weights": Evil()}, model / "model.safetensors")

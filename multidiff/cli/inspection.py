@@ -16,10 +16,11 @@ from multidiff.cli.inspected_models import inspected_model, inspected_weights
 from multidiff.configuration import group_options, instantiate, load_option
 from multidiff.data.files import sha256
 from multidiff.data.scan import Entry, find_entries
-from multidiff.data.survey import copied, equal_captions, few, for_few, single
+from multidiff.data.survey import copied, equal_captions, few, single
 from multidiff.errors import InputError, first_of
 from multidiff.modality import Modality
 from multidiff.pretrained.weights import PICKLES
+from multidiff.sampling.for_few import for_few
 from multidiff.sampling.model_directory import CONFIG, read_config
 from multidiff.sampling.plan import fields_in
 from multidiff.sampling.reproduce import read_original

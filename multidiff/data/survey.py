@@ -7,15 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from multidiff.bundled import bundled
-from multidiff.configuration.build import TARGET
 from multidiff.data.dataset import Dataset
 from multidiff.data.duplicates import duplicates, equal_files
 from multidiff.data.folder import Prepared
 from multidiff.data.labels import Labels
 from multidiff.errors import first_of
-from multidiff.modality import Modality
-from multidiff.weights import read_config
 
 FEW = 200
 """Below so many samples, a model learns each of them by heart."""
@@ -64,15 +60,6 @@ def few(count: int, unit: str, for_few: str | None, starts: bool = False) -> Ite
         advice = f"take at least {FEW}" + (f", or {for_few}" if for_few else "")
         advice = "watch the previews and stop early" if starts else advice
         yield f"{_count(count, unit, f'{unit}s')}, which a model will learn by heart: {advice}"
-
-
-def for_few(modality: Modality[Any]) -> str | None:
-    """What helps a training of few samples of ``modality``, beside more of them; None if nothing does."""
-    kind = f"{type(modality).__module__}.{type(modality).__qualname__}"
-    targets = {name: read_config(folder)["modality"][TARGET] for name, folder in bundled().items()}
-    known = next((name for name, target in targets.items() if target == kind), None)
-    further = f"experiment=finetune init={known}, which trains a bundled model further" if known else None
-    return ", or ".join(way for way in (further, modality.for_few) if way) or None
 
 
 def single(labels: Iterable[str], unit: str) -> Iterator[str]:

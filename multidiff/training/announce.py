@@ -6,7 +6,8 @@ from typing import Any
 
 from multidiff.data.dataset import Unaugmented, drawn_rows
 from multidiff.data.files import atomic_path
-from multidiff.data.survey import described, for_few, problems
+from multidiff.data.survey import described, problems
+from multidiff.sampling.for_few import for_few
 from multidiff.training.base_run import BaseRun
 from multidiff.training.beginning import beginning, unused
 from multidiff.training.budget import seconds_of

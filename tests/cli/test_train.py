@@ -102,7 +102,7 @@ def test_an_unknown_experiment_lists_the_known_ones(tmp_path):
         "train",
         "experiment=image/digit",
         cwd=tmp_path,
-        saying="audio/sc09, codec/audio, codec/emoji, codec/furniture, codec/image, codec/shape, image/digits",
+        saying="codec/audio, codec/emoji, codec/furniture, codec/image, codec/shape, finetune, image/digits",
     )
 
 

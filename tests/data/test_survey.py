@@ -8,7 +8,8 @@ from modalities.image.modality import ImageModality
 from modalities.shape.modality import ShapeModality
 from multidiff.data.dataset import drawn_rows
 from multidiff.data.folder import Folder
-from multidiff.data.survey import described, for_few, problems
+from multidiff.data.survey import described, problems
+from multidiff.sampling.for_few import for_few
 from tests.data.pictures import folder, noise
 
 
