@@ -1,19 +1,18 @@
 """Hostile models, samplers, records, runs and data are refused, and lead to no code, network, process or file."""
 
-import multiprocessing
 import os
 
 import pytest
 
 from tests.sandbox import attempted
+from tests.training.processes import CONTEXT
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
-    """One process for all cases, forked with everything imported."""
-    context = multiprocessing.get_context("fork")
-    receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=answer, args=(sending, tmp_path_factory.mktemp("sandbox").resolve()))
+    """One process for all cases; of a server, since a process whose tests have trained may not be forked to train."""
+    receiving, sending = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=answer, args=(sending, tmp_path_factory.mktemp("sandbox").resolve()))
     process.start()
     sending.close()
     yield receiving.recv()
