@@ -33,8 +33,11 @@ HALF = "float16"
 SPARE = 2**20
 """Weights that a model may have beyond those that its file leads to expect, while it is built."""
 
+LOWEST = "lowest_loss"
+"""Folder of a run with the model of the lowest validation loss so far."""
+
 CHOSEN = {
-    "lowest_loss": "no validation yet, or its losses are not comparable",
+    LOWEST: "no validation yet, or its losses are not comparable",
     "best": "no evaluation that chooses a model yet",
 }
 """Folders of a run with the model that did best so far, and why there may be none."""

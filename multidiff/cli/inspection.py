@@ -25,8 +25,8 @@ from multidiff.sampling.model_directory import CONFIG, read_config
 from multidiff.sampling.plan import fields_in
 from multidiff.sampling.reproduce import read_original
 from multidiff.sampling.samples import Record, read_record
-from multidiff.training.checkpoints import LOWEST
 from multidiff.training.run_directory import LOCK
+from multidiff.weights import LOWEST
 
 READ = 200
 """Files of a folder that are read, at equal distances; more would take long."""

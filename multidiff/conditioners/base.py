@@ -180,6 +180,14 @@ class Conditioner(nn.Module):
             for sample in samples
         ]
 
+    def unknown(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
+        """The different values in columns of data that the parts do not accept, by field; none where all are."""
+        found = {
+            part.field: [str(value) for value in dict.fromkeys(columns.get(part.field, ())) if not part.accepts(value)]
+            for part in self
+        }
+        return {field: values for field, values in found.items() if values}
+
     def quoted(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """The request that stands for the fields of a sample of the data."""
         return {**sample, **{part.field: part.quoted(sample[part.field]) for part in self if part.field in sample}}

@@ -10,7 +10,7 @@ from multidiff.errors import InputError, few_of
 from multidiff.sampling.model_directory import load
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.sampler_config import load_sampler
-from multidiff.training.checkpoints import LOWEST
+from multidiff.weights import LOWEST
 
 
 @dataclass(frozen=True)

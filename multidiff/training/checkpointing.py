@@ -11,8 +11,8 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from multidiff.data.files import atomic_path, surviving
 from multidiff.errors import InputError
 from multidiff.training.callbacks import step_done
-from multidiff.training.checkpoints import LOWEST, by_step, seal
-from multidiff.weights import read_config
+from multidiff.training.checkpoints import by_step, seal
+from multidiff.weights import LOWEST, read_config
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

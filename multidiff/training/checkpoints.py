@@ -12,9 +12,6 @@ import torch
 
 from multidiff.errors import InputError
 
-LOWEST = "lowest_loss"
-"""Folder of a run with the model of the lowest validation loss."""
-
 DIGEST = 64
 """Length of the checksum at the end of a checkpoint, in bytes."""
 

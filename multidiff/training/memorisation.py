@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 
-from multidiff.training.checkpoints import LOWEST
+from multidiff.weights import LOWEST
 
 log = logging.getLogger(__name__)
 

@@ -22,6 +22,7 @@ ROWS = (".embedding.weight", ".position")
 """Ends of the names of weights with a row for each class, word or position."""
 
 BY_ITSELF = "or take experiment=finetune, which does"
+"""The advice for who repeats settings of the first model."""
 
 ADOPTED = (
     "modality",

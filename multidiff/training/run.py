@@ -37,7 +37,7 @@ from multidiff.training.origin import origin, start_from
 from multidiff.training.settings import check_missing
 from multidiff.training.speed import device_kind
 from multidiff.training.stability import Stability
-from multidiff.training.teacher import check_guidance, known_codec, load_teacher
+from multidiff.training.teacher import Teacher, check_guidance, known_codec, load_teacher
 from multidiff.training.trainer import is_first_process, make_trainer
 
 log = logging.getLogger(__name__)
@@ -45,8 +45,8 @@ log = logging.getLogger(__name__)
 SHOWN = 64
 """Samples of the data whose fields previews take in turn."""
 
-SHOWN_CLASSES = 5
-"""Classes that a warning names."""
+SHOWN_VALUES = 5
+"""Unknown classes, captions or numbers that a warning names."""
 
 LARGE = 10_000
 """Positions of x0 from which a network on a CPU takes too long for a useful training."""
@@ -178,15 +178,7 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     module = diffusion_module(settings, model, objective, shape, encoded is not None)
     check_guidance(objective, model, module.teacher, dataset.fields)
     if module.teacher and is_first_process():
-        for field, unknown in module.teacher.unknown(dataset.fields).items():
-            log.warning(
-                "the teacher %s does not know the %s %s, and estimates these samples without it: train it further, "
-                "with experiment=finetune init=%s",
-                module.teacher.path,
-                field,
-                first_of(unknown, SHOWN_CLASSES),
-                module.teacher.path,
-            )
+        _warn_of_unknown(module.teacher, dataset)
     settings["loader"] = fitted_batch(
         settings["loader"],
         (start.before or {}).get("loader"),
@@ -209,6 +201,19 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     run.check_resume()
     run.trainer = make_trainer(run)
     return run
+
+
+def _warn_of_unknown(teacher: Teacher, dataset: Dataset) -> None:
+    """Tell of values in the data that the teacher does not know: it sees no condition there."""
+    for field, unknown in teacher.conditioner.unknown(dataset.values).items():
+        log.warning(
+            "the teacher %s does not know the %s %s, and estimates these samples without it: train it further, with "
+            "experiment=finetune init=%s",
+            teacher.path,
+            field,
+            first_of(unknown, SHOWN_VALUES),
+            teacher.path,
+        )
 
 
 def _lineage(settings: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:

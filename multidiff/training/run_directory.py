@@ -17,7 +17,8 @@ from multidiff.configuration import read_yaml
 from multidiff.data.files import atomic_path, heal, open_unlinked
 from multidiff.errors import InputError
 from multidiff.model import MODEL_GROUPS
-from multidiff.training.checkpoints import LOWEST, newest_checkpoint, set_aside_damaged
+from multidiff.training.checkpoints import newest_checkpoint, set_aside_damaged
+from multidiff.weights import LOWEST
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from multidiff.conditioners import Conditioner
-from multidiff.data.labels import Labels
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import Denoiser
 from multidiff.diffusion.objectives import Objective
@@ -47,16 +46,6 @@ class Teacher(nn.Module):
     def condition(self, samples: Sequence[Mapping[str, Any]]) -> Conditioning | None:
         """The teacher's own conditions of samples with these fields; the null condition for values it does not know."""
         return self.conditioner(self.conditioner.known([self.conditioner.own(sample) for sample in samples]))
-
-    def unknown(self, fields: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
-        """The classes in columns of the data that the teacher does not know, by field; none where it knows all."""
-        columns = {part: fields.get(part.field) for part in self.conditioner}
-        found = {
-            part.field: [name for name in column.names if not part.accepts(name)]
-            for part, column in columns.items()
-            if isinstance(column, Labels)
-        }
-        return {field: names for field, names in found.items() if names}
 
 
 def known_codec(settings: Mapping[str, Any], before: Mapping[str, Any] | None, objective: Objective) -> dict[str, Any]:

@@ -34,6 +34,18 @@ def test_an_unknown_label_lists_the_known_ones():
         labels("Rose", *map(str, range(20)))(["rose"])
 
 
+def test_values_of_data_that_no_part_accepts_are_told_by_field():
+    parts = {"label": labels("cat", "dog"), "caption": words("a", "chair"), "size": NumberConditioner("size", 1, 2)}
+    columns = {
+        "label": ["bird", "cat", "bird", ""],
+        "caption": ["a chair", "a red chair", ""],
+        "size": [1.5, 3, None],
+        "other": ["any"],
+    }
+    assert Conditioner(parts).unknown(columns) == {"label": ["bird"], "caption": ["a red chair"], "size": ["3"]}
+    assert Conditioner(parts).unknown({"label": ["dog"]}) == {}
+
+
 def test_words_become_tokens_in_order_whatever_the_batch():
     conditioner = words("a", "chair", "tall")
     alone, together = conditioner(["a tall chair"]), conditioner(["a tall chair", "A chair!", None])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 
+from multidiff.evaluation import manifold
 from multidiff.evaluation.diversity import vendi_score
 from multidiff.evaluation.manifold import Balls
 from multidiff.evaluation.neighbours import nearest, radii
@@ -64,6 +65,15 @@ def test_an_outlier_changes_precision_but_not_density():
 def test_density_of_equal_distributions_is_about_one():
     densities = [Balls(normal(300, 2, seed=s + 100)).density_coverage(normal(300, 2, seed=s))[0] for s in range(10)]
     assert sum(densities) / 10 == pytest.approx(1, abs=0.05)
+
+
+def test_the_radii_around_the_real_samples_are_computed_once(monkeypatch):
+    real, computed = normal(50, 2), []
+    monkeypatch.setattr(manifold, "radii", lambda x, k: computed.append((x is real, k)) or radii(x, k))
+    balls = Balls(real)
+    scores = [(balls.precision_recall(normal(40, 2, seed=1)), balls.density_coverage(real)) for _ in range(2)]
+    assert scores[0] == scores[1]
+    assert sorted(k for around_real, k in computed if around_real) == [3, 5]
 
 
 def test_they_are_torch_fidelitys():
