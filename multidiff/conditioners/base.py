@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -168,6 +169,11 @@ class Conditioner(nn.Module):
             torch.cat(tokens, dim=1) if tokens else None,
             torch.cat(masks, dim=1) if masks else None,
         )
+
+    def columns(self) -> dict[str, slice]:
+        """The components of the condition vector that each field makes."""
+        ends = list(accumulate((part.vector_dim for part in self), initial=0))
+        return dict(zip(self.reads, map(slice, ends, ends[1:]), strict=True))
 
     def own(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of a sample of the data that the parts read, None for those that it lacks."""

@@ -34,11 +34,14 @@ def starts_from_another(run: BaseRun) -> bool:
 
 
 def beginning(run: BaseRun) -> list[str]:
-    """The model that ``run`` starts from, and how many words and classes are new to it; nothing if there is none."""
+    """The model that ``run`` starts from and which fields, words and classes are new to it; nothing without one."""
     if not starts_from_another(run):
         return []
     init = str(run.settings["init"])
-    new = [
+    theirs = origin(run.settings, None).get("conditioning") or {}
+    new = [f"it has not learned the field {field}" for field in run.settings["conditioning"] if field not in theirs]
+    new += [f"its field {field} is left out" for field in theirs if field not in run.settings["conditioning"]]
+    new += [
         f"{len(names) - len(known)} of {len(names)} {_noun(part)} are new{_listed(part, names[len(known) :])}"
         for part, names, known in _names(run)
     ]

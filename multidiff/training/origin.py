@@ -4,22 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from multidiff.codecs.directory import is_codec
 from multidiff.configuration import instantiate, load_option
 from multidiff.diffusion.objectives import Objective
 from multidiff.errors import InputError
-from multidiff.model import Model
-from multidiff.nn.embeddings import FURTHER
-from multidiff.sampling.model_directory import find_model, load, read_config
+from multidiff.sampling.model_directory import find_model, read_config
 
 SAME_X0 = {"path", "views", "tile"}
 """Settings of a codec that leave x0 as it is: a learned codec is the one of its hash, wherever it lies."""
-
-ROWS = (".embedding.weight", ".position")
-"""Ends of the names of weights with a row for each class, word or position."""
 
 BY_ITSELF = "or take experiment=finetune, which does"
 """The advice for who repeats settings of the first model."""
@@ -92,41 +84,6 @@ def _suited_sampler(own: dict[str, Any], suited: Sequence[str], few_step: bool) 
     return load_option("sampler", "dpmpp_2m") if few_step else own
 
 
-def start_from(model: Model, settings: Mapping[str, Any], shape: tuple[int, ...]) -> None:
-    """Give ``model`` the weights of the trained model that the setting ``init`` names; None changes nothing.
-
-    Its samples may have another size, such as fewer pixels, if the network has the same weights for both. Weights of
-    further inputs, such as a second time, may be missing from it: they are zero at first, without effect. Further
-    classes and words keep their fresh weights.
-
-    Raises:
-        InputError: the model at ``init`` differs in channels, axes, codec, prediction or weights.
-    """
-    if settings.get("init") is None:
-        return
-    path = str(settings["init"])
-    pipeline = load(path, "cpu")
-    if pipeline.shape[0] != shape[0] or len(pipeline.shape) != len(shape):
-        raise InputError(
-            f"init: {path} generates {pipeline.shape} and the model to train {shape}: the channels "
-            "(the first number) and the number of axes must be equal"
-        )
-    check_equal("model", path, settings, ("codec", "prediction"))
-    given, own = pipeline.model.state_dict(), model.state_dict()
-    given |= {name: value for name, value in own.items() if FURTHER in name and name not in given}
-    given |= {
-        name: _further_rows(given[name], weight) for name, weight in own.items() if _has_rows(name) and name in given
-    }
-    for name in {**own, **given}:
-        theirs, ours = (tuple(state[name].shape) if name in state else "none" for state in (given, own))
-        if theirs != ours:
-            raise InputError(
-                f"init: {path} has {name} of shape {theirs} and the model to train {ours}: set backbone and "
-                f"conditioning as there, {BY_ITSELF}"
-            )
-    model.load_state_dict(given)
-
-
 def check_equal(role: str, path: str, settings: Mapping[str, Any], groups: Sequence[str]) -> None:
     """Refuse the model at ``path`` if these groups of its config differ from those of ``settings``.
 
@@ -144,13 +101,3 @@ def check_equal(role: str, path: str, settings: Mapping[str, Any], groups: Seque
                 f"the {role} {path} has {group}.{changed}={own.get(changed)} and the student {ours.get(changed)}: set "
                 f"the student's {group} to the {role}'s{f', {BY_ITSELF}' if role == 'model' else ''}"
             )
-
-
-def _has_rows(name: str) -> bool:
-    """Whether the weight ``name`` of a model has a row for each class, word or position of a field."""
-    return name.startswith("conditioner.") and name.endswith(ROWS)
-
-
-def _further_rows(given: Tensor, fresh: Tensor) -> Tensor:
-    """``given`` with the last rows of ``fresh``, where that has more rows of the same size."""
-    return torch.cat([given, fresh[len(given) :]]) if given.shape[1:] == fresh.shape[1:] else given

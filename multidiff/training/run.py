@@ -30,10 +30,11 @@ from multidiff.sampling.seeds import Seeded
 from multidiff.training.base_run import BaseRun, prepared
 from multidiff.training.ema import Decay
 from multidiff.training.fitting import fitted_backbone, fitted_batch, fitted_conditions
+from multidiff.training.initial_weights import start_from
 from multidiff.training.latents import cached_latents
 from multidiff.training.memory import StepMemory, largest_batch, room_of, step_memory
 from multidiff.training.module import DiffusionModule
-from multidiff.training.origin import origin, start_from
+from multidiff.training.origin import origin
 from multidiff.training.settings import check_missing
 from multidiff.training.speed import device_kind
 from multidiff.training.stability import Stability

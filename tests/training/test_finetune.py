@@ -1,5 +1,6 @@
 """A training that starts from a trained model, on data of one's own."""
 
+import json
 import shutil
 
 import pytest
@@ -271,3 +272,36 @@ def test_a_model_keeps_what_its_words_and_classes_mean_when_it_starts_from_anoth
     train(fast_compose(settings))
     resumed = build(fast_compose([*settings, "resume=auto", "trainer.max_steps=2"]))
     assert resumed.settings["conditioning"] == run.settings["conditioning"]
+
+
+def test_a_further_field_has_no_effect_at_first_and_a_field_can_be_left_out(labelled, tmp_path):
+    """The vector of a further field is multiplied by zero, wherever it lies among those of the others."""
+    data = colours(tmp_path / "data", ("3", "4"))
+    lines = [
+        json.dumps({"file_name": f"{label}/{i}.png", "label": label, "seconds": i}) for label in "34" for i in (0, 1)
+    ]
+    (data / "metadata.jsonl").write_text("\n".join(lines))
+    first = multidiff.load(labelled, "cpu").model
+    assert list(first.conditioner.columns()) == ["label"]
+
+    both = (f"init={labelled}", "conditioning=[seconds,label]")
+    with pytest.raises(InputError, match=r"set conditioning\.label\.dim=8"):
+        build(finetuning(data, tmp_path / "both", *both))
+    both = build(finetuning(data, tmp_path / "both", *both, "conditioning.label.dim=8"))
+    assert list(both.module.model.conditioner.columns()) == ["seconds", "label"]
+    line = next(line for line in announced(both) if line.startswith("start"))
+    assert "it has not learned the field seconds; 0 of 10" in line
+    x, time = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0.5])
+    for sample in ({"label": "4"}, {"label": "4", "seconds": 0.5}):
+        cond, before = both.module.model.conditioner([sample]), first.conditioner([{"label": "4"}])
+        ours = both.module.model.denoiser(x, time, cond)
+        torch.testing.assert_close(ours, first.denoiser(x, time, before), rtol=0, atol=1e-6)
+
+    none = build(finetuning(data, tmp_path / "none", f"init={labelled}", "conditioning=none"))
+    assert any(line.endswith("its field label is left out") for line in announced(none))
+    ours = none.module.model.denoiser(x, time, None)
+    torch.testing.assert_close(ours, first.denoiser(x, time, None), rtol=0, atol=1e-6)
+
+    plain = train(finetuning(data, tmp_path / "plain", f"init={labelled}", "conditioning=none")).run_dir
+    classes = build(finetuning(data, tmp_path / "classes", f"init={plain}", "conditioning=label"))
+    assert classes.module.model.denoiser.network.embedding.vector.weight.abs().max() == 0
