@@ -1,5 +1,6 @@
 """multidiff quickstart: samples of the bundled models, then a training, and what to do next."""
 
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,8 +124,7 @@ def _train(experiment: str, overrides: tuple[str, ...], run_dir: Path) -> bool:
     if finished:
         print(f"{run_dir} was trained in {time.monotonic() - began:.0f} s")
     else:
-        again = " ".join([f"experiment={experiment}", *overrides, f"run_dir={run_dir}", "resume=true"])
-        print(f"stopped; continue with: multidiff train {again}")
+        print(f"stopped; continue with: multidiff train {shlex.quote(f'run_dir={run_dir}')} resume=true")
     return finished
 
 

@@ -5,7 +5,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -35,7 +35,7 @@ def train(context: typer.Context) -> None:
 
     multidiff train experiment=image/lora pretrained=MODEL data.root=PICTURES run_dir=RUN
 
-    multidiff train ... run_dir=RUN resume=true      continue from the newest checkpoint
+    multidiff train run_dir=RUN resume=true          continue from the newest checkpoint, with the settings of the run
 
     multidiff train ... --dry-run                    what it finds, its memory and its time; nothing is trained
 
@@ -52,9 +52,15 @@ def run(arguments: Sequence[str]) -> None:
     from hydra.types import RunMode
 
     from multidiff.configuration.composition import application
+    from multidiff.training.resume import continued
 
     command, dry = sys.argv, DRY in arguments
     arguments = [argument for argument in arguments if argument != DRY]
+    settings = continued(arguments, PLAIN)
+    if settings is not None:
+        _train(settings, [command[0], "train", *arguments], dry, arguments)
+        return
+    _check_data(arguments)
     sweep = any(argument in MULTIRUN for argument in arguments)
     given = arguments if sweep else [_quoted(argument) for argument in arguments]
     sys.argv = ["multidiff train", *sorted(given, key=lambda argument: argument not in MULTIRUN)]
@@ -62,7 +68,7 @@ def run(arguments: Sequence[str]) -> None:
 
     def job(config: "DictConfig") -> None:
         try:
-            _train(config, command[0], dry)
+            _compose_and_train(config, command[0], dry)
         except Exception as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # the launcher may run this in another process, and reports which run failed
@@ -76,55 +82,84 @@ def run(arguments: Sequence[str]) -> None:
         raise failures[0]
 
 
-def _train(config: "DictConfig", program: str, dry: bool) -> None:
+def _compose_and_train(config: "DictConfig", program: str, dry: bool) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     from multidiff.errors import InputError
+
+    overrides = list(HydraConfig.get().overrides.task)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        config.run_dir = HydraConfig.get().runtime.output_dir
+    elif _started_together() and not any(text.startswith("run_dir=") for text in overrides):
+        raise InputError("processes of torchrun or SLURM must share one run_dir: give run_dir=DIR")
+    given = {text.lstrip("+").partition("=")[0] for text in overrides}
+    if {"budget", "trainer.max_steps"} <= given and config.budget is not None:
+        raise InputError("budget and trainer.max_steps both set the length of training: give one of them")
+    _train(config, _repeated(config, program), dry, overrides)
+
+
+def _train(config: "DictConfig | dict[str, Any]", repeated: list[str], dry: bool, overrides: Sequence[str]) -> None:
+    """Train, or only rehearse.
+
+    Args:
+        config: of the training.
+        repeated: the command with which Lightning starts further processes of this run.
+        dry: only rehearse.
+        overrides: of the command line.
+    """
     from multidiff.training.rehearsal import rehearsed
     from multidiff.training.train import train as train_run
     from multidiff.training.trainer import is_first_process
 
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        config.run_dir = HydraConfig.get().runtime.output_dir
-    elif _started_together() and not any(text.startswith("run_dir=") for text in HydraConfig.get().overrides.task):
-        raise InputError("processes of torchrun or SLURM must share one run_dir: give run_dir=DIR")
-    given = {text.lstrip("+").partition("=")[0] for text in HydraConfig.get().overrides.task}
-    if {"budget", "trainer.max_steps"} <= given and config.budget is not None:
-        raise InputError("budget and trainer.max_steps both set the length of training: give one of them")
     if dry:
         for line in rehearsed(config):
             print(line, flush=True)
         return
-    sys.argv = _repeated(config, program)
-    result = train_run(config)
+    sys.argv, command = repeated, sys.argv
+    try:
+        result = train_run(config)
+    finally:
+        sys.argv = command
     if not is_first_process():
         return
     where = result.run_dir
     print(f"{result.steps} steps, {result.samples:,} training samples; model in {where / 'model'}")
     if not result.finished:
-        print("stopped; the same command with resume=true continues")
+        print(f"stopped; multidiff train {shlex.quote(f'run_dir={where}')} resume=true continues")
     elif config.get("autoencoder"):
-        print(f"next: {_latent_training(config, where)}")
+        print(f"next: {_latent_training(config, where, overrides)}")
     elif config.get("tuning"):
         print(f"next: multidiff sample {shlex.quote(str(where))} --prompt '...' -n 4 --out samples")
     else:
         print(f"next: multidiff sample {shlex.quote(str(where))} -n 16 --out samples")
 
 
-def _latent_training(config: "DictConfig", codec: "Path") -> str:
+def _latent_training(config: "DictConfig | dict[str, Any]", codec: "Path", overrides: Sequence[str]) -> str:
     """The command that trains a diffusion model on the latents of a codec, with the same data."""
-    from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
     path, name = shlex.quote(f"codec.path={codec}"), config.get("latent_experiment")
     if name is None:
         return f"codec=learned {path}, in an experiment of such data"
-    overrides = (text.partition("=") for text in HydraConfig.get().overrides.task)
-    chosen = {key: value for key, _, value in overrides if re.match(r"data($|[.])|modality[.]", key)}
-    data = {key: OmegaConf.select(config, key) if key in PLAIN else value for key, value in chosen.items()}
+    pairs = (text.partition("=") for text in overrides)
+    chosen = {key: value for key, _, value in pairs if re.match(r"data($|[.])|modality[.]", key)}
+    settings = OmegaConf.create(config)
+    data = {key: OmegaConf.select(settings, key) if key in PLAIN else value for key, value in chosen.items()}
     words = [shlex.quote(f"{key}={value}") for key, value in data.items()]
     return " ".join(["multidiff train", f"experiment={name}", *words, path, "run_dir=RUN"])
+
+
+def _check_data(arguments: Sequence[str]) -> None:
+    """Refuse a folder of data without what it holds, since digits are the default."""
+    from multidiff.errors import InputError
+
+    given = {argument.lstrip("+").partition("=")[0] for argument in arguments}
+    if "data.root" in given and not given & {"data", "experiment"}:
+        raise InputError(
+            "data.root: tell what the folder holds by experiment=image/folder, audio/folder or shape/mesh_folder; "
+            "experiment=finetune trains a model further"
+        )
 
 
 def _quoted(argument: str) -> str:

@@ -7,10 +7,12 @@ import torch
 import yaml
 from PIL import Image
 
+from multidiff.cli import train as command
 from multidiff.diffusion.objectives import Objective
 from multidiff.errors import InputError
 from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.module import DiffusionModule
+from multidiff.training.resume import continued
 from multidiff.training.run_directory import check_same_run, read_settings
 from tests.cli.command import PICTURES, multidiff
 from tests.tiny import tiny_train, weights
@@ -41,6 +43,52 @@ def test_samples_are_counted_over_resumes_with_other_batches(tmp_path):
     result = tiny_train(tmp_path, "trainer.max_steps=5", "resume=true", "loader.batch_size=4")
     assert result.samples == 3 * 8 + 2 * 4
     assert tiny_train(tmp_path, "trainer.max_steps=5", "resume=true").samples == result.samples
+
+
+def test_a_run_is_resumed_by_its_directory_alone(tmp_path, capsys):
+    """With its own settings, although digits of another size are the default, and with the changes that are given."""
+    run_dir = tmp_path / "a run, of two"
+    tiny_train(run_dir, "trainer.max_steps=1", "seed=3", "checkpoint_every=7")
+    before = read_settings(run_dir)
+    command.run([f"run_dir={run_dir}", "resume=auto", "trainer.max_steps=2", "optimizer.lr=0.01"])
+    assert capsys.readouterr().out.splitlines()[-2].startswith("2 steps")
+    changed = {name: value for name, value in read_settings(run_dir).items() if value != before[name]}
+    assert set(changed) == {"trainer", "optimizer", "resume"}
+    assert {**changed["trainer"], "max_steps": 1} == before["trainer"]
+    assert changed["optimizer"]["lr"] == 0.01
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("resume=true",),
+        ("run_dir={}",),
+        ("run_dir={}", "resume=true", "experiment=image/digits"),
+        ("run_dir={}", "resume=true", "optimizer=muon"),
+        ("run_dir={}", "resume=true", "trainer.steps=3"),
+        ("run_dir={}/other", "resume=true"),
+    ],
+)
+def test_other_commands_compose_their_settings(tmp_path, words):
+    (tmp_path / "config.yaml").write_text("resume: false\nrun_dir: a\noptimizer: {lr: 1}\ntrainer: {max_steps: 3}\n")
+    assert continued([word.format(tmp_path) for word in words], ("run_dir",)) is None
+
+
+def test_values_of_a_resume_are_read_as_yaml_and_paths_as_they_are_written(tmp_path):
+    (tmp_path / "config.yaml").write_text(
+        "resume: false\nrun_dir: a\nbudget: 2h\ninit: null\ntrainer: {max_steps: 3}\n"
+    )
+    words = [f"run_dir={tmp_path}", "resume=true", "trainer.max_steps=5", "init=[a"]
+    found = continued(words, ("run_dir", "init"))
+    assert found == {
+        "resume": True,
+        "run_dir": str(tmp_path),
+        "budget": None,
+        "init": "[a",
+        "trainer": {"max_steps": 5},
+    }
+    with pytest.raises(InputError, match="budget=\\[2 is not a value"):
+        continued([*words, "budget=[2"], ("run_dir", "init"))
 
 
 def logged(run_dir, name):
