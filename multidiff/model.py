@@ -10,6 +10,7 @@ from multidiff.codecs import Codec
 from multidiff.codecs.base import Shape
 from multidiff.conditioners import Conditioner, FieldConditioner
 from multidiff.configuration import instantiate, target_class
+from multidiff.configuration.build import TARGET
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import NetworkDenoiser
 from multidiff.diffusion.predictions import Prediction
@@ -60,6 +61,18 @@ def build_model(config: Mapping[str, Any], data_shape: Shape) -> Model:
     )
     schedule, prediction = instantiate(Schedule, config["schedule"]), instantiate(Prediction, config["prediction"])
     return Model(codec, conditioner, NetworkDenoiser(backbone, schedule, prediction))
+
+
+def described_network(backbone: Mapping[str, Any]) -> str:
+    """The network that the config of a backbone describes, such as ``UNet of widths [96, 128], dropout 0.1``."""
+    width = next((f" of {name} {backbone[name]}" for name in ("widths", "width") if name in backbone), "")
+    dropout = f", dropout {backbone['dropout']:g}" if backbone.get("dropout") else ""
+    return f"{class_name(backbone)}{width}{dropout}"
+
+
+def class_name(config: Mapping[str, Any]) -> str:
+    """The name of the class that ``config`` describes, without its module."""
+    return str(config[TARGET]).rpartition(".")[2]
 
 
 def informed(

@@ -14,6 +14,7 @@ from multidiff.configuration import instantiate
 from multidiff.data.captions import read_text
 from multidiff.errors import InputError
 from multidiff.modality import Modality
+from multidiff.model import class_name, described_network
 from multidiff.pretrained import INDEX, SAVED, is_lora, lora_facts, lora_file, outline
 from multidiff.sampling.lineage import HEAD, licence_in, started_from
 from multidiff.sampling.model_directory import CONFIG, WEIGHTS, load, read_config
@@ -22,6 +23,9 @@ from multidiff.weights import CARD
 
 GENERATED = 16
 """Samples in the picture of a model."""
+
+MADE_OF = ("schedule", "prediction", "codec", "objective")
+"""Groups of a model's config whose classes are told."""
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters of a card by which it could command a terminal."""
@@ -98,6 +102,9 @@ def _model(path: Path, config: Mapping[str, Any]) -> Inspection:
         fields = {part.field: list(part.choices[:GENERATED]) for part in conditioner if part.choices}
         return pipeline.modality.preview(pipeline.sample(GENERATED, fields=fields))
 
+    if config.get("backbone"):
+        facts["network"] = described_network(config["backbone"])
+        facts["diffusion"] = ", ".join(f"{name} {class_name(config[name])}" for name in MADE_OF if config.get(name))
     origin = started_from(config.get("training"))
     facts |= {"started from": CONTROL.sub("", origin)} if origin else {}
     size = {"bytes": f"{(path / WEIGHTS).stat().st_size:,}"}

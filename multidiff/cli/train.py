@@ -154,8 +154,14 @@ def _check_data(arguments: Sequence[str]) -> None:
     """Refuse a folder of data without what it holds, since digits are the default."""
     from multidiff.errors import InputError
 
-    given = {argument.lstrip("+").partition("=")[0] for argument in arguments}
-    if "data.root" in given and not given & {"data", "experiment"}:
+    given = dict(argument.lstrip("+").partition("=")[::2] for argument in arguments)
+    if "data.root" not in given or "data" in given:
+        return
+    if given.get("experiment") == "finetune":
+        raise InputError(
+            "data.root: tell what the folder holds by data=image_folder, audio_folder, mesh_folder or mesh_distances"
+        )
+    if "experiment" not in given:
         raise InputError(
             "data.root: tell what the folder holds by experiment=image/folder, audio/folder or shape/mesh_folder; "
             "experiment=finetune trains a model further"

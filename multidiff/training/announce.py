@@ -7,6 +7,7 @@ from typing import Any
 from multidiff.data.dataset import Unaugmented, drawn_rows
 from multidiff.data.files import atomic_path
 from multidiff.data.survey import described, problems
+from multidiff.model import described_network
 from multidiff.sampling.for_few import for_few
 from multidiff.training.base_run import BaseRun
 from multidiff.training.beginning import beginning, unused
@@ -52,11 +53,8 @@ def _model(settings: Mapping[str, Any]) -> str:
     conditions, backbone = settings.get("conditioning"), settings.get("backbone")
     if not backbone:
         return ""
-    network = backbone["_target_"].rpartition(".")[2]
-    width = next((f" of {name} {backbone[name]}" for name in ("widths", "width") if name in backbone), "")
-    dropout = f", dropout {backbone['dropout']:g}" if backbone.get("dropout") else ""
     known = f"{', '.join(conditions)}, guidance {settings['guidance']:g}" if conditions else "none"
-    return f", {network}{width}{dropout}; conditions: {known}"
+    return f", {described_network(backbone)}; conditions: {known}"
 
 
 def _training(settings: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from multidiff.data.labels import Labels
 from multidiff.errors import first_of
 from multidiff.training.base_run import BaseRun
 from multidiff.training.origin import origin
+from multidiff.training.run import Run
 from multidiff.training.settings import is_missing
 from multidiff.weights import WEIGHTS, find_model
 
@@ -37,15 +38,27 @@ def beginning(run: BaseRun) -> list[str]:
     """The model that ``run`` starts from and which fields, words and classes are new to it; nothing without one."""
     if not starts_from_another(run):
         return []
-    init = str(run.settings["init"])
-    theirs = origin(run.settings, None).get("conditioning") or {}
-    new = [f"it has not learned the field {field}" for field in run.settings["conditioning"] if field not in theirs]
+    init, config = str(run.settings["init"]), origin(run.settings, None)
+    theirs = config.get("conditioning") or {}
+    new = _resized(run, config)
+    new += [f"it has not learned the field {field}" for field in run.settings["conditioning"] if field not in theirs]
     new += [f"its field {field} is left out" for field in theirs if field not in run.settings["conditioning"]]
     new += [
         f"{len(names) - len(known)} of {len(names)} {_noun(part)} are new{_listed(part, names[len(known) :])}"
         for part, names, known in _names(run)
     ]
     return [f"{init} ({_parameters(run, init) / 1e6:.3g}M parameters)" + (f": {'; '.join(new)}" if new else "")]
+
+
+def _resized(run: BaseRun, theirs: Mapping[str, Any]) -> list[str]:
+    """What to tell if the samples of the first model, whose config is ``theirs``, have another size."""
+    before = tuple(theirs["data_shape"])
+    if not isinstance(run, Run) or before == run.pipeline.data_shape:
+        return []
+    known = {name: value for name, value in run.modality.settings_for(before).items() if name in run.settings["data"]}
+    same = " ".join(f"data.{name}={value}".replace(" ", "") for name, value in known.items())
+    first, own = ("x".join(map(str, shape)) for shape in (before, run.pipeline.data_shape))
+    return [f"its samples are of {first}{f', as with {same}' if same else ''}, and these of {own}"]
 
 
 def unused(run: BaseRun) -> Iterator[str]:

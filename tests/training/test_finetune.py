@@ -274,6 +274,11 @@ def test_a_model_keeps_what_its_words_and_classes_mean_when_it_starts_from_anoth
     assert resumed.settings["conditioning"] == run.settings["conditioning"]
 
 
+def test_a_training_tells_that_the_first_model_makes_samples_of_another_size(labelled, pictures, tmp_path):
+    lines = printed(pictures, labelled, tmp_path / "run", "data.size=4")
+    assert any("its samples are of 1x8x8, as with data.size=[8,8], and these of 1x4x4" in line for line in lines)
+
+
 def test_a_further_field_has_no_effect_at_first_and_a_field_can_be_left_out(labelled, tmp_path):
     """The vector of a further field is multiplied by zero, wherever it lies among those of the others."""
     data = colours(tmp_path / "data", ("3", "4"))
