@@ -143,6 +143,7 @@ class BandEnergySTFT(STFT):
         energy_scale: added to a channel for ten times the energy.
         smoothing: an odd number of frames; 1 does not smooth.
         loudest: the highest energy channel of each band in the data; None until they are known.
+        iterations: of decoding, each an inverse and a transform.
 
     Raises:
         ValueError: a value outside of these ranges.
@@ -163,18 +164,22 @@ class BandEnergySTFT(STFT):
         energy_scale: float = 0.5,
         smoothing: int = 11,
         loudest: Sequence[float] | None = None,
+        iterations: int = 0,
     ):
         super().__init__(size, step, power, scale, clock)
         if floor <= 0 or energy_scale <= 0:
             raise ValueError(f"floor and energy_scale must be above 0, got {floor} and {energy_scale}")
         if smoothing < 1 or smoothing % 2 == 0:
             raise ValueError(f"smoothing must be an odd number of frames, got {smoothing}")
+        if iterations < 0:
+            raise ValueError(f"iterations must be at least 0, got {iterations}")
         filters = melscale_fbanks(size // 2 + 1, 0.0, 8000.0, bands, 16000) if bands > 0 else torch.zeros(1, 1)
         if not filters.any(dim=0).all():
             raise ValueError(f"each of the bands must hold one of the {size // 2 + 1} bins, got {bands=}")
         if loudest is not None and len(loudest) != bands:
             raise ValueError(f"loudest has one energy for each of the {bands} bands, got {len(loudest)}")
         self.bands, self.floor, self.energy_scale, self.smoothing = bands, floor, energy_scale, smoothing
+        self.iterations = iterations
         self.width = size + bands
         self.register_buffer("filters", filters, persistent=False)  # share of each band in each bin, (bins, bands)
         highest = torch.full((bands,), torch.inf) if loudest is None else torch.tensor(loudest)
@@ -200,16 +205,29 @@ class BandEnergySTFT(STFT):
         parts = unfold(x)
         own = self.energies(parts)
         missing, most = ((level - own) / self.energy_scale for level in (energies, self.loudest.to(own)[:, None]))
-        decades = self._smoothed(missing, most)
+        apart = (missing.abs() > ROUNDING).any(dim=2, keepdim=True)
+        decades = self._smoothed(missing, most, apart.to(missing))
         filters = self.filters.to(x)
         shares = filters / filters.sum(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
         limit = MOST_DECADES * self.power
         gain = 10 ** (torch.einsum("kn,bcnl->bckl", shares, decades).clamp(-limit, limit) / 2)
-        return self.waveform(parts * gain[..., None])
+        return self.waveform(self.consistent(parts * gain[..., None], apart))
 
-    def _smoothed(self, decades: Tensor, most: Tensor) -> Tensor:
-        """``(B, C, bands, L)``, at most ``most``, averaged over neighbouring frames without those that agree."""
-        apart = (decades.abs() > ROUNDING).any(dim=2, keepdim=True).to(decades)
+    def consistent(self, parts: Tensor, free: Tensor) -> Tensor:
+        """Real and imaginary parts of the same magnitudes with phases nearer to those of a sound.
+
+        Args:
+            parts: ``(B, C, size / 2 + 1, L, 2)``.
+            free: the frames whose phases may change, boolean, ``(B, C, 1, L)``.
+        """
+        magnitudes = parts.norm(dim=-1, keepdim=True)
+        for _ in range(self.iterations):
+            phases = F.normalize(self.spectrum(self.waveform(parts)), dim=-1)
+            parts = torch.where(free[..., None], magnitudes * phases, parts)
+        return parts
+
+    def _smoothed(self, decades: Tensor, most: Tensor, apart: Tensor) -> Tensor:
+        """``(B, C, bands, L)``, at most ``most``, averaged over neighbouring frames that are ``apart``."""
         total, count = (
             F.avg_pool2d(values, (1, self.smoothing), stride=1, padding=(0, self.smoothing // 2))
             for values in (apart * decades.minimum(most), apart)

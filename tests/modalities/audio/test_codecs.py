@@ -18,6 +18,7 @@ CODECS = [
     STFT(62, 31, power=0.3, scale=5.0),
     BandEnergySTFT(64, 16, bands=4),
     BandEnergySTFT(62, 31, power=0.4, scale=2.0, clock=True, bands=6),
+    BandEnergySTFT(64, 16, bands=4, iterations=3),
 ]
 
 
@@ -154,8 +155,9 @@ def test_gains_are_limited(power):
     torch.testing.assert_close(decoded(codec, x)[:, inner], gain * tone[:, inner], atol=0.02 * gain, rtol=0)
 
 
-def test_frames_that_agree_with_their_energies_are_not_changed():
-    codec, sound = BandEnergySTFT(64, 16, bands=4), waveform(960).float()
+@pytest.mark.parametrize("iterations", [0, 4])
+def test_frames_that_agree_with_their_energies_are_not_changed(iterations):
+    codec, sound = BandEnergySTFT(64, 16, bands=4, iterations=iterations), waveform(960).float()
     x = encoded(codec, sound)
     x[64:, 30] += 0.5
     difference = (decoded(codec, x) - sound)[0].abs()
@@ -185,6 +187,25 @@ def test_no_band_becomes_louder_than_in_the_data(too_loud):
     x[too_loud] *= 2
     assert decoded(codec, x)[:, 64:-64].abs().max() < 1.5  # the ends of the tone are louder in other bands
     torch.testing.assert_close(decoded(codec, encoded(codec, 10 * tone)), 10 * tone, atol=1e-4, rtol=0)
+
+
+def test_each_iteration_brings_the_spectrogram_of_the_sound_nearer_to_its_magnitudes():
+    """Griffin and Lim (1984), section III: their squared distance never grows, here from random phases."""
+    random = torch.Generator().manual_seed(0)
+    wanted = STFT(64, 16, power=1.0).spectrum(waveform(960)[None]).norm(dim=-1, keepdim=True)
+    phases = 2 * torch.pi * torch.rand(wanted.shape, generator=random, dtype=torch.float64)
+    phases[..., [0, -1], :, :] = 0.0  # the lowest and the highest bin are real
+    parts = wanted * torch.cat([phases.cos(), phases.sin()], dim=-1)
+    distances = []
+    for iterations in range(12):
+        codec = BandEnergySTFT(64, 16, power=1.0, bands=4, iterations=iterations)
+        nearer = codec.consistent(parts, torch.ones(1, 1, 1, parts.shape[-2], dtype=torch.bool))
+        found = codec.spectrum(codec.waveform(nearer)).norm(dim=-1, keepdim=True)
+        ends = torch.full((33, 1, 1), 2.0)
+        ends[[0, -1]] = 1.0  # bins that have no mirror image
+        distances.append(float((ends * (found - wanted) ** 2).sum()))
+    assert distances == sorted(distances, reverse=True)
+    assert distances[-1] < distances[0] / 3
 
 
 def test_double_precision_stays():
@@ -223,6 +244,8 @@ def test_settings_out_of_range_are_errors():
     for settings in ({"floor": 0.0}, {"energy_scale": 0.0}):
         with pytest.raises(ValueError, match="above 0"):
             BandEnergySTFT(64, 16, **settings, bands=4)
+    with pytest.raises(ValueError, match="iterations must be at least 0"):
+        BandEnergySTFT(64, 16, bands=4, iterations=-1)
     with pytest.raises(ValueError, match="odd number"):
         BandEnergySTFT(64, 16, bands=4, smoothing=2)
     for patch, gain in ((0, 1.0), (4, 0.0)):
