@@ -14,6 +14,9 @@ HEAD = re.compile(r"---\n(?P<head>.*?)\n---\n", re.DOTALL)
 
 LICENCE = re.compile(r"^license:[ \t]*(\S.*)$", re.MULTILINE)
 
+ROLES = ("init", "teacher", "codec")
+"""What a model may have its licence from, the decisive one first."""
+
 
 def licence_in(text: str) -> str | None:
     """The licence that the model card ``text`` states."""
@@ -28,11 +31,12 @@ def licence_of(directory: Path) -> str | None:
     return licence_in(card.read_text("utf-8", errors="replace")) if card.is_file() else None
 
 
-def lineage(init: str | None, codec: Mapping[str, Any]) -> dict[str, str]:
+def lineage(init: str | None, teacher: str | None, codec: Mapping[str, Any]) -> dict[str, str]:
     """Facts about what a training starts with, for its model's config and card.
 
     Args:
         init: a run directory, a model directory or the name of a bundled model; None to start from nothing.
+        teacher: likewise, a model that it learns from; None for none.
         codec: its config.
 
     Raises:
@@ -45,6 +49,8 @@ def lineage(init: str | None, codec: Mapping[str, Any]) -> dict[str, str]:
         found["init_sha256"] = sha256(directory / WEIGHTS)
         found["init_licence"] = licence_of(directory)
         found["init_from"] = started_from(read_config(directory).get("training"), licence=False)
+    if teacher is not None:
+        found["teacher_licence"] = licence_of(find_model(Path(teacher).expanduser()))
     if "sha256" in codec and "path" in codec:
         found["codec_licence"] = _codec_licence(find_codec(str(codec["path"]), str(codec["sha256"])))
     return {name: value for name, value in found.items() if value}
@@ -58,7 +64,13 @@ def _codec_licence(directory: Path) -> str | None:
 
 def inherited(training: Mapping[str, Any]) -> str:
     """The licence of what a model was made from, by the facts about its training; empty if that has none."""
-    return str(training.get("init_licence") or training.get("codec_licence") or "")
+    return next(iter(_licences(training).values()), "")
+
+
+def _licences(training: Mapping[str, Any]) -> dict[str, str]:
+    """The licences of what a model was made from, by role."""
+    found = {role: training.get(f"{role}_licence") for role in ROLES}
+    return {role: str(licence) for role, licence in found.items() if licence}
 
 
 def started_from(training: Any, licence: bool = True) -> str | None:
@@ -81,6 +93,10 @@ def told(training: Mapping[str, Any]) -> str:
     if origin := started_from(training):
         credit = "; the card of that model says whom to credit" if training.get("init_licence") else ""
         lines.append(f"Started from {origin}{credit}.\n\n")
-    if (codec := training.get("codec_licence")) and codec != training.get("init_licence"):
-        lines.append(f"Its codec has the licence {codec}.\n\n")
+    licences = _licences(training)
+    known = {licences.pop("init", None)}
+    for role, licence in licences.items():
+        if licence not in known:
+            lines.append(f"Its {role} has the licence {licence}.\n\n")
+            known.add(licence)
     return "".join(lines)

@@ -219,9 +219,9 @@ def _warn_of_unknown(teacher: Teacher, dataset: Dataset) -> None:
 
 def _lineage(settings: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
     """What the training starts with; a run that is resumed may not have it any more."""
-    init = settings.get("init")
+    init, teacher = (None if settings.get(name) is None else str(settings[name]) for name in ("init", "teacher"))
     if before is None:
-        return lineage(None if init is None else str(init), settings["codec"])
+        return lineage(init, teacher, settings["codec"])
     return dict(before.get("lineage") or ({"init": init} if init else {}))
 
 

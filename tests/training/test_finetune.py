@@ -187,6 +187,16 @@ def test_a_model_that_starts_from_one_without_a_licence_has_none(labelled, pictu
     assert inspected(run_dir).facts["licence"] == "not stated"
 
 
+def test_the_licence_of_a_teacher_is_kept(labelled, tmp_path):
+    """Of a student with fresh weights, also after a resume."""
+    teacher = licensed(labelled / "model", tmp_path / "teacher", "cc-by-4.0")
+    words = ("objective=distillation", f"teacher={teacher}", "guidance=1.5")
+    tiny_train(tmp_path / "run", *words, "trainer.max_steps=1")
+    model = tiny_train(tmp_path / "run", *words, "trainer.max_steps=2", "resume=true").run_dir / "model"
+    assert licence_of(model) == "cc-by-4.0"
+    assert "Its teacher has the licence cc-by-4.0." in (model / "README.md").read_text()
+
+
 def test_the_licence_of_a_codec_is_kept(tmp_path):
     train_codec(tmp_path / "codec")
     licensed(tmp_path / "codec" / "model", tmp_path / "licensed", "cc-by-4.0")
@@ -194,7 +204,7 @@ def test_the_licence_of_a_codec_is_kept(tmp_path):
     model = tiny_train(tmp_path / "run", *latent).run_dir / "model"
     assert licence_of(model) == "cc-by-4.0"
     assert "Its codec has the licence cc-by-4.0." in (model / "README.md").read_text()
-    assert lineage(None, {"path": str(bundled()["emoji"] / "codec"), "sha256": "any"}) == {
+    assert lineage(None, None, {"path": str(bundled()["emoji"] / "codec"), "sha256": "any"}) == {
         "codec_licence": "cc-by-sa-4.0"
     }
 
