@@ -56,13 +56,13 @@ def run(arguments: Sequence[str]) -> None:
 
     command, dry = sys.argv, DRY in arguments
     arguments = [argument for argument in arguments if argument != DRY]
-    settings = continued(arguments, PLAIN)
-    if settings is not None:
-        _train(settings, [command[0], "train", *arguments], dry, arguments)
-        return
-    _check_data(arguments)
     sweep = any(argument in MULTIRUN for argument in arguments)
     given = arguments if sweep else [_quoted(argument) for argument in arguments]
+    settings = continued(given)
+    if settings is not None:
+        _train(settings, [command[0], "train", *arguments], dry, given)
+        return
+    _check_data(arguments)
     sys.argv = ["multidiff train", *sorted(given, key=lambda argument: argument not in MULTIRUN)]
     failures: list[Exception] = []
 
@@ -93,9 +93,6 @@ def _compose_and_train(config: "DictConfig", program: str, dry: bool) -> None:
         config.run_dir = HydraConfig.get().runtime.output_dir
     elif _started_together() and not any(text.startswith("run_dir=") for text in overrides):
         raise InputError("processes of torchrun or SLURM must share one run_dir: give run_dir=DIR")
-    given = {text.lstrip("+").partition("=")[0] for text in overrides}
-    if {"budget", "trainer.max_steps"} <= given and config.budget is not None:
-        raise InputError("budget and trainer.max_steps both set the length of training: give one of them")
     _train(config, _repeated(config, program), dry, overrides)
 
 
@@ -108,10 +105,14 @@ def _train(config: "DictConfig | dict[str, Any]", repeated: list[str], dry: bool
         dry: only rehearse.
         overrides: of the command line.
     """
+    from multidiff.errors import InputError
     from multidiff.training.rehearsal import rehearsed
     from multidiff.training.train import train as train_run
     from multidiff.training.trainer import is_first_process
 
+    given = {text.lstrip("+").partition("=")[0] for text in overrides}
+    if {"budget", "trainer.max_steps"} <= given and config.get("budget") is not None:
+        raise InputError("budget and trainer.max_steps both set the length of training: give one of them")
     if dry:
         for line in rehearsed(config):
             print(line, flush=True)
@@ -147,7 +148,9 @@ def _latent_training(config: "DictConfig | dict[str, Any]", codec: "Path", overr
     settings = OmegaConf.create(config)
     data = {key: OmegaConf.select(settings, key) if key in PLAIN else value for key, value in chosen.items()}
     words = [shlex.quote(f"{key}={value}") for key, value in data.items()]
-    return " ".join(["multidiff train", f"experiment={name}", *words, path, "run_dir=RUN"])
+    command = " ".join(["multidiff train", f"experiment={name}", *words, path, "run_dir=RUN"])
+    known = any(text.startswith("experiment=") for text in overrides)
+    return command if known else f"{command}, with data and modality set as for the codec"
 
 
 def _check_data(arguments: Sequence[str]) -> None:

@@ -6,7 +6,10 @@ from typing import Any
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.errors import OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig
 
@@ -38,3 +41,12 @@ def composed(name: str, overrides: Sequence[str] = ()) -> DictConfig:
 def application(job: Callable[[DictConfig], Any]) -> Callable[[], Any]:
     """``job``, called with the training config that the command line asks for."""
     return hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")(job)
+
+
+def parsed(overrides: Sequence[str]) -> list[Override] | None:
+    """The ``overrides`` of one training; None if Hydra's grammar has no such text, or one of them is a sweep."""
+    try:
+        found = OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException:
+        return None
+    return None if any(override.is_sweep_override() for override in found) else found

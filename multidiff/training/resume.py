@@ -3,18 +3,15 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from typing import TYPE_CHECKING, Any
 
 from multidiff.configuration import group_options
 from multidiff.errors import InputError
 from multidiff.training.run_directory import CONFIG, read_settings
 from multidiff.training.train import Result, train
 
-RESUMING = ("resume=true", "resume=auto")
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
 
 
 def resume_run(run_dir: Path) -> Result:
@@ -23,52 +20,70 @@ def resume_run(run_dir: Path) -> Result:
     Raises:
         InputError: there is no checkpoint, the data are gone, or another process trains there.
     """
-    return train({**read_settings(run_dir), "run_dir": str(run_dir), "resume": True})
+    return train({**settings_of(run_dir), "resume": True})
 
 
-def continued(arguments: Sequence[str], plain: Sequence[str]) -> dict[str, Any] | None:
+def settings_of(run_dir: Path) -> dict[str, Any]:
+    """The settings of the run that lies at ``run_dir`` now; its loggers write there.
+
+    Raises:
+        InputError: the config of the run is missing or damaged.
+    """
+    settings = read_settings(run_dir)
+    before = Path(settings["run_dir"])
+    for logger in (settings.get("logger") or {}).values():
+        if logger and Path(logger.get("save_dir", "")).is_relative_to(before):
+            logger["save_dir"] = str(run_dir / Path(logger["save_dir"]).relative_to(before))
+    return {**settings, "run_dir": str(run_dir)}
+
+
+def continued(overrides: Sequence[str]) -> dict[str, Any] | None:
     """The settings of the run that a command resumes by its directory, with the changes that it makes.
 
     Args:
-        arguments: of ``multidiff train``.
-        plain: settings whose values are texts, taken as they are written.
+        overrides: of ``multidiff train``, in Hydra's grammar.
 
     Returns:
-        None for commands that compose a config: those that choose an option of a group, such as ``experiment=...``, or
-        set what the run has not.
+        None for commands that compose a config: those that choose an option of a group, such as ``experiment=...``,
+        change what the run has not, or are not understood.
 
     Raises:
-        InputError: the config of the run is damaged, or a value is not YAML.
+        InputError: the config of the run is damaged.
     """
-    changes = dict(argument.partition("=")[::2] for argument in arguments)
-    run_dir = Path(changes.get("run_dir", "")).expanduser()
-    if not any(word in arguments for word in RESUMING) or "run_dir" not in changes or not (run_dir / CONFIG).is_file():
+    from multidiff.configuration.composition import parsed  # noqa: PLC0415  the Studio resumes without Hydra
+
+    changes = parsed(overrides) or []
+    given = {change.key_or_group: change.value() for change in changes}
+    run_dir = Path(str(given.get("run_dir", ""))).expanduser()
+    if given.get("resume") not in (True, "auto") or "run_dir" not in given or not (run_dir / CONFIG).is_file():
         return None
-    settings = OmegaConf.create(read_settings(run_dir))
-    for key, value in changes.items():
-        if not _is_setting(settings, key):
-            return None
-        given = {key: value} if key in plain else _parsed(key, value)
-        OmegaConf.update(settings, key, given[key], merge=False)
-    if changes.get("trainer.max_steps") and "budget" not in changes:
-        settings.budget = None
-    return OmegaConf.to_container(settings)  # type: ignore[return-value]  # of a mapping, one
+    settings = settings_of(run_dir)
+    if not all(_changed(settings, change) for change in changes):
+        return None
+    if given.get("trainer.max_steps") is not None and "budget" not in given:
+        settings["budget"] = None
+    if given.get("budget") is not None and "trainer.max_steps" not in given:
+        settings["trainer"]["max_steps"] = None
+    return settings
 
 
-def _is_setting(settings: Any, key: str) -> bool:
-    """Whether ``settings`` have a value at this dotted key that is not chosen from the options of a group."""
-    parent, _, name = key.rpartition(".")
-    if not parent and group_options(name):
+def _changed(settings: dict[str, Any], change: "Override") -> bool:
+    """Make ``change`` in ``settings``; false if it chooses an option of a group, or changes what is not there."""
+    from hydra.core.override_parser.types import OverrideType  # noqa: PLC0415
+
+    *parents, name = change.key_or_group.split(".")
+    holder: Any = settings
+    for parent in parents:
+        holder = holder.get(parent) if isinstance(holder, dict) else None
+    added = change.type in (OverrideType.ADD, OverrideType.FORCE_ADD)
+    chosen = not parents and group_options(name)
+    if chosen or not isinstance(holder, dict) or not (added or name in holder) or isinstance(change.value(), dict):
         return False
-    holder = OmegaConf.select(settings, parent) if parent else settings
-    return OmegaConf.is_dict(holder) and name in holder and not OmegaConf.is_dict(holder[name])
-
-
-def _parsed(key: str, value: str) -> dict[str, Any]:
-    try:
-        return {key: OmegaConf.select(OmegaConf.from_dotlist([f"{key}={value}"]), key)}
-    except (OmegaConfBaseException, YAMLError) as error:
-        raise InputError(f"{key}={value} is not a value: {str(error).splitlines()[0]}") from error
+    if change.type == OverrideType.DEL:
+        del holder[name]
+    else:
+        holder[name] = change.value()
+    return True
 
 
 if __name__ == "__main__":

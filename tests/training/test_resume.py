@@ -58,37 +58,81 @@ def test_a_run_is_resumed_by_its_directory_alone(tmp_path, capsys):
     assert changed["optimizer"]["lr"] == 0.01
 
 
+SETTINGS = """
+resume: false
+run_dir: a/b
+budget: 2h
+init: null
+optimizer: {lr: 1}
+trainer: {max_steps: null, devices: auto}
+callbacks: {previews: {every: 3}}
+logger: {csv: {save_dir: a/b/logs}, other: {save_dir: a/bc}, none: null}
+conditioning: {label: {vocabulary: ["${"]}}
+"""
+"""A few settings of a run that started in another folder, with a class that looks like an interpolation."""
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ("resume=true",),
         ("run_dir={}",),
+        ("run_dir={}", "resume=false"),
         ("run_dir={}", "resume=true", "experiment=image/digits"),
         ("run_dir={}", "resume=true", "optimizer=muon"),
         ("run_dir={}", "resume=true", "trainer.steps=3"),
+        ("run_dir={}", "resume=true", "~trainer.steps"),
+        ("run_dir={}", "resume=true", "+trainer.devices.count=3"),
+        ("run_dir={}", "resume=true", "seed=0,1"),
+        ("run_dir={}", "resume=true", "budget=[2"),
+        ("run_dir={}", "resume=true", "--config-dir=mine"),
         ("run_dir={}/other", "resume=true"),
     ],
 )
 def test_other_commands_compose_their_settings(tmp_path, words):
-    (tmp_path / "config.yaml").write_text("resume: false\nrun_dir: a\noptimizer: {lr: 1}\ntrainer: {max_steps: 3}\n")
-    assert continued([word.format(tmp_path) for word in words], ("run_dir",)) is None
+    (tmp_path / "config.yaml").write_text(SETTINGS)
+    assert continued([word.format(tmp_path) for word in words]) is None
 
 
-def test_values_of_a_resume_are_read_as_yaml_and_paths_as_they_are_written(tmp_path):
-    (tmp_path / "config.yaml").write_text(
-        "resume: false\nrun_dir: a\nbudget: 2h\ninit: null\ntrainer: {max_steps: 3}\n"
-    )
-    words = [f"run_dir={tmp_path}", "resume=true", "trainer.max_steps=5", "init=[a"]
-    found = continued(words, ("run_dir", "init"))
+def test_values_of_a_resume_are_read_as_hydra_reads_them(tmp_path):
+    (tmp_path / "config.yaml").write_text(SETTINGS)
+    words = ("resume=True", "init='a, b'", "optimizer.lr=1e-3", "trainer.devices=[0,1]", "+trainer.deterministic=true")
+    found = continued([f"run_dir={tmp_path}/", *words, "~callbacks.previews", "logger.other=null"])
     assert found == {
         "resume": True,
-        "run_dir": str(tmp_path),
-        "budget": None,
-        "init": "[a",
-        "trainer": {"max_steps": 5},
+        "run_dir": f"{tmp_path}/",
+        "budget": "2h",
+        "init": "a, b",
+        "optimizer": {"lr": 1e-3},
+        "trainer": {"max_steps": None, "devices": [0, 1], "deterministic": True},
+        "callbacks": {},
+        "logger": {"csv": {"save_dir": f"{tmp_path}/logs"}, "other": None, "none": None},
+        "conditioning": {"label": {"vocabulary": ["${"]}},
     }
-    with pytest.raises(InputError, match="budget=\\[2 is not a value"):
-        continued([*words, "budget=[2"], ("run_dir", "init"))
+
+
+def test_a_length_that_a_resume_gives_replaces_that_of_the_run(tmp_path):
+    (tmp_path / "config.yaml").write_text(SETTINGS)
+    for given in ({"trainer.max_steps": 5}, {"budget": "1h"}, {}, {"budget": None, "trainer.max_steps": 5}):
+        words = [f"{key}={'null' if value is None else value}" for key, value in given.items()]
+        found = continued([f"run_dir={tmp_path}", "resume=auto", *words])
+        length = {"budget": found["budget"], "trainer.max_steps": found["trainer"]["max_steps"]}
+        assert length == {"budget": None, "trainer.max_steps": None} | (given or {"budget": "2h"})
+
+
+def test_a_run_that_was_moved_logs_where_it_is(tmp_path, monkeypatch):
+    tiny_train(tmp_path / "before", "trainer.max_steps=1", "trainer.log_every_n_steps=1")
+    (tmp_path / "before").rename(tmp_path / "now")
+    monkeypatch.chdir(tmp_path / "now")
+    command.run(["run_dir=.", "resume=true", "trainer.max_steps=2"])
+    assert (tmp_path / "now" / "logs" / "csv" / "metrics.csv").is_file()
+    assert not (tmp_path / "before").exists()
+
+
+def test_a_resume_has_one_length(tmp_path):
+    (tmp_path / "config.yaml").write_text(SETTINGS)
+    with pytest.raises(InputError, match="give one of them"):
+        command.run([f"run_dir={tmp_path}", "resume=true", "budget=1h", "trainer.max_steps=3"])
 
 
 def logged(run_dir, name):
