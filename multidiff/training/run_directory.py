@@ -55,7 +55,10 @@ def start_of(run_dir: Path, resume: bool | str) -> Path | None:
     if newest and resume is False:
         raise InputError(f"{run_dir} already holds a run; continue it with resume=true, or choose another run_dir")
     if resume is True and not newest:
-        raise InputError(f"there is nothing to resume: {run_dir / 'checkpoints'} holds no checkpoint; leave resume out")
+        raise InputError(
+            f"there is nothing to resume: {run_dir / 'checkpoints'} holds no checkpoint; give the run_dir of a run, or "
+            "leave resume out"
+        )
     return newest
 
 

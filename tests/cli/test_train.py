@@ -36,6 +36,10 @@ def test_a_codec_ends_with_the_command_that_trains_on_its_latents(tmp_path):
     command = shlex.split(done.stdout.splitlines()[-1])
     assert command[:4] == ["next:", "multidiff", "train", "experiment=image/folder_latent"]
     assert {*command[4:]} == {*own, "data.cache=my cache", "codec.path=a codec", "run_dir=RUN"}
+    resumed = multidiff("train", "run_dir=a codec", "resume=true", "trainer.max_steps=3", cwd=tmp_path)
+    assert resumed.stdout.splitlines()[-1].endswith(
+        "experiment=image/folder_latent 'codec.path=a codec' run_dir=RUN, with data and modality set as for the codec"
+    )
     unknown = multidiff("train", *TINY_CODEC, "latent_experiment=null", "run_dir=other", cwd=tmp_path)
     assert unknown.stdout.splitlines()[-1].startswith("next: codec=learned codec.path=")
 
