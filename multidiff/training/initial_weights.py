@@ -28,10 +28,10 @@ def start_from(model: Model, settings: Mapping[str, Any], shape: tuple[int, ...]
     Its samples may have another size, such as fewer pixels, if the network has the same weights for both. Weights of
     further inputs, such as a second time, may be missing from it: they are zero at first, without effect. Further
     classes and words keep their fresh weights. Fields that make a vector, such as classes, may differ: the vector of a
-    further one has no effect at first, and one that is not read any more is left out.
+    further one has no effect at first, and one that is not read any more is left out. Fields that make tokens may not.
 
     Raises:
-        InputError: the model at ``init`` differs in channels, axes, codec, prediction or weights.
+        InputError: the model at ``init`` differs in channels, axes, codec, prediction, fields with tokens or weights.
     """
     if settings.get("init") is None:
         return
@@ -44,7 +44,7 @@ def start_from(model: Model, settings: Mapping[str, Any], shape: tuple[int, ...]
         )
     check_equal("model", path, settings, ("codec", "prediction"))
     own = model.state_dict()
-    _check_sizes(path, pipeline.model.conditioner, model.conditioner)
+    _check_fields(path, pipeline.model.conditioner, model.conditioner)
     given = _with_fields(pipeline.model, model)
     given |= {name: value for name, value in own.items() if FURTHER in name and name not in given}
     given |= {
@@ -60,19 +60,26 @@ def start_from(model: Model, settings: Mapping[str, Any], shape: tuple[int, ...]
     model.load_state_dict(given)
 
 
-def _check_sizes(path: str, theirs: Conditioner, ours: Conditioner) -> None:
-    """Refuse vectors of a field that differ in size.
+def _check_fields(path: str, theirs: Conditioner, ours: Conditioner) -> None:
+    """Refuse vectors of a field that differ in size, and fields with tokens that only one of both reads.
 
     Raises:
-        InputError: they do.
+        InputError: there are such fields.
     """
-    sizes = {part.field: part.vector_dim for part in theirs}
-    for part in ours:
-        size = sizes.get(part.field, part.vector_dim)
-        if size != part.vector_dim:
+    before, now = ({part.field: part for part in each} for each in (theirs, ours))
+    for field in before.keys() & now.keys():
+        size = before[field].vector_dim
+        if size != now[field].vector_dim:
             raise InputError(
-                f"init: {path} has vectors of size {size} for the field {part.field} and the model to train "
-                f"{part.vector_dim}: set conditioning.{part.field}.dim={size}"
+                f"init: {path} has vectors of size {size} for the field {field} and the model to train "
+                f"{now[field].vector_dim}: set conditioning.{field}.dim={size}"
+            )
+    for field, part in {**before, **now}.items():
+        if part.token_dim and not (field in before and field in now):
+            change = "left out of" if field in before else "added to"
+            raise InputError(
+                f"init: the field {field} cannot be {change} those that {path} reads, since a network has layers for "
+                "it: set conditioning as there"
             )
 
 

@@ -132,6 +132,8 @@ def test_a_training_tells_what_is_new_to_the_first_model(labelled, tmp_path):
     lines = printed(colours(tmp_path / "more", ("a", "b"), "a blue dog"), first, tmp_path / "second")
     assert any(line.startswith("start") and line.endswith("parameters): 2 of 5 words are new") for line in lines)
     assert "problem  the classes are not used: the model has no label" in lines
+    with pytest.raises(InputError, match="the field caption cannot be left out of those that"):
+        build(finetuning(data, tmp_path / "third", f"init={first}", "conditioning=label"))
 
 
 def test_a_training_tells_which_fields_the_first_model_misses_and_which_classes_are_known(labelled, pictures, tmp_path):
@@ -287,6 +289,13 @@ def test_a_model_keeps_what_its_words_and_classes_mean_when_it_starts_from_anoth
 def test_a_training_tells_that_the_first_model_makes_samples_of_another_size(labelled, pictures, tmp_path):
     lines = printed(pictures, labelled, tmp_path / "run", "data.size=4")
     assert any("its samples are of 1x8x8, as with data.size=[8,8], and these of 1x4x4" in line for line in lines)
+
+
+def test_captions_cannot_be_added(labelled, tmp_path):
+    data = colours(tmp_path / "data", ("3", "4"), "a red ball")
+    words = ("conditioning=[label,words]", "conditioning.label.dim=8")
+    with pytest.raises(InputError, match="the field caption cannot be added to those that"):
+        build(finetuning(data, tmp_path / "run", f"init={labelled}", *words))
 
 
 def test_a_further_field_has_no_effect_at_first_and_a_field_can_be_left_out(labelled, tmp_path):
