@@ -132,6 +132,9 @@ class BandEnergySTFT(STFT):
     are logarithms, which guidance extrapolates. Gains are averaged over ``smoothing`` frames, so that steady tones
     stay steady. Frames that agree with their energies are not changed, so that inpainting keeps the known part.
 
+    Frames overlap, and generated ones whose phases differ lose energy where they are added. Iterations of Griffin and
+    Lim (1984), https://doi.org/10.1109/TASSP.1984.1164317, make the phases of the changed frames agree.
+
     Args:
         size: as for `STFT`.
         step: as for `STFT`.
@@ -143,7 +146,7 @@ class BandEnergySTFT(STFT):
         energy_scale: added to a channel for ten times the energy.
         smoothing: an odd number of frames; 1 does not smooth.
         loudest: the highest energy channel of each band in the data; None until they are known.
-        iterations: of decoding, each an inverse and a transform.
+        iterations: of Griffin and Lim in decoding, each an inverse and a transform; 0 keeps the phases as they are.
 
     Raises:
         ValueError: a value outside of these ranges.
