@@ -75,12 +75,12 @@ def _changed(settings: dict[str, Any], change: "Override") -> bool:
     holder: Any = settings
     for parent in parents:
         holder = holder.get(parent) if isinstance(holder, dict) else None
-    added = change.type in (OverrideType.ADD, OverrideType.FORCE_ADD)
+    known = isinstance(holder, dict) and (name in holder or change.type != OverrideType.CHANGE)
     chosen = not parents and group_options(name)
-    if chosen or not isinstance(holder, dict) or not (added or name in holder) or isinstance(change.value(), dict):
+    if chosen or not known or isinstance(change.value(), dict):
         return False
     if change.type == OverrideType.DEL:
-        del holder[name]
+        holder.pop(name, None)  # a further process reads what the first one wrote
     else:
         holder[name] = change.value()
     return True
