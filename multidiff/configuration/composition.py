@@ -7,13 +7,13 @@ import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.plugins import Plugins
 from hydra.errors import OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig
 
-from multidiff.configuration.groups import config_dir, config_dirs
+from multidiff.configuration.groups import config_dir, config_dirs, group_options
 
 
 class PluginConfigs(SearchPathPlugin):
@@ -50,3 +50,20 @@ def parsed(overrides: Sequence[str]) -> list[Override] | None:
     except OverrideParseException:
         return None
     return None if any(override.is_sweep_override() for override in found) else found
+
+
+def changed(settings: dict[str, Any], override: Override) -> bool:
+    """Change ``settings``, plain values; false if ``override`` chooses an option of a group, or sets what is not there."""
+    *parents, name = override.key_or_group.split(".")
+    holder: Any = settings
+    for parent in parents:
+        holder = holder.get(parent) if isinstance(holder, dict) else None
+    known = isinstance(holder, dict) and (name in holder or override.type != OverrideType.CHANGE)
+    chosen = not parents and group_options(name)
+    if chosen or not known or isinstance(override.value(), dict):
+        return False
+    if override.type == OverrideType.DEL:
+        holder.pop(name, None)  # a further process of a training reads what the first one wrote
+    else:
+        holder[name] = override.value()
+    return True

@@ -3,15 +3,11 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from multidiff.configuration import group_options
 from multidiff.errors import InputError
 from multidiff.training.run_directory import CONFIG, read_settings
 from multidiff.training.train import Result, train
-
-if TYPE_CHECKING:
-    from hydra.core.override_parser.types import Override
 
 
 def resume_run(run_dir: Path) -> Result:
@@ -50,7 +46,7 @@ def continued(overrides: Sequence[str]) -> dict[str, Any] | None:
     Raises:
         InputError: the config of the run is damaged.
     """
-    from multidiff.configuration.composition import parsed  # noqa: PLC0415  the Studio resumes without Hydra
+    from multidiff.configuration.composition import changed, parsed  # noqa: PLC0415  the Studio resumes without Hydra
 
     changes = parsed(overrides) or []
     given = {change.key_or_group: change.value() for change in changes}
@@ -58,32 +54,13 @@ def continued(overrides: Sequence[str]) -> dict[str, Any] | None:
     if given.get("resume") not in (True, "auto") or "run_dir" not in given or not (run_dir / CONFIG).is_file():
         return None
     settings = settings_of(run_dir)
-    if not all(_changed(settings, change) for change in changes):
+    if not all(changed(settings, change) for change in changes):
         return None
     if given.get("trainer.max_steps") is not None and "budget" not in given:
         settings["budget"] = None
     if given.get("budget") is not None and "trainer.max_steps" not in given:
         settings["trainer"]["max_steps"] = None
     return settings
-
-
-def _changed(settings: dict[str, Any], change: "Override") -> bool:
-    """Make ``change`` in ``settings``; false if it chooses an option of a group, or changes what is not there."""
-    from hydra.core.override_parser.types import OverrideType  # noqa: PLC0415
-
-    *parents, name = change.key_or_group.split(".")
-    holder: Any = settings
-    for parent in parents:
-        holder = holder.get(parent) if isinstance(holder, dict) else None
-    known = isinstance(holder, dict) and (name in holder or change.type != OverrideType.CHANGE)
-    chosen = not parents and group_options(name)
-    if chosen or not known or isinstance(change.value(), dict):
-        return False
-    if change.type == OverrideType.DEL:
-        holder.pop(name, None)  # a further process reads what the first one wrote
-    else:
-        holder[name] = change.value()
-    return True
 
 
 if __name__ == "__main__":
