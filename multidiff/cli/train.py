@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MULTIRUN = ("--multirun", "-m")
 """Options that Hydra does not take between overrides, and that are therefore moved before them."""
 
+CONFIG_NAMES = ("--config-name", "-cn")
+"""Options with which Hydra starts from a config of the user's own."""
+
 DRY = "--dry-run"
 
 PLAIN = (
@@ -158,7 +161,7 @@ def _check_data(arguments: Sequence[str]) -> None:
     from multidiff.errors import InputError
 
     given = dict(argument.lstrip("+").partition("=")[::2] for argument in arguments)
-    if "data.root" not in given or "data" in given:
+    if "data.root" not in given or {"data", *CONFIG_NAMES} & given.keys():
         return
     if given.get("experiment") == "finetune":
         raise InputError(

@@ -83,6 +83,14 @@ def test_a_users_own_configs_come_in_by_config_dir(tmp_path):
     assert (config["seed"], config["modality"]["channels"]) == (7, 1)
 
 
+def test_a_users_own_config_may_say_what_a_folder_of_data_holds(tmp_path):
+    (tmp_path / "own.yaml").write_text("defaults:\n  - train\n  - override data: image_folder\n  - _self_\n")
+    for name in (["--config-name=own"], ["-cn", "own"]):
+        own = ["--config-dir", str(tmp_path), *name, "data.root=pictures", "--cfg", "job"]
+        shown = multidiff("train", *own, cwd=tmp_path)
+        assert yaml.safe_load(shown.stdout)["data"]["root"] == "pictures"
+
+
 @pytest.mark.parametrize(
     ("arguments", "saying"),
     [
@@ -99,6 +107,17 @@ def test_a_users_own_configs_come_in_by_config_dir(tmp_path):
 )
 def test_wrong_training_settings(tmp_path, arguments, saying):
     refused("train", *TINY, "run_dir=run", *arguments, cwd=tmp_path, saying=saying)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "saying"),
+    [
+        (["data.root=pictures"], "tell what the folder holds by experiment=image/folder"),
+        (["data.root=sounds", "experiment=finetune", "init=drums"], "tell what the folder holds by data=image_folder"),
+    ],
+)
+def test_a_folder_of_data_is_not_taken_for_digits(tmp_path, arguments, saying):
+    refused("train", *arguments, "run_dir=run", cwd=tmp_path, saying=saying)
 
 
 def test_an_unknown_experiment_lists_the_known_ones(tmp_path):
