@@ -53,7 +53,11 @@ def parsed(overrides: Sequence[str]) -> list[Override] | None:
 
 
 def changed(settings: dict[str, Any], override: Override) -> bool:
-    """Change ``settings``, plain values; false if ``override`` chooses an option of a group, or sets what is not there."""
+    """Make the change of ``override`` in ``settings``, which are plain values.
+
+    Returns:
+        False if it chooses an option of a group, changes what is not there, or merges a mapping.
+    """
     *parents, name = override.key_or_group.split(".")
     holder: Any = settings
     for parent in parents:
