@@ -13,6 +13,9 @@ from multidiff.sampling.model_directory import find_model, read_config
 SAME_X0 = {"path", "views", "tile"}
 """Settings of a codec that leave x0 as it is: a learned codec is the one of its hash, wherever it lies."""
 
+DECODING = {"smoothing", "iterations"}
+"""Settings of a codec that change decoding alone, which training does not need."""
+
 BY_ITSELF = "or take experiment=finetune, which does"
 """The advice for who repeats settings of the first model."""
 
@@ -94,7 +97,8 @@ def check_equal(role: str, path: str, settings: Mapping[str, Any], groups: Seque
     for group in groups:
         own, ours = config.get(group) or {}, settings[group]
         hashed = group == "codec" and "sha256" in own and "sha256" in ours
-        names = [name for name in {**own, **ours} if not (hashed and name in SAME_X0)]
+        same = (SAME_X0 if hashed else set()) | (DECODING if group == "codec" else set())
+        names = [name for name in {**own, **ours} if name not in same]
         changed = next((name for name in names if own.get(name) != ours.get(name)), None)
         if changed:
             raise InputError(

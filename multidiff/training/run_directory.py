@@ -65,8 +65,8 @@ def start_of(run_dir: Path, resume: bool | str) -> Path | None:
 def check_same_run(run_dir: Path, settings: dict[str, Any]) -> None:
     """Refuse to resume a run with a config under which its weights, or its held-out data, would differ.
 
-    Gradient checkpointing may change, since it saves memory and changes nothing else, and so may the place of a
-    pretrained pipeline, whose hash tells it.
+    Gradient checkpointing may change, since it saves memory and changes nothing else, and so may what changes decoding
+    alone, and the place of a pretrained pipeline, whose hash tells it.
 
     Raises:
         InputError: the configs differ in such a setting, which the message names.
@@ -85,7 +85,13 @@ def check_same_run(run_dir: Path, settings: dict[str, Any]) -> None:
 
 CODEC_GROUPS = ("autoencoder", "reconstruction", "decoder_of")
 
-FREE = ("backbone.gradient_checkpointing", "tuning.path", "tuning.gradient_checkpointing")
+FREE = (
+    "backbone.gradient_checkpointing",
+    "codec.smoothing",
+    "codec.iterations",
+    "tuning.path",
+    "tuning.gradient_checkpointing",
+)
 
 SHOWN = 3
 """Settings that a refusal to resume names."""

@@ -12,8 +12,10 @@ from multidiff.diffusion.objectives import Objective
 from multidiff.errors import InputError
 from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.module import DiffusionModule
+from multidiff.training.origin import check_equal
 from multidiff.training.resume import continued
 from multidiff.training.run_directory import check_same_run, read_settings
+from multidiff.weights import FORMAT
 from tests.cli.command import PICTURES, multidiff
 from tests.tiny import tiny_train, weights
 
@@ -245,6 +247,21 @@ def test_a_refused_resume_names_a_few_settings_before_and_after(tmp_path):
     with pytest.raises(InputError, match=r"backbone.a=1, now 3; .*; and 2 more: resume with the same") as error:
         check_same_run(tmp_path, after)
     assert len(str(error.value)) < 500
+
+
+def test_settings_of_decoding_alone_may_change(tmp_path):
+    """Also those that an older run does not have yet, in a resume and from an initial model."""
+    before = {"codec": {"_target_": "C", "size": 8, "smoothing": 11}}
+    after = {"codec": {"_target_": "C", "size": 8, "smoothing": 7, "iterations": 4}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({**before, "format": FORMAT}))
+    (tmp_path / "model.safetensors").touch()
+    check_same_run(tmp_path, after)
+    check_equal("model", str(tmp_path), after, ("codec",))
+    after["codec"]["size"] = 16
+    with pytest.raises(InputError, match=r"codec\.size=8, now 16"):
+        check_same_run(tmp_path, after)
+    with pytest.raises(InputError, match=r"codec\.size=8 and the student 16"):
+        check_equal("model", str(tmp_path), after, ("codec",))
 
 
 def test_resuming_in_the_middle_of_an_epoch_repeats_no_data(tmp_path, monkeypatch):
