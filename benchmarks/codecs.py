@@ -32,6 +32,7 @@ import lightning as L
 import soundfile
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torchaudio.functional import resample
 
 from multidiff.codecs import KL, Autoencoder
@@ -139,7 +140,7 @@ def trained_peer(run: CodecRun, parameters: int, seconds: float) -> tuple[Autoen
     """The peer nearest in parameters, and its steps within ``seconds``, with our loss, batches and optimiser."""
     candidates = [Peer(run.dataset.shape[0], 4, (w, 2 * w, 2 * w)) for w in (16, 24, 32, 40, 48, 64, 80, 96)]
     network = min(candidates, key=lambda each: abs(size(each) - parameters))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=run.settings["optimizer"]["lr"], weight_decay=0.0)
+    optimizer = instantiate(Optimizer, run.settings["optimizer"], params=list(network.parameters()))
     random, steps, began = torch.Generator().manual_seed(0), 0, time.perf_counter()
     data, rows = run.datamodule, torch.tensor(run.datamodule.training)
     samples = Unaugmented(run.dataset)

@@ -10,6 +10,7 @@ TINY_CODEC = (
     "autoencoder.widths=[8,8]",
     "autoencoder.bottleneck.channels=2",
     "reconstruction.perceptual=0",
+    "optimizer=adamw",
     "loader.batch_size=8",
     "trainer.max_steps=2",
     "trainer.val_check_interval=1000",
