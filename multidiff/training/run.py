@@ -170,7 +170,6 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     settings["backbone"] = _backbone(settings, start.before, dataset)
     if objective.inputs:
         settings["backbone"] = {**settings["backbone"], "inputs": list(objective.inputs)}
-    settings["lineage"] = _lineage(settings, start.before)
     model = build_model(settings, tuple(dataset.shape))
     shape = model.codec.shape(tuple(dataset.shape))
     if start.checkpoint is None:
@@ -178,6 +177,7 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     encoded = cached_latents(model.codec, dataset, settings["data"].get("cache"))
     module = diffusion_module(settings, model, objective, shape, encoded is not None)
     check_guidance(objective, model, module.teacher, dataset.fields)
+    settings["lineage"] = _lineage(settings, start.before)
     if module.teacher and is_first_process():
         _warn_of_unknown(module.teacher, dataset)
     settings["loader"] = fitted_batch(
