@@ -284,7 +284,7 @@ def test_slurms_signal_saves_requeues_and_the_same_command_goes_on(tmp_path):
         process.kill()
         process.join()
         assert process.exitcode == 0, log.read_text()
-        assert "stopped; the same command" in log.read_text()
+        assert "stopped; multidiff train run_dir=run resume=true continues" in log.read_text()
         steps.append(int(newest_checkpoint(checkpoints).stem[5:]))
     assert steps[1] > steps[0]
     assert (tmp_path / "asked").read_text() == "requeue 17\n" * 2
