@@ -17,8 +17,8 @@ RADIUS = 0.08
 BEND = 10.0
 """Degrees: normals that differ by more are of another face, and count less."""
 
-SAMPLED, EACH, COUNTED = 20_000, 4, 48
-"""The most points of the surface whose normals are averaged, those a triangle, and the most neighbours of each."""
+SAMPLED, COUNTED = 20_000, 48
+"""Points of the surface whose normals are averaged, and the most neighbours of each."""
 
 AT_ONCE = 50_000
 """Triangles whose neighbours are in memory at once."""
@@ -55,7 +55,7 @@ def smoothed(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     """
     mesh = _spread(mesh)
     reach = RADIUS * float(mesh.extents.max())
-    cloud = sample_surface(mesh, min(SAMPLED, EACH * len(mesh.faces)), np.random.default_rng(0), colours=False)
+    cloud = sample_surface(mesh, SAMPLED, np.random.default_rng(0), colours=False)
     points, normals = np.split(cloud.rows(6).astype(float), 2, axis=1)
     tree = cKDTree(points)
     near = Neighbours.of(points, tree, reach)
