@@ -90,6 +90,7 @@ def test_the_size_of_meshes_is_the_resolution_of_their_volume(pipeline):
     assert pipeline.modality.settings_for(pipeline.data_shape) == {"points": COMPARED_POINTS}
 
 
+@pytest.mark.slow
 def test_reconstructions_of_held_out_shapes_are_scored(codec):
     """Also of data without distances."""
     run = EvaluationRun(scoring("furniture points=64 stored=128 count=40", codec))
