@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,9 @@ from multidiff.studio.models import Models
 from tests.cli.command import multidiff as command
 from tests.cli.command import refused
 from tests.tiny import tiny_train
+
+CARDS = Path(__file__).parents[1] / "benchmarks" / "cards"
+"""The texts of the cards, from which they are packed."""
 
 MOST = 6_000_000
 """Bytes of a bundled model, its codec included."""
@@ -82,6 +86,7 @@ def test_a_model_in_the_package_is_small_trained_and_has_a_card(name):
     assert read_config(directory)["training"]["steps"] >= TRAINED
     card = (directory / "README.md").read_text()
     assert card.startswith("---\nlicense: ")
+    assert (CARDS / f"{name}.md").read_text().strip() in card
     assert f"multidiff sample {name} -n 16 --out samples" in card
     assert load(directory, "cpu").sample(1, steps=2)
 

@@ -18,6 +18,7 @@ from multidiff.data.files import atomic_path, heal, open_unlinked
 from multidiff.errors import InputError
 from multidiff.model import MODEL_GROUPS
 from multidiff.training.checkpoints import newest_checkpoint, set_aside_damaged
+from multidiff.training.origin import DECODING
 from multidiff.weights import LOWEST
 
 log = logging.getLogger(__name__)
@@ -87,8 +88,7 @@ CODEC_GROUPS = ("autoencoder", "reconstruction", "decoder_of")
 
 FREE = (
     "backbone.gradient_checkpointing",
-    "codec.smoothing",
-    "codec.iterations",
+    *(f"codec.{name}" for name in DECODING),
     "tuning.path",
     "tuning.gradient_checkpointing",
 )
