@@ -122,10 +122,10 @@ def test_sampling_images_imports_neither_other_modalities_nor_what_takes_seconds
     assert not (FORBIDDEN["modalities/image"] | slow) & set(ast.literal_eval(loaded))
 
 
-def test_the_studio_opens_without_what_only_training_needs():
+def test_the_studio_opens_without_what_only_training_and_reports_need():
     script = "import sys, multidiff.studio.server; print(list(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert not {"lightning", "hydra"} & set(ast.literal_eval(loaded))
+    assert not {"lightning", "hydra", "matplotlib"} & set(ast.literal_eval(loaded))
 
 
 @pytest.mark.parametrize("folder", ["multidiff", "modalities"])
