@@ -114,7 +114,7 @@ def _config_error(error: Exception) -> str | None:
     if isinstance(error, HydraException | OmegaConfBaseException):
         return " ".join(str(error).split())
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
-        return "a config group takes the name of an option, not null; without a condition, conditioning=none"
+        return "a config group takes the name of an option, not a value; without a condition, conditioning=none"
     return None
 
 

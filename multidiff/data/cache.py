@@ -19,12 +19,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from multidiff.data.decoding import decode_all
 from multidiff.data.files import sha256
+from multidiff.data.progress import progress
 from multidiff.data.scan import first_few, name_in, nothing_readable
 from multidiff.data.store import Store, write_store
 from multidiff.errors import InputError
@@ -32,9 +33,6 @@ from multidiff.modality import Preparation
 
 _FORMAT = 2
 """Stores of another format have other keys."""
-
-_MANY = 500
-"""From this many files on, progress is shown."""
 
 _ABANDONED = 3600
 """Seconds without a byte written after which a build counts as killed."""
@@ -45,7 +43,6 @@ _CHECKED = 4
 _CHECKED_SIZE = 2**24
 """Bytes of such a file, at most."""
 
-Item = TypeVar("Item")
 
 log = logging.getLogger(__name__)
 
@@ -234,13 +231,3 @@ def writing_to(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"cannot write the cache {folder}: {error.strerror}; set MULTIDIFF_CACHE elsewhere") from error
-
-
-def progress(items: Iterable[Item], count: int, doing: str) -> Iterable[Item]:
-    """``items``, which are ``count``, with a progress bar on a terminal if there are many."""
-    from rich.console import Console  # noqa: PLC0415  sampling needs no bar of a cache
-    from rich.progress import track  # noqa: PLC0415
-
-    console = Console(stderr=True)
-    hidden = count < _MANY or not console.is_terminal
-    return track(items, doing.format(count), count, console=console, transient=True, disable=hidden)

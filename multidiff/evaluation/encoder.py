@@ -19,14 +19,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.progress import track
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from multidiff.configuration import read_json
 from multidiff.data.cache import default_cache
+from multidiff.data.progress import progress
 from multidiff.errors import InputError
 from multidiff.evaluation.features import Extractor, FeatureBatch, Features
 from multidiff.evaluation.reference import Reference
@@ -250,11 +249,7 @@ def _fit(network: nn.Module, task: Task, training: np.ndarray, recipe: Recipe) -
     random = np.random.default_rng(recipe.seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=recipe.steps)
-    console = Console(stderr=True)
-    steps: Any = range(recipe.steps)
-    if console.is_terminal:
-        steps = track(steps, "Training the encoder", console=console, transient=True)
-    for _ in steps:
+    for _ in progress(range(recipe.steps), recipe.steps, "Training an encoder for {} steps"):
         inputs, classes = task.examples(random.choice(training, recipe.batch_size).tolist(), random)
         optimizer.zero_grad()
         F.cross_entropy(network(inputs)[1], classes).backward()

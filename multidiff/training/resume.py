@@ -1,13 +1,16 @@
 """Continue a run by its directory alone: ``multidiff train run_dir=RUN resume=true``."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from multidiff.errors import InputError
 from multidiff.training.run_directory import CONFIG, read_settings
 from multidiff.training.train import Result, train
+
+FOLDER = ("--config-dir", "-cd")
+"""Options of Hydra that add a folder of configs."""
 
 
 def resume_run(run_dir: Path) -> Result:
@@ -48,7 +51,7 @@ def continued(overrides: Sequence[str]) -> dict[str, Any] | None:
     """
     from multidiff.configuration.composition import changed, parsed  # noqa: PLC0415  the Studio resumes without Hydra
 
-    changes = parsed(overrides) or []
+    changes = parsed(list(_without_folders(overrides))) or []
     given = {change.key_or_group: change.value() for change in changes}
     run_dir = Path(str(given.get("run_dir", ""))).expanduser()
     if given.get("resume") not in (True, "auto") or "run_dir" not in given or not (run_dir / CONFIG).is_file():
@@ -61,6 +64,16 @@ def continued(overrides: Sequence[str]) -> dict[str, Any] | None:
     if given.get("budget") is not None and "trainer.max_steps" not in given:
         settings["trainer"]["max_steps"] = None
     return settings
+
+
+def _without_folders(arguments: Sequence[str]) -> Iterator[str]:
+    """``arguments`` without folders of configs: the config of a run needs none."""
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in FOLDER:
+            next(rest, None)
+        elif not argument.startswith(tuple(f"{option}=" for option in FOLDER)):
+            yield argument
 
 
 if __name__ == "__main__":

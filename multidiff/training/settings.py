@@ -10,6 +10,9 @@ from multidiff.training.speed import decided_precision
 SPEED_SETTINGS = ("compile", "channels_last")
 """Settings of the group ``trainer`` that are not Lightning's."""
 
+BLOCKS = {"loader": "batch_size=16", "stability": "patience=20"}
+"""Blocks of settings, and one in each."""
+
 LIMITS: dict[str, tuple[int, int | None]] = {
     "seed": (0, 2**32 - 1),
     "checkpoint_every": (1, None),
@@ -21,11 +24,14 @@ LIMITS: dict[str, tuple[int, int | None]] = {
 
 
 def check_numbers(settings: Mapping[str, Any]) -> None:
-    """Refuse integers outside of `LIMITS`.
+    """Refuse blocks of settings that hold none, and integers outside of `LIMITS`.
 
     Raises:
         InputError: there is one.
     """
+    for block, example in BLOCKS.items():
+        if not isinstance(settings[block], Mapping):
+            raise InputError(f"{block} is a block of settings; give one of them, such as {block}.{example}")
     for key, (low, high) in LIMITS.items():
         group, _, name = key.rpartition(".")
         value = (settings[group] if group else settings).get(name)

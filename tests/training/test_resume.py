@@ -52,7 +52,8 @@ def test_a_run_is_resumed_by_its_directory_alone(tmp_path, capsys):
     run_dir = tmp_path / "a run, of two"
     tiny_train(run_dir, "trainer.max_steps=1", "seed=3", "checkpoint_every=7")
     before = read_settings(run_dir)
-    command.run([f"run_dir={run_dir}", "resume=auto", "trainer.max_steps=2", "optimizer.lr=0.01"])
+    changes = ["trainer.max_steps=2", "optimizer.lr=0.01"]
+    command.run([f"run_dir={run_dir}", "resume=auto", *changes, "--config-dir", str(tmp_path)])
     assert capsys.readouterr().out.splitlines()[-2].startswith("2 steps")
     changed = {name: value for name, value in read_settings(run_dir).items() if value != before[name]}
     assert set(changed) == {"trainer", "optimizer", "resume"}
@@ -87,7 +88,6 @@ conditioning: {label: {vocabulary: ["${"]}}
         ("run_dir={}", "resume=true", "+trainer.devices.count=3"),
         ("run_dir={}", "resume=true", "seed=0,1"),
         ("run_dir={}", "resume=true", "budget=[2"),
-        ("run_dir={}", "resume=true", "--config-dir=mine"),
         ("run_dir={}/other", "resume=true"),
     ],
 )

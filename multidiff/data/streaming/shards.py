@@ -18,11 +18,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from multidiff.data.cache import default_cache, progress, writing_to
+from multidiff.data.cache import default_cache, writing_to
 from multidiff.data.encoded_file import EncodedFile
 from multidiff.data.files import atomic_path
 from multidiff.data.folder import preparation_of
 from multidiff.data.labels import Labels
+from multidiff.data.progress import progress
 from multidiff.data.scan import report_unread
 from multidiff.data.streaming.copies import Copies
 from multidiff.data.streaming.encoded import Encoded, EncodedDataset
