@@ -14,7 +14,7 @@ HEAD = re.compile(r"---\n(?P<head>.*?)\n---\n", re.DOTALL)
 
 LICENCE = re.compile(r"^license:[ \t]*(\S.*)$", re.MULTILINE)
 
-ROLES = ("init", "teacher", "codec")
+ROLES = ("base", "init", "teacher", "codec")
 """What a model may have its licence from, the decisive one first."""
 
 
@@ -26,7 +26,7 @@ def licence_in(text: str) -> str | None:
 
 
 def licence_of(directory: Path) -> str | None:
-    """The licence that the card in the model directory states; None without one."""
+    """The licence that the card in the directory of a model or a pretrained pipeline states; None without one."""
     card = directory / CARD
     return licence_in(card.read_text("utf-8", errors="replace")) if card.is_file() else None
 

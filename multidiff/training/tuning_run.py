@@ -14,6 +14,7 @@ from multidiff.diffusion.objectives import Denoising, Objective
 from multidiff.errors import InputError
 from multidiff.pretrained import Opened, Tuning
 from multidiff.sampling import model_directory
+from multidiff.sampling.lineage import licence_of
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.training.base_run import prepared
 from multidiff.training.latents import cached_latents
@@ -38,6 +39,8 @@ class TuningRun(Run):
 
     def save(self, directory: Path, step: int, facts: Mapping[str, Any] | None = None) -> None:
         known = self.facts(step) | {"base": self.tuning.path, "base_sha256": self.tuning.digest}
+        if licence := licence_of(self.tuning.source):
+            known["base_licence"] = licence
         model_directory.save(self.pipeline, self.settings, directory, known | dict(facts or {}), self.tuning)
 
 

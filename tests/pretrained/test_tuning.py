@@ -24,6 +24,7 @@ from multidiff.pretrained.keys import RULES, to_original
 from multidiff.pretrained.networks import networks_of
 from multidiff.pretrained.text import Tower
 from multidiff.pretrained.tuning import Lora
+from multidiff.sampling.lineage import licence_of
 from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.datamodule import Stream
 from multidiff.training.rehearsal import rehearsed
@@ -60,6 +61,7 @@ def runs(saved, saved_xl, pictures, tmp_path_factory):
     """Runs of both tiny pipelines, and their pipelines in diffusers."""
     folder, pipelines = tmp_path_factory.mktemp("runs"), {"sd": saved, "xl": saved_xl}
     for name, (pipeline, _) in pipelines.items():
+        (pipeline / "README.md").write_text("---\nlicense: openrail++\n---\n")
         tuned(pipeline, pictures, folder / name, *LONGER, "trainer.max_steps=2")
     return {name: (folder / name, theirs) for name, (_, theirs) in pipelines.items()}
 
@@ -110,6 +112,10 @@ def test_an_interrupted_training_ends_with_the_same_weights(saved, runs, picture
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     with pytest.raises(InputError, match=r"was trained with tuning\.rank=16, now 3"):
         tuned(saved[0], pictures, tmp_path / "run", *LONGER, "tuning.rank=3", "resume=true")
+
+
+def test_what_was_trained_has_the_licence_of_the_pipeline(runs):
+    assert licence_of(runs["sd"][0] / "model") == "openrail++"
 
 
 @pytest.mark.parametrize("name", ["sd", "xl"])
