@@ -3,6 +3,7 @@
 import pytest
 import trimesh
 
+from modalities.shape import mesh_surface
 from modalities.shape.mesh_surface import MeshSurface, without_specks
 from modalities.shape.modality import COMPARED_POINTS, READ_POINTS
 from multidiff import load
@@ -37,6 +38,14 @@ LATENT = (
     "backbone.head_size=8",
     "backbone.depth=1",
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _rough():
+    """Meshes are not smoothed, which takes a second each and has its own tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mesh_surface, "smoothed", lambda mesh: mesh)
+        yield
 
 
 def trained(run_dir, experiment, *overrides):
@@ -132,7 +141,7 @@ def test_what_hangs_beside_a_decoded_mesh_is_dropped():
 
 def test_data_without_distances_are_refused(tmp_path):
     with pytest.raises(InputError, match="data=furniture_distances or data=mesh_distances"):
-        trained(tmp_path / "run", "codec/furniture", "data=furniture")
+        trained(tmp_path / "run", "codec/furniture", "data=furniture", FEW)
 
 
 def test_a_codec_needs_as_many_points_as_latents(codec, tmp_path):
