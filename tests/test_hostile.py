@@ -7,6 +7,8 @@ import pytest
 from tests.sandbox import attempted
 from tests.training.processes import CONTEXT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
@@ -24,7 +26,6 @@ def answer(connection, folder):
     os._exit(0)  # the traps would spring when it cleans up
 
 
-@pytest.mark.slow
 def test_each_trap_springs_when_it_should(result):
     assert result["controls"]
     assert [name for name, sprang in result["controls"].items() if not sprang] == []

@@ -88,6 +88,7 @@ def test_a_job_is_stopped_and_the_next_one_runs(server, client):
     assert client.predict(model="digits", steps=1, api_name="/generate")["files"]
 
 
+@pytest.mark.slow
 def test_a_job_that_waits_is_stopped_by_its_own_client_and_ends_with_it(server, client):
     studio = server[0]
     before = len(studio.history.search())

@@ -77,6 +77,7 @@ def test_what_is_too_long_for_the_budget_is_shortened(tmp_path, clock):
     assert (tmp_path / "run/lowest_loss").exists()  # after a validation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["preview", "validation"])
 def test_work_beside_training_takes_a_twentieth_of_a_budget_after_the_first_time(tmp_path, clock, kind):
     clock.costs[kind] = 4.0

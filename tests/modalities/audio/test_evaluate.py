@@ -36,6 +36,7 @@ def evaluated(work, *arguments):
     return done.stdout, json.loads((work / "scores.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_model_scores_beside_real_drums(work):
     request = ("run", "--data", DRUMS, "--samples", 24, "--steps", 1, "--report", "report.html")
     printed, record = evaluated(work, *request)

@@ -106,6 +106,7 @@ def test_sets_hold_equally_many_of_each_class(tmp_path):
     assert matched(["a tall table"] * 30, real, largest=20)[1] == {None: 20}
 
 
+@pytest.mark.slow
 def test_real_shapes_score_as_real_shapes(record):
     text, printed = record
     found = json.loads(text)
