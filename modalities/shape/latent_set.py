@@ -19,7 +19,7 @@ from multidiff.codecs.bottleneck import Bottleneck
 from multidiff.errors import InputError
 from multidiff.nn.sets import SetBlock, farthest_points
 
-CHUNK = 2**15
+CHUNK = 2**12
 """Queries that are decoded at once: memory does not grow with the resolution, but for the volume itself."""
 
 

@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import torch
 import trimesh
 from scipy.sparse import coo_array, eye_array
 from scipy.sparse.linalg import cg
@@ -41,9 +42,9 @@ class Neighbours(NamedTuple):
 
     @classmethod
     def of(cls, points: np.ndarray, tree: cKDTree, reach: float) -> "Neighbours":
-        distances, indices = tree.query(points, COUNTED, distance_upper_bound=reach)
+        distances, indices = tree.query(points, COUNTED, distance_upper_bound=reach, workers=torch.get_num_threads())
         found = np.isfinite(distances)
-        return cls(np.where(found, indices, 0), np.exp(-2 * np.square(distances / reach)))
+        return cls(np.where(found, indices, 0), np.exp(-2 * np.square(distances / reach)).astype(np.float32))
 
 
 def smoothed(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
@@ -56,7 +57,7 @@ def smoothed(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     mesh = _spread(mesh)
     reach = RADIUS * float(mesh.extents.max())
     cloud = sample_surface(mesh, SAMPLED, np.random.default_rng(0), colours=False)
-    points, normals = np.split(cloud.rows(6).astype(float), 2, axis=1)
+    points, normals = np.split(cloud.rows(6), 2, axis=1)
     tree = cKDTree(points)
     near = Neighbours.of(points, tree, reach)
     for _ in range(ROUNDS - 1):
@@ -84,10 +85,9 @@ def _spread(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
 def _averaged(own: np.ndarray, normals: np.ndarray, near: Neighbours) -> np.ndarray:
     """Means of the ``normals`` ``(P, 3)`` that are near and similar to ``own`` ``(N, 3)``; without any, it stays."""
     found = normals[near.indices]
-    differences = np.square(found - own[:, None]).sum(2)
     deviation = 2 * math.sin(math.radians(BEND) / 2)
-    weights = near.weights * np.exp(-differences / (2 * deviation**2))
-    means = np.einsum("nk,nkd->nd", weights, found) + 1e-9 * own
+    similar = np.exp(((found @ own[..., None])[..., 0] - 1) / deviation**2)
+    means = ((near.weights * similar)[:, None] @ found)[:, 0] + 1e-9 * own
     return means / np.linalg.norm(means, axis=1, keepdims=True).clip(min=1e-12)
 
 
