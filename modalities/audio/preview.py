@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from torchaudio.transforms import MelSpectrogram
 
 from modalities.audio.clip import AudioClip
 
@@ -18,7 +19,9 @@ LEFT, BELOW, GAP = 34, 16, 8
 FLOOR = -80
 """dB below the loudest bin of all clips at which the spectrograms are black."""
 
-MEL_BANDS = 40
+MEL_BANDS, LOWEST = 40, 20.0
+"""Bands of a spectrogram, and the lowest frequency in Hz."""
+
 HERTZ = (100, 500, 2000, 6000, 16000)
 """Frequencies of the ticks, as far as the clips reach."""
 
@@ -55,13 +58,23 @@ def sound_sheet(clips: Sequence[AudioClip]) -> Image.Image:
 
 def mel_power(clip: AudioClip) -> np.ndarray:
     """The mel power spectrogram of a mono clip, ``(MEL_BANDS, frames)``, of at most about `WIDTH` frames."""
-    import librosa  # noqa: PLC0415  it takes seconds to import
-
     hop = max(32, math.ceil(clip.waveform.shape[1] / WIDTH))
     window = max(hop, 2 ** round(math.log2(clip.sample_rate / 40)))
-    return librosa.feature.melspectrogram(
-        y=clip.waveform[0], sr=clip.sample_rate, n_fft=window, hop_length=hop, n_mels=MEL_BANDS, fmin=20.0
+    mel = MelSpectrogram(
+        clip.sample_rate,
+        window,
+        hop_length=hop,
+        n_mels=MEL_BANDS,
+        f_min=LOWEST,
+        norm="slaney",
+        pad_mode="constant",
     )
+    return mel(clip.tensor())[0].numpy()
+
+
+def mels(hertz: float) -> float:
+    """A frequency on the mel scale of HTK, on which the bands are equally wide. O'Shaughnessy (1987), page 150."""
+    return 2595 * math.log10(1 + hertz / 700)
 
 
 def _wave(clip: AudioClip) -> Image.Image:
@@ -86,14 +99,12 @@ def _heat(power: np.ndarray) -> Image.Image:
 
 def _draw_axes(draw: ImageDraw.ImageDraw, left: int, top: int, clip: AudioClip) -> None:
     """Ticks: full scale beside the waveform, frequencies beside the spectrogram, seconds below."""
-    import librosa  # noqa: PLC0415  as above
-
     font = ImageFont.load_default(9)
     bottom = top + WAVE_HEIGHT + MEL_HEIGHT
-    lowest, highest = librosa.hz_to_mel([20.0, clip.sample_rate / 2])
+    lowest, highest = mels(LOWEST), mels(clip.sample_rate / 2)
     _draw_tick(draw, left, top, "1", font)
     for hertz in HERTZ:
-        place = (librosa.hz_to_mel(hertz) - lowest) / (highest - lowest)
+        place = (mels(hertz) - lowest) / (highest - lowest)
         if 0 <= place <= 0.95:
             y = bottom - 1 - place * (MEL_HEIGHT - 1)
             text = f"{hertz // 1000}k" if hertz >= 1000 else str(hertz)

@@ -1,3 +1,4 @@
+import librosa
 import numpy as np
 import pytest
 
@@ -38,6 +39,13 @@ def test_higher_tones_lie_higher():
     heights = [spectrogram(sound_sheet([tone(hertz)])).sum(axis=1).argmax() for hertz in (100, 500, 2000, 6000)]
     assert heights == sorted(heights, reverse=True)
     assert len(set(heights)) == len(heights)
+
+
+def test_the_spectrogram_is_that_of_librosa():
+    clip = AudioClip(0.1 * np.random.default_rng(0).standard_normal((1, RATE)), RATE)
+    form = {"n_fft": 512, "hop_length": 100, "n_mels": 40, "fmin": 20.0, "htk": True}
+    theirs = librosa.feature.melspectrogram(y=clip.waveform[0], sr=RATE, **form)
+    np.testing.assert_allclose(mel_power(clip), theirs, rtol=1e-3)
 
 
 def test_time_runs_to_the_right():
