@@ -38,9 +38,10 @@ def studio(
 ) -> None:
     """Open a web page that generates with trained models."""
     from multidiff.errors import InputError
+    from multidiff.studio.opening import import_gradio
 
     try:
-        from multidiff.studio.server import Address, serve
+        import_gradio()
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
@@ -49,6 +50,7 @@ def studio(
     from multidiff.studio.history import History
     from multidiff.studio.limits import Limits
     from multidiff.studio.models import Models
+    from multidiff.studio.server import Address, serve
 
     limits = Limits(max_samples, max_batch, max_steps, max_size, max_seconds, upload=max_upload)
     address = Address(host, port, _login(auth))
