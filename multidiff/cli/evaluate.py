@@ -72,18 +72,18 @@ def evaluate(
 
 def run(processes: "Processes", settings: "EvaluationSettings", json: Path | None, report: Path | None) -> None:
     """Evaluate as one of ``processes``; process 0 writes and prints."""
-    from rich.progress import Progress
-
     from multidiff.cli.processes import device_of
     from multidiff.data.files import new_file
+    from multidiff.data.progress import advancing
     from multidiff.evaluation import EvaluationRun
 
     evaluation = EvaluationRun(settings, processes, device_of(processes))
     if not processes.rank:
         _print_facts(evaluation.extractor)
-    with Progress(transient=True, disable=processes.rank > 0) as progress:
-        task = progress.add_task("evaluating", total=evaluation.total)
-        result = evaluation.result(lambda count: progress.advance(task, count))
+    with advancing(
+        evaluation.total, "Evaluating {} samples, real ones among them", silent=processes.rank > 0
+    ) as advance:
+        result = evaluation.result(advance)
     if result is None:
         return
     _print(result.evaluation)

@@ -84,9 +84,8 @@ def run(
     from contextlib import nullcontext
     from itertools import chain
 
-    from rich.progress import Progress
-
     from multidiff.cli.processes import device_of, launched
+    from multidiff.data.progress import progress
     from multidiff.sampling import model_directory, samples
 
     with launched() as processes, processes.working():
@@ -101,10 +100,10 @@ def run(
         with nullcontext() if processes.rank else samples.claimed(out):
             processes.wait()  # the first has claimed it
             batches = processes.share(plan.batches)
-            with Progress(transient=True, disable=processes.rank > 0) as progress:
-                shown = progress.track(plan.stream(batches), total=sum(map(len, batches)), description="sampling")
-                numbered = zip(chain(*batches), shown, strict=True)
-                written, failed = samples.write_samples(pipeline.modality, numbered, record, out, suffix)
+            numbers = list(chain(*batches))
+            shown = progress(plan.stream(batches), len(numbers), "Sampling {}", silent=processes.rank > 0)
+            numbered = zip(numbers, shown, strict=True)
+            written, failed = samples.write_samples(pipeline.modality, numbered, record, out, suffix)
             everything, failures = processes.gather(written), processes.gather(failed)
             if processes.rank:
                 return
