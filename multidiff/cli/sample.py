@@ -101,7 +101,7 @@ def run(
             processes.wait()  # the first has claimed it
             batches = processes.share(plan.batches)
             numbers = list(chain(*batches))
-            shown = progress(plan.stream(batches), len(numbers), "Sampling {}", silent=processes.rank > 0)
+            shown = progress(plan.stream(batches), len(numbers), "Sampling {}", at_once=True, silent=processes.rank > 0)
             numbered = zip(numbers, shown, strict=True)
             written, failed = samples.write_samples(pipeline.modality, numbered, record, out, suffix)
             everything, failures = processes.gather(written), processes.gather(failed)
