@@ -20,7 +20,7 @@ FLOOR = -80
 """dB below the loudest bin of all clips at which the spectrograms are black."""
 
 MEL_BANDS, LOWEST = 40, 20.0
-"""Bands of a spectrogram, and the lowest frequency in Hz."""
+"""Bands of a spectrogram, and the lowest frequency in Hz, unless a clip reaches hardly higher."""
 
 HERTZ = (100, 500, 2000, 6000, 16000)
 """Frequencies of the ticks, as far as the clips reach."""
@@ -65,7 +65,8 @@ def mel_power(clip: AudioClip) -> np.ndarray:
         window,
         hop_length=hop,
         n_mels=MEL_BANDS,
-        f_min=LOWEST,
+        f_min=_lowest(clip),
+        f_max=clip.sample_rate / 2,
         norm="slaney",
         pad_mode="constant",
     )
@@ -75,6 +76,11 @@ def mel_power(clip: AudioClip) -> np.ndarray:
 def mels(hertz: float) -> float:
     """A frequency on the mel scale of HTK, on which the bands are equally wide. O'Shaughnessy (1987), page 150."""
     return 2595 * math.log10(1 + hertz / 700)
+
+
+def _lowest(clip: AudioClip) -> float:
+    """The lowest frequency of its spectrogram in Hz: at most a quarter of the highest."""
+    return min(LOWEST, clip.sample_rate / 8)
 
 
 def _wave(clip: AudioClip) -> Image.Image:
@@ -101,7 +107,7 @@ def _draw_axes(draw: ImageDraw.ImageDraw, left: int, top: int, clip: AudioClip) 
     """Ticks: full scale beside the waveform, frequencies beside the spectrogram, seconds below."""
     font = ImageFont.load_default(9)
     bottom = top + WAVE_HEIGHT + MEL_HEIGHT
-    lowest, highest = mels(LOWEST), mels(clip.sample_rate / 2)
+    lowest, highest = mels(_lowest(clip)), mels(clip.sample_rate / 2)
     _draw_tick(draw, left, top, "1", font)
     for hertz in HERTZ:
         place = (mels(hertz) - lowest) / (highest - lowest)

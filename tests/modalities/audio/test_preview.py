@@ -48,6 +48,15 @@ def test_the_spectrogram_is_that_of_librosa():
     np.testing.assert_allclose(mel_power(clip), theirs, rtol=1e-3)
 
 
+@pytest.mark.parametrize("rate", [8, 40])
+@pytest.mark.filterwarnings("ignore:At least one mel filterbank")
+def test_recordings_at_the_rates_of_sensors_have_a_picture(rate):
+    power = mel_power(tone(rate / 4, seconds=100, rate=rate))
+    assert np.isfinite(power).all()
+    assert power.max() > 0
+    assert sound_sheet([tone(rate / 4, seconds=100, rate=rate)]).size == (CELL[0] + GAP, CELL[1] + GAP)
+
+
 def test_time_runs_to_the_right():
     late = tone(1000)
     late = AudioClip(late.waveform * (np.arange(RATE) > RATE / 2), RATE)
