@@ -11,7 +11,10 @@ SPEED_SETTINGS = ("compile", "channels_last")
 """Settings of the group ``trainer`` that are not Lightning's."""
 
 BLOCKS = {"loader": "batch_size=16", "stability": "patience=20"}
-"""Blocks of settings, and one in each."""
+"""Blocks of settings that are no group of configs, and an example for each."""
+
+REQUIRED = ("modality", "data", "resume", "budget", "warmup_steps", "guidance", "max_missing", *BLOCKS)
+"""Settings that every training reads, some of which may be null."""
 
 LIMITS: dict[str, tuple[int, int | None]] = {
     "seed": (0, 2**32 - 1),
@@ -23,15 +26,26 @@ LIMITS: dict[str, tuple[int, int | None]] = {
 }
 
 
+def check_present(settings: Mapping[str, Any]) -> None:
+    """Refuse settings without one of `REQUIRED`, or with a single value in place of a block.
+
+    Raises:
+        InputError: there is such a setting.
+    """
+    for name in REQUIRED:
+        if name not in settings:
+            raise InputError(f"{name} cannot be deleted: leave ~{name} out")
+    for block, example in BLOCKS.items():
+        if not isinstance(settings[block], Mapping):
+            raise InputError(f"{block} is a block of settings; give one of them, such as {block}.{example}")
+
+
 def check_numbers(settings: Mapping[str, Any]) -> None:
-    """Refuse blocks of settings that hold none, and integers outside of `LIMITS`.
+    """Refuse integers outside of `LIMITS`.
 
     Raises:
         InputError: there is one.
     """
-    for block, example in BLOCKS.items():
-        if not isinstance(settings[block], Mapping):
-            raise InputError(f"{block} is a block of settings; give one of them, such as {block}.{example}")
     for key, (low, high) in LIMITS.items():
         group, _, name = key.rpartition(".")
         value = (settings[group] if group else settings).get(name)

@@ -61,6 +61,12 @@ def test_a_run_is_resumed_by_its_directory_alone(tmp_path, capsys):
     assert changed["optimizer"]["lr"] == 0.01
 
 
+def test_a_resume_does_not_delete_a_setting_that_trainings_read(tmp_path):
+    tiny_train(tmp_path, "trainer.max_steps=1")
+    with pytest.raises(InputError, match="budget cannot be deleted"):
+        command.run([f"run_dir={tmp_path}", "resume=true", "~budget"])
+
+
 SETTINGS = """
 resume: false
 run_dir: a/b

@@ -140,6 +140,7 @@ def test_a_run_is_not_overwritten_and_nothing_is_resumed_from_nowhere(tmp_path):
         ("schedule=karras +schedule.sigma_low=1", "Karras.*sigma_low"),
         ("loader.holdout=2", "loader.holdout"),
         ("stability=3", "stability is a block of settings; give one of them, such as stability.patience=20"),
+        ("~stability", "stability cannot be deleted: leave ~stability out"),
         ("trainer.max_steps=0", "trainer.max_steps must be an integer of at least 1"),
         ("checkpoint_every=0", "checkpoint_every must be"),
         ("seed=-1", "seed must be"),
