@@ -146,7 +146,7 @@ def _latent_training(config: "DictConfig | dict[str, Any]", codec: "Path", overr
     path, name = shlex.quote(f"codec.path={codec}"), config.get("latent_experiment")
     if name is None:
         return f"codec=learned {path}, in an experiment of such data"
-    pairs = (text.partition("=") for text in overrides)
+    pairs = (text.partition("=") for text in overrides if "=" in text)
     chosen = {key: value for key, _, value in pairs if re.match(r"data($|[.])|modality[.]", key)}
     settings = OmegaConf.create(config)
     data = {key: OmegaConf.select(settings, key) if key in PLAIN else value for key, value in chosen.items()}

@@ -9,7 +9,7 @@ from multidiff.errors import InputError
 from multidiff.training.run_directory import CONFIG, read_settings
 from multidiff.training.train import Result, train
 
-FOLDER = ("--config-dir", "-cd")
+CONFIG_DIRS = ("--config-dir", "-cd")
 """Options of Hydra that add a folder of configs."""
 
 
@@ -70,9 +70,9 @@ def _without_folders(arguments: Sequence[str]) -> Iterator[str]:
     """``arguments`` without folders of configs: the config of a run needs none."""
     rest = iter(arguments)
     for argument in rest:
-        if argument in FOLDER:
+        if argument in CONFIG_DIRS:
             next(rest, None)
-        elif not argument.startswith(tuple(f"{option}=" for option in FOLDER)):
+        elif not argument.startswith(tuple(f"{option}=" for option in CONFIG_DIRS)):
             yield argument
 
 

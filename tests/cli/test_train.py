@@ -4,13 +4,14 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
-from multidiff.cli.train import _quoted
+from multidiff.cli.train import _latent_training, _quoted
 from multidiff.errors import InputError
 from multidiff.training.module import DiffusionModule
 from multidiff.training.train import train
@@ -224,3 +225,9 @@ def test_a_path_is_taken_as_it_is_written_through_the_whole_command(tmp_path):
     assert (tmp_path / "run [1], x" / "model" / "config.yaml").is_file()
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("next: "))
     assert shlex.split(line)[1:5] == ["multidiff", "sample", "run [1], x", "-n"]
+
+
+def test_a_folder_of_configs_called_data_is_no_setting_of_the_next_command():
+    words = ["experiment=codec/emoji", "--config-dir", "data", "data.size=32"]
+    command = _latent_training({"latent_experiment": "image/emoji"}, Path("run"), words)
+    assert command == "multidiff train experiment=image/emoji data.size=32 codec.path=run run_dir=RUN"
