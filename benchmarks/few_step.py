@@ -9,7 +9,7 @@ same seeds at 1, 2 and 4 steps of each student, below the teacher at 32. Student
 
     multidiff train experiment=image/digits run_dir=digits
     python benchmarks/few_step.py digits --data digits --seconds 300 --json few_step.json --out few_step
-    python benchmarks/few_step.py chairs --data 'mesh_folder root=CHAIRS' --score 'set 1nna' --out few_chairs
+    python benchmarks/few_step.py chairs --data 'mesh_folder root=CHAIRS' --score 'set 1nna_chamfer' --out few_chairs
     multidiff train experiment=image/digits data=idx data.root=FASHION run_dir=fashion budget=30m
     python benchmarks/few_step.py fashion --data 'idx root=FASHION' --seconds 1800 --json fashion.json --out few_fashion
 """
@@ -178,7 +178,9 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("teacher", type=Path, help="a run directory")
     parser.add_argument("--data", default="digits", help="as multidiff evaluate --data")
-    parser.add_argument("--score", default="frechet_distance", help="such as kernel_distance, or 'set 1nna' of shapes")
+    parser.add_argument(
+        "--score", default="frechet_distance", help="such as kernel_distance, or 'set 1nna_chamfer' of shapes"
+    )
     parser.add_argument("--features", help="as multidiff evaluate --features")
     parser.add_argument("--only", nargs="*", help="names of students; all by default")
     parser.add_argument("--seconds", type=float, default=300, help="of training, each")

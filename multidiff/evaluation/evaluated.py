@@ -105,8 +105,11 @@ class EvaluatedModel(Evaluated):
 
     def check(self, dataset: Dataset, text: str) -> None:
         shape = tuple(dataset.shape)
-        fits = len(shape) == len(self.shape) and self.pipeline.model.codec.shape(shape) == self.pipeline.shape
-        if not fits:  # decoded data may be longer than the data, by padding to whole frames of x0
+        try:
+            encoded = self.pipeline.model.codec.shape(shape)
+        except InputError as error:
+            raise InputError(f"--data {text}: {error}") from error
+        if encoded != self.pipeline.shape:  # decoded data may be longer than the data, by padding to frames of x0
             raise InputError(f"--data {text} has samples of shape {shape}, and {self.name} {self.shape}")
 
     def source(
@@ -129,7 +132,7 @@ class EvaluatedModel(Evaluated):
             "seed": seed,
             "batch_size": plan.batch_size,
         }
-        return Generated(plan), facts
+        return Generated(plan, reference), facts
 
 
 def _split(place: Path) -> Any:
@@ -169,4 +172,4 @@ class EvaluatedFiles(Evaluated):
         paths, labels = self.paths[:samples], self.labels[:samples]
         content = hashlib.sha256("".join(sha256(path) for path in paths).encode()).hexdigest()
         facts = {"files": len(paths), "content": content, "foreign": self.foreign}
-        return Files(self.modality, paths, labels, reference.dataset.shape, foreign=self.foreign), facts
+        return Files(self.modality, paths, labels, reference.shape, foreign=self.foreign), facts

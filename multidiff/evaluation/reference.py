@@ -74,6 +74,11 @@ class Reference:
         """The same as an artifact."""
         return self.modality.to_artifact(self.data(index))
 
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of an artifact of the data, as data; a sample of the data may hold more, such as distances."""
+        return tuple(self.modality.to_data(self.artifact(self.training[0])).shape)
+
     def label(self, index: int) -> str | None:
         """The class of sample ``index``, if the data has classes."""
         labels = self.dataset.labels

@@ -61,10 +61,15 @@ class Real(Source):
 
 
 class Generated(Source):
-    """The samples of a plan, in parts of its batch size; sample i is that of ``multidiff sample --seed``."""
+    """The samples of a plan, in parts of its batch size; sample i is that of ``multidiff sample --seed``.
 
-    def __init__(self, plan: Plan):
-        self.plan = plan
+    Args:
+        plan: of the samples.
+        reference: that they are compared with; meshes are compared with points by as many points.
+    """
+
+    def __init__(self, plan: Plan, reference: Reference):
+        self.plan, self.reference = plan, reference
         labels = (fields.get("label") for fields in plan.samples)
         self.labels = [None if label is None else str(label) for label in labels]
 
@@ -79,7 +84,13 @@ class Generated(Source):
                 last = min(part.stop, rows.stop) - 1
                 raise InputError(f"samples {part.start} to {last} of the model are not finite: it is damaged")
             artifacts += self.plan.pipeline.artifacts(x0)
-        return artifacts[: len(rows)]
+        return [self._comparable(artifact) for artifact in artifacts[: len(rows)]]
+
+    def _comparable(self, artifact: Any) -> Any:
+        pipeline, shape = self.plan.pipeline, self.reference.shape
+        if len(pipeline.data_shape) == len(shape):  # data may be longer, by padding to frames of x0
+            return artifact
+        return pipeline.modality.comparable(artifact, shape, foreign=False)
 
 
 class Files(Source):

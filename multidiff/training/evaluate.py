@@ -72,7 +72,7 @@ class Evaluate(RunCallback):
         self.reference = Reference(pipeline.modality, run.dataset, run.holdout, run.seed)
         extractor(self.features, self.reference, Processes(), torch.device("cpu"))
         fields = self.reference.conditions(self.samples, pipeline.model.conditioner)
-        self.source = Generated(run.plan(self.samples, self.steps, fields))
+        self.source = Generated(run.plan(self.samples, self.steps, fields), self.reference)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}

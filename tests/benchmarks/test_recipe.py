@@ -26,10 +26,10 @@ def test_the_figures_of_an_evaluation_have_its_sets_and_copies(sets):
 
     evaluation = SimpleNamespace(
         scores={"recall": score(0.8)},
-        sets=SimpleNamespace(together={"1nna": score(0.6)}) if sets else None,
+        sets=SimpleNamespace(together={"1nna_chamfer": score(0.6)}) if sets else None,
         memorisation=SimpleNamespace(nearer=0.7),
     )
-    own = {"set 1nna": 0.6} if sets else {}
+    own = {"set 1nna_chamfer": 0.6} if sets else {}
     values, floors = figures(evaluation)
     assert values == {"recall": 0.8, "nearer_to_training": 0.7} | own
     assert floors == {"recall": 0.4, "nearer_to_training": 0.5} | dict.fromkeys(own, 0.3)

@@ -10,6 +10,7 @@ from multidiff import load
 from multidiff.configuration import compose
 from multidiff.errors import InputError
 from multidiff.evaluation import EvaluationRun, EvaluationSettings
+from multidiff.evaluation.sources import Real
 from multidiff.training.train import train
 
 pytest.importorskip("igl")
@@ -61,10 +62,15 @@ def codec(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pipeline(codec, tmp_path_factory):
-    """A latent diffusion model."""
+def run_dir(codec, tmp_path_factory):
+    """Of a latent diffusion model."""
     own = (QUERIES, FEW, *LATENT, f"codec.path={codec}")
-    return load(trained(tmp_path_factory.mktemp("latent") / "run", "shape/furniture_latent", *own))
+    return trained(tmp_path_factory.mktemp("latent") / "run", "shape/furniture_latent", *own)
+
+
+@pytest.fixture(scope="module")
+def pipeline(run_dir):
+    return load(run_dir)
 
 
 def test_a_latent_diffusion_model_generates_watertight_meshes(codec, pipeline, tmp_path):
@@ -110,8 +116,22 @@ def test_reconstructions_of_held_out_shapes_are_scored(codec):
     assert run.result().evaluation.protocol["generated"]["fidelity"] == fidelity
 
 
-def scoring(data, codec):
-    return EvaluationSettings(data, str(codec), samples=20, features="point_encoder steps=3", holdout=0.5)
+@pytest.mark.parametrize("data", ["furniture points=64", "furniture_distances points=64 queries=64"])
+def test_generated_meshes_are_compared_with_as_many_points_of_real_shapes(run_dir, data):
+    run = EvaluationRun(scoring(f"{data} stored=128 count=40", run_dir))
+    assert {len(shape) for source in (run.source, Real(run.reference, [0])) for shape in source.first(2)} == {64}
+    assert "1nna_chamfer" in run.result().evaluation.sets.together
+
+
+def test_data_of_another_form_are_refused(run_dir):
+    with pytest.raises(
+        InputError, match=r"--data furniture points=7 count=40: this codec encodes points with normals, \(6, 8 or more"
+    ):
+        EvaluationRun(scoring("furniture points=7 count=40", run_dir))
+
+
+def scoring(data, model):
+    return EvaluationSettings(data, str(model), samples=20, features="point_encoder steps=3", holdout=0.5)
 
 
 def test_own_meshes_train_a_codec_and_a_model_of_its_latents(tmp_path):
