@@ -105,11 +105,12 @@ class EvaluatedModel(Evaluated):
 
     def check(self, dataset: Dataset, text: str) -> None:
         shape = tuple(dataset.shape)
+        codec, alike = self.pipeline.model.codec, self.modality.reconstructed(shape, self.shape)
         try:
-            encoded = self.pipeline.model.codec.shape(shape)
+            fits = alike and codec.shape(shape) == self.pipeline.shape
         except InputError as error:
             raise InputError(f"--data {text}: {error}") from error
-        if encoded != self.pipeline.shape:  # decoded data may be longer than the data, by padding to frames of x0
+        if not fits:  # decoded data may be longer than the data, by padding to whole frames of x0
             raise InputError(f"--data {text} has samples of shape {shape}, and {self.name} {self.shape}")
 
     def source(

@@ -22,7 +22,7 @@ from multidiff.training.datamodule import DataModule
 from multidiff.training.fitting import fitted_length, fitted_warmup
 from multidiff.training.origin import adopted
 from multidiff.training.run_directory import check_same_run, read_settings, run_directory, start_of
-from multidiff.training.settings import check_numbers, check_present, decided
+from multidiff.training.settings import REQUIRED, check_numbers, check_present, decided
 from multidiff.training.stop import GracefulStop
 
 
@@ -141,10 +141,11 @@ def prepared(config: DictConfig | dict[str, Any]) -> Prepared:
     run_dir = run_directory(config["run_dir"])
     config["run_dir"] = str(run_dir)  # of which loggers make their folders
     settings = resolved(config) if isinstance(config, DictConfig) else config
-    check_present(settings)
+    check_present(settings, REQUIRED)
     checkpoint = start_of(run_dir, settings["resume"])
     before = read_settings(run_dir) if checkpoint else None
     settings = adopted(fitted_warmup(fitted_length(settings, before), before), before)
+    check_present(settings, ["modality"])  # which the first model may have given
     check_numbers(settings)
     L.seed_everything(settings["seed"], verbose=False)
     modality = instantiate(Modality, settings["modality"])

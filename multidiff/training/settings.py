@@ -13,7 +13,7 @@ SPEED_SETTINGS = ("compile", "channels_last")
 BLOCKS = {"loader": "batch_size=16", "stability": "patience=20"}
 """Blocks of settings that are no group of configs, and an example for each."""
 
-REQUIRED = ("modality", "data", "resume", "budget", "warmup_steps", "guidance", "max_missing", *BLOCKS)
+REQUIRED = ("data", "resume", "budget", "warmup_steps", "guidance", "max_missing", *BLOCKS)
 """Settings that every training reads, some of which may be null."""
 
 LIMITS: dict[str, tuple[int, int | None]] = {
@@ -26,13 +26,13 @@ LIMITS: dict[str, tuple[int, int | None]] = {
 }
 
 
-def check_present(settings: Mapping[str, Any]) -> None:
-    """Refuse settings without one of `REQUIRED`, or with a single value in place of a block.
+def check_present(settings: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Refuse settings without one of ``names``, or with a single value in place of a block.
 
     Raises:
         InputError: there is such a setting.
     """
-    for name in REQUIRED:
+    for name in names:
         if name not in settings:
             raise InputError(f"{name} cannot be deleted: leave ~{name} out")
     for block, example in BLOCKS.items():

@@ -99,7 +99,7 @@ def test_a_users_own_config_may_say_what_a_folder_of_data_holds(tmp_path):
         (["schedule=quadratic"], "no schedule is called 'quadratic'; there are: betas_cosine"),
         (["+data.rot=1"], "rot"),
         (["resume=true"], "nothing to resume"),
-        (["ema=null"], "a config group takes the name of an option, not null"),
+        (["ema=null"], "a config group takes the name of an option, not a value"),
         (["sampler=dpm2"], "the sampler dpm2 is now called midpoint: sampler=midpoint"),
         (["schedule._target_=os.system"], "'os.system', which is not allowed"),
         (["budget=1m", "trainer.max_steps=3"], "budget and trainer.max_steps both set the length of training"),
