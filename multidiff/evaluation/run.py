@@ -165,15 +165,11 @@ def _sweeps(source: Generated) -> dict[str, dict[float, Source]]:
     counts = FEW_STEPS if trained.samplers else SWEPT_STEPS
     samplers = {steps: chosen_sampler(plan.sampler, None, steps) for steps in counts}
     sweeps: dict[str, dict[float, Source]] = {
-        "steps": {
-            steps: Generated(replace(plan, sampler=sampler), source.reference) for steps, sampler in samplers.items()
-        }
+        "steps": {steps: source.changed(sampler=sampler) for steps, sampler in samplers.items()}
     }
     if guidance.acts_on(plan.samples):
         guided = {scale: replace(guidance, scale=scale) for scale in SWEPT_SCALES if has_learned(trained, scale)}
-        sweeps["guidance"] = {
-            scale: Generated(replace(plan, guidance=each), source.reference) for scale, each in guided.items()
-        }
+        sweeps["guidance"] = {scale: source.changed(guidance=each) for scale, each in guided.items()}
     return sweeps
 
 

@@ -6,6 +6,7 @@ Networks round differently for batches of different sizes. Artifacts therefore g
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,10 @@ class Generated(Source):
         self.plan, self.reference = plan, reference
         labels = (fields.get("label") for fields in plan.samples)
         self.labels = [None if label is None else str(label) for label in labels]
+
+    def changed(self, **changes: Any) -> "Generated":
+        """The samples of the same plan with other settings."""
+        return Generated(replace(self.plan, **changes), self.reference)
 
     def block(self, number: int) -> list[Any]:
         rows, size = self.rows(number), min(self.plan.batch_size, BLOCK)

@@ -1,4 +1,4 @@
-"""The import of Gradio, which takes most of the seconds until the page opens."""
+"""The import of Gradio, which is a good part of the seconds until the page opens."""
 
 import inspect
 from typing import Any

@@ -22,7 +22,7 @@ from multidiff.training.datamodule import DataModule
 from multidiff.training.fitting import fitted_length, fitted_warmup
 from multidiff.training.origin import adopted
 from multidiff.training.run_directory import check_same_run, read_settings, run_directory, start_of
-from multidiff.training.settings import REQUIRED, check_numbers, check_present, decided
+from multidiff.training.settings import REQUIRED, check_blocks, check_numbers, check_present, decided
 from multidiff.training.stop import GracefulStop
 
 
@@ -142,6 +142,7 @@ def prepared(config: DictConfig | dict[str, Any]) -> Prepared:
     config["run_dir"] = str(run_dir)  # of which loggers make their folders
     settings = resolved(config) if isinstance(config, DictConfig) else config
     check_present(settings, REQUIRED)
+    check_blocks(settings)
     checkpoint = start_of(run_dir, settings["resume"])
     before = read_settings(run_dir) if checkpoint else None
     settings = adopted(fitted_warmup(fitted_length(settings, before), before), before)

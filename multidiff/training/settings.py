@@ -27,14 +27,22 @@ LIMITS: dict[str, tuple[int, int | None]] = {
 
 
 def check_present(settings: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Refuse settings without one of ``names``, or with a single value in place of a block.
+    """Refuse settings without one of ``names``.
 
     Raises:
-        InputError: there is such a setting.
+        InputError: one is missing.
     """
     for name in names:
         if name not in settings:
             raise InputError(f"{name} cannot be deleted: leave ~{name} out")
+
+
+def check_blocks(settings: Mapping[str, Any]) -> None:
+    """Refuse a single value in place of one of `BLOCKS`.
+
+    Raises:
+        InputError: there is one.
+    """
     for block, example in BLOCKS.items():
         if not isinstance(settings[block], Mapping):
             raise InputError(f"{block} is a block of settings; give one of them, such as {block}.{example}")

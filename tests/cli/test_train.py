@@ -110,6 +110,10 @@ def test_wrong_training_settings(tmp_path, arguments, saying):
     refused("train", *TINY, "run_dir=run", *arguments, cwd=tmp_path, saying=saying)
 
 
+def test_a_modality_that_no_model_gives_cannot_be_deleted(tmp_path):
+    refused("train", "~modality", "run_dir=run", cwd=tmp_path, saying="modality cannot be deleted: leave ~modality out")
+
+
 @pytest.mark.parametrize(
     ("arguments", "saying"),
     [
