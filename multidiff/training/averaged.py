@@ -68,6 +68,10 @@ class AveragedModule(L.LightningModule):
             group["lr"] = group["initial_lr"] * self._warmup(done)
         schedule.scheduler.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
 
+    def on_train_batch_start(self, *arguments: Any) -> None:
+        """Log at the steps taken; at some resumes, Lightning counts the step of the checkpoint twice."""
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step
+
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
