@@ -84,7 +84,7 @@ def target_class(config: Any, kind: type[T]) -> type[T]:
     """
     target = config.get(TARGET) if isinstance(config, Mapping) and not config.get(PARTIAL) else None
     if not isinstance(target, str):
-        raise InputError(f"expected the {TARGET} of a {kind.__name__}, without {PARTIAL}, got {_short(config)}")
+        raise InputError(f"expected the {TARGET} of {_a(kind)}, without {PARTIAL}, got {_short(config)}")
     return _subclass(target, kind)
 
 
@@ -179,7 +179,7 @@ def _object_kind(annotation: Any, partly: Any) -> type[Any] | None:
 def _subclass(target: str, kind: type[T]) -> type[T]:
     found = check_target(target)
     if not issubclass(found, kind):
-        raise InputError(f"the config names {target!r} where a {kind.__name__} belongs")
+        raise InputError(f"the config names {target!r} where {_a(kind)} belongs")
     return found
 
 
@@ -211,11 +211,16 @@ def _name(kind: Any) -> str:
     if kind is NoneType:
         return "null"
     if _is(kind, Callable):
-        return f"the {TARGET} of a {get_args(kind)[-1].__name__} with {PARTIAL}: true"
+        return f"the {TARGET} of {_a(get_args(kind)[-1])} with {PARTIAL}: true"
     if _is(kind, Sequence) or _is(kind, Mapping):
         return "a list" if _is(kind, Sequence) else "a mapping"
     scalar = kind in SCALARS or not isinstance(kind, type)
-    return f"of type {getattr(kind, '__name__', kind)}" if scalar else f"the {TARGET} of a {kind.__name__}"
+    return f"of type {getattr(kind, '__name__', kind)}" if scalar else f"the {TARGET} of {_a(kind)}"
+
+
+def _a(kind: type) -> str:
+    """The name of a class with its article."""
+    return f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}"
 
 
 def _short(value: Any) -> str:

@@ -112,7 +112,7 @@ DATA = {"_target_": "modalities.image.data.Digits"}
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (DATA, "'modalities.image.data.Digits' where a Objective belongs"),
+        (DATA, "'modalities.image.data.Digits' where an Objective belongs"),
         ({"_target_": f"{OBJECTIVES}.Denoising", "times": DATA}, "where a TimeDistribution belongs"),
         ({"_target_": f"{OBJECTIVES}.Denoising", "unknown": DATA}, "unexpected keyword argument 'unknown'"),
         ({"_target_": f"{OBJECTIVES}.Denoising", "times": [DATA]}, "times must be the _target_ of a TimeDistribution"),
