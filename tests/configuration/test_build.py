@@ -118,8 +118,8 @@ DATA = {"_target_": "modalities.image.data.Digits"}
         ({"_target_": f"{OBJECTIVES}.Denoising", "times": [DATA]}, "times must be the _target_ of a TimeDistribution"),
         ({"_target_": f"{OBJECTIVES}.Denoising", "times": {"_target_": 3}}, "times cannot hold an object"),
         ({"_target_": f"{OBJECTIVES}.Denoising", "_partial_": True}, "without _partial_"),
-        ({"of": DATA}, "expected the _target_ of a Objective"),
-        (None, "expected the _target_ of a Objective"),
+        ({"of": DATA}, "expected the _target_ of an Objective"),
+        (None, "expected the _target_ of an Objective"),
     ],
 )
 def test_a_place_takes_objects_of_its_kind_only(config, message, monkeypatch):
