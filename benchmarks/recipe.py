@@ -2,7 +2,8 @@
 
 A recipe is a name and overrides of --config; the first, without overrides, is the config itself. Recipes are trained
 in turns: seed 0 of all, then seed 1 of all, so that a machine that becomes slower spoils no one of them. Budgets are
-wall-clock seconds, so nothing else may run. Runs are kept in --out, and a run that is complete is not trained again.
+CPU seconds of one thread: wall-clock time on an idle machine, and nearly the same work on a busy one. Runs are kept
+in --out, and a run that is complete is not trained again.
 The table has each score of `multidiff evaluate` as the mean and half the range over seeds, and the share of samples
 that are nearer to the training data than held-out samples are (50 % if nothing is learned by heart).
 
@@ -19,16 +20,19 @@ import argparse
 import re
 import shlex
 import statistics
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from contest import NEARER, environment, write
 
 from multidiff.configuration import compose, resolved
 from multidiff.evaluation.evaluation import Evaluation
 from multidiff.evaluation.run import EvaluationRun, EvaluationSettings
+from multidiff.training import callbacks
 from multidiff.training.train import train
 
 BASE = "as configured"
@@ -111,6 +115,8 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     """Train and score all recipes, and print the table."""
     arguments = parsed()
+    torch.set_num_threads(1)
+    callbacks.clock = time.process_time
     found: dict[str, list[Scores]] = defaultdict(list)
     floors: Scores = {}
     for seed in range(arguments.seeds):
