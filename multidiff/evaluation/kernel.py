@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 Kernel = Callable[[Tensor, Tensor], Tensor]
-"""From rows ``(N, D)`` and ``(M, D)`` to similarities ``(N, M)``."""
+"""From rows ``(N, D)`` and ``(M, D)`` to similarities ``(N, M)``; symmetric."""
 
 SUBSETS = 10
 _ROWS = 1024
@@ -19,7 +19,7 @@ _ROWS = 1024
 
 def polynomial(x: Tensor, y: Tensor) -> Tensor:
     """``(x y / D + 1)^3``, the kernel of KID. Binkowski et al. (2018), https://arxiv.org/abs/1801.01401."""
-    return (x @ y.T / x.shape[1] + 1) ** 3
+    return (x @ y.T).div_(x.shape[1]).add_(1).pow_(3)
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Gaussian:
     width: float
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.exp(torch.cdist(x, y).square() / (-2 * self.width**2))
+        return torch.cdist(x, y).square_().div_(-2 * self.width**2).exp_()
 
 
 def median_distance(features: Tensor, seed: int = 0) -> float:
@@ -87,8 +87,9 @@ def unbiased(x: Tensor, y: Tensor, kernel: Kernel) -> float:
 def _within(x: Tensor, kernel: Kernel) -> float:
     total = 0.0
     for start in range(0, len(x), _ROWS):
-        similarities = kernel(x[start : start + _ROWS], x)
-        total += float(similarities.sum() - similarities.diagonal(start).sum())
+        rows, later = x[start : start + _ROWS], x[start + _ROWS :]
+        similarities = kernel(rows, rows)
+        total += float(similarities.sum() - similarities.diagonal().sum() + 2 * kernel(rows, later).sum())
     return total / (len(x) * (len(x) - 1))
 
 

@@ -21,12 +21,12 @@ def nearest(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return exact, index
 
 
-def radii(x: Tensor, k: int) -> Tensor:
-    """The distance of each row of ``x`` to the ``k``-th nearest of the others, ``(N,)``.
+def neighbour_distances(x: Tensor, k: int) -> Tensor:
+    """The distances of each row of ``x``, ``(N, D)``, to the ``k`` nearest others, ascending, ``(N, k)``.
 
     Raises:
         ValueError: there are not that many others.
     """
     if len(x) <= k:
         raise ValueError(f"the distance to neighbour {k} needs more than {k} samples, got {len(x)}")
-    return torch.cat([block.kthvalue(k + 1, dim=1).values for block in distances(x, x)])
+    return torch.cat([block.topk(k + 1, dim=1, largest=False).values[:, 1:] for block in distances(x, x)])
