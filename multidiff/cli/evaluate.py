@@ -33,10 +33,10 @@ def evaluate(
     holdout: Annotated[
         float | None, typer.Option(help="Fraction of the data held out of training. Default: the model's.")
     ] = None,
-    split_seed: Annotated[int | None, typer.Option(help="Seed of that split. Default: the model's.")] = None,
+    split_seed: Annotated[int | None, typer.Option(help="Seed of the hold-out split. Default: the model's.")] = None,
     sweep: Annotated[bool, typer.Option("--sweep", help="Also score other steps and guidance scales.")] = False,
     processes: Annotated[int, typer.Option(help="Number of processes; scores do not depend on it.")] = 1,
-    json: Annotated[Path | None, typer.Option(help="JSON file for scores and protocol.")] = None,
+    json: Annotated[Path | None, typer.Option(help="JSON file for the scores and the settings they depend on.")] = None,
     report: Annotated[Path | None, typer.Option(help="HTML report with pictures and plots.")] = None,
 ) -> None:
     """Score a model or files against real data."""
@@ -80,9 +80,7 @@ def run(processes: "Processes", settings: "EvaluationSettings", json: Path | Non
     evaluation = EvaluationRun(settings, processes, device_of(processes))
     if not processes.rank:
         _print_facts(evaluation.extractor)
-    with advancing(
-        evaluation.total, "Evaluating {} samples, real ones among them", silent=processes.rank > 0
-    ) as advance:
+    with advancing(evaluation.total, "Evaluating {} samples, generated and real", silent=processes.rank > 0) as advance:
         result = evaluation.result(advance)
     if result is None:
         return
@@ -118,7 +116,7 @@ def _print(evaluation: "Evaluation") -> None:
     if evaluation.sets:
         _print_sets(evaluation.sets)
     nearer = evaluation.memorisation.nearer
-    print(f"nearer to the training data than held-out samples: {nearer:.1%} (50 % if alike)")
+    print(f"nearer to the training data than held-out samples: {nearer:.1%} (50 % without memorisation)")
 
 
 def _print_sets(sets: "SetScores") -> None:

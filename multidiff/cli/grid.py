@@ -10,7 +10,7 @@ from multidiff.cli import options
 
 def grid(
     model: options.Model,
-    steps: Annotated[int, typer.Option(help="Steps of the grid.")] = 10,
+    steps: Annotated[int, typer.Option(help="Number of steps to optimise the times for.")] = 10,
     out: Annotated[Path | None, typer.Option(help="YAML file for the result. Default: printed.")] = None,
     label: options.Label = None,
     prompt: options.Prompt = None,

@@ -80,7 +80,7 @@ def inspected_pipeline(path: Path) -> Inspection:
         facts[name] = f"{type(network).__name__}, {sum(weight.numel() for weight in network.parameters()):,} parameters"
     if path.is_file():
         facts["bytes"] = f"{path.stat().st_size:,}"
-    shown = no_picture(f"{path} has no picture before it generates one: multidiff sample {path} -n 1 --prompt TEXT")
+    shown = no_picture(f"no picture of {path}: generate one with multidiff sample {path} -n 1 --prompt TEXT")
     kind = "a pretrained pipeline" if path.is_dir() else "a pretrained pipeline in a single file"
     problems = [found.problem] if found.problem else []
     return _with_card(Inspection(kind, facts, shown, problems), path, text=False)
@@ -128,14 +128,14 @@ def _codec(path: Path, config: Mapping[str, Any]) -> Inspection:
         "hash": trained.sha256[:12],
         "bytes": f"{(path / WEIGHTS).stat().st_size:,}",
     }
-    shown = no_picture(f"{path} is a codec, which generates nothing by itself: multidiff evaluate {path} scores it")
+    shown = no_picture(f"no picture of {path}: a codec generates no samples; score it with multidiff evaluate {path}")
     return Inspection("a codec", facts, shown)
 
 
 def _lora(path: Path) -> Inspection:
     facts = {**lora_facts(path), "bytes": f"{path.stat().st_size:,}"}
     shown = no_picture(
-        f"{path} is a LoRA, which needs its pipeline: multidiff sample MODEL --lora {path} --prompt TEXT"
+        f"no picture of {path}: a LoRA needs its pipeline: multidiff sample MODEL --lora {path} --prompt TEXT"
     )
     return Inspection("a LoRA", facts, shown)
 

@@ -64,7 +64,7 @@ def _file(path: Path) -> Inspection:
     modality = next((each for each in _modalities() if path.suffix.lower() in each.suffixes), None)
     if modality is None:
         known = dict.fromkeys(suffix for each in _modalities() for suffix in each.suffixes)
-        raise InputError(f"{path} is of no format that is read: {' '.join(known)}")
+        raise InputError(f"{path} has no supported suffix; supported: {' '.join(known)}")
     artifact = modality.read(path)
     facts = {"size": modality.describe(artifact), "bytes": f"{path.stat().st_size:,}"}
     try:
@@ -72,7 +72,7 @@ def _file(path: Path) -> Inspection:
         facts |= _plan(original.record, original.index)
         kind = f"a generated {modality.name}"
     except InputError:
-        kind = f"a file of the modality {modality.name}, without a plan of MultiDiff"
+        kind = f"a file of the modality {modality.name}, without metadata of MultiDiff"
     return Inspection(kind, facts, lambda: modality.preview([artifact]))
 
 

@@ -96,7 +96,7 @@ def _less_memory(name: str) -> str:
     """What to do where the command ``name`` needs more memory than there is."""
     batched = {command.__name__ for command in COMMANDS if "batch_size" in command.__annotations__}
     option = "loader.batch_size" if name == train.__name__ else "--batch-size" if name in batched else None
-    return f"lower {option} or the size of the samples" if option else "end other programs, or take a larger machine"
+    return f"lower {option} or the size of the samples" if option else "close other programs, or use a larger machine"
 
 
 def _config_error(error: Exception) -> str | None:
@@ -114,7 +114,7 @@ def _config_error(error: Exception) -> str | None:
     if isinstance(error, HydraException | OmegaConfBaseException):
         return " ".join(str(error).split())
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
-        return "a config group takes the name of an option, not a value; without a condition, conditioning=none"
+        return "a config group takes the name of an option, not a value; for no condition, give conditioning=none"
     return None
 
 

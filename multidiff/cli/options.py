@@ -18,7 +18,7 @@ Model = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="A new or empty folder for the files.")]
 Count = Annotated[
-    int | None, typer.Option("-n", help=f"Number of samples. Default: {USUAL}; {LARGE} of a pretrained pipeline.")
+    int | None, typer.Option("-n", help=f"Number of samples. Default: {USUAL}, or {LARGE} for a pretrained pipeline.")
 ]
 Label = Annotated[list[str] | None, typer.Option(help="Class label. Repeat for several; samples cycle through them.")]
 Prompt = Annotated[
@@ -26,18 +26,18 @@ Prompt = Annotated[
     typer.Option(help="Text prompt, for a model trained with captions; (red:1.3) weights words. Repeat for several."),
 ]
 Prompts = Annotated[
-    Path | None, typer.Option(help="Text file with a prompt on each line; -n samples of each, with the same noise.")
+    Path | None, typer.Option(help="Text file with one prompt per line; -n samples of each, from the same noise.")
 ]
 Versions = Annotated[
     int | None,
     typer.Option(
         "-n",
-        help=f"Number of samples. Default: {USUAL}; {LARGE} of a pretrained pipeline; 1 of each line of --prompts.",
+        help=f"Number of samples. Default: {USUAL}, {LARGE} for a pretrained pipeline, or 1 per prompt with --prompts.",
     ),
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="KEY=VALUE: another field of the model, or a setting of its modality."),
+    typer.Option("--set", help="KEY=VALUE: another condition of the model, or a setting of its modality."),
 ]
 SamplerName = Annotated[str | None, typer.Option("--sampler", help="Name or YAML file. Default: the model's.")]
 Steps = Annotated[int | None, typer.Option(help="Number of steps. Default: the sampler's.")]
@@ -64,16 +64,16 @@ Seed = Annotated[int, typer.Option(help="Random seed; sample i depends only on t
 BatchSize = Annotated[
     int | None,
     typer.Option(
-        help="Batch size; affects speed and memory, and results only by rounding. Default: by the size of the samples."
+        help="Batch size; affects speed and memory; results differ by rounding only. Default: set by the sample size."
     ),
 ]
 
 Precision = Annotated[
     str | None,
-    typer.Option(help="Of the network: float32, bfloat16, or auto, the faster one. Default: the sampler's, float32."),
+    typer.Option(help="Precision: float32, bfloat16, or auto (the faster one). Default: the sampler's."),
 ]
 Compile = Annotated[
-    bool | None, typer.Option("--compile/--no-compile", help="Compile the network: worth it for many samples.")
+    bool | None, typer.Option("--compile/--no-compile", help="Compile the network; it pays off for many samples.")
 ]
 
 

@@ -19,7 +19,7 @@ class Format(StrEnum):
 
 def pack(
     model: options.Model,
-    out: Annotated[Path, typer.Option(help="A new folder, or one of a model, which is replaced; a file for single.")],
+    out: Annotated[Path, typer.Option(help="A new folder, or a packed model to replace; for single, a file.")],
     about: Annotated[Path | None, typer.Option(help="Markdown file for the model card: data, scores, limits.")] = None,
     licence: Annotated[
         str,
@@ -38,8 +38,7 @@ def pack(
 ) -> None:
     """Write a model, with its learned codec, into one folder of half the size.
 
-    The weights are rounded to 16 bits; they compute in 32 bits as before. Those of pretrained pipelines keep their
-    types.
+    The weights are stored in 16 bits and used in 32 bits, as before. Weights of pretrained pipelines keep their types.
     """
     from multidiff.data.captions import read_text
     from multidiff.errors import InputError

@@ -62,7 +62,7 @@ MESHES = {"furniture": "glb"}
 NEXT = """
 Next:
   multidiff studio {names}                 a web page to play with the models
-  multidiff inspect FOLDER                 what your own data are, and problems in them
+  multidiff inspect FOLDER                 what your own data contain, and problems in them
   multidiff train experiment=image/folder data.root=FOLDER run_dir=runs/mine budget=30m
   multidiff sample runs/mine -n 16 --out samples
 Sounds: experiment=audio/folder; meshes: experiment=shape/mesh_folder. {more}multidiff --help lists all commands."""
@@ -71,7 +71,7 @@ Sounds: experiment=audio/folder; meshes: experiment=shape/mesh_folder. {more}mul
 def quickstart(
     out: Annotated[Path, typer.Option(help="Folder for the models and the samples.")] = Path("quickstart"),
     full: Annotated[
-        bool, typer.Option("--full", help="Train a small model of every modality at length, also of what is bundled.")
+        bool, typer.Option("--full", help="Train a small model of every modality in full, even where one is bundled.")
     ] = False,
 ) -> None:
     """Sample the bundled models, then train and sample a small model.
@@ -85,7 +85,7 @@ def quickstart(
     trained = {name: part for name, part in PARTS.items() if full or name not in ready}
     for folder in (*(out / "bundled" / name for name in ready), *(out / name for name in trained)):
         if folder.exists():
-            raise InputError(f"{folder} exists already; choose another folder by --out, or remove it")
+            raise InputError(f"{folder} exists already; choose another folder with --out, or remove it")
     for name, directory in ready.items():
         _show(name, directory, out / "bundled" / name)
     for name, part in trained.items():

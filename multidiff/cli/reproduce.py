@@ -9,14 +9,14 @@ import typer
 def reproduce(
     target: Annotated[Path, typer.Argument(help="A generated file, a folder of samples, or a run directory.")],
     model: Annotated[Path | None, typer.Option(help="The model; by default it is found by its hash.")] = None,
-    init: Annotated[Path | None, typer.Option(help="The file that an edit started from, if it is elsewhere.")] = None,
-    mask: Annotated[Path | None, typer.Option(help="The mask of an edit, if it is elsewhere.")] = None,
-    lora: Annotated[list[Path] | None, typer.Option(help="A LoRA of the plan, if it is elsewhere. Repeatable.")] = None,
-    out: Annotated[Path | None, typer.Option(help="New folder to keep the result in. Default: removed.")] = None,
+    init: Annotated[Path | None, typer.Option(help="The file that the edit started from, if it was moved.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="The mask of the edit, if it was moved.")] = None,
+    lora: Annotated[list[Path] | None, typer.Option(help="A LoRA that was used, if it was moved. Repeatable.")] = None,
+    out: Annotated[Path | None, typer.Option(help="New folder for the new result. Default: it is deleted.")] = None,
 ) -> None:
     """Regenerate samples, or retrain a run, and compare with the original.
 
-    The result is compared with the one before. The exit status is 0 if they are equal, and 1 if they differ.
+    The exit status is 0 if both are equal, and 1 if they differ.
     """
     from multidiff.errors import InputError
     from multidiff.sampling.reproduce import reproduce_samples

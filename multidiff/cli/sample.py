@@ -28,7 +28,9 @@ def sample(
     negative: options.Negative = None,
     lora: options.Lora = None,
     init: Annotated[Path | None, typer.Option(help="File to edit; needs --strength, --mask or --extend.")] = None,
-    strength: Annotated[float | None, typer.Option(help="Variation strength, also of a --mask; in (0, 1].")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="How much of the file, or of its --mask, changes; in (0, 1].")
+    ] = None,
     mask: Annotated[
         str | None,
         typer.Option(help="Region to regenerate: a mask image, START:END in seconds, or a fraction of points."),
@@ -145,6 +147,6 @@ def _edit(pipeline: "Pipeline", init: Path | None, edits: dict[str, Any]) -> "Ed
         return None
     strength = given.pop("strength") if given.keys() == {"mask", "strength"} else 1.0
     if init is None or len(given) != 1:
-        raise InputError("--init FILE needs one of --strength, --mask and --extend, which say what to do with it")
+        raise InputError("an edit needs --init FILE and one of --strength, --mask (also with --strength), --extend")
     ((name, value),) = given.items()
     return edit_of(pipeline.modality, init, name, value, strength)

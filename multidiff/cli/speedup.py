@@ -13,7 +13,7 @@ def speedup(
     out: Annotated[Path | None, typer.Option(help="YAML file for the sampler. Default: printed.")] = None,
     loss: Annotated[
         float,
-        typer.Option(help="Largest difference from many steps, in standard deviations of the samples."),
+        typer.Option(help="Largest allowed difference from sampling with many steps, in standard deviations."),
     ] = 0.05,
     label: options.Label = None,
     prompt: options.Prompt = None,
@@ -27,7 +27,7 @@ def speedup(
     batch_size: options.BatchSize = None,
     compile: Annotated[bool, typer.Option("--compile", help="Also try compilation, which takes minutes.")] = False,
 ) -> None:
-    """Measure samplers, steps, grids and cheaper evaluations of a model, and keep the fastest."""
+    """Find the fastest sampler, number of steps and speed settings for a model."""
     settings = options.sampling_settings(
         label,
         prompt,

@@ -14,7 +14,7 @@ def studio(
         ),
     ] = None,
     sampler: Annotated[
-        list[Path] | None, typer.Option(help="Sampler file to offer, as grid and speedup write it; repeatable.")
+        list[Path] | None, typer.Option(help="Sampler file to offer, written by grid or speedup; repeatable.")
     ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen at; the default reaches this machine only.")
@@ -29,12 +29,12 @@ def studio(
     ] = None,
     run: Annotated[list[Path] | None, typer.Option(help="Run directory to follow while it trains; repeatable.")] = None,
     report: Annotated[list[Path] | None, typer.Option(help="Report of evaluate to show; repeatable.")] = None,
-    max_samples: Annotated[int, typer.Option(help="Most samples of a request.")] = 64,
-    max_batch: Annotated[int, typer.Option(help="Largest batch size of a request.")] = 64,
-    max_steps: Annotated[int, typer.Option(help="Most steps of a request.")] = 1000,
-    max_size: Annotated[int, typer.Option(help="Most numbers in a sample: pixels times channels.")] = 2**22,
-    max_seconds: Annotated[float, typer.Option(help="Longest computing time of a request.")] = 600.0,
-    max_upload: Annotated[int, typer.Option(help="Largest uploaded file, in MB.")] = 64,
+    max_samples: Annotated[int, typer.Option(help="Maximum number of samples per request.")] = 64,
+    max_batch: Annotated[int, typer.Option(help="Maximum batch size of a request.")] = 64,
+    max_steps: Annotated[int, typer.Option(help="Maximum number of steps of a request.")] = 1000,
+    max_size: Annotated[int, typer.Option(help="Maximum size of a sample, in numbers: pixels times channels.")] = 2**22,
+    max_seconds: Annotated[float, typer.Option(help="Maximum computing time of a request, in seconds.")] = 600.0,
+    max_upload: Annotated[int, typer.Option(help="Maximum size of an uploaded file, in MB.")] = 64,
 ) -> None:
     """Open a web page that generates with trained models."""
     from multidiff.errors import InputError

@@ -30,7 +30,7 @@ PLAIN = (
 
 
 def train(context: typer.Context) -> None:
-    """Train a model. Every setting is KEY=VALUE, and --cfg job shows them all.
+    """Train a model. Settings are given as KEY=VALUE; --cfg job prints all of them.
 
     multidiff train experiment=image/digits run_dir=RUN trainer.max_steps=1000
 
@@ -40,7 +40,7 @@ def train(context: typer.Context) -> None:
 
     multidiff train run_dir=RUN resume=true          continue from the newest checkpoint, with the settings of the run
 
-    multidiff train ... --dry-run                    what it finds, its memory and its time; nothing is trained
+    multidiff train ... --dry-run                    report the data, the memory and the time, without training
 
     multidiff train ... --multirun seed=0,1          one run for each combination
 
@@ -130,7 +130,7 @@ def _train(config: "DictConfig | dict[str, Any]", repeated: list[str], dry: bool
     where = result.run_dir
     print(f"{result.steps} steps, {result.samples:,} training samples; model in {where / 'model'}")
     if not result.finished:
-        print(f"stopped; multidiff train {shlex.quote(f'run_dir={where}')} resume=true continues")
+        print(f"stopped; continue with: multidiff train {shlex.quote(f'run_dir={where}')} resume=true")
     elif config.get("autoencoder"):
         print(f"next: {_latent_training(config, where, overrides)}")
     elif config.get("tuning"):
@@ -145,7 +145,7 @@ def _latent_training(config: "DictConfig | dict[str, Any]", codec: "Path", overr
 
     path, name = shlex.quote(f"codec.path={codec}"), config.get("latent_experiment")
     if name is None:
-        return f"codec=learned {path}, in an experiment of such data"
+        return f"codec=learned {path}, with an experiment for this kind of data"
     pairs = (text.partition("=") for text in overrides if "=" in text)
     chosen = {key: value for key, _, value in pairs if re.match(r"data($|[.])|modality[.]", key)}
     settings = OmegaConf.create(config)
@@ -165,11 +165,11 @@ def _check_data(arguments: Sequence[str]) -> None:
         return
     if given.get("experiment") == "finetune":
         raise InputError(
-            "data.root: tell what the folder holds by data=image_folder, audio_folder, mesh_folder or mesh_distances"
+            "data.root needs the kind of its data: add data=image_folder, audio_folder, mesh_folder or mesh_distances"
         )
     if "experiment" not in given:
         raise InputError(
-            "data.root: tell what the folder holds by experiment=image/folder, audio/folder or shape/mesh_folder; "
+            "data.root needs the kind of its data: add experiment=image/folder, audio/folder or shape/mesh_folder; "
             "experiment=finetune trains a model further"
         )
 

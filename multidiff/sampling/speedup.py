@@ -124,7 +124,7 @@ def fastest(plan: Plan, limit: float, compile: bool, told: Callable[[str], None]
             name, load_option("sampler", name), [n for n in STEPS if late or n <= search.best.sampler["steps"]]
         )
     if search.best.difference > limit:
-        raise InputError(f"no sampler comes within {limit:g} of the reference in {STEPS[-1]} steps: allow more")
+        raise InputError(f"no sampler is within {limit:g} of the reference in {STEPS[-1]} steps: raise --loss")
     for sampler in _fitted(search):
         search.keep(search.measured("fitted grid", sampler))
     if hasattr(plan.pipeline.model.denoiser.network, "partly"):

@@ -51,9 +51,9 @@ def test_sample_starts_from_a_file(run_dir, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "saying"),
     [
-        (["--init", "gray.png"], "--init FILE needs one of --strength, --mask and --extend"),
-        (["--strength", 0.5], "--init FILE needs one of"),
-        (["--init", "gray.png", "--strength", 0.5, "--extend", 3], "--init FILE needs one of"),
+        (["--init", "gray.png"], "an edit needs --init FILE and one of --strength, --mask"),
+        (["--strength", 0.5], "an edit needs --init FILE and one of"),
+        (["--init", "gray.png", "--strength", 0.5, "--extend", 3], "an edit needs --init FILE and one of"),
         (["--init", "none.png", "--strength", 0.5], "none.png"),
         (["--init", "gray.png", "--strength", 2], "strength must be above 0"),
         (["--init", "gray.png", "--mask", "none.png"], "none.png"),
@@ -132,9 +132,12 @@ def test_a_closed_vocabulary_refuses_other_words(captioned, tmp_path):
         (["--set", "label=no"], "the label 'no'; it knows: 0, 1"),
         (["--set", "label=007"], "the label '007'; it knows: 0, 1"),
         (["--set", "points"], "--set takes KEY=VALUE, got 'points'"),
-        (["--guidance", 2, "--label", 3, "--guidance-field", "x"], "guidance on 'x': this model reads label"),
+        (
+            ["--guidance", 2, "--label", 3, "--guidance-field", "x"],
+            "guidance on 'x': this model has no such condition; it has label",
+        ),
         (["--sampler", "dpm2"], "the sampler dpm2 is now called midpoint"),
-        (["--turntable"], "--turntable needs artifacts with another side"),
+        (["--turntable"], "--turntable needs samples that can be rotated"),
         (["--seed", 2**64], "64 bits"),
         (["-n", "many"], "Invalid value for '-n'"),
         (["--lable", "3"], "--lable"),

@@ -117,8 +117,8 @@ def test_a_modality_that_no_model_gives_cannot_be_deleted(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "saying"),
     [
-        (["data.root=pictures"], "tell what the folder holds by experiment=image/folder"),
-        (["data.root=sounds", "experiment=finetune", "init=drums"], "tell what the folder holds by data=image_folder"),
+        (["data.root=pictures"], "data.root needs the kind of its data: add experiment=image/folder"),
+        (["data.root=sounds", "experiment=finetune", "init=drums"], "the kind of its data: add data=image_folder"),
     ],
 )
 def test_a_folder_of_data_is_not_taken_for_digits(tmp_path, arguments, saying):

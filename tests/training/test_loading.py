@@ -81,7 +81,7 @@ def stopped_after_the_third_step(run_dir, processes, logs):
         process.kill()
     said = [log.read_text() for log in logs]
     assert [process.exitcode for process in processes] == [0] * len(processes), "\n".join(said)
-    assert f"stopped; multidiff train run_dir={run_dir} resume=true continues" in said[0]
+    assert f"stopped; continue with: multidiff train run_dir={run_dir} resume=true" in said[0]
     assert not any("Traceback" in text for text in said)
     assert newest_checkpoint(run_dir / "checkpoints").name == "step_00000003.ckpt"
 
