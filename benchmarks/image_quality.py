@@ -4,7 +4,7 @@ All models train on the same images, in one process, in turns of a few seconds, 
 sample without guidance; parameter counts differ by at most 15 %. Each peer runs with its documented settings, and again
 with our batch size and learning rate. Ours runs for half of the seconds and for all. The table has the mean and half
 the range over --seeds; nearer_to_training is the share of samples that are nearer to the training data than held-out
-images (0.5 if nothing is learned by heart). The folder --out has pictures of the samples, which should be looked at.
+images (0.5 if nothing is memorised). The folder --out has pictures of the samples, which should be looked at.
 
     python benchmarks/image_quality.py --seconds 120 --json quality.json --plot quality.png --out quality
     python benchmarks/image_quality.py --data 'idx root=MNIST' --ours-config 'experiment=image/digits backbone=unet'

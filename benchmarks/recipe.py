@@ -5,7 +5,7 @@ in turns: seed 0 of all, then seed 1 of all, so that a machine that becomes slow
 CPU seconds of one thread: wall-clock time on an idle machine, and nearly the same work on a busy one. Runs are kept
 in --out, and a run that is complete is not trained again.
 The table has each score of `multidiff evaluate` as the mean and half the range over seeds, and the share of samples
-that are nearer to the training data than held-out samples are (50 % if nothing is learned by heart).
+that are nearer to the training data than held-out samples are (50 % if nothing is memorised).
 
     python benchmarks/recipe.py --config 'experiment=image/folder data.root=EMOJI data.size=64' \\
         --data 'image_folder root=EMOJI size=64' --budget 5m --json emoji.json --out recipes_emoji \\

@@ -18,7 +18,7 @@ class FieldConditioner(nn.Module, ABC):
 
     Args:
         field: the name of the field, such as ``label``.
-        dropout: how often training hides the field, which guidance needs.
+        dropout: probability of hiding the field in training, which guidance needs.
 
     Attributes:
         vector_dim: D of the vectors that it makes, 0 if it makes none.

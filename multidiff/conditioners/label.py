@@ -18,7 +18,7 @@ class LabelConditioner(FieldConditioner):
         field: the name of the field.
         vocabulary: names of the classes.
         dim: D, the size of the vector.
-        dropout: how often training hides the class.
+        dropout: probability of hiding the class in training.
     """
 
     def __init__(self, field: str, vocabulary: Sequence[str], dim: int, dropout: float = 0.1):

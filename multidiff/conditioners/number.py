@@ -25,7 +25,7 @@ class NumberConditioner(FieldConditioner):
         dim: D, the size of the vector.
         octaves: of the features; each resolves differences half as large as the one before.
         extrapolate: whether numbers outside ``[low, high]`` are accepted, although training had none.
-        dropout: how often training hides the number.
+        dropout: probability of hiding the number in training.
     """
 
     frequencies: Tensor

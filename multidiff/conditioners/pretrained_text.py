@@ -43,7 +43,7 @@ class PretrainedTextConditioner(TextEncoder):
         layer: whose states are used: -1 is the last, with its norm; -2 the one before it.
         pooling: one of `POOLINGS`.
         length: most tokens that it reads; the encoder may read fewer.
-        dropout: how often training hides the text.
+        dropout: probability of hiding the text in training.
 
     Raises:
         InputError: the folder is missing, is no encoder of text, or is another one than in training.

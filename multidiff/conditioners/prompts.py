@@ -66,7 +66,7 @@ def parse(prompt: str) -> Prompt:
         elif token in _CLOSING:
             group = groups.pop()
             if group.opening != _CLOSING[token]:
-                raise InputError(f"the prompt {prompt!r} has a {token!r} too many; write \\{token} for the character")
+                raise InputError(f"the prompt {prompt!r} has an unmatched {token!r}; write \\{token} for the character")
             groups[-1].pieces += group.closed(prompt)
         elif token == ":" and groups[-1].opening == "(":
             groups[-1].colon = len(groups[-1].pieces)
@@ -76,7 +76,7 @@ def parse(prompt: str) -> Prompt:
             groups[-1].pieces.append((text, 1.0))
     if len(groups) > 1:
         opening = groups[-1].opening
-        raise InputError(f"the prompt {prompt!r} never closes a {opening!r}; write \\{opening} for the character")
+        raise InputError(f"the prompt {prompt!r} has an unclosed {opening!r}; write \\{opening} for the character")
     pieces = groups[0].pieces
     return Prompt("".join(text for text, _ in pieces), tuple(weight for text, weight in pieces for _ in text))
 

@@ -45,7 +45,7 @@ class StaticTextConditioner(TextEncoder):
         depth: transformer blocks.
         head_size: channels of each attention head.
         length: most words and punctuation marks that it reads.
-        dropout: how often training hides the text.
+        dropout: probability of hiding the text in training.
 
     Raises:
         InputError: wordllama is not installed, or its table is another one than in training.

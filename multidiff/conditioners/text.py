@@ -35,7 +35,7 @@ class TextEncoder(FieldConditioner):
         known: the words of the training captions, separated by spaces.
         dim: size of a token and of the vector.
         length: most tokens that it reads.
-        dropout: how often training hides the text.
+        dropout: probability of hiding the text in training.
 
     """
 
@@ -94,7 +94,7 @@ class TextEncoder(FieldConditioner):
             if pieces.cut
         ]
         lines = [f"training never saw these words: {first_of([*unseen], SHOWN)}"] if unseen else []
-        return lines + ([f"this model reads shorter texts; cut off: {first_of(cut, SHOWN)}"] if cut else [])
+        return lines + ([f"the prompt is too long for this model; cut off: {first_of(cut, SHOWN)}"] if cut else [])
 
     def describe(self) -> str:
         return f"any text; training saw {len(self.known)} words"
@@ -133,7 +133,7 @@ class TextConditioner(TextEncoder):
         head_size: channels of each attention head.
         length: most tokens that it reads.
         split: how often training splits a piece.
-        dropout: how often training hides the text.
+        dropout: probability of hiding the text in training.
     """
 
     def __init__(

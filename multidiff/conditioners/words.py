@@ -34,7 +34,7 @@ class WordConditioner(FieldConditioner):
         vocabulary: the words.
         dim: E, the size of a token.
         length: the most words that a prompt may have, those of the longest caption.
-        dropout: how often training hides the caption.
+        dropout: probability of hiding the caption in training.
     """
 
     def __init__(self, field: str, vocabulary: Sequence[str], dim: int, length: int, dropout: float = 0.1):

@@ -44,6 +44,6 @@ def within(seconds: float) -> Iterator[None]:
 def tell_what_does_not_hold() -> None:
     """Say, once, that files are decoded without the limits of Linux."""
     log.warning(
-        "files are decoded in this process, since this is not Linux: without a limit on memory or on the time within a "
-        "call of a library; a file that crashes its decoder ends the training"
+        "without Linux, files are decoded in this process: memory has no limit, and neither has the time of a library "
+        "call; a file that crashes its decoder ends the training"
     )

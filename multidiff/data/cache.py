@@ -136,7 +136,7 @@ def _usable(folder: Path) -> bool:
         if Store(folder).final:
             return True
     except InputError as error:
-        log.warning("%s: it is made again", str(error).removesuffix("; delete that folder"))
+        log.warning("%s: rebuilding it", str(error).removesuffix("; delete that folder"))
     with writing_to(folder.parent):
         shutil.rmtree(folder)
     return False
@@ -218,7 +218,7 @@ def _still_true(root: Path, paths: Sequence[Path], known: Mapping[str, Any]) -> 
         before = known.get(name_in(root, path))
         with suppress(OSError):
             if path.stat().st_size <= _CHECKED_SIZE and _seen(path, before) == before and before[-1] != sha256(path):
-                log.warning("%s changed although its time did not: all files of %s/ are read again", path, root)
+                log.warning("%s changed, but its modification time did not: rereading all files of %s/", path, root)
                 return False
     return True
 

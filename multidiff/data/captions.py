@@ -61,7 +61,7 @@ def facts_of(root: Path, paths: Sequence[Path], everything: set[Path]) -> tuple[
         name_in(root, path) for path in without if path in facts and facts[path].caption == "" and path not in unread
     ]
     if without and (empty or len(without) < len(paths)):
-        named = f"; empty are those of {first_of(empty, SHOWN)}" if empty else ""
+        named = f"; empty captions: {first_of(empty, SHOWN)}" if empty else ""
         log.warning("%s/: %d of %d files have no caption%s", root, len(without), len(paths), named)
     return [facts.get(path, Facts()) for path in paths], list(unread.values())
 

@@ -272,7 +272,7 @@ def _here(preparation: Preparation, file: File, limits: Limits) -> _Reply:
     except LateError:
         return _Reply(reason=f"{name_of(file)}: takes more than {limits.seconds:g} s to decode", overrun=True)
     except MemoryError:
-        return _Reply(reason=f"{name_of(file)}: takes more memory than there is to decode", overrun=True)
+        return _Reply(reason=f"{name_of(file)}: needs more memory to decode than is available", overrun=True)
 
 
 def _attempt(preparation: Preparation, file: File) -> _Reply:

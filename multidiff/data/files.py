@@ -120,7 +120,7 @@ def member(root: Path, name: Any) -> Path:
         raise InputError(f"{root}: {name!r} is not the name of a file")
     path = root / name
     if ".." in path.parts[len(root.parts) :] or not path.resolve().is_relative_to(root.resolve()):
-        raise InputError(f"{name!r} leads out of {root}; only files below it are read")
+        raise InputError(f"{name!r} points outside {root}; only files inside it are read")
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a regular file")
     return path

@@ -109,8 +109,8 @@ def preparation_of(
     known = [name for name in signature(kind).parameters if name != "modality"]
     if unknown := [name for name in settings if name not in known]:
         raise InputError(
-            f"data of the modality {modality.name} have no setting {unknown[0]}; theirs are {', '.join(known)}: "
-            "leave it out, or choose data of that modality"
+            f"data.{unknown[0]} is not a setting of {modality.name} data, which has {', '.join(known)}: leave it out, "
+            "or choose the modality that has it"
         )
     return construct(kind, settings, modality=modality)
 

@@ -107,7 +107,7 @@ def _report_others(root: Path, kind: str, others: Sequence[str]) -> None:
     """Say in one line which kinds of files are passed over."""
     if others:
         listed = ", ".join(f"{count} {other}" for other, count in Counter(others).most_common(_SHOWN))
-        log.warning("%s/: %d files are not read as %s: %s", root, len(others), kind, listed)
+        log.warning("%s/: ignoring %d files that are not of the modality %s: %s", root, len(others), kind, listed)
 
 
 def fields_of(entries: Sequence[Entry]) -> dict[str, Sequence[Any]]:
@@ -199,12 +199,12 @@ def _labels(root: Path, paths: Sequence[Path], facts: Sequence[Facts]) -> list[s
     outside = [name_in(root, path) for path, parts in zip(paths, folders, strict=True) if not parts]
     if 0 < len(outside) < len(paths) and not any(labels):
         log.warning(
-            "%s/: the subfolders are no classes, since there is %s beside them", root, _first_and_count(outside)
+            "%s/: its subfolders are not used as classes, because %s lies beside them", root, _first_and_count(outside)
         )
     without = [name_in(root, path) for path, label in zip(paths, labels, strict=True) if label is None]
     if without and len(without) < len(paths):
         raise InputError(
-            f"no class for {_first_and_count(without)} in {root}/, while others have one: give every file a label in "
+            f"no class for {_first_and_count(without)} in {root}/, but other files have one: label every file in "
             f"{METADATA}, or none"
         )
     return labels

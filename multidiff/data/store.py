@@ -44,7 +44,7 @@ class Store:
                 self.final = bool(index.get("final", True))
             self._ends = np.cumsum(self.shapes.prod(axis=1, dtype=np.int64))
             if (self.shapes < 0).any() or len(self.shapes) != len(self.kept):
-                raise ValueError("its index contradicts itself")
+                raise ValueError("its index is inconsistent")
             self._data = np.memmap(folder / "data.bin", dtype, "r", shape=(self._ends[-1],)) if len(self) else None
         except Exception as error:  # zipfile and NumPy raise whatever damaged bytes lead them to
             raise InputError(f"the cache {folder} is damaged ({error}); delete that folder") from error

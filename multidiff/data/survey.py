@@ -14,7 +14,7 @@ from multidiff.data.labels import Labels
 from multidiff.errors import first_of
 
 FEW = 200
-"""Below so many samples, a model learns each of them by heart."""
+"""Below so many samples, a model memorises them."""
 
 SHOWN = 3
 
@@ -59,20 +59,20 @@ def few(count: int, unit: str, for_few: str | None, starts: bool = False) -> Ite
     if count < FEW:
         advice = f"take at least {FEW}" + (f", or {for_few}" if for_few else "")
         advice = "watch the previews and stop early" if starts else advice
-        yield f"{_count(count, unit, f'{unit}s')}, which a model will learn by heart: {advice}"
+        yield f"{_count(count, unit, f'{unit}s')}, which a model will memorise: {advice}"
 
 
 def single(labels: Iterable[str], unit: str) -> Iterator[str]:
     """Classes with one sample, or file, each; ``unit`` is the word for it."""
     if found := [name for name, count in Counter(labels).items() if count == 1]:
-        yield f"{_count(len(found), 'class', 'classes')} of one {unit}: {first_of(found, SHOWN)}"
+        yield f"{_count(len(found), 'class', 'classes')} with only one {unit}: {first_of(found, SHOWN)}"
 
 
 def equal_captions(captions: Iterable[str | None]) -> Iterator[str]:
     """All captions that there are, at least two, are the same."""
     counts = Counter(caption for caption in captions if caption)
     if len(counts) == 1 < counts.total():
-        yield f"all captions are {next(iter(counts))!r}: they cannot steer the model"
+        yield f"all captions are {next(iter(counts))!r}: prompts will have no effect"
 
 
 def copied(root: Path, paths: Sequence[Path]) -> Iterator[str]:
@@ -88,7 +88,7 @@ def _repeated(dataset: Prepared) -> Iterator[str]:
         return
     names = dict.fromkeys(f"{dataset.name(first)} and {dataset.name(second)}" for first, second in found.pairs)
     count = _count(len(found.pairs), "sample", "samples")
-    some = f" (all compared for exact copies, {found.compared:,} of them for near ones)" if not found.complete else ""
+    some = f" (exact copies sought in all, near copies in {found.compared:,})" if not found.complete else ""
     yield f"{count} nearly equal to another one{some}, for example {first_of(list(names), SHOWN)}"
 
 

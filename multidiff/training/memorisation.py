@@ -1,4 +1,4 @@
-"""When a model begins to learn the training samples by heart."""
+"""When a model begins to memorise the training samples."""
 
 import logging
 from pathlib import Path
@@ -50,8 +50,8 @@ class Memorisation(L.Callback):
             name, step = min(rising.items(), key=lambda entry: entry[1])
             where = "" if name == "loss" else f" at {name.replace('_', ' ').replace('log snr', 'log SNR')}"
             log.warning(
-                "the held-out loss%s rises since step %d: the model begins to learn the training samples by heart; "
-                "more data, dropout or a smaller model delays it; %s is the model of the lowest held-out loss",
+                "the held-out loss%s has risen since step %d: the model begins to memorise the training samples; more "
+                "data, dropout or a smaller model delays this; %s is the model with the lowest held-out loss",
                 *(where, step, self.lowest),
             )
             self.told = True

@@ -40,8 +40,8 @@ def test_a_folder_of_data(pictures, tmp_path):
         assert part in found
     for problem in (
         "1 of the files read cannot be used",
-        "24 files, which a model will learn by heart: take at least 200, or experiment=finetune init=emoji",
-        "1 class of one file: dog",
+        "24 files, which a model will memorise: take at least 200, or experiment=finetune init=emoji",
+        "1 class with only one file: dog",
         "classes with few files: owl (2); the largest has 21",
         "all captions are 'a red cat'",
         "3 files equal to another one, for example cat/0.png and dog/0.png, cat/0.png and owl/0.png",
@@ -53,7 +53,7 @@ def test_a_folder_of_data(pictures, tmp_path):
 
 def test_a_sound(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.sin(np.arange(4000)), 8000)
-    assert "a file of the modality audio, without a plan" in inspect("a.wav", cwd=tmp_path)
+    assert "a file of the modality audio, without metadata of MultiDiff" in inspect("a.wav", cwd=tmp_path)
     assert "0.5 s, mono, 8000 Hz" in inspect(".", cwd=tmp_path)
 
 
@@ -112,7 +112,7 @@ def test_a_codec_and_its_run(tmp_path):
     for facts in (found.facts, run.facts):
         assert expected.items() <= facts.items()
     assert inspected(tmp_path / "run" / "model" / "model.safetensors").kind == "a codec"
-    with pytest.raises(InputError, match="is a codec, which generates nothing by itself: multidiff evaluate"):
+    with pytest.raises(InputError, match="a codec generates no samples; score it with multidiff evaluate"):
         found.picture()
 
 
@@ -126,6 +126,6 @@ def test_a_damaged_plan_is_no_plan(run_dir, tmp_path):
 def test_what_cannot_be_inspected_is_explained(tmp_path):
     refused("inspect", "missing", cwd=tmp_path, saying="there is nothing at missing")
     (tmp_path / "a.xyz").touch()
-    refused("inspect", "a.xyz", cwd=tmp_path, saying="of no format that is read: .wav")
+    refused("inspect", "a.xyz", cwd=tmp_path, saying="a.xyz has no supported suffix; supported: .wav")
     refused("inspect", ".", cwd=tmp_path, saying="no readable")
     refused("inspect", "a.xyz", "--picture", "a.txt", cwd=tmp_path, saying="must end in .png or .jpg")

@@ -103,7 +103,7 @@ def test_long_texts_are_cut_and_keep_their_ends(folder):
     (cut,), (uncut,) = conditioner.pieces([text]), whole.pieces([text])
     assert (len(cut.ids), cut.cut, cut.ids[-1]) == (6, True, uncut.ids[-1])
     (*_, remark) = conditioner.remarks([text])
-    assert remark == f"this model reads shorter texts; cut off: {text[cut.end :].strip()!r} of {text!r}"
+    assert remark == f"the prompt is too long for this model; cut off: {text[cut.end :].strip()!r} of {text!r}"
 
 
 def test_an_encoder_never_reads_more_than_it_has_positions_for(folders):

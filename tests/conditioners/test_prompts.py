@@ -46,9 +46,9 @@ def test_weights_of_words(prompt, text, weights):
         ("(red:-1)", "the weight '-1'"),
         ("(red:nan)", "the weight 'nan'"),
         ("(red:1e9)", "not a number from 0 to 10"),
-        ("a (red", r"never closes a '\('"),
-        ("a red)", r"has a '\)' too many"),
-        ("(a]", "has a ']' too many"),
+        ("a (red", r"has an unclosed '\('"),
+        ("a red)", r"has an unmatched '\)'"),
+        ("(a]", "has an unmatched ']'"),
     ],
 )
 def test_a_malformed_weight_is_refused_in_one_line(prompt, message):

@@ -128,7 +128,7 @@ def test_data_are_literal_and_requests_are_not(conditioner):
     assert not torch.equal(conditioner([caption[:9]]).tokens, conditioner.prompted([caption[:9]]).tokens)
     assert torch.equal(conditioner([caption]).tokens, conditioner.prompted([conditioner.quoted(caption)]).tokens)
     conditioner.check(caption)
-    with pytest.raises(InputError, match="never closes"):
+    with pytest.raises(InputError, match="has an unclosed"):
         conditioner.check_prompt(caption)
     assert conditioner.quoted(None) is None
 
@@ -138,7 +138,7 @@ def test_remarks_name_unseen_words_once_and_what_is_cut(conditioner):
     long = "a tall red chair " * 3 + "with ears"
     unseen, cut = conditioner.remarks(["a (purple:1.2) chair", "a purple dog", long])
     assert unseen == "training never saw these words: purple, dog, ears"
-    assert cut == f"this model reads shorter texts; cut off: 'with ears' of {long!r}"
+    assert cut == f"the prompt is too long for this model; cut off: 'with ears' of {long!r}"
     assert conditioner([long]).mask.sum() == 12
 
 

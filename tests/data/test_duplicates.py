@@ -50,7 +50,7 @@ def test_every_exact_copy_is_found_however_few_samples_are_compared(tmp_path):
     data = folder(tmp_path, pictures)
     assert duplicates(data).pairs == [(2 * i, 2 * i + 1) for i in range(COUNT)]
     assert any(
-        f"{COUNT} samples nearly equal to another one (all compared for exact copies, 8 of them for near ones), "
+        f"{COUNT} samples nearly equal to another one (exact copies sought in all, near copies in 8), "
         "for example 00 copy.png and 00.png" in line
         for line in problems(data)
     )

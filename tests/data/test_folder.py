@@ -50,7 +50,7 @@ def test_a_file_in_the_root_means_no_classes(tmp_path, caplog):
     entries = find_entries(tmp_path, SUFFIXES, "thing")
     assert [entry.label for entry in entries] == [None, None]
     assert fields_of(entries) == {}
-    assert caplog.messages == [f"{tmp_path}/: the subfolders are no classes, since there is a.dat beside them"]
+    assert caplog.messages == [f"{tmp_path}/: its subfolders are not used as classes, because a.dat lies beside them"]
 
 
 def test_captions_lie_beside_their_files_and_may_be_missing(tmp_path):
@@ -105,7 +105,7 @@ def test_a_label_of_the_metadata_goes_before_the_folder(tmp_path):
 def test_a_class_for_some_files_alone_is_refused(tmp_path):
     fill(tmp_path, "a.dat", "b.dat")
     fill(tmp_path, "metadata.jsonl", text='{"file_name": "b.dat", "label": "other"}')
-    with pytest.raises(InputError, match=r"no class for a\.dat in .*, while others have one"):
+    with pytest.raises(InputError, match=r"no class for a\.dat in .*, but other files have one"):
         found(tmp_path)
 
 
@@ -205,7 +205,7 @@ def test_files_that_are_passed_over_are_counted(tmp_path, caplog):
     os.mkfifo(tmp_path / "g.dat")
     found(tmp_path)
     kinds = "2 .jfif, 1 .gif, 1 no suffix, 1 link to nothing, 1 pipe or device"
-    assert f"6 files are not read as thing: {kinds}" in caplog.text
+    assert f"ignoring 6 files that are not of the modality thing: {kinds}" in caplog.text
     assert "1 of 2 files have no caption" in caplog.text
 
 
@@ -216,14 +216,14 @@ def test_empty_captions_are_missing_and_named(tmp_path, caplog):
     fill(tmp_path, "metadata.jsonl", text='{"file_name": "c.dat", "text": ""}')
     column = fields_of(find_entries(tmp_path, SUFFIXES, "thing"))["caption"]
     assert caplog.messages == [
-        f"{tmp_path}/: {column.count('')} of 5 files have no caption; empty are those of a.dat, b.dat, c.dat"
+        f"{tmp_path}/: {column.count('')} of 5 files have no caption; empty captions: a.dat, b.dat, c.dat"
     ]
 
 
 def test_captions_that_are_all_empty_are_no_field(tmp_path, caplog):
     fill(tmp_path, "a.dat", "b.dat", "a.txt", "b.txt")
     assert fields_of(find_entries(tmp_path, SUFFIXES, "thing")) == {}
-    assert caplog.messages == [f"{tmp_path}/: 2 of 2 files have no caption; empty are those of a.dat, b.dat"]
+    assert caplog.messages == [f"{tmp_path}/: 2 of 2 files have no caption; empty captions: a.dat, b.dat"]
 
 
 def test_the_files_that_others_refer_to_are_not_counted(tmp_path, caplog):

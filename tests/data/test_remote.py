@@ -88,7 +88,7 @@ def test_files_of_a_host_keep_it(root):
 @pytest.mark.parametrize("name", ["/data/../../victim", "/etc/victim", "/data/deep/../../../victim", "/data2/victim"])
 def test_a_listing_that_leads_elsewhere_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.setattr(Hosted, "listed", ("/data/a.tar", name))
-    with pytest.raises(InputError, match=rf"^hosted://host/data lists {name}, which leads out of it"):
+    with pytest.raises(InputError, match=rf"^hosted://host/data lists {name}, which points outside it"):
         folder_at("hosted://host/data", tmp_path / "cache", 10**9)
     assert not list(tmp_path.rglob("victim"))
 
@@ -96,7 +96,7 @@ def test_a_listing_that_leads_elsewhere_is_refused(tmp_path, monkeypatch, name):
 @pytest.mark.parametrize("link", ["../../victim", "%2e%2e/%2e%2e/victim", "/t/../../victim", "./a/../../../victim"])
 def test_a_page_that_links_elsewhere_is_refused(tmp_path, link):
     page = f'<a href="a.parquet">a</a><a href="{link}">b</a>'
-    with serving(page) as url, pytest.raises(InputError, match="which leads out of it"):
+    with serving(page) as url, pytest.raises(InputError, match="which points outside it"):
         folder_at(f"{url}/t", tmp_path / "cache", 10**9)
 
 
@@ -106,6 +106,6 @@ def test_links_to_another_order_of_a_page_are_no_files():
 
 
 def test_a_server_that_knows_no_size_is_named():
-    said = r"^http://.*/t/a\.parquet: the server does not say how large it is; copy"
+    said = r"^http://.*/t/a\.parquet: the server does not report its size; copy"
     with serving('<a href="a.parquet">a</a>') as url, pytest.raises(InputError, match=said):
         files_below(f"{url}/t")

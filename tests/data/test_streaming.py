@@ -124,7 +124,7 @@ def test_a_table_gives_what_a_folder_gives(tmp_path):
     table = TableDataset(ImageModality(3), tmp_path / "table", "picture", size=16)
     random = np.random.default_rng(0)
     assert all(torch.equal(folder.data(i, random), table.data(i, random)) for i in range(3))
-    with pytest.raises(InputError, match="leads out of"):
+    with pytest.raises(InputError, match="points outside"):
         table.source.file(3)
 
 
@@ -144,9 +144,9 @@ def test_a_table_of_sounds(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        ("disk", {"column": "picture"}, "has no column 'picture' but image, label, text, tempo: set data.column"),
+        ("disk", {"column": "picture"}, "has no column 'picture'; it has image, label, text, tempo: set data.column"),
         ("disk", {"column": "label"}, "column 'label' is of type .* which holds no files"),
-        ("splits", {"split": "valid"}, "has no split 'valid' but train, test"),
+        ("splits", {"split": "valid"}, "has no split 'valid'; it has train, test"),
     ],
 )
 def test_a_wrong_setting_of_a_table_is_named(tmp_path, kind, settings, message):

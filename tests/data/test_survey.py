@@ -27,16 +27,16 @@ def test_few_samples_single_classes_and_equal_captions_are_told(tmp_path):
     pictures = {f"{label}/{i}.png": noise(7 * i) for i, label in enumerate(("cat", "cat", "dog"))}
     data = folder(tmp_path, pictures, [(name, "a photo") for name in pictures])
     assert list(problems(data)) == [
-        "3 samples, which a model will learn by heart: take at least 200",
-        "1 class of one sample: dog",
-        "all captions are 'a photo': they cannot steer the model",
+        "3 samples, which a model will memorise: take at least 200",
+        "1 class with only one sample: dog",
+        "all captions are 'a photo': prompts will have no effect",
     ]
 
 
 def test_few_samples_are_told_with_another_way(tmp_path):
     data = folder(tmp_path, {"a.png": noise(0)})
     way = ImageModality.for_few
-    few = "1 sample, which a model will learn by heart"
+    few = "1 sample, which a model will memorise"
     assert list(problems(data, for_few=way)) == [
         f"{few}: take at least 200, or experiment=image/lora, which trains a pretrained pipeline"
     ]
@@ -60,7 +60,7 @@ def test_few_samples_are_a_reason_to_train_the_bundled_model_of_their_modality(m
 @pytest.mark.parametrize(
     ("seconds", "told"),
     [
-        (1.0, "4 of 5 sounds are shorter than a quarter of the 1 s of a clip, and the rest of it is silence: "),
+        (1.0, "4 of 5 sounds are shorter than a quarter of the 1 s of a clip, and the rest is silence: "),
         (0.3, None),
     ],
 )
@@ -69,7 +69,7 @@ def test_clips_that_are_mostly_silence_are_told(tmp_path, seconds, told):
         soundfile.write(tmp_path / f"{i}.wav", noise(i).reshape(-1).repeat(8)[:samples] / 255 - 0.5, 8000)
     data = Folder(AudioModality(8000), tmp_path, seconds=seconds, cache=tmp_path / "cache")
     lines = [line for line in problems(data) if "sounds" in line]
-    assert lines == ([f"{told}data.seconds=0.16 fits"] if told else [])
+    assert lines == ([f"{told}set data.seconds=0.16"] if told else [])
 
 
 @pytest.mark.parametrize("classes", [7, 8])

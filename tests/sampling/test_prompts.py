@@ -112,13 +112,16 @@ def test_remarks_come_once(pipeline, caplog):
     caplog.clear()
     long = "square " * 64 + "and the rest"
     pipeline.plan(1, prompt=long)
-    assert caplog.records[-1].message == f"this model reads shorter texts; cut off: 'and the rest' of '{long[:57]}...'"
+    assert (
+        caplog.records[-1].message
+        == f"the prompt is too long for this model; cut off: 'and the rest' of '{long[:57]}...'"
+    )
 
 
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({"prompt": "a (red"}, r"never closes a '\('"),
+        ({"prompt": "a (red"}, r"has an unclosed '\('"),
         ({"prompt": "a", "guidance": 2, "negative": "(b:x)"}, "the weight 'x'"),
         ({"prompts": []}, "at least 1"),
         ({"prompts": "a"}, "a list of texts"),

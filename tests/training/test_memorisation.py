@@ -23,15 +23,15 @@ def test_a_rising_loss_is_told_once_with_the_step_of_the_lowest(caplog):
     validate(Memorisation(RUN), [{"loss": loss} for loss in (1.0, 0.8, 0.7, 0.75, 0.72, 0.9, 1.0, 1.1)])
     (line,) = caplog.messages
     assert line.startswith(
-        "the held-out loss rises since step 300: the model begins to learn the training samples by heart"
+        "the held-out loss has risen since step 300: the model begins to memorise the training samples"
     )
-    assert line.endswith("run/lowest_loss is the model of the lowest held-out loss")
+    assert line.endswith("run/lowest_loss is the model with the lowest held-out loss")
 
 
 def test_a_rise_in_one_range_of_noise_is_told(caplog):
     falling, rising = (1.0, 0.9, 0.8, 0.7, 0.6), (0.2, 0.1, 0.2, 0.2, 0.2)
     validate(Memorisation(RUN), [{"loss": a, "log_snr_0_to_2": b} for a, b in zip(falling, rising, strict=True)])
-    assert "the held-out loss at log SNR 0 to 2 rises since step 200" in caplog.text
+    assert "the held-out loss at log SNR 0 to 2 has risen since step 200" in caplog.text
 
 
 def test_a_term_of_a_loss_may_rise(caplog):

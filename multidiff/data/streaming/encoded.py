@@ -92,10 +92,10 @@ class EncodedDataset(Dataset):
     def _left_out(self, index: int, reason: str) -> InputError:
         if index not in self.unreadable:
             self.unreadable.add(index)
-            log.warning("%s: left out, the next sample takes its place (%d so far)", reason, len(self.unreadable))
+            log.warning("%s: left out, the next sample is used instead (%d so far)", reason, len(self.unreadable))
         if len(self.unreadable) > self.max_unreadable:
             return InputError(
-                f"{len(self.unreadable)} samples cannot be read, the last of them {reason}: repair them, or set "
+                f"{len(self.unreadable)} samples cannot be read (last: {reason}): repair them, or set "
                 "data.max_unreadable higher"
             )
         return UnreadableError(reason)

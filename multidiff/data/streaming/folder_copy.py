@@ -50,5 +50,5 @@ def _check_room(root: str, files: list[File], cache: Path, limit: int) -> None:
     if sum(there) + total(files) > limit:
         raise InputError(
             f"{root} has {total(files) / GB:.3g} GB, copies of other tables in {cache} have {sum(there) / GB:.3g}, and "
-            f"data.cache_limit is {limit / GB:.3g}: raise it, remove copies, or use shards, which come one by one"
+            f"data.cache_limit is {limit / GB:.3g}: raise it, remove copies, or use shards (fetched one by one)"
         )

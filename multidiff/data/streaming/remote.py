@@ -82,7 +82,7 @@ def files_below(root: str) -> dict[str, File]:
             if not name.startswith("?")  # a page of HTTP links to itself in another order
         }
     if not files:
-        raise InputError(f"there is nothing in {root}")
+        raise InputError(f"no files in {root}")
     return files
 
 
@@ -154,7 +154,7 @@ def _name_in(root: str, folder: str, path: str) -> str:
     if "://" in folder:  # the paths of HTTP are URLs
         name = unquote(name)
     if name == path or ".." in PurePosixPath(name).parts:
-        raise InputError(f"{root} lists {path}, which leads out of it; only files below it are read")
+        raise InputError(f"{root} lists {path}, which points outside it; only files inside it are read")
     return name
 
 
@@ -177,7 +177,7 @@ def _local(path: Path) -> File:
 
 def _remote(url: str, facts: dict[str, Any]) -> File:
     if not isinstance(facts.get("size"), int):
-        raise InputError(f"{url}: the server does not say how large it is; copy the files to this machine")
+        raise InputError(f"{url}: the server does not report its size; copy the files to this machine")
     return File(url, facts["size"], _hash(url, *(f"{key}={facts[key]}" for key in sorted(facts))))
 
 

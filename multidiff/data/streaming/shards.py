@@ -121,8 +121,8 @@ class Shards(Encoded):
         needed = total(remote[-2 * self.mixed :])
         if needed > self.copies.limit:
             raise InputError(
-                f"up to {2 * self.mixed} shards are in use at a time, which may be {needed / GB:.3g} GB, and "
-                f"data.cache_limit is {self.copies.limit / GB:.3g}: raise it, or lower data.mix={self.mixed}"
+                f"up to {2 * self.mixed} shards are in use at a time, up to {needed / GB:.3g} GB, but "
+                f"data.cache_limit is {self.copies.limit / GB:.3g} GB: raise it, or lower data.mix={self.mixed}"
             )
 
     def _indices(self, index: Callable[[File], TarIndex]) -> list[TarIndex]:
@@ -148,15 +148,15 @@ class Shards(Encoded):
     def _report(self, indices: Sequence[TarIndex], kind: str, suffixes: Sequence[str], max_unreadable: int) -> None:
         """Say what is left out, and refuse shards with too little."""
         others, scattered = (sum(counts) for counts in zip(*((i.others, i.scattered) for i in indices), strict=True))
-        order = f"; {scattered} names occur again later in their shard, and the files of a sample must be adjacent"
+        order = f"; {scattered} names occur again later in their shard, but the files of a sample must be adjacent"
         hint = order if scattered else ""
         if not any(index.names for index in indices):
             raise InputError(
-                f"no {kind} in {len(indices)} shards, the first of them {self.files[0].url}: of their {others} samples "
-                f"none has a member {' '.join(suffixes)}{hint}"
+                f"no {kind} in {len(indices)} shards (first: {self.files[0].url}): of their {others} samples none has "
+                f"a file with a suffix of {' '.join(suffixes)}{hint}"
             )
         if others:
-            log.warning("%d samples have no member %s: left out%s", others, " ".join(suffixes), hint)
+            log.warning("%d samples have no file with a suffix of %s: left out%s", others, " ".join(suffixes), hint)
         unread = [line for index in indices for line in index.unread]
         report_unread(f"{len(indices)} shards", unread, max_unreadable)
 
@@ -184,7 +184,7 @@ class Shards(Encoded):
             return None
         without = labels.index(None)
         where = f"{self.files[self.shards[without]].url}/{self.names[without]}"
-        raise InputError(f"{where} has no class, and other samples have one: give all of them one, or none")
+        raise InputError(f"{where} has no class, but other samples have one: give every sample a class, or none")
 
 
 class ShardDataset(EncodedDataset):

@@ -102,7 +102,9 @@ class Table(Encoded):
     def _choose(self, table: Any) -> None:
         if self.column not in table.column_names:
             known = few_of(table.column_names, self.column)
-            raise InputError(f"{self.root} has no column {self.column!r} but {known}: set data.column to one of them")
+            raise InputError(
+                f"{self.root} has no column {self.column!r}; it has {known}: set data.column to one of them"
+            )
         self.rows = _undecoded(table.select_columns([self.column]), self.column, self.root)
 
     def _read(self, table: Any, label: str | None, caption: str | None) -> tuple[dict[str, Sequence[Any]], str]:
@@ -139,7 +141,7 @@ def _saved(folder: Path, split: str) -> Any:
         splits = list(map(str, read_json(folder / "dataset_dict.json")["splits"]))
         if split not in splits:
             known = few_of(splits, split)
-            raise InputError(f"{folder} has no split {split!r} but {known}: set data.split to one of them")
+            raise InputError(f"{folder} has no split {split!r}; it has {known}: set data.split to one of them")
         folder = member(folder, f"{split}/state.json").parent
     for file in read_json(folder / "state.json")["_data_files"]:
         member(folder, file["filename"])
@@ -191,9 +193,7 @@ def _fields(
     for name in {label, caption} & set(table.column_names):
         if not isinstance(table.features[name], datasets.Value | datasets.ClassLabel):  # others open what they name
             kind = table.features[name]
-            raise InputError(
-                f"{root}: column {name!r} is of type {kind}, which is no class and no text: choose another"
-            )
+            raise InputError(f"{root}: column {name!r} is of type {kind}, neither a class nor a text: choose another")
     if label and label in table.column_names:
         fields["label"] = _classes(table, label, root)
     if caption in table.column_names:
@@ -213,7 +213,9 @@ def _classes(table: Any, label: str, root: str | Path) -> Labels:
     indices = np.asarray(values, dtype=np.int32)
     unknown = (indices < 0) | (indices >= len(names))
     if unknown.any():
-        raise InputError(f"{root}: row {int(np.argmax(unknown))} has no class of the {len(names)}; set data.label=null")
+        raise InputError(
+            f"{root}: row {int(np.argmax(unknown))} has none of the {len(names)} classes; set data.label=null"
+        )
     return Labels(indices, tuple(names))
 
 
@@ -284,7 +286,9 @@ def _reading(folder: Path) -> Iterator[None]:
     except Exception as error:  # datasets and pyarrow raise whatever a damaged file leads them to
         cause = error.__cause__ or error
         if isinstance(cause, OSError) and cause.errno == errno.EFBIG:
-            raise InputError(f"{folder} cannot be read: it unpacks to far more than its files hold") from error
-        lacking = "it asks for more memory than there is" if isinstance(cause, MemoryError) else ""
+            raise InputError(
+                f"{folder} cannot be read: it decompresses to far more data than its file size allows"
+            ) from error
+        lacking = "it needs more memory than is available" if isinstance(cause, MemoryError) else ""
         told = lacking or " ".join(str(cause).split())[:500] or type(error).__name__
         raise InputError(f"{folder} cannot be read: {told}") from error
