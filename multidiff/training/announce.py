@@ -25,7 +25,7 @@ def announced(run: BaseRun) -> list[str]:
     trained = sum(parameter.numel() for parameter in run.module.model.parameters() if parameter.requires_grad)
     return [
         *(f"data     {line}" for line in described(run.dataset)),
-        f"data     {len(run.datamodule.validation):,} held out; as the model sees them: {_pictured(run)}",
+        f"data     {len(run.datamodule.validation):,} held out; preprocessed samples: {_pictured(run)}",
         *(f"problem  {line}" for line in _problems(run)),
         *(f"problem  {line}" for line in unused(run)),
         *(f"problem  {line}" for line in run.obstacles),

@@ -25,7 +25,7 @@ PLURALS = {"label": "classes", "caption": "captions"}
 SHOWN = 8
 """New classes that are listed."""
 
-VALUES = {"label": "they stay as they were learned", "caption": "the words stay as they were learned"}
+VALUES = {"label": "the learned ones are kept", "caption": "the learned words are kept"}
 """What becomes of the values of a field that the data lack."""
 
 
@@ -41,8 +41,8 @@ def beginning(run: BaseRun) -> list[str]:
     init, config = str(run.settings["init"]), origin(run.settings, None)
     theirs = config.get("conditioning") or {}
     new = _resized(run, config)
-    new += [f"it has not learned the field {field}" for field in run.settings["conditioning"] if field not in theirs]
-    new += [f"its field {field} is left out" for field in theirs if field not in run.settings["conditioning"]]
+    new += [f"the condition {field} is new" for field in run.settings["conditioning"] if field not in theirs]
+    new += [f"its condition {field} is dropped" for field in theirs if field not in run.settings["conditioning"]]
     new += [
         f"{len(names) - len(known)} of {len(names)} {_noun(part)} are new{_listed(part, names[len(known) :])}"
         for part, names, known in _names(run)
@@ -58,7 +58,7 @@ def _resized(run: BaseRun, theirs: Mapping[str, Any]) -> list[str]:
     known = {name: value for name, value in run.modality.settings_for(before).items() if name in run.settings["data"]}
     same = " ".join(f"data.{name}={value}".replace(" ", "") for name, value in known.items())
     first, own = ("x".join(map(str, shape)) for shape in (before, run.pipeline.data_shape))
-    return [f"its samples are of {first}{f', as with {same}' if same else ''}, and these of {own}"]
+    return [f"it was trained on samples of {first}{f' ({same})' if same else ''}, and these are {own}"]
 
 
 def unused(run: BaseRun) -> Iterator[str]:
@@ -68,17 +68,17 @@ def unused(run: BaseRun) -> Iterator[str]:
     reads = run.settings["conditioning"]
     for field in reads:
         if not _has(run.dataset, field):
-            kept = VALUES.get(field, "what the model knows of it stays as it was learned")
-            yield f"no {PLURALS.get(field, field)}: {kept}"
+            kept = VALUES.get(field, "what the model has learned of it is kept")
+            yield f"the data have no {PLURALS.get(field, field)}: {kept}"
     for field, plural in PLURALS.items():
         if field not in reads and _tells(run.dataset, field):
-            yield f"the {plural} are not used: the model has no {field}"
+            yield f"the {plural} are not used: the model has no condition {field}"
     for part, names, known in _names(run):
         if _noun(part) == "classes":
             like = {_plain(name): name for name in known}
             for name in names[len(known) :]:
                 if alike := like.get(_plain(name)):
-                    yield f"{name!r} is new, and {alike!r} is known: rename the folder to use it"
+                    yield f"the class {name!r} is new, but {alike!r} is known: rename the folder to use that class"
 
 
 def _names(run: BaseRun) -> Iterator[tuple[Mapping[str, Any], list[str], list[str]]]:

@@ -64,9 +64,7 @@ class Previews(RunCallback):
 
     def __init__(self, every: int = 500, count: int = 16):
         if every < 0 or count < 1:
-            raise InputError(
-                f"callbacks.previews needs every of at least 0 and count of at least 1, got {every}, {count}"
-            )
+            raise InputError(f"callbacks.previews: every must be at least 0 and count at least 1, got {every}, {count}")
         self.every = every
         self.count = count
 

@@ -28,7 +28,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     found = by_step(folder)
     intact = next((path for path in found if is_intact(path)), None)
     if found and intact is None:
-        raise InputError(f"every checkpoint in {folder} is damaged: copy one from elsewhere, or remove that folder")
+        raise InputError(f"every checkpoint in {folder} is damaged: restore one from a backup, or remove that folder")
     return intact
 
 
@@ -41,7 +41,7 @@ def set_aside_damaged(folder: Path, newest: Path | None) -> list[Path]:
     damaged = list(takewhile(lambda path: path != newest, by_step(folder)))
     if any(is_intact(path) for path in damaged):
         raise InputError(
-            f"another process has trained in {folder.parent} meanwhile; the same command continues from there"
+            f"another process has written checkpoints in {folder.parent} meanwhile; run the same command again"
         )
     for path in damaged:
         path.replace(path.with_name(f"{path.name}.damaged"))

@@ -116,7 +116,9 @@ def _keep_encoder(network: Autoencoder, path: str, config: Mapping[str, Any]) ->
     directory = find_codec(path)
     trained = load_codec(directory, codec_hash(directory))
     if dict(trained.config["autoencoder"]) != dict(config):
-        raise InputError(f"the codec {path} is not of this autoencoder: take the group autoencoder of its config.yaml")
+        raise InputError(
+            f"the codec {path} has another autoencoder: use the settings of autoencoder in its config.yaml"
+        )
     network.load_state_dict(trained.network.state_dict())
     network.encoder.requires_grad_(False)
     network.bottleneck.requires_grad_(False)

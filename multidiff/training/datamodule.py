@@ -180,7 +180,9 @@ class DataModule(L.LightningDataModule):
                 f"loader.batch_size must be at least 1 and loader.workers at least 0, got {batch_size} and {workers}"
             )
         if validated < 1:
-            raise InputError(f"loader.validated is how many held-out samples a validation takes, got {validated}")
+            raise InputError(
+                f"loader.validated, the held-out samples of a validation, must be at least 1, got {validated}"
+            )
         self.dataset = dataset
         self.training, self.validation = split(len(dataset), holdout, seed, dataset.shards)
         self.batch_size, self.workers, self.seed, self.validated = batch_size, workers, seed, validated
@@ -240,7 +242,7 @@ class DataModule(L.LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["content"] != self.dataset.content:
-            log.warning("the data has changed since the checkpoint: training continues with the present data")
+            log.warning("the data has changed since the checkpoint: training continues with the current data")
 
     def _loader(self, dataset: TorchDataset[Any], **batching: Any) -> DataLoader[Any]:
         return DataLoader(

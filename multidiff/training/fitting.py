@@ -25,7 +25,7 @@ GUIDANCE = 2.0
 """Scale of a model with conditions."""
 
 DROPOUT = 0.1
-"""Of a backbone for few data, which are soon learned by heart."""
+"""Of a backbone for few data, which are soon memorised."""
 
 FEW = 10_000
 """Samples."""

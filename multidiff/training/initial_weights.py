@@ -55,7 +55,7 @@ def start_from(model: Model, settings: Mapping[str, Any], shape: tuple[int, ...]
         if theirs != ours:
             raise InputError(
                 f"init: {path} has {name} of shape {theirs} and the model to train {ours}: set backbone and "
-                f"conditioning as there, {BY_ITSELF}"
+                f"conditioning as in that model, {BY_ITSELF}"
             )
     model.load_state_dict(given)
 
@@ -78,8 +78,8 @@ def _check_fields(path: str, theirs: Conditioner, ours: Conditioner) -> None:
         if part.token_dim and not (field in before and field in now):
             change = "left out of" if field in before else "added to"
             raise InputError(
-                f"init: the field {field} cannot be {change} those that {path} reads, since a network has layers for "
-                "it: set conditioning as there"
+                f"init: the condition {field} cannot be {change} those of {path}, since the network has layers for it: "
+                "set conditioning as in that model"
             )
 
 

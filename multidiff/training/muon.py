@@ -51,7 +51,9 @@ class Muon(Optimizer):
         matrices = [parameter for parameter in params if is_matrix(parameter)]
         others = [parameter for parameter in params if not is_matrix(parameter)]
         if not matrices:
-            raise InputError(f"optimizer=muon needs matrices of at least {SMALLEST} rows and columns: there are none")
+            raise InputError(
+                f"optimizer=muon needs matrices of at least {SMALLEST} rows and columns: use optimizer=adamw"
+            )
         self.adamw = AdamW([{"params": others}], lr, betas, weight_decay=weight_decay)
         groups = [{"params": matrices}, *self.adamw.param_groups]
         super().__init__(groups, {"lr": lr, "momentum": momentum, "betas": betas, "weight_decay": weight_decay})

@@ -16,7 +16,7 @@ SAME_X0 = {"path", "views", "tile"}
 DECODING = {"smoothing", "iterations"}
 """Settings of a codec that change decoding alone, which training does not need."""
 
-BY_ITSELF = "or take experiment=finetune, which does"
+BY_ITSELF = "or use experiment=finetune, which does so"
 """The advice for who repeats settings of the first model."""
 
 ADOPTED = (

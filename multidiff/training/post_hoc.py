@@ -40,7 +40,9 @@ class Snapshots(RunCallback):
 
     def __init__(self, widths: Sequence[float] = (0.05, 0.1), every: int = 500):
         if len(set(widths)) < 2 or every < 1:
-            raise InputError(f"snapshots need two different widths and every of at least 1, got {widths}, {every}")
+            raise InputError(
+                f"callbacks.snapshots: two different widths and every >= 1 are needed, got {widths}, {every}"
+            )
         try:
             self.decays = [PowerDecay(width) for width in widths]
         except ValueError as error:

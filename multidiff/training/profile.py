@@ -92,7 +92,9 @@ class StepProfiler(Profiler):
         if any(self.seconds.values()):
             self._write()
         elif self.batches:
-            log.warning("trainer.profile: %d batches tell nothing, the first %d warm up", self.batches, SKIPPED)
+            log.warning(
+                "trainer.profile: %d batches are too few, since the first %d are warm-up", self.batches, SKIPPED
+            )
         self.seconds.clear()
         self.batches = 0
 
@@ -117,7 +119,7 @@ class StepProfiler(Profiler):
                 "| --- | --- | --- |",
                 *rows,
                 "",
-                f"Around the network: {1 - network / whole:.1%}. GPU work counts where it is waited for.",
+                f"Outside the network: {1 - network / whole:.1%}. GPU work counts in the part that waits for it.",
                 "",
                 self._operators,
             ]

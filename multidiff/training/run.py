@@ -103,8 +103,8 @@ class Run(BaseRun):
         if expected.total <= room:
             return None
         fits = largest_batch(self.memory, room, count // 2)
-        advice = f"loader.batch_size={fits} fits" if fits else "not even one sample fits: take smaller ones, or latents"
-        return f"a step needs about {expected.total / 1e9:.2g} GB, and {room / 1e9:.2g} GB are there for it: {advice}"
+        advice = f"set loader.batch_size={fits}" if fits else "not even one sample fits: use smaller ones, or latents"
+        return f"a step needs about {expected.total / 1e9:.2g} GB, but {room / 1e9:.2g} GB are available: {advice}"
 
     def memory(self, batch_size: int) -> StepMemory | None:
         """What a step of ``batch_size`` samples is expected to need; None if that is unknown."""
@@ -165,7 +165,7 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     learned = informed(settings, dataset.values, Unaugmented(dataset), known)
     kept = in_force(settings, learned, start.before or learned)
     if kept != learned and is_first_process():
-        log.warning("the data have changed: the classes, words and statistics of the checkpoint stay in force")
+        log.warning("the data have changed: training keeps the classes, words and statistics of the checkpoint")
     settings |= kept
     settings["backbone"] = _backbone(settings, start.before, dataset)
     if objective.inputs:

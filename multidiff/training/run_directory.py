@@ -197,7 +197,9 @@ def open_run(run_dir: Path, settings: dict[str, Any], checkpoint: Path | None) -
     for requeued in run_dir.glob("hpc_ckpt_*.ckpt"):
         requeued.unlink()  # Lightning would prefer it to a newer checkpoint
     for damaged in set_aside_damaged(run_dir / "checkpoints", checkpoint):
-        log.warning("%s is damaged: set aside; resuming from %s", damaged, checkpoint and checkpoint.name)
+        log.warning(
+            "%s is damaged and was renamed to *.damaged; resuming from %s", damaged, checkpoint and checkpoint.name
+        )
     if checkpoint:
         _keep_metrics(run_dir / "logs" / "csv" / "metrics.csv", checkpoint.stem)
     with atomic_path(run_dir / CONFIG) as path:

@@ -92,7 +92,9 @@ def load_teacher(settings: Mapping[str, Any], shape: tuple[int, ...], objective:
     path = str(settings["teacher"])
     pipeline = load(path, "cpu")
     if pipeline.shape != shape:
-        raise InputError(f"the teacher {path} generates {pipeline.shape} and the student {shape}: make them equal")
+        raise InputError(
+            f"the teacher {path} has samples of shape {pipeline.shape}, the student of {shape}: make them equal"
+        )
     check_equal("teacher", path, settings, ("codec", "schedule"))
     assert pipeline.sha256 is not None
     return Teacher(pipeline.model, path, pipeline.sha256)

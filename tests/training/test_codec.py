@@ -92,5 +92,5 @@ def test_decoder_of_is_for_codecs(codec, tmp_path):
 
 
 def test_another_autoencoder_has_no_decoder_to_train_further(codec, tmp_path):
-    with pytest.raises(InputError, match="is not of this autoencoder"):
+    with pytest.raises(InputError, match="has another autoencoder"):
         train_codec(tmp_path / "run", f"decoder_of={codec}", "autoencoder.kernel=1")

@@ -131,14 +131,14 @@ def test_a_training_tells_what_is_new_to_the_first_model(labelled, tmp_path):
     first = train(fast_compose(settings)).run_dir
     lines = printed(colours(tmp_path / "more", ("a", "b"), "a blue dog"), first, tmp_path / "second")
     assert any(line.startswith("start") and line.endswith("parameters): 2 of 5 words are new") for line in lines)
-    assert "problem  the classes are not used: the model has no label" in lines
-    with pytest.raises(InputError, match="the field caption cannot be left out of those that"):
+    assert "problem  the classes are not used: the model has no condition label" in lines
+    with pytest.raises(InputError, match="the condition caption cannot be left out of those of"):
         build(finetuning(data, tmp_path / "third", f"init={first}", "conditioning=label"))
 
 
 def test_a_training_tells_which_fields_the_first_model_misses_and_which_classes_are_known(labelled, pictures, tmp_path):
     lines = printed(pictures, labelled, tmp_path / "run")
-    assert "problem  no classes: they stay as they were learned" in lines
+    assert "problem  the data have no classes: the learned ones are kept" in lines
     assert next(line for line in lines if line.startswith("start")).endswith("M parameters)")
     renamed = tmp_path / "known"
     shutil.copytree(labelled / "model", renamed)
@@ -146,7 +146,10 @@ def test_a_training_tells_which_fields_the_first_model_misses_and_which_classes_
     config["conditioning"]["label"]["vocabulary"][3] = "closed_hat"
     (renamed / "config.yaml").write_text(yaml.safe_dump(config))
     lines = printed(colours(tmp_path / "data", ("1", "Closed hat")), renamed, tmp_path / "again")
-    assert "problem  'Closed hat' is new, and 'closed_hat' is known: rename the folder to use it" in lines
+    assert (
+        "problem  the class 'Closed hat' is new, but 'closed_hat' is known: rename the folder to use that class"
+        in lines
+    )
 
 
 def licensed(model, folder, licence):
@@ -223,7 +226,7 @@ def test_what_cannot_be_started_from_is_refused(labelled, pictures, tmp_path):
         ((f"init={model}",), r"has no objective: give objective=\.\.\."),
         ((f"init={tmp_path / 'nowhere'}",), "nowhere"),
         ((f"init={labelled}", "modality=image", "modality.channels=3"), "channels .* must be equal"),
-        (("init=drums",), "data of the modality audio have no setting size; theirs are seconds"),
+        (("init=drums",), "data.size is not a setting of audio data, which has seconds"),
         ((f"init={bundled()['emoji'] / 'codec'}",), "is a codec"),
     ):
         with pytest.raises(InputError, match=message):
@@ -233,7 +236,7 @@ def test_what_cannot_be_started_from_is_refused(labelled, pictures, tmp_path):
 
 def test_a_run_without_a_validation_or_an_evaluation_is_said_to_have_no_best_model(labelled, pictures, tmp_path):
     for name, lack in (("lowest_loss", "no validation yet"), ("best", "no evaluation")):
-        with pytest.raises(InputError, match=f"this run has had {lack}.*; take {labelled}$"):
+        with pytest.raises(InputError, match=f"this run has had {lack}.*; use {labelled}$"):
             build(finetuning(pictures, tmp_path / "run", f"init={labelled / name}"))
 
 
@@ -288,13 +291,13 @@ def test_a_model_keeps_what_its_words_and_classes_mean_when_it_starts_from_anoth
 
 def test_a_training_tells_that_the_first_model_makes_samples_of_another_size(labelled, pictures, tmp_path):
     lines = printed(pictures, labelled, tmp_path / "run", "data.size=4")
-    assert any("its samples are of 1x8x8, as with data.size=[8,8], and these of 1x4x4" in line for line in lines)
+    assert any("it was trained on samples of 1x8x8 (data.size=[8,8]), and these are 1x4x4" in line for line in lines)
 
 
 def test_captions_cannot_be_added(labelled, tmp_path):
     data = colours(tmp_path / "data", ("3", "4"), "a red ball")
     words = ("conditioning=[label,words]", "conditioning.label.dim=8")
-    with pytest.raises(InputError, match="the field caption cannot be added to those that"):
+    with pytest.raises(InputError, match="the condition caption cannot be added to those of"):
         build(finetuning(data, tmp_path / "run", f"init={labelled}", *words))
 
 
@@ -314,7 +317,7 @@ def test_a_further_field_has_no_effect_at_first_and_a_field_can_be_left_out(labe
     both = build(finetuning(data, tmp_path / "both", *both, "conditioning.label.dim=8"))
     assert list(both.module.model.conditioner.columns()) == ["seconds", "label"]
     line = next(line for line in announced(both) if line.startswith("start"))
-    assert "it has not learned the field seconds; 0 of 10" in line
+    assert "the condition seconds is new; 0 of 10" in line
     x, time = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([0.5])
     for sample in ({"label": "4"}, {"label": "4", "seconds": 0.5}):
         cond, before = both.module.model.conditioner([sample]), first.conditioner([{"label": "4"}])
@@ -322,7 +325,7 @@ def test_a_further_field_has_no_effect_at_first_and_a_field_can_be_left_out(labe
         torch.testing.assert_close(ours, first.denoiser(x, time, before), rtol=0, atol=1e-6)
 
     none = build(finetuning(data, tmp_path / "none", f"init={labelled}", "conditioning=none"))
-    assert any(line.endswith("its field label is left out") for line in announced(none))
+    assert any(line.endswith("its condition label is dropped") for line in announced(none))
     ours = none.module.model.denoiser(x, time, None)
     torch.testing.assert_close(ours, first.denoiser(x, time, None), rtol=0, atol=1e-6)
 

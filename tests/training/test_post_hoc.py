@@ -70,7 +70,7 @@ def test_a_run_has_its_own_average_by_reconstruction_too(run, tmp_path):
 
 
 def test_what_cannot_be_used_is_refused(run, tmp_path):
-    with pytest.raises(InputError, match=r"two different widths and every of at least 1, got \(0.1, 0.1\)"):
+    with pytest.raises(InputError, match=r"two different widths and every >= 1 are needed, got \(0.1, 0.1\)"):
         Snapshots((0.1, 0.1))
     with pytest.raises(InputError, match="snapshots: the relative width must lie between"):
         Snapshots((0.1, 0.3))

@@ -33,7 +33,7 @@ def test_a_training_tells_what_it_found(tmp_path, capsys):
 
 def test_few_pictures_are_a_reason_for_a_trained_model_but_not_in_place_of_a_codec(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("multidiff.data.survey.FEW", 2000)
-    few = "problem  1,797 samples, which a model will learn by heart: take at least 2000"
+    few = "problem  1,797 samples, which a model will memorise: take at least 2000"
     tiny_train(tmp_path / "run", "trainer.max_steps=1")
     ways = (
         "experiment=finetune init=emoji, which trains a bundled model further",
@@ -55,14 +55,14 @@ def test_samples_that_are_large_for_a_cpu_are_a_reason_for_a_codec(tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    ("room", "advice"), [(420_000, "loader.batch_size=2 fits"), (300_000, "not even one sample fits")]
+    ("room", "advice"), [(420_000, "set loader.batch_size=2"), (300_000, "not even one sample fits")]
 )
 def test_a_step_that_memory_will_not_hold_is_told_before_it(tmp_path, monkeypatch, capsys, room, advice):
     """Weights and moments need 266 kB, and a sample 70."""
     monkeypatch.setattr("multidiff.training.run.COUNTED", 8 * 64)
     monkeypatch.setattr("multidiff.training.run.room_of", lambda kind: room)
     tiny_train(tmp_path / "run", "trainer.max_steps=1")
-    line = rf"problem  a step needs about .* GB, and .* GB are there for it: {advice}"
+    line = rf"problem  a step needs about .* GB, but .* GB are available: {advice}"
     assert re.search(line, capsys.readouterr().out)
 
 

@@ -302,4 +302,4 @@ def test_a_resume_after_the_data_grew_keeps_the_classes_and_statistics(tmp_path,
     after = read_settings(tmp_path / "run")
     assert after["conditioning"] == before["conditioning"]
     assert after["codec"] == before["codec"]
-    assert "the classes, words and statistics of the checkpoint stay in force" in caplog.text
+    assert "training keeps the classes, words and statistics of the checkpoint" in caplog.text

@@ -123,7 +123,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it_which_is_said(tmp_p
     damage(newest)
     assert newest_checkpoint(tmp_path / "checkpoints").name == "step_00000002.ckpt"
     assert tiny_train(tmp_path, *settings, "resume=true").steps == 4
-    assert "step_00000004.ckpt is damaged: set aside; resuming from step_00000002.ckpt" in caplog.text
+    assert "step_00000004.ckpt is damaged and was renamed to *.damaged; resuming from step_00000002.ckpt" in caplog.text
     assert newest.with_name("step_00000004.ckpt.damaged").exists()
     assert all(torch.equal(before[name], value) for name, value in weights(tmp_path).items())
 
@@ -132,7 +132,7 @@ def test_a_checkpoint_that_another_process_wrote_meanwhile_is_not_taken_for_dama
     tiny_train(tmp_path, "checkpoint_every=1", "trainer.max_steps=2")
     older = tmp_path / "checkpoints" / "step_00000001.ckpt"
     for found in (older, None):
-        with pytest.raises(InputError, match=r"another process has trained in .* meanwhile"):
+        with pytest.raises(InputError, match=r"another process has written checkpoints in .* meanwhile"):
             set_aside_damaged(tmp_path / "checkpoints", found)
     assert newest_checkpoint(tmp_path / "checkpoints").name == "step_00000002.ckpt"
 
@@ -284,7 +284,7 @@ def test_slurms_signal_saves_requeues_and_the_same_command_goes_on(tmp_path):
         process.kill()
         process.join()
         assert process.exitcode == 0, log.read_text()
-        assert "stopped; multidiff train run_dir=run resume=true continues" in log.read_text()
+        assert "stopped; continue with: multidiff train run_dir=run resume=true" in log.read_text()
         steps.append(int(newest_checkpoint(checkpoints).stem[5:]))
     assert steps[1] > steps[0]
     assert (tmp_path / "asked").read_text() == "requeue 17\n" * 2

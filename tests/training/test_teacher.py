@@ -50,7 +50,7 @@ def test_a_model_of_other_sizes_starts_from_one_of_fewer_pixels(tmp_path):
     assert all(torch.equal(large[name], weight) for name, weight in known.items())
     with pytest.raises(InputError, match="and the number of axes must be equal"):
         run("data.size=8", init, "modality.channels=3")
-    with pytest.raises(InputError, match="backbone and conditioning as there"):
+    with pytest.raises(InputError, match="backbone and conditioning as in that model"):
         run("data.size=16", init, "backbone.widths=[8,16]")
-    with pytest.raises(InputError, match=r"teacher .* and the student \(1, 16, 16\): make them equal"):
+    with pytest.raises(InputError, match=r"teacher .* the student of \(1, 16, 16\): make them equal"):
         run("data.size=16", "objective=distillation", f"teacher={small}")

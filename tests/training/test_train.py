@@ -156,7 +156,7 @@ def test_a_run_is_not_overwritten_and_nothing_is_resumed_from_nowhere(tmp_path):
         ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val must be at least 0"),
         ("trainer.profile=7", "trainer.profile must be true or false, got 7"),
         ("trainer.strategy=fsdp", "weights cannot be split between devices"),
-        ("callbacks.previews.count=0", "callbacks.previews needs"),
+        ("callbacks.previews.count=0", "callbacks.previews: every must"),
         ("objective=distillation", "this objective learns from a trained model: give teacher=MODEL_DIR"),
         ("teacher=nowhere", "this objective takes no teacher"),
         ("objective=distillation teacher=nowhere", "there is no model at nowhere"),
