@@ -61,11 +61,11 @@ def read_index(path: Path) -> dict[str, Any]:
     index = read_json(path / INDEX)
     kind = index.get("_class_name") if isinstance(index, dict) else None
     if kind not in FAMILIES:
-        raise InputError(f"{path / INDEX} describes a {kind}, and MultiDiff opens {', '.join(FAMILIES)}")
+        raise InputError(f"{path / INDEX} describes a {kind}; supported: {', '.join(FAMILIES)}")
     missing = [part for part in FAMILIES[kind].parts if not (path / part).is_dir()]
     if missing:
         names = first_of([f"{part}/" for part in missing], 6)
-        raise InputError(f"{path}/ holds half a {kind}: {names} missing; copy the whole folder")
+        raise InputError(f"{path}/ holds an incomplete {kind}: {names} missing; copy the whole folder")
     return index
 
 
@@ -119,7 +119,7 @@ def _class(path: Path, index: Mapping[str, Any], part: str) -> tuple[str, str]:
     entry = index.get(part)
     library, name = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
     if CLASSES.get(str(name)) != library or library is None:
-        raise InputError(f"{path / INDEX}: {part} is a {entry}, which is none of {', '.join(CLASSES)}")
+        raise InputError(f"{path / INDEX}: {part} is a {entry}; supported: {', '.join(CLASSES)}")
     return library if library == "transformers" else "diffusers", str(name)
 
 

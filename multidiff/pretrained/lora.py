@@ -87,7 +87,7 @@ def fuse(model: Model, path: Path, weight: float = 1.0) -> Fused:
     if unmatched:
         keys = first_of(sorted(unmatched), SHOWN)
         count = f"{len(unmatched)} of its {len(updates)} layers"
-        raise InputError(f"{path} is a LoRA for another model: {count} are none of this one: {keys}")
+        raise InputError(f"{path} is a LoRA for another model: {count} do not exist in this one: {keys}")
     found = {names[key]: update for key, update in updates.items()}
     for name, update in found.items():
         own, given = tuple(_weight(layers[name]).shape), _shape(update)
@@ -149,7 +149,7 @@ def read_lora(path: Path) -> dict[str, Update]:
     unknown += [layer for layer, part in parts.items() if not {"down", "up"} <= part.keys()]
     if unknown or not parts:
         keys = first_of(sorted(unknown), SHOWN) or "it is empty"
-        count = f"{len(unknown)} keys are none of theirs"
+        count = f"{len(unknown)} keys are unknown"
         raise InputError(f"{path} is not a LoRA of PEFT, diffusers or kohya: {count}: {keys}")
     scales = _scales(path)
     return {layer: _update(path, layer, part, scales.get(layer.split(".")[0], 1.0)) for layer, part in parts.items()}
@@ -175,7 +175,7 @@ def _scales(path: Path) -> dict[str, float]:
 def _update(path: Path, layer: str, part: Mapping[str, Tensor], scale: float) -> Update:
     down, up, rank = part["down"], part["up"], len(part["down"])
     if up.shape[1:2] != (rank,) or (up.ndim > 2 and up.shape[2:] != (1,) * (up.ndim - 2)):
-        raise InputError(f"{path}: {layer} is no low-rank update: {tuple(up.shape)} by {tuple(down.shape)}")
+        raise InputError(f"{path}: {layer} has shapes of no low-rank update: {tuple(up.shape)} by {tuple(down.shape)}")
     return Update(down, up, float(part["alpha"]) / rank if "alpha" in part else scale)
 
 

@@ -48,7 +48,7 @@ class Parts:
         for name, (own, given, what) in widths.items():
             if own != given:
                 raise InputError(
-                    f"{self.where}/: the parts do not fit: {name} of the {part} is {own}, and {what} {given}"
+                    f"{self.where}/: the parts do not match: {name} of the {part} is {own}, but {what} {given}"
                 )
 
 

@@ -161,9 +161,9 @@ def _architecture(file: TensorFile) -> dict[str, Any]:
         return described(name)
     found = sorted({".".join(key.split(".")[:2]) for key in file})
     raise InputError(
-        f"{file.path} is of an unknown architecture: its keys begin with {first_of(found, 5) or 'nothing'}; single "
-        "files of Stable Diffusion 1.x, 2.x and XL open, with their autoencoder and text encoders, and of SD 3 and "
-        "Flux; of other pipelines give the folder that diffusers saved, and a LoRA with --lora"
+        f"{file.path} is of an unknown architecture: its keys begin with {first_of(found, 5) or 'nothing'}; supported "
+        "are Stable Diffusion 1.x, 2.x and XL with their autoencoder and text encoders, SD 3 and Flux; for other "
+        "pipelines give the folder that diffusers saved, and a LoRA with --lora"
     )
 
 
@@ -228,7 +228,7 @@ def _without_weights(file: TensorFile, part: Mapping[str, Any], prefix: str) -> 
     try:
         return empty_part(part, own)
     except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
-        raise InputError(f"{file.path} does not hold a {part['class']}: its weights have odd shapes") from error
+        raise InputError(f"{file.path} does not hold a {part['class']}: its weights have unexpected shapes") from error
 
 
 def _companion_network(path: Path, part: Mapping[str, Any], dtype: torch.dtype | None) -> Any:
@@ -247,7 +247,7 @@ def _refuse_left(file: TensorFile, used: set[str], ignored: tuple[str, ...], wha
     """
     left = [key for key in file if not (key in used or key.startswith(ignored) or key.endswith("position_ids"))]
     if left:
-        raise InputError(f"{file.path} has {len(left)} weights that are none of {what}: {first_of(left, 5)}")
+        raise InputError(f"{file.path} has {len(left)} weights that do not belong to {what}: {first_of(left, 5)}")
 
 
 def _vocabulary(path: Path, name: str, part: Mapping[str, Any], kind: str) -> Vocabulary:
@@ -274,7 +274,7 @@ def _markers(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[s
     if stated is None and V_BIAS in state and any(key.startswith("cond_stage_model.model.") for key in state):
         by_v = float(torch.std(state[V_BIAS].float(), unbiased=False)) > V_DEVIATION
         stated = "v_prediction" if by_v else "epsilon"
-        log.warning("the file does not say what it predicts; by one of its weights it is %s", stated)
+        log.warning("the file does not state its prediction type; one of its weights suggests %s", stated)
     settings: dict[str, Any] = {} if stated is None else {"prediction_type": stated}
     if "ztsnr" in state:
         settings |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}

@@ -72,15 +72,19 @@ def _architecture_of(parts: Parts) -> dict[str, Any]:
     alike = {name: text for name, text in found.items() if text["pipeline"] == kind}
     if not alike:
         known = ", ".join(sorted({text["pipeline"] for text in found.values()}))
-        raise InputError(f"{parts.where} is a {parts.kind}, and single files are of {known}: choose --format diffusers")
+        raise InputError(
+            f"{parts.where} is a {parts.kind}, but single files support {known}: choose --format diffusers"
+        )
     faults = {}
     for name, text in alike.items():
         fault = _fault(parts, name, text)
         if fault is None:
             return text
         faults[name] = fault
-    reasons = "; ".join(f"of {name} it is not, as {fault}" for name, fault in faults.items())
-    raise InputError(f"{parts.where} is of no architecture of single files, which have no configs: {reasons}")
+    reasons = "; ".join(f"not {name}, since {fault}" for name, fault in faults.items())
+    raise InputError(
+        f"{parts.where} cannot be a single file, which holds no config ({reasons}): choose --format diffusers"
+    )
 
 
 def _fault(parts: Parts, name: str, architecture: Mapping[str, Any]) -> str | None:

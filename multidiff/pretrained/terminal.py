@@ -42,7 +42,7 @@ def rescaled(opened: Opened, path: str) -> Opened:
     if not isinstance(denoiser, UNetDenoiser) or denoiser.schedule.alpha(torch.ones(())) == 0:
         raise InputError(f"{path} has zero terminal SNR already: leave tuning.zero_terminal_snr out")
     if not isinstance(denoiser.prediction, Velocity):
-        log.warning("the network predicted the noise, and now learns to predict v: that takes thousands of steps")
+        log.warning("the pretrained network predicts noise and must learn to predict v, which takes thousands of steps")
     opened.model.denoiser = denoiser.with_zero_terminal_snr()
     grid = {"_target_": "multidiff.diffusion.grids.Trailing", "train_steps": denoiser.schedule.count}
     return replace(opened, sampler={**opened.sampler, "grid": grid})
@@ -77,5 +77,5 @@ def refuse_unmarked(model: Model, path: Path) -> None:
     marked = all(metadata.get(name) == value for name, value in MARKS.items())
     if marked and not isinstance(model.denoiser.prediction, Velocity):
         raise InputError(
-            f"{path} was trained to predict v with zero terminal SNR: give a MODEL that does, such as its run"
+            f"{path} was trained to predict v with zero terminal SNR: give a MODEL that does so, such as its run"
         )

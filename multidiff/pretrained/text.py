@@ -163,7 +163,9 @@ class PromptConditioner(FieldConditioner):
         texts = dict.fromkeys(_text(value) for value in values if value is not None)
         counts = [max(len(each.chunks(parse(text))[0]) for each in vocabularies) for text in texts]
         long = [count for count in counts if count > 1]
-        return [f"{len(long)} prompts of more than {room} tokens are read in up to {max(long)} chunks"] if long else []
+        return (
+            [f"{len(long)} prompts of more than {room} tokens are split into up to {max(long)} chunks"] if long else []
+        )
 
     def describe(self) -> str:
         return "any text"

@@ -37,7 +37,7 @@ class Tuning(ABC):
     Args:
         path: of the pipeline: a folder that diffusers saved, or a single file.
         sha256: its hash; None until it is known.
-        dropout: how often training hides the caption, which guidance needs.
+        dropout: probability of hiding the caption in training, which guidance needs.
         views: encoded versions of each picture in the cache, each with its own augmentation; 0 encodes every batch.
         gradient_checkpointing: whether the backward pass computes activations again, for less memory.
         zero_terminal_snr: whether the schedule is rescaled to end at noise alone, and v is predicted, so that the model
@@ -74,11 +74,11 @@ class Tuning(ABC):
             )
         if self.source.is_dir() and not FAMILIES[kind := read_index(self.source)["_class_name"]].trains:
             known = ", ".join(name for name, family in FAMILIES.items() if family.trains)
-            raise InputError(f"{self.path} is a {kind}, which is not trained further here; these are: {known}")
+            raise InputError(f"{self.path} is a {kind}, which cannot be trained further; supported: {known}")
         self.digest = pipeline_hash(self.source)
         if self.sha256 not in (None, self.digest):
             raise InputError(
-                f"{self.path} has the hash {self.digest[:12]}, and {str(self.sha256)[:12]} was trained: put that "
+                f"{self.path} has the hash {self.digest[:12]}, but {str(self.sha256)[:12]} was trained: put that "
                 "pipeline there"
             )
 
@@ -183,7 +183,9 @@ class Full(Tuning):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.source.is_dir():
-            raise InputError(f"{self.path} is a single file, of which a LoRA trains: tuning=full needs a folder")
+            raise InputError(
+                f"{self.path} is a single file, which supports tuning=lora alone: tuning=full needs a folder"
+            )
 
     def prepare(self, model: Model) -> None:
         model.denoiser.network.requires_grad_(True)

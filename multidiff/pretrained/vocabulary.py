@@ -107,9 +107,7 @@ def _vocabulary(found: Any, longest: int | None, starts: bool) -> Vocabulary:
     own = int(found.model_max_length) if found.model_max_length <= LONGEST else None
     length = min(own, longest) if starts and own and longest else longest or own
     if length is None:
-        raise InputError(
-            "does not say how many tokens are read at a time: set model_max_length in tokenizer_config.json"
-        )
+        raise InputError("does not state the maximum number of tokens: set model_max_length in tokenizer_config.json")
     start = found.bos_token_id if starts else None
     if found.eos_token_id is None or found.pad_token_id is None or (starts and start is None):
         raise InputError("holds no tokenizer of this encoder: it has no token for the start, the end or the padding")

@@ -72,13 +72,13 @@ def refused_pickle(path: Path) -> InputError:
     """The error for a file of weights that may run code when it is read."""
     return InputError(
         f"{path} is a pickle, which can run any code when it is read: MultiDiff opens .safetensors alone; get that "
-        "file from the same source, or convert it on a machine that you can afford to lose"
+        "file from the same source, or convert it on an isolated machine"
     )
 
 
 def refused_type(path: Path, key: str, kind: str) -> InputError:
     """The error for weights in a type that is not read."""
-    return InputError(f"{path}: {key} has the type {kind}, and weights are read as {', '.join(FLOATS)}: not quantised")
+    return InputError(f"{path}: {key} has the type {kind}; supported: {', '.join(FLOATS)}, not quantised weights")
 
 
 def loaded_type(stored: torch.dtype, device: str) -> torch.dtype:

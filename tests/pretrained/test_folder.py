@@ -96,7 +96,7 @@ def test_a_long_prompt_is_read_in_chunks_and_a_short_one_beside_it_is_unchanged(
     alone = pipeline.plan(1, prompt="a fox", steps=1, guidance=1.0).x0(range(1))
     assert torch.allclose(together[:1], alone, atol=1e-6)
     assert pipeline.model.conditioner.remarks([{"caption": long}]) == [
-        "1 prompts of more than 14 tokens are read in up to 2 chunks"
+        "1 prompts of more than 14 tokens are split into up to 2 chunks"
     ]
 
 
@@ -266,7 +266,7 @@ def take_a_network_of_other_channels(folder):
 
 
 FAULTS = {
-    remove_unet: "half a StableDiffusionPipeline: unet/ missing",
+    remove_unet: "an incomplete StableDiffusionPipeline: unet/ missing",
     remove_weights: "vae/ holds no weights: diffusion_pytorch_model.safetensors is missing",
     leave_a_pickle: "diffusion_pytorch_model.bin is a pickle, which can run any code",
     truncate: "diffusion_pytorch_model.safetensors is damaged or truncated",
@@ -278,11 +278,11 @@ FAULTS = {
     quantise: "conv_in.weight has the type F8_E4M3",
     drop_a_weight: r"lacks weights \(conv_in.weight\)",
     add_a_weight: r"has unknown weights \(more.weight\)",
-    name_a_foreign_class: r"unet is a \['os', 'system'\], which is none of UNet2DConditionModel",
-    name_another_pipeline: "describes a WuerstchenPipeline, and MultiDiff opens StableDiffusionPipeline",
+    name_a_foreign_class: r"unet is a \['os', 'system'\]; supported: UNet2DConditionModel",
+    name_another_pipeline: "describes a WuerstchenPipeline; supported: StableDiffusionPipeline",
     name_odd_betas: "scheduler_config.json: beta_schedule is scaled_linear, linear or squaredcos_cap_v2, got 'sigmoid'",
     clip: "scheduler_config.json: clip_sample is not supported",
-    take_a_network_of_other_channels: "in_channels of the U-Net is 7, and the latents of the autoencoder have 4",
+    take_a_network_of_other_channels: "in_channels of the U-Net is 7, but the latents of the autoencoder have 4",
     widen_the_latents: "cannot be opened as a UNet2DConditionModel: .*conv_in.weight expected shape",
 }
 

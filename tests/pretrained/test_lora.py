@@ -158,9 +158,9 @@ def factors(layer, down, up):
             {f"unet.{UNET}.lora_A.weight": (2, 3), f"unet.{UNET}.lora_B.weight": (3, 2)},
             r"has the shape \(16, 16\) here",
         ),
-        (factors(UNET, (2, 3), (3, 3)), "is no low-rank update"),
+        (factors(UNET, (2, 3), (3, 3)), "has shapes of no low-rank update"),
         ({f"unet.{UNET}.lora_A.weight": (2, 3)}, f"is not a LoRA of PEFT, diffusers or kohya: 1 keys .*: unet.{UNET}"),
-        ({f"unet.{UNET}.hada_w1_a": (2, 3)}, "1 keys are none of theirs: .*hada_w1_a"),
+        ({f"unet.{UNET}.hada_w1_a": (2, 3)}, "1 keys are unknown: .*hada_w1_a"),
     ],
 )
 def test_what_is_no_lora_of_this_model_is_refused(model, tmp_path, state, message):

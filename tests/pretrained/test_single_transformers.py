@@ -178,10 +178,10 @@ def test_a_file_of_sd3_is_the_pipeline_of_the_folder(architectures, tmp_path):
     save_file(clips, file)
     assert [*networks_of(multidiff.load(file, "cpu").model)] == ["transformer", "text_encoder", "text_encoder_2", "vae"]
     save_file({**state, f"{DIFFUSION}more": torch.zeros(1)}, file)
-    with pytest.raises(InputError, match=r"has 1 weights that are none of a StableDiffusion3Pipeline: model.diff"):
+    with pytest.raises(InputError, match=r"has 1 weights that do not belong to a StableDiffusion3Pipeline: model.diff"):
         multidiff.load(file, "cpu")
     save_file({**state, f"{DIFFUSION}x_embedder.proj.weight": torch.zeros(2)}, file)
-    with pytest.raises(InputError, match="its weights have odd shapes"):
+    with pytest.raises(InputError, match="its weights have unexpected shapes"):
         multidiff.load(file, "cpu")
 
 
@@ -269,5 +269,5 @@ def test_parts_in_folders_beside_the_file_and_fp8_is_refused(architectures, tmp_
     ours = multidiff.load(folder / "flux1.safetensors", "cpu")
     assert ours.sample(1, prompt="a fox", steps=1, fields={"height": 16, "width": 16})[0].size == (16, 16)
     save_file({key: tensor.to(torch.float8_e4m3fn) for key, tensor in state.items()}, folder / "flux8.safetensors")
-    with pytest.raises(InputError, match="has the type F8_E4M3, and weights are read as"):
+    with pytest.raises(InputError, match="has the type F8_E4M3; supported: F"):
         multidiff.load(folder / "flux8.safetensors", "cpu")

@@ -144,7 +144,7 @@ def test_sounds_are_edited(ours):
 
 def test_an_unchanged_folder_has_the_same_bytes(ours, saved, tmp_path):
     save_folder(ours.model, saved[0], tmp_path / "again")
-    with pytest.raises(InputError, match="is a StableAudioPipeline, and single files are of FluxPipeline, Stable"):
+    with pytest.raises(InputError, match="is a StableAudioPipeline, but single files support FluxPipeline, Stable"):
         save_single(saved[0], {}, tmp_path / "audio.safetensors")
     assert contents(tmp_path / "again") == contents(saved[0])
 
@@ -158,7 +158,7 @@ def test_a_length_that_it_does_not_make_is_refused(ours, seconds):
 def test_bad_folders_are_refused(saved, tmp_path):
     folder = shutil.copytree(saved[0], tmp_path / "half")
     shutil.rmtree(folder / "projection_model")
-    with pytest.raises(InputError, match="half a StableAudioPipeline: projection_model/ missing"):
+    with pytest.raises(InputError, match="an incomplete StableAudioPipeline: projection_model/ missing"):
         multidiff.load(folder, "cpu")
     folder = shutil.copytree(saved[0], tmp_path / "odd")
     scheduler = folder / "scheduler" / "scheduler_config.json"
@@ -172,5 +172,5 @@ def test_bad_folders_are_refused(saved, tmp_path):
             multidiff.load(folder, "cpu")
         scheduler.write_text(json.dumps(kept))
     diffusers.StableAudioProjectionModel(16, 10, 0, 512).save_pretrained(folder / "projection_model")
-    with pytest.raises(InputError, match="cross_attention_input_dim of the transformer is 12, and the projection"):
+    with pytest.raises(InputError, match="cross_attention_input_dim of the transformer is 12, but the projection"):
         multidiff.load(folder, "cpu")

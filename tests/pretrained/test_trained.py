@@ -137,7 +137,7 @@ def test_what_diffusers_cannot_express_is_refused_in_a_line(runs, tmp_path):
     (tmp_path / "full" / "kept.txt").touch()
     refused = {
         ("other", "out"): "the network UNet (train with backbone=unet_diffusers), the schedule Cosine (train with",
-        (runs / "plain", "full"): "holds something else than a folder of diffusers",
+        (runs / "plain", "full"): "holds something other than a folder of diffusers",
     }
     for (source, out), message in refused.items():
         done = command("pack", source, "--out", out, "--format", "diffusers", cwd=tmp_path)

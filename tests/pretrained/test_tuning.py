@@ -304,7 +304,7 @@ def test_pictures_keep_their_aspect_ratio(saved, pictures, tmp_path):
         (["tuning.rank=0"], "tuning.rank is at least 1"),
         (["tuning.targets=[to_x]"], "no layer of this network ends in to_x; there are .*to_q"),
         (["tuning.dropout=2"], "tuning.dropout is a probability"),
-        (["tuning.sha256=a12"], "and a12 was trained"),
+        (["tuning.sha256=a12"], "but a12 was trained"),
         (["schedule=cosine"], "has its own schedule"),
         (["objective=mean_flow"], "trains a network with the input second_time"),
         (["prior.root=/nowhere"], "set prior.root to one that exists"),
@@ -339,7 +339,7 @@ def test_the_command_names_what_is_missing_in_one_line(pictures, tmp_path):
             for part in family.parts:
                 (tmp_path / name / part).mkdir(parents=True)
             (tmp_path / name / "model_index.json").write_text(json.dumps({"_class_name": name}))
-            said = f"{name} is a {name}, which is not trained further here; these are: StableDiffusionPipeline, "
+            said = f"{name} is a {name}, which cannot be trained further; supported: StableDiffusionPipeline, "
             refused(*given, f"pretrained={name}", "tuning=full", cwd=tmp_path, saying=said)
     assert not FAMILIES["StableAudioPipeline"].trains
     refused(*given, "pretrained=gone", "caption=a, b (c)", cwd=tmp_path, saying="no pretrained pipeline at gone")
