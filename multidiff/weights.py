@@ -118,7 +118,7 @@ def find_model(path: Path) -> Path:
     if (path / "model").is_dir():
         path = path / "model"
     if not path.exists() and path.name in CHOSEN and (path.parent / "model" / CONFIG).is_file():
-        raise InputError(f"there is no model at {path}: this run has had {CHOSEN[path.name]}; take {path.parent}")
+        raise InputError(f"there is no model at {path}: this run has had {CHOSEN[path.name]}; use {path.parent}")
     if not path.exists():
         known = f"; bundled models: {', '.join(bundled())}" if bundled() else ""
         raise InputError(f"there is no model at {path}: no such directory{known}")
@@ -135,7 +135,9 @@ def read_config(directory: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not a model's config; `multidiff train` writes one")
     if config["format"] != FORMAT:
         reader = next((version for known, version in READERS.items() if known == config["format"]), None)
-        way = f"install multidiff-toolkit {reader} to use it" if reader else "a newer multidiff-toolkit reads it"
+        way = (
+            f"install multidiff-toolkit {reader} to use it" if reader else "install a newer multidiff-toolkit to use it"
+        )
         raise InputError(f"{path} has format {config['format']}, and this version reads format {FORMAT}: {way}")
     return config
 

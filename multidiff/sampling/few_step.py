@@ -35,7 +35,7 @@ def check(plan: "Plan") -> None:
     low, high = learned
     if callable(guidance.scale) or not has_learned(plan.pipeline.trained, guidance.scale):
         scales = f"guidance {low:g}" if low == high else f"guidance from {low:g} to {high:g}"
-        raise InputError(f"this model has learned {scales}, and guidance {guidance.scale} was requested")
+        raise InputError(f"this model was trained for {scales}, but guidance {guidance.scale} was requested")
     if guidance.field or guidance.negative or guidance.rule != Guidance().rule:
         raise InputError("this model applies guidance by itself: leave out guidance rule, field and negative condition")
 
@@ -57,7 +57,7 @@ def remarks(plan: "Plan") -> list[str]:
     trained, name, steps = plan.pipeline.trained, plan.sampler["name"], plan.sampler["steps"]
     suits = ", ".join(trained.samplers)
     if trained.samplers and name not in trained.samplers:
-        return [f"this model was trained for the sampler {suits}; {name} asks for other estimates than it gives"]
+        return [f"this model was trained for the sampler {suits}; {name} needs other network outputs than it has"]
     if trained.steps is not None and steps > trained.steps:
         return [f"this model was trained for at most {trained.steps} steps; {steps} do not improve its samples"]
     return []
@@ -69,7 +69,7 @@ def default_guidance(trained: Trained, wanted: float) -> float:
         return wanted
     nearest = min(max(wanted, trained.guidance[0]), trained.guidance[1])
     log.warning(
-        "guidance=%g is not trained, so the model's default is %g; objective.guidance=%g trains it",
+        "the model is not trained for guidance=%g: its default becomes %g; objective.guidance=%g trains it",
         wanted,
         nearest,
         wanted,

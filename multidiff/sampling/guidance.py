@@ -56,11 +56,13 @@ class Guidance:
         given = {"guidance rule": rule, "negative condition": negative or None, "guidance field": field}
         for name, value in given.items():
             if value is not None and callable(new):
-                raise InputError(f"a {name} needs guidance by a scale, and a function was given")
+                raise InputError(f"a {name} needs a number as guidance scale, but a function was given")
             if value is not None and new == 1:
                 raise InputError(f"guidance 1 is off, so a {name} would change nothing; set guidance above 1")
         if field is not None and field not in reads:
-            raise InputError(f"guidance on {field!r}: this model reads {few_of(reads, field) or 'no field'}")
+            raise InputError(
+                f"guidance on {field!r}: this model has no such condition; it has {few_of(reads, field) or 'none'}"
+            )
         followed = self.field if field is None else field
         others = set(negative) - {followed}
         if followed is not None and others:

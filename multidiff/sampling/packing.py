@@ -92,7 +92,7 @@ def pack_for_diffusers(source: Path, out: Path, licence: str = "", about: str = 
     """
     pipeline = load(source, "cpu")
     if pipeline.trained != Trained():
-        raise InputError(f"{source} was trained for few steps, and diffusers' DDIMPipeline does not sample it so")
+        raise InputError(f"{source} is a few-step model, which DDIMPipeline of diffusers cannot sample")
     _check_folder(out)
     with atomic_directory(out) as folder:
         save_trained(pipeline.model, pipeline.shape[1:], folder)
@@ -144,7 +144,7 @@ def pack_single(source: Path, out: Path, lora: Mapping[str, float]) -> Packed:
 def _check_folder(out: Path) -> None:
     """Refuse to replace what is no folder of diffusers."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / INDEX).is_file())):
-        raise InputError(f"--out {out} holds something else than a folder of diffusers; choose another folder")
+        raise InputError(f"--out {out} holds something other than a folder of diffusers; choose another folder")
 
 
 def _size(folder: Path) -> int:
@@ -188,7 +188,7 @@ def _check(config: Mapping[str, Any], directory: Path, out: Path) -> None:
             "to pack: share the model with the address of its encoder"
         )
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / WEIGHTS).is_file())):
-        raise InputError(f"--out {out} holds something else than a model; choose another folder")
+        raise InputError(f"--out {out} holds something other than a model; choose another folder")
     if out.exists() and directory.resolve() == out.resolve():
         raise InputError(f"--out {out} is the model itself; choose another folder")
 

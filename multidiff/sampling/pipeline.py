@@ -134,7 +134,7 @@ class Pipeline:
             InputError: a value that cannot be used; the message lists what can.
         """
         if seeds is not None and (seed or prompts is not None):
-            raise InputError(f"this way of sampling sets its own seeds: leave {'seed' if seed else 'prompts'} out")
+            raise InputError(f"this method sets its own seeds: leave {'seed' if seed else 'prompts'} out")
         if prompts is not None:
             seeds, prompt, n = Versions(seed, n), repeated(prompt, prompts, n), n * len(prompts)
         reads = self.model.conditioner.reads

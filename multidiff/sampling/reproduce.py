@@ -133,7 +133,7 @@ def plan_from(pipeline: Pipeline, record: Mapping[str, Any], find: FindFile) -> 
         edit = None if record["edit"] is None else _edit(resized, record["edit"], find)
         guidance = Guidance(settings["scale"], settings["rule"], settings["field"], settings["negative"])
         if record["n"] > MOST:
-            raise InputError(f"a record of more than {MOST} samples")
+            raise InputError(f"the record has more than {MOST} samples, the limit")
         samples = tuple(fields_in(record, index) for index in range(record["n"]))
         seeds = seeds_from(record["seeds"])
         sampler = chosen_sampler(record["sampler"], None, None)
@@ -145,7 +145,9 @@ def plan_from(pipeline: Pipeline, record: Mapping[str, Any], find: FindFile) -> 
 def _edit(pipeline: Pipeline, record: Mapping[str, Any], find: FindFile) -> Edit:
     source = record["init"]
     if "file" not in source:
-        raise InputError("the samples were edited from an artifact in Python, which no file holds")
+        raise InputError(
+            "the samples were edited from an object in Python that was saved in no file: they cannot be reproduced"
+        )
     init = _found("init", source, find)
     value = str(_found("mask", source["mask"], find)) if "mask" in source else source["value"]
     strength = record["strength"] if source["option"] == "mask" and "strength" in record else 1.0
@@ -243,5 +245,5 @@ def _difference(modality: Modality[Any], artifact: Any, original: Original, fold
     place = [int(i) for i in torch.unravel_index(apart.argmax(), apart.shape)]
     count = int((apart > 0).sum())
     if not count:
-        return [f"{path.name}: equal data, other bytes (another version of a library)"]
+        return [f"{path.name}: equal data, but other bytes (from another version of a library)"]
     return [f"{path.name}: {count} of {apart.numel()} values differ, by {float(apart.max()):.3g} at most, at {place}"]

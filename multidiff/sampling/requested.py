@@ -76,7 +76,9 @@ def negative_of(reads: Sequence[str], negative: str | int | Fields | None, guide
     if negative is None or isinstance(negative, Mapping):
         unknown = [name for name in negative or {} if name not in reads]
         if unknown:
-            raise InputError(f"a negative {unknown[0]}: this model takes {few_of(reads, unknown[0]) or 'no condition'}")
+            raise InputError(
+                f"no negative {unknown[0]} is possible: this model takes {few_of(reads, unknown[0]) or 'no condition'}"
+            )
         return negative or {}
     if not reads:
         raise InputError("this model takes no condition, so it takes no negative one either")

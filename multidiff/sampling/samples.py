@@ -73,7 +73,7 @@ def claimed(out: Path) -> Iterator[None]:
         yield
     except DiskFullError as error:
         count = sum(path != claim for path in out.iterdir())
-        left = f"; the {count} files that were written are there, without a record" if count else ""
+        left = f"; {count} files were written, without a record" if count else ""
         raise DiskFullError(f"{error}{left}; free some space, remove {out} and start again") from error
     finally:
         claim.unlink(missing_ok=True)
@@ -143,7 +143,9 @@ def write_turntable(modality: Modality[Any], artifacts: Sequence[Any], out: Path
 def check_turns(modality: Modality[Any]) -> None:
     """Refuse a turntable of artifacts without another side."""
     if not modality.turns:
-        raise InputError(f"--turntable needs artifacts with another side, and the modality {modality.name} has none")
+        raise InputError(
+            f"--turntable needs samples that can be rotated, which those of the modality {modality.name} cannot"
+        )
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ def read_record(folder: Path) -> Record | None:
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not a record that `multidiff sample` wrote; remove it or repair it") from error
     if not files:
-        raise InputError(f"{path} names no samples; remove it or repair it")
+        raise InputError(f"{path} lists no samples; remove it or repair it")
     return Record(folder, plan, files)
 
 

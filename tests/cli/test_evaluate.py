@@ -238,7 +238,7 @@ def test_mistakes_with_files_are_one_line(tmp_path, pictures):
     for text, saying in (
         ("no record", "samples.json: not JSON"),
         ("3", "is not a record that"),
-        ('{"files": [], "modality": {}}', "names no samples"),
+        ('{"files": [], "modality": {}}', "lists no samples"),
     ):
         (tmp_path / "recorded").mkdir(exist_ok=True)
         (tmp_path / "recorded" / "samples.json").write_text(text)

@@ -71,11 +71,15 @@ def test_a_model_knows_its_sampler(folder, name, sampler, steps, trained):
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("consistency", {"guidance": 2.0}, "this model has learned guidance 1, and guidance 2.0 was requested"),
-        ("guided", {"guidance": 5.0}, "this model has learned guidance from 1 to 4, and guidance 5.0 was requested"),
+        ("consistency", {"guidance": 2.0}, "this model was trained for guidance 1, but guidance 2.0 was requested"),
+        (
+            "guided",
+            {"guidance": 5.0},
+            "this model was trained for guidance from 1 to 4, but guidance 5.0 was requested",
+        ),
         ("guided", {"guidance": 2.0, "negative": "2"}, "leave out guidance rule, field and negative condition"),
         ("guided", {"guidance": 2.0, "guidance_rule": "apg"}, "leave out guidance rule, field and negative condition"),
-        ("mean_flow", {"guidance": 1.0}, "this model has learned guidance 2, and guidance 1.0 was requested"),
+        ("mean_flow", {"guidance": 1.0}, "this model was trained for guidance 2, but guidance 1.0 was requested"),
         ("teacher", {"sampler": "mean_flow"}, "sampler mean_flow needs a network with a second time"),
     ],
 )
@@ -89,7 +93,7 @@ def test_what_a_model_has_not_learned_is_refused(folder, name, settings, message
     [
         ("two_steps", {"steps": 3}, "was trained for at most 2 steps; 3 do not improve its samples"),
         ("consistency", {"steps": 20}, "was trained for at most 4 steps"),
-        ("consistency", {"sampler": "heun"}, "was trained for the sampler consistency; heun asks"),
+        ("consistency", {"sampler": "heun"}, "was trained for the sampler consistency; heun needs"),
         ("mean_flow", {"steps": 8}, None),
         ("teacher", {"steps": 100}, None),
     ],

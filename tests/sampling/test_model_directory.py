@@ -183,7 +183,7 @@ def test_a_config_that_is_none(model, text):
     ("number", "way"),
     [
         (1, "reads format 2: install multidiff-toolkit 0.1"),
-        (3, "reads format 2: a newer multidiff-toolkit reads it"),
+        (3, "reads format 2: install a newer multidiff-toolkit"),
         ([], "a newer multidiff-toolkit"),
     ],
 )

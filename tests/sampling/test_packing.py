@@ -81,7 +81,7 @@ def test_a_damaged_codec_inside_is_refused(packed, tmp_path):
 def test_what_cannot_be_packed_is_refused(runs, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "kept.txt").touch()
-    with pytest.raises(InputError, match="holds something else than a model"):
+    with pytest.raises(InputError, match="holds something other than a model"):
         pack(runs / "run", tmp_path / "full")
     with pytest.raises(InputError, match="is the model itself"):
         pack(runs / "run", runs / "run" / "model")
