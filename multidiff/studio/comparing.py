@@ -35,9 +35,9 @@ class Strip:
     def __init__(self, panel: "Panel"):
         self.panel = panel
         most = panel.studio.limits.samples
-        with gr.Accordion("From one seed to another", open=False) as accordion:
-            second = gr.Number(1, precision=0, label="To the seed", minimum=-EXACT, maximum=EXACT)
-            count = gr.Slider(2, max(2, most), min(8, most), step=1, label="Samples on the way")
+        with gr.Accordion("Interpolate between two seeds", open=False) as accordion:
+            second = gr.Number(1, precision=0, label="Second seed", minimum=-EXACT, maximum=EXACT)
+            count = gr.Slider(2, max(2, most), min(8, most), step=1, label="Samples in between")
             start = gr.Button("Interpolate")
         self.restored = [accordion, second, count]
         inputs = [second, count, *panel.controls.inputs]

@@ -76,7 +76,7 @@ class Controls:
             0,
             step=1,
             label="Batch size",
-            info="For speed and memory; 0 chooses it by the size of the samples.",
+            info="Affects speed and memory; 0 chooses it from the size of the samples.",
         )
         for name, value in modality.sizes(own.data_shape).items():
             self.parts[f"size {name}"] = gr.Number(value, precision=0, label=name.capitalize(), minimum=1)
@@ -150,7 +150,7 @@ class Controls:
         """The line of advice of a sampler."""
         if name in group_options("sampler"):
             return advice("sampler", name)
-        return "A sampler file of this studio." if name in self.samplers else "The sampler of this model."
+        return "Loaded from a sampler file." if name in self.samplers else "The default sampler of this model."
 
 
 def field_control(part: FieldConditioner) -> gr.components.Component:
@@ -167,7 +167,7 @@ def negative_control(pipeline: Pipeline) -> gr.components.Component:
     """The control of what to steer away from, in the field that guidance follows by default."""
     parts = {part.field: part for part in pipeline.model.conditioner}
     part = next((parts[name] for name in ("caption", "label") if name in parts), next(iter(parts.values())))
-    info = "To steer away from; needs guidance above 1."
+    info = "Guidance steers away from this; needs guidance above 1."
     if part.choices:
         return gr.Dropdown([ANY, *part.choices], value=ANY, label="Negative", info=info)
     return gr.Textbox(label="Negative", info=info, max_length=1000)

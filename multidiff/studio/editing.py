@@ -40,14 +40,12 @@ class Editing:
             given = self.source.component()
             way = gr.Radio(list(WAYS), value="Vary it", label="What to do with it", info=self.source.hint)
             strength = gr.Slider(
-                0.05, 1, 0.5, step=0.05, label="Strength", info="How much is regenerated, when it is varied."
+                0.05, 1, 0.5, step=0.05, label="Strength", info="For Vary it: how much of the file changes."
             )
             region = gr.Textbox(
                 label="Part", info=self.source.region_help, visible=self.source.region_help is not None, max_length=100
             )
-            amount = gr.Number(
-                None, label="Length to add", info="When it is continued: seconds of a sound, else positions."
-            )
+            amount = gr.Number(None, label="Length to add", info="For Continue it: seconds of a sound, else positions.")
             start = gr.Button("Generate from the file")
         self.inputs = [given, way, strength, region, amount]
         self.restored = [accordion, *self.inputs]

@@ -40,12 +40,12 @@ class Panel:
                     start = gr.Button("Generate", variant="primary", min_width=120)
                     stop = gr.Button("Stop", min_width=80)
                 self.controls.seed()
-                with gr.Accordion("How it is sampled", open=False):
+                with gr.Accordion("Sampling settings", open=False):
                     self.controls.sampling()
             with gr.Column(scale=3, min_width=320):
                 self.status = gr.HTML('<p class="progress">Nothing yet: press Generate.</p>')
                 self.live = gr.Image(
-                    label="Being denoised",
+                    label="Current estimate",
                     alt_text="Estimates of the samples",
                     interactive=False,
                     visible=False,
@@ -136,7 +136,7 @@ class Panel:
     def filled(self, settings: Settings) -> list[Any]:
         """Updates by which the controls say how a result was made, and the status what is left to do."""
         if not settings.is_complete:
-            warn("Not all of the settings", settings.remark)
+            warn("Some settings cannot be restored", settings.remark)
         own = self.controls.filled(settings.request)
         return [said(settings.remark), *own, *self.editing.filled(settings), *self.strip.filled(settings)]
 

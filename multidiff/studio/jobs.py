@@ -85,7 +85,7 @@ class Job:
                     raise event
                 yield event
         finally:  # the reader may have gone away
-            self.stop("nobody waits for it")
+            self.stop("no client waits for it")
             worker.join()
 
     def _work(self) -> None:

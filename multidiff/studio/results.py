@@ -39,7 +39,11 @@ class ResultView:
             self._downloads()
         with gr.Accordion("Plan", open=False):
             self.plan = gr.Code(
-                language="json", label="To generate it again", interactive=False, max_lines=16, elem_classes="plan"
+                language="json",
+                label="Settings to reproduce this result",
+                interactive=False,
+                max_lines=16,
+                elem_classes="plan",
             )
             with gr.Row():
                 self.restore = gr.Button("Use these settings", size="sm")
@@ -61,7 +65,7 @@ class ResultView:
     def _downloads(self) -> None:
         """Make the files as they were written, and the conversion of the selected one."""
         formats = [suffix.removeprefix(".") for suffix in self.modality.exported]
-        self.files = gr.File(label="Files, with their plan inside", file_count="multiple", interactive=False)
+        self.files = gr.File(label="Files, with their settings as metadata", file_count="multiple", interactive=False)
         with gr.Row():
             suffix = gr.Dropdown(formats, value=formats[0], label="Format", min_width=90)
             choices = [

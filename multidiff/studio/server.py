@@ -72,7 +72,7 @@ def page(studio: Studio, *, control: bool = True) -> gr.Blocks:
                     for name in studio.models.pipelines:
                         with gr.Tab(name, id=name):
                             panels[name] = Panel(studio, name)
-                dropped = gr.File(label="Use the settings of a file", type="filepath", height=150)
+                dropped = gr.File(label="Load settings from a generated file", type="filepath", height=150)
             with gr.Tab("History", id="history") as history:
                 past = Past(studio, panels, tabs, models)
             if studio.runs:
@@ -125,7 +125,7 @@ def serve(studio: Studio, address: Address, *, block: bool = True) -> tuple[gr.B
         prevent_thread_lock=True,
     )
     if block:
-        print(f"the studio is at {url}; end it with Ctrl-C", flush=True)
+        print(f"the studio is at {url}; stop it with Ctrl-C", flush=True)
         try:
             blocks.block_thread()
         finally:

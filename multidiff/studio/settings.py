@@ -75,13 +75,13 @@ class Settings:
         if self.edit is not None and self.files:
             line = f"Made from the file {self.edit['file']}: press Generate from the file."
         elif self.edit is not None:
-            line = f"Made from the file {self.edit['file']}, which it needs: give it under Start from a file."
+            line = f"Made from the file {self.edit['file']}: give this file under Start from a file."
         elif self.second is not None:
-            line = f"Made on the way to the seed {self.second}: press Interpolate."
+            line = f"Made by interpolation to the seed {self.second}: press Interpolate."
         else:
-            line = "Settings taken over: press Generate."
+            line = "Settings loaded: press Generate."
         if self.lost:
-            line += f" Without controls on this page: {', '.join(self.lost)}. multidiff reproduce repeats them too."
+            line += f" This page cannot set: {', '.join(self.lost)}. multidiff reproduce repeats them too."
         return line
 
 

@@ -48,7 +48,7 @@ class Training:
                 y="loss",
                 color="of",
                 color_title="log SNR",
-                title="Loss by noise level, held out",
+                title="Held-out loss by noise level",
                 height=260,
                 min_width=300,
             )

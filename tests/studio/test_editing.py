@@ -229,7 +229,7 @@ def test_a_file_whose_source_is_gone_says_what_it_needs(panel, values, studio, t
     assert studio.settings_in(lone).files["init"].name == "init.png"  # in the history
     studio.history.remove(result.id)
     given, own = restored(panel, studio.settings_in(lone))
-    assert "Made from the file init.png, which it needs" in given["status"]
+    assert "Made from the file init.png: give this file under Start from a file" in given["status"]
     assert warnings == [studio.settings_in(lone).remark]
     assert own == [None, "Vary it", 0.3, "", None]
 
@@ -238,7 +238,7 @@ def test_a_strip_goes_back_into_the_controls_and_is_made_again(panel, values, st
     list(panel.strip.run(VISITOR, 5, 3, *values))
     first = last_result(studio)
     settings = studio.settings_of(first)
-    assert "Made on the way to the seed 5: press Interpolate" in settings.remark
+    assert "Made by interpolation to the seed 5: press Interpolate" in settings.remark
     _, second, count = panel.strip.filled(settings)
     controls = [update["value"] for update in panel.controls.filled(settings.request)]
     list(panel.strip.run(VISITOR, second["value"], count["value"], *controls))

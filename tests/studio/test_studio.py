@@ -134,7 +134,7 @@ def test_a_sampler_file_is_offered_by_its_name_and_repeated_like_any_other(studi
         panel = Panel(fast, "digits")
     sampler = panel.controls.parts["sampler"]
     assert [name for name, _ in sampler.choices][:2] == [fast.models["digits"].sampler["name"], "fast"]
-    assert panel.controls._chosen("fast") == (gr.update(info="A sampler file of this studio."), 3)
+    assert panel.controls._chosen("fast") == (gr.update(info="Loaded from a sampler file."), 3)
 
 
 def test_a_sampler_file_has_a_name_of_its_own(studio, tmp_path):

@@ -153,7 +153,7 @@ def test_a_visitor_plays_a_sound(page, studio):
 def test_a_visitor_who_waits_sees_it_and_stops(page, studio, browser):  # noqa: F811
     before = len(records(studio[1]))
     with opened(browser, studio[0], 1280) as other:
-        other.get_by_role("button", name="How it is sampled").first.click()
+        other.get_by_role("button", name="Sampling settings").first.click()
         for name, value in {"Versions": "64", "Steps": "100", "Batch size": "1"}.items():
             other.get_by_label(f"number input for {name}").first.fill(value)
             other.keyboard.press("Tab")
