@@ -50,7 +50,7 @@ def mixed(waveform: np.ndarray, channels: int) -> np.ndarray:
         return waveform.mean(axis=0, keepdims=True)
     if len(waveform) == 1:
         return np.broadcast_to(waveform, (channels, waveform.shape[1]))
-    raise InputError(f"{len(waveform)} channels do not become {channels}: mix them down to 1 or 2 first")
+    raise InputError(f"{len(waveform)} channels cannot be converted to {channels}: mix them down to 1 or 2 first")
 
 
 def resampled(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
@@ -63,7 +63,7 @@ def resampled(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
         return waveform
     length, place = -(-waveform.shape[-1] * new_rate // rate), 0
     if length * len(waveform) > LARGEST:
-        raise InputError(f"{waveform.shape[-1]} samples at {rate} Hz are {length} at {new_rate} Hz: too many")
+        raise InputError(f"{waveform.shape[-1]} samples at {rate} Hz become {length} at {new_rate} Hz: too many")
     found = np.empty((len(waveform), length), np.float32)
     for block in resampled_blocks([waveform], rate, new_rate):
         found[:, place : place + block.shape[1]] = block

@@ -89,7 +89,7 @@ class AudioPreparation(Preparation):
             return gain_to(waveform, self.modality.sample_rate, self.loudness)
         highest = peak(waveform)
         if highest > 1:
-            self.noted.append("to a lower level, since they exceeded full scale")
+            self.noted.append("to a lower level, to avoid clipping")
         return 1 / max(1.0, highest)
 
     def sample(self, prepared: np.ndarray, random: np.random.Generator) -> Tensor:
@@ -110,7 +110,7 @@ class AudioPreparation(Preparation):
         if 2 * short > len(lengths) and hundredths * rate < 100 * self.length:
             yield (
                 f"{short:,} of {len(lengths):,} sounds are shorter than a quarter of the {self.length / rate:g} s of a "
-                f"clip, and the rest of it is silence: data.seconds={hundredths / 100:g} fits"
+                f"clip, and the rest is silence: set data.seconds={hundredths / 100:g}"
             )
 
     def remarks(self) -> Iterator[str]:

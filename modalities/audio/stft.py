@@ -50,7 +50,7 @@ class STFT(WaveformCodec):
     def __init__(self, size: int, step: int, power: float = 0.5, scale: float = 1.0, clock: bool = False):
         super().__init__()
         if size % 2 or step < 1 or size % step or size < 2 * step:
-            raise ValueError(f"step must divide the even size of a window at least twice, got {size=}, {step=}")
+            raise ValueError(f"size must be even and a multiple of step, at least twice step, got {size=}, {step=}")
         if not 0 < power <= 1 or scale <= 0:
             raise ValueError(f"power must be above 0 and at most 1, and scale above 0, got {power=}, {scale=}")
         self.size, self.power, self.scale, self.clock = size, power, scale, clock

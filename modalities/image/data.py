@@ -77,7 +77,7 @@ class IDX(Labelled):
     """
 
     def __init__(self, modality: ImageModality, root: str | Path, split: Split = "train", subset: str | None = None):
-        _require_channels(modality, 1, "MNIST and its kin")
+        _require_channels(modality, 1, "MNIST-like data sets")
         require(split, ("train", "test"), "split")
         files = find_idx(_folder(root), split, subset)
         images, numbers = read_idx(files.images, 3), read_idx(files.labels, 1)
@@ -102,9 +102,7 @@ class CIFAR(Labelled):
 
 def _require_channels(modality: ImageModality, channels: int, what: str) -> None:
     if modality.channels != channels:
-        raise InputError(
-            f"{what} have {channels} channels: set modality.channels={channels}, it is {modality.channels}"
-        )
+        raise InputError(f"{what} have {channels} channels: set modality.channels={channels}, not {modality.channels}")
 
 
 def _folder(root: str | Path) -> Path:

@@ -211,5 +211,5 @@ def _white(image: Image.Image, values: np.ndarray) -> int:
             if high <= white:
                 return white
     raise InputError(
-        f"values from {low:g} to {high:g} are on no usual scale; rescale them to 0..1 in float, 0..65535 in int"
+        f"values from {low:g} to {high:g} have an unknown scale; rescale them to 0..1 in float, 0..65535 in int"
     )

@@ -131,8 +131,8 @@ class _Facts:
             raise InputError(f"{name}: not a font, or damaged ({type(error).__name__}: {error})") from error
         if not sizes or not codes:
             raise InputError(
-                f"{name}: has no colours that can be rendered; COLR version 0, CBDT and sbix are, and "
-                "a folder of SVGs is read by data=svg_folder"
+                f"{name}: has no colours that can be rendered; supported are COLR version 0, CBDT and sbix, and for "
+                "folders of SVGs, data=svg_folder"
             )
         return cls(codes, max(sizes))
 

@@ -52,11 +52,11 @@ class DistancePreparation(ShapePreparation):
         super().__init__(modality, points, stored, up)
         if modality.channels < 6 or modality.normalisation == "none":
             raise InputError(
-                "signed distances are of shapes with normals of one size: set modality.channels=6 and "
+                "signed distances need shapes with normals, normalised in size: set modality.channels=6 and "
                 f"modality.normalisation=bounding_box, not {modality.channels} and {modality.normalisation}"
             )
         if not 1 <= queries <= stored:
-            raise InputError(f"data.queries is from 1 to {stored}, those stored of each shape, not {queries}")
+            raise InputError(f"data.queries is from 1 to data.stored={stored}, those stored per shape, not {queries}")
         self.queries = queries
         self.shape = (CHANNELS, points + queries)
         own = {"kind": "distances", "version": 1, "normalisation": self.normalisation, "stored": stored, "up": up}

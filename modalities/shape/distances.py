@@ -77,8 +77,8 @@ def visible_surface(mesh: trimesh.Trimesh, count: int, random: np.random.Generat
     share = float(separating.sum() / max(1, (~hidden).sum()))
     if share < DECIDED:
         raise InputError(
-            f"no inside can be decided by winding numbers: {share:.0%} of its surface separates inside from outside, "
-            f"and {DECIDED:.0%} is needed; close its holes and turn its faces outwards"
+            f"winding numbers cannot tell inside from outside: {share:.0%} of its surface separates them, and "
+            f"{DECIDED:.0%} is needed; close its holes and turn its faces outwards"
         )
     kept = [cloud[separating]]
     while sum(map(len, kept)) < count:

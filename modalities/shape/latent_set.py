@@ -166,8 +166,8 @@ class LatentSet(Autoencoder):
         """
         if data.shape[1] == CHANNELS and bool(data[:, -1, : self.encoder.points].any()):
             raise InputError(
-                f"this codec encodes {self.encoder.points} points of a shape, and these data have fewer before their "
-                f"queries: set data.points={self.encoder.points}"
+                f"this codec encodes {self.encoder.points} surface points per shape, but these data have fewer: "
+                f"set data.points={self.encoder.points}"
             )
         return super().encode(data)
 

@@ -87,7 +87,7 @@ class Export:
         kind, suffixes = ("points", POINT_SUFFIXES) if self.points else ("meshes", WRITTEN)
         if suffix not in suffixes:
             hint = "without points=true, meshes are written" if self.points else "points=true writes .ply and .npz"
-            raise InputError(f"{kind} are not written as {suffix} but as {', '.join(suffixes)}; {hint}")
+            raise InputError(f"{kind} cannot be written as {suffix}; supported: {', '.join(suffixes)}; {hint}")
 
     def write(self, cloud: PointCloud, path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
         """Write the points of ``cloud``, or the mesh reconstructed from them, and return a report of the file."""

@@ -133,8 +133,8 @@ class ShapeModality(Modality[PointCloud]):
         reach = float(np.linalg.norm(artifact.points, axis=1).max())
         if self.normalisation != "none" and reach > REACH:
             raise InputError(
-                f"the shape given reaches {reach:.3g} from the origin: give it in the scale of the model's samples, "
-                f"where a whole shape lies around the origin and reaches 1 ({self.normalisation})"
+                f"the given shape extends {reach:.3g} from the origin: scale it like the model's samples, which are "
+                f"centred at the origin and extend 1 ({self.normalisation})"
             )
         order = np.random.default_rng(0).permutation(len(artifact))
         cloud = oriented(artifact) if self.channels > 3 else artifact
@@ -164,7 +164,9 @@ class ShapeModality(Modality[PointCloud]):
             InputError: there is no such region, or the codec decodes to volumes.
         """
         if _is_volume(shape):
-            raise InputError("a latent set describes a shape as a whole, no part of it: give strength instead of mask")
+            raise InputError(
+                "a latent set describes the whole shape, so no part can be masked: give strength, not mask"
+            )
         (fraction,) = region
         if not 0 < fraction < 1:
             raise InputError(f"the fraction of a shape to regenerate is between 0 and 1, got {fraction}")

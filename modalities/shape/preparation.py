@@ -68,7 +68,9 @@ class ShapePreparation(Preparation):
 
     def __init__(self, modality: "ShapeModality", points: int, stored: int = 8192, up: str = "y"):
         if not 1 <= points <= stored:
-            raise InputError(f"data.points is from 1 to {stored}, the points stored of each shape, not {points}")
+            raise InputError(
+                f"data.points is from 1 to data.stored={stored}, the points stored per shape, not {points}"
+            )
         to_up(up)
         self.channels, self.normalisation = modality.channels, modality.normalisation
         self.points, self.stored, self.up = points, stored, up
@@ -118,7 +120,7 @@ class ShapePreparation(Preparation):
         if dropped:
             yield f"{sum(dropped)} degenerate faces were dropped, in {len(dropped)} files"
         if turned := [noted.name for noted in self.noted if noted.turned]:
-            yield f"closed meshes that were inside out and are turned outwards: {first_of(turned, NAMED)}"
+            yield f"closed meshes that were inside out were turned outwards: {first_of(turned, NAMED)}"
         if doubled := [noted.name for noted in self.noted if noted.doubled]:
             yield f"meshes with pairs of opposite faces, whose normals point both ways: {first_of(doubled, NAMED)}"
 

@@ -193,7 +193,7 @@ class TestAudioFolder:
         loud, quiet = (dataset.data(i, generator()).numpy() for i in range(2))
         assert np.allclose(quiet, sound.T, atol=STEP)
         assert np.allclose(loud, sound.T / np.abs(sound).max(), atol=STEP)
-        assert "files converted: 1 to a lower level, since they exceeded full scale" in caplog.text
+        assert "files converted: 1 to a lower level, to avoid clipping" in caplog.text
 
     def test_loudness_never_clips_and_spares_no_short_sound(self):
         for seconds in (0.01, 0.1, 1):

@@ -91,7 +91,7 @@ def test_channels_are_mixed_down_and_spread():
     stereo = tone(channels=2)
     assert np.allclose(stereo.with_channels(1).waveform, stereo.waveform.mean(axis=0), atol=1e-7)
     assert np.array_equal(tone().with_channels(2).waveform, np.repeat(tone().waveform, 2, axis=0))
-    with pytest.raises(InputError, match="6 channels do not become 2"):
+    with pytest.raises(InputError, match="6 channels cannot be converted to 2"):
         tone(100, channels=6).with_channels(2)
 
 

@@ -107,5 +107,5 @@ class TestCIFAR:
         (tmp_path / "data_batch_4").unlink()
         with pytest.raises(InputError, match="data_batch_4: No such file"):
             CIFAR(RGB, tmp_path)
-        with pytest.raises(InputError, match=r"CIFAR have 3 channels: set modality\.channels=3, it is 1"):
+        with pytest.raises(InputError, match=r"CIFAR have 3 channels: set modality\.channels=3, not 1"):
             CIFAR(GRAY, tmp_path)

@@ -105,7 +105,7 @@ class TestIDX:
     def test_other_splits_channels_and_roots_are_refused(self, tmp_path):
         with pytest.raises(InputError, match=r"data\.split is one of train, test, not 'val'"):
             IDX(GRAY, tmp_path, "val")
-        with pytest.raises(InputError, match=r"set modality\.channels=1, it is 3"):
+        with pytest.raises(InputError, match=r"set modality\.channels=1, not 3"):
             IDX(RGB, tmp_path)
         with pytest.raises(InputError, match=r"nowhere is not a folder: set data\.root"):
             IDX(GRAY, tmp_path / "nowhere")

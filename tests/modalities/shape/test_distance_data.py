@@ -35,7 +35,7 @@ def test_meshes_without_an_inside_are_left_out_by_name(tmp_path, caplog):
     data = DistanceFolder(MODALITY, tmp_path, points=8, queries=8, stored=16, cache=tmp_path / "cache")
     assert len(data) == 1
     assert "1 of 2 shape files" in caplog.text
-    assert "sheet.glb: no inside can be decided by winding numbers" in caplog.text
+    assert "sheet.glb: winding numbers cannot tell inside from outside" in caplog.text
 
 
 def test_points_without_faces_are_refused(tmp_path):

@@ -49,7 +49,7 @@ def test_meshes_without_an_inside_are_refused(kind):
     else:
         turned = np.random.default_rng(0).random(len(mesh.faces)) < 0.5
         mesh.faces[turned] = mesh.faces[turned, ::-1]
-    with pytest.raises(InputError, match="no inside can be decided by winding numbers"):
+    with pytest.raises(InputError, match="winding numbers cannot tell inside from outside"):
         visible_surface(mesh, 100, np.random.default_rng(0))
 
 

@@ -71,8 +71,8 @@ def test_a_report_names_an_open_mesh():
 @pytest.mark.parametrize(
     ("settings", "suffix", "message"),
     [
-        ({}, ".fbx", "but as .glb, .obj, .ply, .stl, .3mf; points=true writes"),
-        ({"points": True}, ".glb", "but as .ply, .npz; without points=true"),
+        ({}, ".fbx", "supported: .glb, .obj, .ply, .stl, .3mf; points=true writes"),
+        ({"points": True}, ".glb", "supported: .ply, .npz; without points=true"),
         ({"units": "feet"}, ".glb", "units are one of m, cm, mm, in"),
         ({"up": "x"}, ".glb", "one of y, z"),
         ({"size": 0.0}, ".glb", "above 0"),

@@ -79,7 +79,7 @@ def test_clouds_are_fitted_to_a_number_of_points():
     assert rows == {tuple(row) for row in small.points.tolist()}
     estimated = modality_of_normals.to_artifact(modality_of_normals.fitted(PointCloud(ball.points), (6, 64)))
     assert ((estimated.normals * estimated.points).sum(axis=1) > 0.8).all()
-    with pytest.raises(InputError, match="scale of the model's samples"):
+    with pytest.raises(InputError, match="like the model's samples"):
         modality.fitted(PointCloud(cloud.points * 50), (3, 50))
 
 

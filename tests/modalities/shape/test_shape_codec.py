@@ -96,7 +96,7 @@ def test_a_latent_set_is_of_all_points_and_varied_as_a_whole(pipeline):
     cube = MeshSurface.of(trimesh.creation.box((1, 1.5, 1)), READ_POINTS)
     assert pipeline.modality.fitted(cube, pipeline.data_shape).shape == (6, READ_POINTS)
     assert pipeline.sample(1, init=cube, strength=0.5, steps=2, label="chair")[0].mesh.is_watertight
-    with pytest.raises(InputError, match="give strength instead of mask"):
+    with pytest.raises(InputError, match="give strength, not mask"):
         pipeline.inpaint(cube, 0.5, steps=2, label="chair")
 
 
@@ -172,5 +172,5 @@ def test_a_codec_needs_as_many_points_as_latents(codec, tmp_path):
 
 def test_queries_are_not_encoded_in_place_of_points(codec, tmp_path):
     own = (*LATENT, QUERIES, FEW, f"codec.path={codec}", "data.points=63")
-    with pytest.raises(InputError, match=r"encodes 64 points .* set data\.points=64"):
+    with pytest.raises(InputError, match=r"encodes 64 surface points .* set data\.points=64"):
         trained(tmp_path / "run", "shape/furniture_latent", *own)

@@ -89,7 +89,7 @@ def test_variations_of_a_seed_move_with_their_amount(pipeline):
     ("sample", "message"),
     [
         (lambda pipe, cloud: pipe.inpaint(cloud, 0), "between 0 and 1, got 0"),
-        (lambda pipe, cloud: pipe.inpaint(PointCloud(cloud.points * 50), 0.5), "scale of the model's samples"),
+        (lambda pipe, cloud: pipe.inpaint(PointCloud(cloud.points * 50), 0.5), "like the model's samples"),
         (lambda pipe, cloud: pipe.sample(1, init=cloud, strength=2), "strength must be above 0"),
     ],
 )
