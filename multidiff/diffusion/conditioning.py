@@ -50,7 +50,7 @@ class Conditioning:
         return self._map(lambda x: x[rows])
 
     def unpadded(self) -> "Iterator[tuple[Tensor, Conditioning]]":
-        """The conditions without padding, for networks that know none: together those of equally many tokens.
+        """The conditions without padding, in groups of equal token count, for networks without a padding mask.
 
         Yields:
             Indices of samples, and their conditions.

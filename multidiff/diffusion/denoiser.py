@@ -95,7 +95,7 @@ class NetworkDenoiser(Denoiser):
         return self
 
     def seeing(self, mask: Tensor, known: Tensor) -> "NetworkDenoiser":
-        """This denoiser for one picture, or for one of each sample of a batch, if it is `masked`.
+        """This inpainting denoiser for a known picture: one for all samples, or one for each; see `masked`.
 
         Args:
             mask: true where the sample is regenerated, in the shape of x0, or of a batch of it.
@@ -118,7 +118,7 @@ class NetworkDenoiser(Denoiser):
 
 
 class Observed(Denoiser):
-    """A denoiser whose estimates of x0 a function is shown; an error that it raises ends the sampling."""
+    """A denoiser that passes each x0 estimate to a function; an error raised by the function ends the sampling."""
 
     def __init__(self, denoiser: Denoiser, observe: Callable[[Tensor], None]):
         super().__init__()

@@ -68,7 +68,7 @@ class Trailing(Grid):
 
 @dataclass(frozen=True)
 class Leading(Grid):
-    """The "leading" timesteps of a model with ``train_steps`` discrete times: the first of each stride, ``offset`` on.
+    """The "leading" timesteps of a model with ``train_steps`` discrete times: the first of each stride plus ``offset``.
 
     Lin et al. (2023), table 2, https://arxiv.org/abs/2305.08891; timestep k, from 0, stands for time
     ``(k + 1) / train_steps``. The noisiest times are left out, which the paper calls a flaw; Stable Diffusion's

@@ -9,7 +9,7 @@ from torch import nn
 def with_fallback(
     compiled: Callable[..., Any], plain: Callable[..., Any], failed: Callable[[str], None]
 ) -> Callable[..., Any]:
-    """Call ``compiled``; if its compilation fails at the first call, call ``plain`` from then on.
+    """Call ``compiled``, or ``plain`` once the compilation has failed at the first call.
 
     Args:
         compiled: result of `torch.compile`.

@@ -15,7 +15,7 @@ from multidiff.nn.residual import Convolution, convolution
 
 
 class ChannelNorm(nn.Module):
-    """The root mean square of the channels at each position becomes 1, times a learned gain; ``(B, C, *size)``."""
+    """RMS norm over the channels at each position, with a learned gain; ``(B, C, *size)``."""
 
     def __init__(self, channels: int):
         super().__init__()

@@ -12,7 +12,7 @@ Partly = Callable[..., tuple[Tensor, Tensor]]
 
 
 class ReusedFeatures(nn.Module):
-    """A network whose deep features are computed at every n-th evaluation, and extrapolated at the others.
+    """A network that computes its deep features at every n-th evaluation and extrapolates them in between.
 
     The evaluations in between run the rest of the network on features ``d + k / n (d - d')``, where d and d' are the
     last two that were computed and k counts the evaluations since. Copying d alone is DeepCache, Ma et al. (2023),

@@ -175,7 +175,7 @@ class Continue(Edit):
 
 
 def seen(canvas: Canvas, edit: Edit | None) -> tuple[Tensor, Tensor]:
-    """What a network for inpainting sees: the mask in the space of the network, and x0 of the rest on grey."""
+    """Inputs of an inpainting network: the mask in the space of the network, and x0 with the masked part grey."""
     data, region = torch.zeros(canvas.data_shape), torch.ones(canvas.data_shape, dtype=torch.bool)
     if isinstance(edit, Redo):
         data, region = canvas.modality.fitted(edit.init, canvas.data_shape), edit.region_of(canvas)

@@ -41,7 +41,7 @@ def check(plan: "Plan") -> None:
 
 
 def has_learned(trained: Trained, scale: float) -> bool:
-    """Whether a model can be asked for this guidance scale."""
+    """Whether the model was trained for this guidance scale."""
     low, high = trained.guidance or (-math.inf, math.inf)
     return low <= scale <= high
 

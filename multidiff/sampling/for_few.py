@@ -9,7 +9,7 @@ from multidiff.weights import read_config
 
 
 def for_few(modality: Modality[Any]) -> str | None:
-    """What helps a training of few samples of ``modality``, beside more of them; None if nothing does."""
+    """Advice for training on few samples of ``modality``, other than adding samples; None if there is none."""
     kind = f"{type(modality).__module__}.{type(modality).__qualname__}"
     targets = {name: read_config(folder)["modality"][TARGET] for name, folder in bundled().items()}
     known = next((name for name, target in targets.items() if target == kind), None)

@@ -34,7 +34,7 @@ FindFile = Callable[[str, Mapping[str, Any]], Path]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Whether a result is equal to the one before, and where it differs.
+    """Whether a result equals the original, and where it differs.
 
     Attributes:
         subject: what was compared: the start of the line.

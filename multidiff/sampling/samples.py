@@ -141,7 +141,7 @@ def write_turntable(modality: Modality[Any], artifacts: Sequence[Any], out: Path
 
 
 def check_turns(modality: Modality[Any]) -> None:
-    """Refuse a turntable of artifacts without another side."""
+    """Refuse a turntable of samples that cannot be rotated."""
     if not modality.turns:
         raise InputError(
             f"--turntable needs samples that can be rotated, which those of the modality {modality.name} cannot"

@@ -53,7 +53,7 @@ def check_pace(seconds: float, pace: float) -> None:
 
 
 class Budget(L.Callback):
-    """Ends training when its time is over; the time before a resume counts.
+    """Ends training when the time budget is used up, including the time before a resume.
 
     The number of steps, and with it the progress that objectives see, follows from the mean time of the steps so far,
     validation and previews included. After `FIRST` steps, warm-up and intervals that are too long for it are shortened.

@@ -52,7 +52,7 @@ class RunCallback(L.Callback):
 
 
 class Previews(RunCallback):
-    """Pictures of what the averaged model makes at regular steps, always from the same seeds.
+    """Saves preview samples of the averaged model at regular steps, always from the same seeds.
 
     Args:
         every: steps between previews; 0 for none.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Decay(ABC):
-    """The fraction of the average that is kept at each update."""
+    """The decay of a moving average: the fraction that is kept at each update."""
 
     @abstractmethod
     def __call__(self, update: int) -> float:

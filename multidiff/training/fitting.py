@@ -89,7 +89,7 @@ def fitted_backbone(
     samples: int,
     accelerated: bool,
 ) -> dict[str, Any]:
-    """The backbone with what its ``config`` leaves open; None stays where the network has no rule.
+    """The backbone with values for the settings that are None, where the network has a rule for them.
 
     Args:
         config: of the backbone.

@@ -50,7 +50,7 @@ class LatentDataset(Dataset):
 
 
 def cached_latents(codec: Codec, dataset: Dataset, cache: str | None = None) -> LatentDataset | None:
-    """The latents of ``dataset`` in the cache, computed now if they are not there; None if the codec keeps none.
+    """The cached latents of ``dataset``, computed now if missing; None if the codec keeps none.
 
     Args:
         codec: that encodes them.

@@ -30,7 +30,7 @@ def wait_for_all(device: torch.device) -> None:
 
 
 def tell_all() -> None:
-    """Let `told` be true in every process."""
+    """Make `told` return True in every process."""
     try:
         _get_default_store().set(_STOPPED, "")
     except RuntimeError:  # the process that kept the store has ended

@@ -18,7 +18,7 @@ PATIENCE = 3
 
 
 class Memorisation(L.Callback):
-    """Tells once that the held-out loss rises, overall or in a range of noise levels, and since which step.
+    """Warns once when the held-out loss rises, overall or in a range of noise levels, and since which step.
 
     The loss is that of the averaged weights at fixed times and noise, which does not fluctuate.
 

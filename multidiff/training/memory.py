@@ -44,7 +44,7 @@ class _ReachedError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class StepMemory:
-    """Bytes of a training step at most.
+    """Peak memory of a training step, in bytes.
 
     Attributes:
         weights: of all networks and of their moving average.

@@ -55,7 +55,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Trained:
-    """How a model that was trained with an objective is sampled; it travels with the model.
+    """How a model that was trained with an objective is sampled; saved with the model.
 
     Attributes:
         samplers: names of the samplers that suit the model; empty for any of a denoiser.

@@ -16,7 +16,7 @@ from multidiff.diffusion.objectives.times import TimeDistribution
 
 @dataclass(frozen=True, kw_only=True)
 class DistributionMatching(FewStep):
-    """The distribution of the student's samples approaches that of the teacher's, at every noise level.
+    """Distribution matching distillation: student and teacher samples get one distribution at every noise level.
 
     A second network, the fake-score network, learns to denoise the student's samples. The gradient of the student's
     sample x is ``(fake - real) / mean |x - real|``, with the x0 estimates of that network and of the teacher at a

@@ -17,7 +17,7 @@ from multidiff.diffusion.objectives.times import TimeDistribution
 
 @dataclass(frozen=True, kw_only=True)
 class FewStep(Objective):
-    """An objective of a model that crosses many noise levels in one evaluation.
+    """Base class of objectives for few-step models, which cross many noise levels in one evaluation.
 
     Args:
         times: distribution of the training times.

@@ -17,7 +17,7 @@ from multidiff.diffusion.schedules import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class GuidedDistillation(FewStep):
-    """The student's one estimate approaches the teacher's guided estimate, which takes two.
+    """Guided distillation: one evaluation of the student learns the teacher's guided estimate, which takes two.
 
     The loss is that of `Distillation`, with guidance scales that are random in a range and an input of the student.
     Meng et al. (2023), section 3.1, https://arxiv.org/abs/2210.03142.
@@ -72,7 +72,7 @@ class GridTimes(TimeDistribution):
 
 @dataclass(frozen=True, kw_only=True)
 class ProgressiveDistillation(GuidedDistillation):
-    """One DDIM step of the student, over 1/n of the time, goes where several of the teacher go.
+    """Progressive distillation: one DDIM step of the student, over 1/n of the time, matches several of the teacher.
 
     The target is ``x0 = (x_s - sigma_s / sigma_t x_t) / (alpha_s - sigma_s / sigma_t alpha_t)``, with the x_s that the
     teacher reaches from x_t. Salimans and Ho (2022), algorithm 2, https://arxiv.org/abs/2202.00512. They halve the

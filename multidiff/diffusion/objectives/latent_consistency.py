@@ -16,7 +16,7 @@ from multidiff.diffusion.samplers import skip_connection
 
 @dataclass(frozen=True, kw_only=True)
 class LatentConsistency(FewStep):
-    """Latent consistency distillation (LCM): the jump from ``x_t`` approaches that from where a DDIM step leads.
+    """Latent consistency distillation (LCM): the jump from ``x_t`` learns the jump from the end of a DDIM step.
 
     The jump is ``f(x, t) = c_skip x + c_out x0``, as the sampler `LCM` has it, and the loss of each value is
     ``sqrt((f(x_t, t) - f'(x_s, s))^2 + c^2) - c``. ``x_s`` is one DDIM step of the guided teacher from ``x_t``, over

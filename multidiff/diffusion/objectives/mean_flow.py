@@ -15,7 +15,7 @@ from multidiff.diffusion.schedules import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class MeanFlow(FewStep):
-    """The average velocity u of the path between t and a second time s, by its identity.
+    """MeanFlow: the average velocity u of the path between t and a second time s, by the MeanFlow identity.
 
     With ``r = sigma / (alpha + sigma)`` and ``y = x_t / (alpha + sigma)``, every schedule is a straight path with the
     velocity ``v = noise - x0``. The target is ``u = v - (r_t - r_s) du/dr``, with the derivative along v at constant
