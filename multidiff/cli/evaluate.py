@@ -116,7 +116,7 @@ def _print(evaluation: "Evaluation") -> None:
     if evaluation.sets:
         _print_sets(evaluation.sets)
     nearer = evaluation.memorisation.nearer
-    print(f"nearer to the training data than held-out samples: {nearer:.1%} (50 % without memorisation)")
+    print(f"nearer to the training data than held-out samples: {nearer:.1%} (50 % if distributed like held-out ones)")
 
 
 def _print_sets(sets: "SetScores") -> None:
