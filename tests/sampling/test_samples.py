@@ -34,7 +34,7 @@ def test_a_full_disk_ends_sampling_and_is_called_that(tmp_path, monkeypatch, kin
     requested = iter(range(9))
     with (
         pytest.raises(
-            DiskFullError, match=rf"^the disk is full: .* in {out}; the 2 files .*without a record; free some"
+            DiskFullError, match=rf"^the disk is full: .* in {out}; 2 files were written, without a record; free some"
         ),
         claimed(out),
     ):

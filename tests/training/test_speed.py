@@ -133,7 +133,7 @@ def test_a_profile_tells_where_the_time_goes_and_leaves_a_trace(tmp_path):
 
 def test_a_run_too_short_for_a_profile_says_so(tmp_path, caplog):
     assert tiny_train(tmp_path, f"trainer.max_steps={SKIPPED}", "trainer.profile=true").finished
-    assert f"the first {SKIPPED} warm up" in caplog.text
+    assert f"the first {SKIPPED} are warm-up" in caplog.text
     assert not (tmp_path / "profile").exists()
 
 

@@ -193,7 +193,7 @@ def test_a_signal_to_all_processes_of_a_run_saves_and_ends_cleanly(tmp_path, num
     process.join(60)
     process.kill()
     assert process.exitcode == 0, log.read_text()
-    assert "resume=true continues" in log.read_text()
+    assert "stopped; continue with: multidiff train" in log.read_text()
     assert "Traceback" not in log.read_text()
     assert multidiff.load(run).sample(1, steps=1)
     result = tiny_train(

@@ -70,7 +70,7 @@ def test_known_shapes_are_exported_as_watertight_files(home):
     assert done.returncode == 0, done.stderr
     assert trimesh.load_mesh(home / "meshes/torus.glb").is_watertight
     refused(*arguments, cwd=home, saying="not an empty folder")
-    refused("export", "known", "--format", "fbx", "--out", "no", cwd=home, saying="as .glb, .obj, .ply")
+    refused("export", "known", "--format", "fbx", "--out", "no", cwd=home, saying="supported: .glb, .obj, .ply")
     refused(*arguments[:-2], "--set", "face=9", "--out", "no", cwd=home, saying="face: not an export setting of shapes")
 
 

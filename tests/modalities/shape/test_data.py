@@ -40,7 +40,7 @@ def test_furniture_is_made_of_known_classes(tmp_path):
     assert set(dataset.labels) == set(dataset.labels.names) == {"mug"}
     with pytest.raises(InputError, match="there are: bed, bottle"):
         Furniture(ShapeModality(3), 16, 4, labels=["piano"], cache=tmp_path)
-    with pytest.raises(InputError, match=r"data\.points is from 1 to 64"):
+    with pytest.raises(InputError, match=r"data\.points is from 1 to data\.stored=64"):
         Furniture(ShapeModality(3), 65, 4, stored=64, cache=tmp_path)
     with pytest.raises(InputError, match=r"data\.count is the number of shapes, at least 1, not 0"):
         Furniture(ShapeModality(3), 16, 0, cache=tmp_path)

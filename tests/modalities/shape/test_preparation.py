@@ -89,8 +89,8 @@ def test_up_turns_the_shapes_upright(root):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"points": 0}, r"data\.points is from 1 to 400"),
-        ({"points": 401}, r"data\.points is from 1 to 400"),
+        ({"points": 0}, r"data\.points is from 1 to data\.stored=400"),
+        ({"points": 401}, r"data\.points is from 1 to data\.stored=400"),
         ({"up": "x"}, "up is one of y, z, not 'x'"),
         ({"size": 8}, "size"),
     ],
