@@ -2,9 +2,9 @@
 
 A model is kept at regular steps. Each has the scores that training can afford: the held-out loss, and the distances
 of --quick samples in --quick-steps steps. The final score of each is the Fréchet distance of --samples samples from
-other seeds, in the default number of steps. A score is as good as its ranks are those of the final score (Spearman's
-correlation: 1 is the same order), and as little is lost by the model that it chooses: the final score of that model
-over that of the best, 1 being the best. Both are the mean over --seeds trainings, with half the range.
+other seeds, in the default number of steps. For each score, the table has its rank correlation with the final score
+(Spearman's; 1 is the same order), and what its choice loses: the final score of the model that it chooses, over that
+of the best model (1 is no loss). Both are the mean over --seeds trainings, with half the range.
 
     python benchmarks/best_model.py --config experiment=image/digits --data digits --every 250 --json digits.json
     python benchmarks/best_model.py --config 'experiment=audio/folder data.root=KITS' --data 'audio_folder root=KITS' \\
@@ -50,7 +50,7 @@ def kept(seed: int, arguments: Namespace) -> list[tuple[Path, float]]:
     return found
 
 
-def costs(model: Path, seed: int, arguments: Namespace) -> tuple[Scores, float]:
+def judged(model: Path, seed: int, arguments: Namespace) -> tuple[Scores, float]:
     """The distances of a model that training can afford, lower being better, and its final score."""
     options = {"data": arguments.data, "features": arguments.features}
     quick, _ = scored(model, seed, Namespace(samples=arguments.quick, steps=arguments.quick_steps, **options))
@@ -94,7 +94,7 @@ def main() -> None:
     for seed in range(arguments.seeds):
         found = []
         for model, loss in kept(seed, arguments):
-            distances, final = costs(model, seed, arguments)
+            distances, final = judged(model, seed, arguments)
             by_score = {HELD_OUT: loss, **distances}
             found.append((by_score, final))
             models.append({"seed": seed, "model": model.name, "costs": by_score, "final": final})

@@ -4,67 +4,37 @@ from functools import partial
 
 import pytest
 import torch
-from torch import Tensor, nn
 
-from multidiff.diffusion.conditioning import Conditioning
 from multidiff.nn.attention import MultiHeadAttention
 from multidiff.nn.dit import DiT, DiTBlock, patchify, unpatchify
 from multidiff.nn.rotary import apply_rotary
-
-BATCH, CHANNELS, VECTOR, TOKEN = 3, 2, 5, 6
-SIZES = {1: (12,), 2: (6, 4), 3: (4, 2, 4)}
-SMALL = {"channels": CHANNELS, "patch": 2, "width": 24, "depth": 2, "head_size": 12}
+from tests.backbones import BATCH, BLOCKS, CHANNELS, make_network
 
 
-def make_network(dims: int, *, randomised: bool = True) -> DiT:
-    """A small network with random weights in its zero layers too, so that every path affects the output."""
-    torch.manual_seed(0)
-    network = DiT(dims=dims, vector_dim=VECTOR, token_dim=TOKEN, **SMALL)
-    if randomised:
-        for parameter in network.parameters():
-            nn.init.normal_(parameter, std=0.3)
-    return network.eval()
-
-
-@pytest.fixture(params=SIZES)
-def dims(request) -> int:
+@pytest.fixture(params=["DiT, 1D", "DiT, 2D", "DiT, 3D"])
+def name(request) -> str:
     return request.param
 
 
-@pytest.fixture
-def x(dims) -> Tensor:
-    return torch.randn(BATCH, CHANNELS, *SIZES[dims])
-
-
-@pytest.fixture
-def log_snr() -> Tensor:
-    return torch.linspace(-2, 3, BATCH)
-
-
-@pytest.fixture
-def cond() -> Conditioning:
-    mask = torch.tensor([[True, True, False], [True, False, False], [True, True, True]])
-    return Conditioning(torch.randn(BATCH, VECTOR), torch.randn(BATCH, 3, TOKEN), mask)
-
-
-def test_patches_hold_every_value_once_and_can_be_put_together(dims, x):
-    patches = patchify(x, 2)
+def test_patches_hold_every_value_once_and_can_be_put_together(x):
+    patches, sides = patchify(x, 2), x.shape[2:]
+    dims = len(sides)
     assert patches.shape == (BATCH, x[0, 0].numel() // 2**dims, CHANNELS * 2**dims)
-    assert torch.equal(unpatchify(patches, 2, torch.Size(side // 2 for side in SIZES[dims])), x)
+    assert torch.equal(unpatchify(patches, 2, torch.Size(side // 2 for side in sides)), x)
     corner = x[(slice(None), slice(None), *[slice(0, 2)] * dims)]
     assert torch.equal(patches[:, 0], corner.flatten(1))
 
 
-def test_the_output_is_zero_and_blocks_are_the_identity_at_first(dims, x, log_snr, cond):
-    network = make_network(dims, randomised=False)
+def test_the_output_is_zero_and_blocks_are_the_identity_at_first(name, x, log_snr, cond):
+    network = make_network(name, randomised=False)
     assert not network(x, log_snr, cond).any()
     block = DiTBlock(24, head_size=12, cross=True, expansion=4, dropout=0.0)
     h, context = torch.randn(BATCH, 6, 24), torch.randn(BATCH, 3, 24)
     assert torch.equal(block(h, torch.Size([3, 2]), torch.randn(BATCH, 24), context, cond.mask), h)
 
 
-def test_the_first_step_trains_the_gates_and_the_second_everything(x, dims, log_snr, cond):
-    network = make_network(dims, randomised=False).train()
+def test_the_first_step_trains_the_gates_and_the_second_everything(name, x, log_snr, cond):
+    network = make_network(name, randomised=False).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     for _ in range(4):
         optimizer.zero_grad()
@@ -73,9 +43,9 @@ def test_the_first_step_trains_the_gates_and_the_second_everything(x, dims, log_
     assert not [name for name, value in network.named_parameters() if value.grad is None or not value.grad.any()]
 
 
-def test_finite_at_the_ends_of_time_and_for_large_inputs(dims, x, cond):
+def test_finite_at_the_ends_of_time_and_for_large_inputs(network, x, cond):
     ends = torch.tensor([float("inf"), float("-inf"), 0.0])
-    assert make_network(dims)(1e4 * x, ends, cond).isfinite().all()
+    assert network(1e4 * x, ends, cond).isfinite().all()
 
 
 def test_attention_depends_on_relative_positions_alone():
@@ -100,4 +70,4 @@ def test_attention_depends_on_relative_positions_alone():
 @pytest.mark.parametrize("settings", [{"patch": 0}, {"head_size": 6}, {"head_size": 16}])
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ValueError, match="head"):
-        DiT(dims=2, **{**SMALL, **settings})
+        DiT(channels=2, dims=2, **{**BLOCKS, **settings})

@@ -5,49 +5,22 @@ import torch
 from torch import nn
 
 from multidiff.configuration import instantiate, load_option
-from multidiff.diffusion.conditioning import Conditioning
 from multidiff.nn.unet import UNet
-
-BATCH, CHANNELS, VECTOR, TOKEN = 3, 2, 5, 6
-SETTINGS = {
-    "dims": 1,
-    "widths": [8, 16],
-    "strides": [1, 4],
-    "blocks": [1, 2],
-    "attention": [False, True],
-    "head_size": 8,
-    "rotary": True,
-    "filtered": True,
-}
-
-
-def make_network() -> UNet:
-    """A small network with random weights in its zero-initialised layers, so that every path contributes."""
-    torch.manual_seed(0)
-    network = UNet(channels=CHANNELS, vector_dim=VECTOR, token_dim=TOKEN, **SETTINGS)
-    for parameter in network.parameters():
-        nn.init.normal_(parameter, std=0.2)
-    return network.eval()
-
-
-@pytest.fixture
-def cond() -> Conditioning:
-    mask = torch.tensor([[True, True, False], [True, False, False], [True, True, True]])
-    return Conditioning(torch.randn(BATCH, VECTOR), torch.randn(BATCH, 3, TOKEN), mask)
+from tests.backbones import BATCH, CHANNELS, WAVE, make_inputs, make_network
 
 
 def test_a_gated_network_may_be_narrower_than_its_samples():
-    channels = 2 * SETTINGS["widths"][0]
-    network = UNet(channels=channels, gated=True, **SETTINGS)
+    channels = 2 * WAVE["widths"][0]
+    network = UNet(channels=channels, gated=True, **WAVE)
     x = torch.randn(BATCH, channels, 30)
     assert not network(x, torch.zeros(BATCH)).any()
     nn.init.constant_(network.head.bias[channels:], 0.5)
     assert torch.equal(network(x, torch.zeros(BATCH)), 0.5 * x)
 
 
-def test_output_shifts_with_the_input(cond):
+def test_output_shifts_with_the_input():
     """By multiples of the total stride, away from the ends."""
-    network, log_snr, length, shift = make_network(), torch.zeros(BATCH), 400, 40
+    network, (_, log_snr, cond), length, shift = make_network("UNet, 1D"), make_inputs("UNet, 1D"), 400, 40
     for block in network.modules():
         if hasattr(block, "out"):
             nn.init.zeros_(block.out.weight)  # global attention depends on the ends
@@ -61,25 +34,25 @@ def test_output_shifts_with_the_input(cond):
 @pytest.mark.parametrize("blocks", [[1], [1, 0], [1, 1, 1]])
 def test_stages_must_agree(blocks):
     with pytest.raises(ValueError, match="blocks"):
-        UNet(channels=1, **(SETTINGS | {"blocks": blocks}))
+        UNet(channels=1, **(WAVE | {"blocks": blocks}))
 
 
 @pytest.mark.parametrize("strides", [[1], [2, 2], [1, 0]])
 def test_strides_must_fit(strides):
     with pytest.raises(ValueError, match="strides"):
-        UNet(channels=1, **(SETTINGS | {"strides": strides}))
+        UNet(channels=1, **(WAVE | {"strides": strides}))
 
 
 @pytest.mark.parametrize("stem_kernel", [0, 2])
 def test_the_stem_kernel_must_be_odd(stem_kernel):
     with pytest.raises(ValueError, match="stem_kernel"):
-        UNet(channels=1, stem_kernel=stem_kernel, **SETTINGS)
+        UNet(channels=1, stem_kernel=stem_kernel, **WAVE)
 
 
 @pytest.mark.parametrize(("stem_kernel", "frames"), [(1, 1), (3, 3)])
 def test_the_stem_has_the_requested_receptive_field(stem_kernel, frames):
     torch.manual_seed(0)
-    stem = UNet(channels=CHANNELS, stem_kernel=stem_kernel, **SETTINGS).stem
+    stem = UNet(channels=CHANNELS, stem_kernel=stem_kernel, **WAVE).stem
     x = torch.zeros(1, CHANNELS, 9)
     x[..., 4] = 1
     assert (stem(x) != stem(torch.zeros_like(x))).any(dim=1).sum() == frames
