@@ -1,5 +1,6 @@
 """The model: a codec, a conditioner and a denoiser."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from multidiff.configuration import instantiate, target_class
 from multidiff.configuration.build import TARGET
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import NetworkDenoiser
+from multidiff.diffusion.objectives import Objective
 from multidiff.diffusion.predictions import Prediction
 from multidiff.diffusion.schedules import Schedule
 
@@ -60,7 +62,22 @@ def build_model(config: Mapping[str, Any], data_shape: Shape) -> Model:
         token_dim=conditioner.token_dim,
     )
     schedule, prediction = instantiate(Schedule, config["schedule"]), instantiate(Prediction, config["prediction"])
-    return Model(codec, conditioner, NetworkDenoiser(backbone, schedule, prediction))
+    return Model(codec, conditioner, NetworkDenoiser(backbone, schedule, prediction, log_snr_range(config)))
+
+
+def log_snr_range(config: Mapping[str, Any]) -> tuple[float, float]:
+    """The lowest and the highest log SNR that the network is told: those that the config states, or of its objective.
+
+    Args:
+        config: of a model; without an objective, the range is infinite.
+    """
+    if config.get("log_snr_range") is not None:
+        low, high = config["log_snr_range"]
+        return float(low), float(high)
+    if config.get("objective") is None:
+        return -math.inf, math.inf
+    times = instantiate(Objective, config["objective"]).times
+    return times.log_snr_range(instantiate(Schedule, config["schedule"]))
 
 
 def described_network(backbone: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Denoisers: from a noisy sample to an estimate of the clean sample."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -21,9 +22,11 @@ class Denoiser(nn.Module):
         schedule: relates t to the noise in x_t.
         inputs: names of further inputs that the network takes.
         masked: whether the network sees a mask and the picture outside of it, as models for inpainting do.
+        log_snr_range: lowest and highest log SNR that the network was trained at.
     """
 
     schedule: Schedule
+    log_snr_range: tuple[float, float] = (-math.inf, math.inf)
     inputs: tuple[str, ...] = ()
     masked: bool = False
 
@@ -44,13 +47,27 @@ class NetworkDenoiser(Denoiser):
     A network may name further inputs in its attribute ``inputs``: ``second_time``, the log SNR of the time s to which
     the estimate leads, and ``guidance``, the guidance scale that the estimate shall have. It is then called with a
     mapping of their values, each ``(B,)``. Without values, s is t, and the scale is 1.
+
+    Args:
+        network: a `Backbone`.
+        schedule: see `Denoiser`.
+        prediction: what the network outputs.
+        log_snr_range: see `Denoiser`. Beyond it, the network is told the nearer of both ends, since its outputs are
+            arbitrary at noise levels that it was not trained at, such as that of t = 1, where samples start.
     """
 
-    def __init__(self, network: nn.Module, schedule: Schedule, prediction: Prediction):
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        prediction: Prediction,
+        log_snr_range: tuple[float, float] = (-math.inf, math.inf),
+    ):
         super().__init__()
         self.network = network
         self.schedule = schedule
         self.prediction = prediction
+        self.log_snr_range = log_snr_range
         self.inputs = tuple(getattr(network, "inputs", ()))
 
     def forward(
@@ -85,7 +102,7 @@ class NetworkDenoiser(Denoiser):
             ValueError: the network does not take a given input.
         """
         a, sigma = coefficients(self.schedule, t, x_t)
-        log_snr = self.schedule.log_snr(t).to(x_t).expand(len(x_t))
+        log_snr = self._told(t, x_t).expand(len(x_t))
         further = self._further(log_snr, s, scale)
         arguments = (further,) if further else ()
         return self.network(self.prediction.scale_input(x_t, a, sigma), log_snr, cond, *arguments)
@@ -106,9 +123,12 @@ class NetworkDenoiser(Denoiser):
         """
         raise ValueError("this network sees no mask")
 
+    def _told(self, t: Tensor, like: Tensor) -> Tensor:
+        return self.schedule.log_snr(t).clamp(*self.log_snr_range).to(like)
+
     def _further(self, log_snr: Tensor, s: Tensor | None, scale: Tensor | None) -> dict[str, Tensor]:
         """The values of the further inputs of the network."""
-        until = None if s is None else self.schedule.log_snr(s).to(log_snr).expand_as(log_snr)
+        until = None if s is None else self._told(s, log_snr).expand_as(log_snr)
         given = {"second_time": until, "guidance": None if scale is None else scale.to(log_snr).expand_as(log_snr)}
         unknown = [name for name, value in given.items() if value is not None and name not in self.inputs]
         if unknown:

@@ -6,13 +6,16 @@ A grid is a float64 tensor ``(steps + 1,)``, strictly decreasing, whose last ent
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from multidiff.diffusion.schedules import Schedule
+
+LOWEST, HIGHEST = 0.002, 80.0
+"""Noise levels of the sampler of EDM, Karras et al. (2022), table 1, https://arxiv.org/abs/2206.00364."""
 
 
 class Grid(ABC):
@@ -29,6 +32,10 @@ class Grid(ABC):
         times = torch.cat([self.times(schedule, steps), torch.zeros(1, dtype=torch.float64)])
         check_grid(times)
         return times
+
+    def trained_at(self, log_snr_range: tuple[float, float]) -> "Grid":
+        """This grid for a network that was trained at log SNRs of this range, lowest and highest; here, itself."""
+        return self
 
     @abstractmethod
     def times(self, schedule: Schedule, steps: int) -> Tensor:
@@ -133,43 +140,78 @@ class Linspaced(Grid):
 
 
 @dataclass(frozen=True)
-class KarrasRho(Grid):
-    """Noise levels ``sigma / alpha`` from ``sigma_max`` to ``sigma_min``, equally spaced in their ``rho``-th root.
+class NoiseLevels(Grid):
+    """Base class of grids from one noise level ``sigma / alpha`` to another.
 
-    Karras et al. (2022), eq. 5, https://arxiv.org/abs/2206.00364. Levels beyond the range of the schedule are clipped.
+    Levels beyond the range of the schedule are clipped.
+
+    Args:
+        sigma_min: lowest level; by default that of EDM, 0.002, or that of training, if that is higher.
+        sigma_max: highest level; by default that of EDM, 80, or that of training, if that is lower.
+
+    Raises:
+        ValueError: not ``0 < sigma_min < sigma_max``.
     """
 
-    sigma_min: float = 0.002
-    sigma_max: float = 80.0
+    sigma_min: float | None = None
+    sigma_max: float | None = None
+
+    def __post_init__(self) -> None:
+        low, high = self._levels()
+        if not 0 < low < high < math.inf:
+            raise ValueError(f"need 0 < sigma_min < sigma_max, got {low:g} and {high:g}")
+
+    def trained_at(self, log_snr_range: tuple[float, float]) -> "NoiseLevels":
+        low, high = (math.exp(-end) for end in reversed(log_snr_range))
+        return replace(
+            self,
+            sigma_min=max(LOWEST, low) if self.sigma_min is None else self.sigma_min,
+            sigma_max=min(HIGHEST, high) if self.sigma_max is None else self.sigma_max,
+        )
+
+    def ends(self, schedule: Schedule) -> tuple[float, float]:
+        """The highest and the lowest level within the range of ``schedule``."""
+        low, high = self._levels()
+        ends = torch.tensor([1.0, schedule.earliest], dtype=torch.float64)
+        highest, lowest = torch.exp(-schedule.log_snr(ends)).tolist()
+        return min(high, highest), max(low, lowest)
+
+    def _levels(self) -> tuple[float, float]:
+        return (
+            LOWEST if self.sigma_min is None else self.sigma_min,
+            HIGHEST if self.sigma_max is None else self.sigma_max,
+        )
+
+
+@dataclass(frozen=True)
+class KarrasRho(NoiseLevels):
+    """Noise levels equally spaced in their ``rho``-th root.
+
+    Karras et al. (2022), eq. 5, https://arxiv.org/abs/2206.00364. See `NoiseLevels`.
+    """
+
     rho: float = 7.0
 
     def __post_init__(self) -> None:
-        _check_levels(self.sigma_min, self.sigma_max)
+        super().__post_init__()
         if not 0 < self.rho < math.inf:
             raise ValueError(f"rho must be above 0, got {self.rho}")
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
-        high, low = _levels_within(schedule, self.sigma_max, self.sigma_min)
+        high, low = self.ends(schedule)
         roots = torch.linspace(high ** (1 / self.rho), low ** (1 / self.rho), steps, dtype=torch.float64)
         return _times(schedule, -self.rho * torch.log(roots))
 
 
 @dataclass(frozen=True)
-class UniformLogSNR(Grid):
-    """Noise levels ``sigma / alpha`` from ``sigma_max`` to ``sigma_min``, equally spaced in their logarithm.
+class UniformLogSNR(NoiseLevels):
+    """Noise levels equally spaced in their logarithm.
 
-    Lu et al. (2022), section 3.4, https://arxiv.org/abs/2206.00927. Levels beyond the range of the schedule are
-    clipped.
+    Lu et al. (2022), section 3.4, https://arxiv.org/abs/2206.00927. See `NoiseLevels`.
     """
 
-    sigma_min: float = 0.002
-    sigma_max: float = 80.0
-
-    def __post_init__(self) -> None:
-        _check_levels(self.sigma_min, self.sigma_max)
-
     def times(self, schedule: Schedule, steps: int) -> Tensor:
-        high, low = _levels_within(schedule, self.sigma_max, self.sigma_min)
+        high, low = self.ends(schedule)
         return _times(schedule, -torch.linspace(math.log(high), math.log(low), steps, dtype=torch.float64))
 
 
@@ -207,17 +249,6 @@ def _check_train_steps(count: int) -> None:
 def _check_places(steps: int, train_steps: int) -> None:
     if steps > train_steps:
         raise ValueError(f"steps must be at most train_steps, {train_steps}, got {steps}")
-
-
-def _check_levels(sigma_min: float, sigma_max: float) -> None:
-    if not 0 < sigma_min < sigma_max < math.inf:
-        raise ValueError(f"need 0 < sigma_min < sigma_max, got {sigma_min} and {sigma_max}")
-
-
-def _levels_within(schedule: Schedule, sigma_max: float, sigma_min: float) -> tuple[float, float]:
-    ends = torch.tensor([1.0, schedule.earliest], dtype=torch.float64)
-    highest, lowest = torch.exp(-schedule.log_snr(ends)).tolist()
-    return min(sigma_max, highest), max(sigma_min, lowest)
 
 
 def _times(schedule: Schedule, log_snr: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def optimized_grid(
         ValueError: ``steps`` is out of range.
     """
     check_steps(steps)
-    runs = FineRuns(denoiser.schedule)
+    runs = FineRuns(denoiser.schedule, denoiser.log_snr_range)
     runs.add(denoiser, noise, cond)
     return runs.grid(steps)
 
@@ -58,11 +58,12 @@ class FineRuns:
 
     Args:
         schedule: of the denoisers.
+        log_snr_range: lowest and highest log SNR that they were trained at.
     """
 
-    def __init__(self, schedule: Schedule):
+    def __init__(self, schedule: Schedule, log_snr_range: tuple[float, float]):
         self.schedule = schedule
-        self.times = UniformLogSNR()(schedule, CANDIDATES)
+        self.times = UniformLogSNR().trained_at(log_snr_range)(schedule, CANDIDATES)
         self.products = torch.zeros((), dtype=torch.float64)
         self.results: list[Tensor] = []
 

@@ -14,7 +14,8 @@ def fine_runs(plan: Plan) -> FineRuns:
     Raises:
         InputError: a condition cannot be used.
     """
-    runs, conditions = FineRuns(plan.pipeline.model.denoiser.schedule), plan.conditions()
+    denoiser, conditions = plan.pipeline.model.denoiser, plan.conditions()
+    runs = FineRuns(denoiser.schedule, denoiser.log_snr_range)
     with refusals():
         for rows in plan.batches:
             noise = plan.seeds.noise(rows, plan.pipeline.noise)

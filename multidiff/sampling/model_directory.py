@@ -167,7 +167,7 @@ def save(
         InputError: the weights cannot be written, for example because the disk is full; what was there stays.
     """
     description = {
-        **{group: config[group] for group in (*MODEL_GROUPS, "objective") if group in config},
+        **{group: config[group] for group in (*MODEL_GROUPS, "objective", "log_snr_range") if group in config},
         "data_shape": list(pipeline.data_shape),
         "sampler": dict(pipeline.sampler),
         "guidance": pipeline.guidance,

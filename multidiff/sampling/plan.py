@@ -97,8 +97,9 @@ class Plan:
     @cached_property
     def grid(self) -> Tensor:
         """The times that the sampler visits, decreasing."""
-        grid = instantiate(Grid, self.sampler["grid"])
-        return grid(self.pipeline.model.denoiser.schedule, self.sampler["steps"])
+        denoiser = self.pipeline.model.denoiser
+        grid = instantiate(Grid, self.sampler["grid"]).trained_at(denoiser.log_snr_range)
+        return grid(denoiser.schedule, self.sampler["steps"])
 
     @cached_property
     def function(self) -> SampleFunction:

@@ -19,7 +19,7 @@ from multidiff.configuration import instantiate
 from multidiff.data.dataset import Dataset, Unaugmented, drawn_rows
 from multidiff.diffusion.objectives import Objective
 from multidiff.errors import InputError, first_of, refusals
-from multidiff.model import Model, build_model, in_force, informed
+from multidiff.model import Model, build_model, in_force, informed, log_snr_range
 from multidiff.sampling import few_step, model_directory
 from multidiff.sampling.guidance import Guidance
 from multidiff.sampling.lineage import lineage
@@ -170,6 +170,7 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     settings["backbone"] = _backbone(settings, start.before, dataset)
     if objective.inputs:
         settings["backbone"] = {**settings["backbone"], "inputs": list(objective.inputs)}
+    settings["log_snr_range"] = _log_snr_range(settings, start.before)
     model = build_model(settings, tuple(dataset.shape))
     shape = model.codec.shape(tuple(dataset.shape))
     if start.checkpoint is None:
@@ -223,6 +224,14 @@ def _lineage(settings: Mapping[str, Any], before: Mapping[str, Any] | None) -> d
     if before is None:
         return lineage(init, teacher, settings["codec"])
     return dict(before.get("lineage") or ({"init": init} if init else {}))
+
+
+def _log_snr_range(settings: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[float]:
+    """What the network is told: the range of its training, within that of the model that it starts from."""
+    if before and before.get("log_snr_range"):
+        return list(before["log_snr_range"])
+    ranges = [log_snr_range(config) for config in (settings, origin(settings, before)) if config]
+    return [max(low for low, _ in ranges), min(high for _, high in ranges)]
 
 
 def _backbone(settings: dict[str, Any], before: dict[str, Any] | None, dataset: Dataset) -> dict[str, Any]:

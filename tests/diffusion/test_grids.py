@@ -1,5 +1,7 @@
 """Grids visit the noise levels of their papers."""
 
+import math
+
 import pytest
 import torch
 
@@ -40,6 +42,20 @@ def test_levels_beyond_the_schedule_are_clipped():
     schedule = LinearVP(beta_min=0.1, beta_max=4.0)
     assert schedule.log_snr(torch.ones(1)) > -torch.log(torch.tensor(80.0))
     assert KarrasRho()(schedule, 10)[0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("grid", [KarrasRho, UniformLogSNR])
+def test_levels_are_those_that_the_network_was_trained_at_unless_they_are_given(grid):
+    trained = (-3.0, 2.0)
+    levels = [torch.exp(-Karras().log_snr(each.trained_at(trained)(Karras(), 5)[:-1])) for each in (grid(), grid(0.01))]
+    assert [ends[0].item() for ends in levels] == pytest.approx([math.exp(3), math.exp(3)])
+    assert [ends[-1].item() for ends in levels] == pytest.approx([math.exp(-2), 0.01])
+    assert torch.equal(grid().trained_at((-9.0, 9.0))(Karras(), 5), grid()(Karras(), 5))
+
+
+def test_levels_that_were_not_trained_at_and_exclude_the_others_are_refused():
+    with pytest.raises(ValueError, match="need 0 < sigma_min < sigma_max, got 9 and 7"):
+        KarrasRho(sigma_min=9).trained_at((-math.log(7), 3.0))
 
 
 def test_trailing_visits_the_discrete_times_of_diffusers():

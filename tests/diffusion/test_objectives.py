@@ -20,12 +20,14 @@ from multidiff.diffusion.objectives import (
     Uniform,
     UniformWeighting,
 )
+from multidiff.diffusion.objectives.times import RARE
 from multidiff.diffusion.predictions import EDM, Epsilon, Flow, Sample, Velocity
-from multidiff.diffusion.schedules import Cosine, Karras
+from multidiff.diffusion.schedules import Cosine, Karras, RectifiedFlow
 
 from .conftest import mixture_of
 
 DISTRIBUTIONS = [Uniform(), LogitNormal(0.2, 0.8), LogNormalSigma(-1.2, 1.2), Stratified(), Stratified(LogitNormal())]
+RARE_NORMAL = stats.norm.isf(RARE)
 WEIGHTINGS = [UniformWeighting(), MinSNR(), EDMWeighting(), SigmoidWeighting()]
 PREDICTIONS = [Epsilon(), Sample(), Velocity(), Flow(), EDM()]
 
@@ -51,6 +53,36 @@ def generator():
 def test_times_follow_their_distribution(distribution, to_normal):
     t = distribution.sample(Karras(), 20_000, generator()).double()
     assert stats.kstest(to_normal(t).numpy(), "norm").pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("distribution", "expected"),
+    [
+        (LogitNormal(0.2, 0.8), [-(0.2 + 0.8 * RARE_NORMAL), -(0.2 - 0.8 * RARE_NORMAL)]),
+        (LogNormalSigma(-1.2, 1.2), [1.2 - 1.2 * RARE_NORMAL, 1.2 + 1.2 * RARE_NORMAL]),
+        (Stratified(), [math.log(1e-3 / (1 - 1e-3)), math.log((1 - 1e-3) / 1e-3)]),
+    ],
+    ids=["logit-normal", "log-normal sigma", "uniform"],
+)
+def test_the_range_of_log_snr_has_all_times_but_a_thousandth_at_either_end(distribution, expected):
+    assert distribution.log_snr_range(RectifiedFlow()) == pytest.approx(expected)
+
+
+def test_a_network_is_told_the_nearest_noise_level_of_its_range():
+    """And its output is still turned into x0 by the true one."""
+    told = []
+
+    def network(x, log_snr, cond, further):
+        told.append((log_snr.tolist(), further["second_time"].tolist()))
+        return torch.ones_like(x)
+
+    network.inputs = ("second_time",)
+    denoiser = NetworkDenoiser(network, RectifiedFlow(), Flow(), (-3.0, 2.0))
+    x, t = torch.randn(4, 3, generator=generator(), dtype=torch.float64), torch.tensor([1.0, 0.6, 0.01, 0.0]).double()
+    x0 = denoiser(x, t, s=t * t)
+    between = math.log(0.4 / 0.6), math.log(0.64 / 0.36)
+    assert told == [(pytest.approx([-3, between[0], 2, 2]), pytest.approx([-3, between[1], 2, 2]))]
+    torch.testing.assert_close(x0, x - t[:, None])
 
 
 def test_stratified_puts_one_time_in_each_stratum():

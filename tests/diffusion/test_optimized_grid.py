@@ -44,7 +44,7 @@ def test_it_takes_one_sampling_run_on_a_fine_grid():
 
 def test_batches_of_samples_fit_the_grid_of_all():
     denoiser = mixture_of(Cosine())
-    runs = FineRuns(denoiser.schedule)
+    runs = FineRuns(denoiser.schedule, denoiser.log_snr_range)
     for first, count in ((0, 5), (5, 3)):
         runs.add(denoiser, noise(count, 2, seed=first))
     for steps in (3, 8):

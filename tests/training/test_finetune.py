@@ -1,6 +1,7 @@
 """A training that starts from a trained model, on data of one's own."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -74,6 +75,28 @@ def test_a_student_has_the_sampler_that_its_objective_needs(labelled, pictures, 
     assert again.pipeline.sampler["name"] == "consistency"
     plain = build(finetuning(pictures, tmp_path / "plain", f"init={few}", "objective=denoising"))
     assert plain.pipeline.sampler["name"] == "dpmpp_2m"
+
+
+def test_a_model_is_told_the_noise_levels_that_it_and_the_first_model_were_trained_at(labelled, pictures, tmp_path):
+    """Of log-normal noise levels and of uniform times: the nearer of both ends."""
+    given = (f"init={labelled}", "objective=edm", "objective.times.of.mean=2.0", "objective.times.of.std=2.0")
+    run_dir = train(finetuning(pictures, tmp_path / "run", *given)).run_dir
+    first, tuned = (multidiff.load(each, "cpu").model.denoiser.log_snr_range for each in (labelled, run_dir))
+    uniform = math.log(math.tan(math.pi / 2 * 0.999))
+    assert first == pytest.approx((-uniform, uniform))
+    assert tuned == pytest.approx((-uniform, -(2 - 2 * 3.0902323)))
+    written = yaml.safe_load((run_dir / "model" / "config.yaml").read_text())
+    assert tuple(written["log_snr_range"]) == tuned
+
+
+def test_a_model_that_does_not_state_what_it_is_told_follows_its_objective(labelled, tmp_path):
+    """As those of earlier versions."""
+    shutil.copytree(labelled / "model", tmp_path / "model")
+    file = tmp_path / "model" / "config.yaml"
+    config = yaml.safe_load(file.read_text())
+    stated = tuple(config.pop("log_snr_range"))
+    file.write_text(yaml.safe_dump(config))
+    assert multidiff.load(tmp_path / "model", "cpu").model.denoiser.log_snr_range == stated
 
 
 def test_a_resumed_finetuning_needs_its_first_model_no_more(labelled, pictures, tmp_path):

@@ -11,6 +11,9 @@ from multidiff.diffusion.schedules import Schedule
 _MARGIN = 1e-5
 """Times are clamped to [margin, 1 - margin]: at the ends, x_t does not depend on the noise or on x0."""
 
+RARE = 1e-3
+"""Fraction of the training times at an end of their range that is too small to learn from."""
+
 
 class TimeDistribution(ABC):
     """A distribution of training times."""
@@ -18,6 +21,11 @@ class TimeDistribution(ABC):
     @abstractmethod
     def quantile(self, u: Tensor, schedule: Schedule) -> Tensor:
         """The quantile function (inverse CDF): ``u`` in (0, 1) to times."""
+
+    def log_snr_range(self, schedule: Schedule) -> tuple[float, float]:
+        """The log SNRs between which all times lie but the `RARE` ones at either end."""
+        ends = schedule.log_snr(self.quantile(torch.tensor([1 - RARE, RARE], dtype=torch.float64), schedule))
+        return float(ends[0]), float(ends[1])
 
     def uniforms(self, count: int, generator: torch.Generator) -> Tensor:
         """``count`` uniform values in [0, 1), the arguments of the quantile function."""
