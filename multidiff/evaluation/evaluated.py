@@ -111,7 +111,10 @@ class EvaluatedModel(Evaluated):
         except InputError as error:
             raise InputError(f"--data {text}: {error}") from error
         if not fits:  # decoded data may be longer than the data, by padding to whole frames of x0
-            raise InputError(f"--data {text} has samples of shape {shape}, and {self.name} {self.shape}")
+            raise InputError(
+                f"--data {text} has samples of shape {shape}, and {self.name} {self.shape}: give other data, or "
+                'settings for that shape, as in --data "NAME KEY=VALUE ..."'
+            )
 
     def source(
         self, reference: Reference, samples: int, seed: int, changes: Mapping[str, Any]

@@ -78,7 +78,8 @@ def test_a_folder_is_data_too_and_clusters_do_without_classes(work):
 
 
 def test_mistakes_are_one_line(work):
-    refused("evaluate", "run", "--data", "drums count=120", cwd=work, saying="samples of shape (1, 16000)")
+    shape = 'give other data, or settings for that shape, as in --data "NAME KEY=VALUE ..."'
+    refused("evaluate", "run", "--data", "drums count=120", cwd=work, saying=shape)
     refused("evaluate", "run", "--data", "digits", cwd=work, saying="digits")
     wrong = ("evaluate", "run", "--data", DRUMS, "--holdout", 0.3)
     refused(*wrong, "--features", "encoder", cwd=work, saying="of images, and the data are of the modality audio")
