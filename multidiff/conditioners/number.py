@@ -69,7 +69,7 @@ class NumberConditioner(FieldConditioner):
         numbers = [self.low if is_unknown(value) else self._accepted(value) for value in values]
         given = torch.tensor([not is_unknown(value) for value in values], device=device)
         span = self.high - self.low or 1.0
-        place = (torch.tensor(numbers, device=device) - self.low) / span
+        place = torch.tensor([(number - self.low) / span for number in numbers], device=device)
         angles = place[:, None] * self.frequencies
         features = torch.cat([2 * place[:, None] - 1, angles.cos(), angles.sin()], dim=1)
         return Conditioning(vector=self.project(features)).where(given)

@@ -81,6 +81,13 @@ def test_equal_numbers_have_equal_vectors_and_close_ones_close_vectors():
     assert not null.any()
 
 
+def test_numbers_are_told_apart_far_from_zero():
+    """Seconds since 1970, of which float32 keeps two minutes."""
+    start = 1.7e9
+    early, late = NumberConditioner("time", start, start + 60)([start + 20, start + 40]).vector
+    assert (early - late).norm() > 1e-2
+
+
 def test_a_number_outside_of_the_training_data_is_refused_unless_it_extrapolates():
     with pytest.raises(InputError, match=r"seconds=3 is outside of the training data, which run from 0.5 to 2.5"):
         NumberConditioner("seconds", 0.5, 2.5)([3])
