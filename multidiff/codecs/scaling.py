@@ -13,7 +13,7 @@ SURVEYED = 256
 """Samples that the statistics are taken from, evenly spread over the data."""
 
 SMALLEST = 1e-3
-"""Standard deviation that a constant channel is given."""
+"""Standard deviation that a constant channel is given, as a fraction of its mean; of a channel of zeros, as it is."""
 
 
 class Scaling(Identity):
@@ -43,7 +43,7 @@ class Scaling(Identity):
 
     @classmethod
     def settings_from(cls, config: Mapping[str, Any], data: Sequence[Tensor]) -> dict[str, Any]:
-        """Mean and deviation over `SURVEYED` samples, rounded to four decimals so that a config can state them."""
+        """Mean and deviation over `SURVEYED` samples, rounded to six digits so that a config can state them."""
         given = [config.get(name) is not None for name in ("mean", "deviation")]
         if all(given):
             return {}
@@ -54,9 +54,11 @@ class Scaling(Identity):
                 f"{channels} channels, got {config.get('mean')}, {config.get('deviation')} and {shared!r}"
             )
         values = torch.cat([sample.double().flatten(1) for sample in surveyed(data)], dim=1)
-        variance = values.var(dim=1, correction=0).reshape(-1, shared).mean(dim=1)
-        deviation = variance.sqrt().clamp(min=SMALLEST).repeat_interleave(shared)
-        return {"mean": _rounded(values.mean(dim=1)), "deviation": _rounded(deviation)}
+        mean = values.mean(dim=1)
+        size = mean.square().reshape(-1, shared).mean(dim=1).sqrt()
+        deviation = values.var(dim=1, correction=0).reshape(-1, shared).mean(dim=1).sqrt()
+        deviation = torch.maximum(deviation, SMALLEST * torch.where(deviation + size == 0, 1.0, size))
+        return {"mean": _rounded(mean), "deviation": _rounded(deviation.repeat_interleave(shared))}
 
     def shape(self, data_shape: Shape) -> Shape:
         if len(self.mean) not in (0, data_shape[0]):
@@ -80,4 +82,4 @@ def surveyed(data: Sequence[Tensor]) -> Iterator[Tensor]:
 
 
 def _rounded(values: Tensor) -> list[float]:
-    return [round(value, 4) for value in values.tolist()]
+    return [float(f"{value:.6g}") for value in values.tolist()]

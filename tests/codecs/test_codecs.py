@@ -40,10 +40,18 @@ def test_large_samples_are_computed_a_few_at_once():
     assert {size: Identity().at_once((3, size, size)) for size in sizes} == sizes
 
 
-def test_scaled_data_have_zero_mean_and_unit_deviation():
-    x0 = scaling().encode(DATA).transpose(0, 1).flatten(1)
-    assert x0.mean(dim=1).abs().max() < 1e-4  # the statistics are rounded to four decimals
+@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e6])
+def test_scaled_data_have_zero_mean_and_unit_deviation_in_any_unit(unit):
+    known = Scaling.settings_from({}, list(unit * DATA))
+    x0 = Scaling(**known).encode(unit * DATA).transpose(0, 1).flatten(1)
+    assert x0.mean(dim=1).abs().max() < 1e-4  # the statistics are rounded to six digits
     assert (x0.std(dim=1, correction=0) - 1).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(("value", "deviation"), [(0.0, 1e-3), (5.0, 5e-3)])
+def test_a_constant_channel_is_not_amplified(value, deviation):
+    constant = [torch.full((1, 50), value).double()] * 7
+    assert Scaling.settings_from({}, constant) == {"mean": [value], "deviation": [deviation]}
 
 
 def test_channels_that_share_a_deviation_keep_their_directions():
