@@ -98,9 +98,10 @@ def test_inpainting_keeps_the_known_part_exactly_and_ignores_the_rest(schedule, 
     assert torch.equal(other, made)
 
 
-def test_a_mask_of_everything_without_resampling_is_sampling():
+def test_a_mask_of_everything_without_resampling_is_sampling_and_below_full_strength_an_edit():
     setting = (mixture_of(Cosine()), noise(5, 2), DDPM(Cosine()), Uniform()(Cosine(), 6))
     assert torch.equal(Inpaint(X0, torch.tensor(True), 1)(*setting), sample(*setting))
+    assert torch.equal(Inpaint(X0, torch.tensor(True), 1, strength=0.6)(*setting), Edit(X0, 0.6)(*setting))
 
 
 def test_resampling_takes_the_declared_evaluations():

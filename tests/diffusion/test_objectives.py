@@ -8,12 +8,18 @@ from scipy import stats
 
 from multidiff.diffusion.denoiser import NetworkDenoiser, coefficients
 from multidiff.diffusion.objectives import (
+    Consistency,
     Context,
+    ContinuousConsistency,
     Denoising,
     Distillation,
+    DistributionMatching,
     EDMWeighting,
+    GridTimes,
+    LatentConsistency,
     LogitNormal,
     LogNormalSigma,
+    MeanFlow,
     MinSNR,
     SigmoidWeighting,
     Stratified,
@@ -188,6 +194,56 @@ def test_a_student_equal_to_its_teacher_has_zero_loss_at_every_time(schedule, pr
     context = Context(NetworkDenoiser(Constant(output), schedule, prediction), x0, None, generator(), teacher=mixture)
     assert not Distillation(Uniform(), UniformWeighting()).at(context, t, noise).any()
     assert (Denoising(Uniform(), UniformWeighting()).at(context, t, noise) > 0).all()
+
+
+class Elementwise(torch.nn.Module):
+    """One function of each element and of the noise levels."""
+
+    def __init__(self, slope, inputs):
+        super().__init__()
+        self.slope, self.inputs = slope, inputs
+
+    def forward(self, x, log_snr, cond, further=None):
+        levels = torch.stack([log_snr, *(further or {}).values()]).sigmoid().sum(0)
+        return torch.tanh(self.slope * x + levels.reshape(-1, *[1] * (x.ndim - 1)))
+
+
+def matching(context, t, noise):
+    """The losses of `DistributionMatching` at given noise: that of its second network, and the push of the student."""
+    objective = DistributionMatching(times=GridTimes(1), levels=Uniform())
+    push = objective.push(context, context.x0, t, noise, None, None)
+    return objective.denoising(context, context.x0, t, noise, None) + push[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("loss", "inputs"),
+    [
+        (Denoising(Uniform(), UniformWeighting()).at, ()),
+        (Distillation(Uniform(), UniformWeighting()).at, ()),
+        (Consistency(times=Uniform()).at, ()),
+        (ContinuousConsistency(times=Uniform()).at, ()),
+        (LatentConsistency(times=GridTimes(8)).at, ()),
+        (MeanFlow(times=Uniform(), apart=1.0).at, ("second_time",)),
+        (matching, ()),
+    ],
+    ids=lambda value: getattr(value, "__qualname__", None),
+)
+def test_the_loss_of_a_sample_is_a_mean_over_its_elements_and_depends_on_no_other_sample(loss, inputs):
+    """Copies of an element change nothing."""
+    x0, noise = torch.randn(2, 5, 1, generator=generator(), dtype=torch.float64)
+    t = torch.linspace(0.2, 0.9, 5, dtype=torch.float64)
+    student, teacher, fake = (
+        NetworkDenoiser(Elementwise(slope, inputs), Cosine(), Velocity()) for slope in (0.5, -0.7, 1.3)
+    )
+
+    def losses(rows, width):
+        given = Context(student, x0[:rows].expand(-1, width), None, generator(), teacher=teacher, fake_score=fake)
+        return loss(given, t[:rows], noise[:rows].expand(-1, width))
+
+    alone = losses(5, 1)
+    assert len(alone.unique()) == 5
+    torch.testing.assert_close(losses(5, 3), alone)
+    torch.testing.assert_close(losses(2, 1), alone[:2])
 
 
 class Perceptron(torch.nn.Module):

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from scipy.stats import sem
 from torch_fidelity.metric_kid import kernel_mmd
 
+from multidiff.evaluation import kernel
 from multidiff.evaluation.kernel import SUBSETS, Gaussian, KernelDistance, median_distance, polynomial, unbiased
 
 KERNELS = [polynomial, Gaussian(2.0)]
@@ -35,6 +37,12 @@ def test_the_error_is_no_smaller_than_the_spread_over_draws(kernel):
     spread = torch.tensor([estimate.value for estimate in estimates]).std()
     error = torch.tensor([estimate.error for estimate in estimates]).mean()
     assert 0.8 * spread < error < 2 * spread
+
+
+def test_the_error_is_that_of_the_mean_over_subsets(monkeypatch):
+    parts = iter(range(SUBSETS))
+    monkeypatch.setattr(kernel, "unbiased", lambda *arguments: float(next(parts)))
+    assert KernelDistance(normal(40, 2), polynomial)(normal(30, 2)).error == pytest.approx(sem(range(SUBSETS)))
 
 
 def test_it_is_that_of_torch_fidelity():
