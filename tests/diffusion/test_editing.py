@@ -134,6 +134,7 @@ def test_mixed_noise_is_exact_at_its_ends_and_standard_normal():
         assert ((values.square().mean(1) - 1).abs() < 4 * math.sqrt(2 / count)).all()
     correlation = (mixed.start() * a.start()).mean(1)
     assert ((correlation - torch.cos(part * math.pi / 2)).abs() < 4 * math.sqrt(2 / count)).all()
+    assert ((mixed.branch(1).start() * mixed.start()).mean(1).abs() < 4 / math.sqrt(count)).all()
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,15 @@ def test_all_else_moves_as_adamw_moves_it():
         assert torch.equal(parameter, theirs.get_parameter(name)) == (name not in matrices)
 
 
+def test_a_gradient_of_zero_leaves_the_decay_alone():
+    trained = network()
+    before = copy.deepcopy(trained.state_dict())
+    for parameter in trained.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    Muon(trained.parameters(), lr=0.02, weight_decay=0.1).step()
+    torch.testing.assert_close(trained.state_dict(), {name: 0.998 * value for name, value in before.items()})
+
+
 def test_a_rate_that_is_set_from_outside_holds_for_all():
     trained = network()
     optimizer = Muon(trained.parameters(), weight_decay=0)
