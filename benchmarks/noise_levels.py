@@ -47,7 +47,8 @@ class Restored(Source):
         self.plan = pipeline.plan(
             count, fields={name: [column[i] for i in self.indices] for name, column in fields.items() if name in reads}
         )
-        self.grid = KarrasRho(sigma_max=level)(pipeline.model.denoiser.schedule, steps)
+        denoiser = pipeline.model.denoiser
+        self.grid = KarrasRho(sigma_max=level).trained_at(denoiser.log_snr_range)(denoiser.schedule, steps)
 
     @torch.no_grad()
     def block(self, number: int) -> list[Any]:
