@@ -97,7 +97,8 @@ class FurnitureDistances(Prepared):
             mesh, random = normalised(solid, modality.normalisation), np.random.default_rng((seed, index, 2))
             return measured(mesh, sample_surface(mesh, stored, random, colours=False), random)
 
-        settings = {**preparation.settings, "kind": "furniture_distances", "labels": list(labels), "seed": seed}
+        own = {"kind": "furniture_distances", "version": 1, "labels": list(labels), "seed": seed}
+        settings = {**preparation.settings, **own}
         store = generated(map(rows, range(count)), count, settings, cache=None if cache is None else path_of(cache))
         super().__init__(preparation, store, {"label": column, "caption": captions_of(column, seed)})
 

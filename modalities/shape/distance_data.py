@@ -22,6 +22,9 @@ from multidiff.errors import InputError
 if TYPE_CHECKING:
     from modalities.shape.modality import ShapeModality
 
+VERSION = 2
+"""Changes when the same file is prepared otherwise than before, so that a cache of before is not used."""
+
 CHANNELS = 7
 """Points, normals and signed distance."""
 
@@ -59,7 +62,7 @@ class DistancePreparation(ShapePreparation):
             raise InputError(f"data.queries is from 1 to data.stored={stored}, those stored per shape, not {queries}")
         self.queries = queries
         self.shape = (CHANNELS, points + queries)
-        own = {"kind": "distances", "version": 1, "normalisation": self.normalisation, "stored": stored, "up": up}
+        own = {"kind": "distances", "version": VERSION, "normalisation": self.normalisation, "stored": stored, "up": up}
         self.settings = own
 
     def rows(self, shape: trimesh.Trimesh | PointCloud) -> np.ndarray:

@@ -12,6 +12,7 @@ import trimesh
 
 from modalities.shape.cloud import PointCloud
 from modalities.shape.files import sample_surface
+from modalities.shape.welding import welded
 from multidiff.errors import InputError
 
 INSTALL = "pip install 'multidiff-toolkit[mesh]'"
@@ -93,9 +94,10 @@ def united(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
 
     Inside of overlapping bodies, distances are then to the boundary of the union, not to hidden surfaces.
     """
-    if mesh.body_count == 1:
+    solid = welded(mesh)
+    if not solid.is_volume or solid.body_count == 1:
         return mesh
-    bodies = mesh.split(only_watertight=False)
+    bodies = solid.split(only_watertight=False)
     if not all(body.is_volume for body in bodies):
         return mesh
     try:

@@ -29,6 +29,7 @@ from modalities.shape.preparation import ShapePreparation
 from modalities.shape.preview import contact_sheet, turntable
 from modalities.shape.surface import Reconstruction
 from modalities.shape.volume import check_resolution
+from modalities.shape.welding import welded
 from multidiff.errors import InputError
 from multidiff.modality import Exporter, File, Modality, Preparation
 
@@ -87,7 +88,8 @@ class ShapeModality(Modality[PointCloud]):
         if isinstance(shape, PointCloud):
             return shape
         cloud = sample_surface(shape, READ_POINTS, np.random.default_rng(0), colours=self.channels == 9)
-        return MeshSurface(cloud.points, cloud.normals, cloud.colours, mesh=shape) if shape.is_volume else cloud
+        mesh = welded(shape)
+        return MeshSurface(cloud.points, cloud.normals, cloud.colours, mesh=mesh) if mesh.is_volume else cloud
 
     def write(self, artifact: PointCloud, path: Path, metadata: Mapping[str, Any]) -> None:
         """Write points as PLY or NPZ; in any other format the mesh reconstructed from them.

@@ -5,6 +5,8 @@ import trimesh
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from modalities.shape.welding import numbered, positions
+
 TURNED, DOUBLED = "turned_bodies", "doubled_faces"
 """Names of the number of bodies that were turned, and of pairs of opposite faces, in the metadata of a mesh."""
 
@@ -18,9 +20,9 @@ def turn_outwards(mesh: trimesh.Trimesh) -> None:
     A body is a part connected by edges. It has an inside if each of its edges is run through equally often in both
     directions, and is inside out if its volume is negative, except cavities: see `inside_out`.
     """
-    faces = _merged(mesh)
+    faces = positions(mesh)[mesh.faces]
     edges = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    undirected = _numbered(np.sort(edges, axis=1))
+    undirected = numbered(np.sort(edges, axis=1))
     owner = np.repeat(np.arange(len(faces)), 3)
     count, bodies = _bodies(owner, undirected, len(faces))
     excess = np.bincount(undirected, weights=np.sign(edges[:, 1] - edges[:, 0]))
@@ -66,20 +68,6 @@ def _boxes(triangles: np.ndarray, bodies: np.ndarray, count: int) -> tuple[np.nd
     return low, high
 
 
-def _merged(mesh: trimesh.Trimesh) -> np.ndarray:
-    """The faces ``(F, 3)``, in which equal positions have equal numbers."""
-    return _numbered((mesh.vertices + 0.0).view(np.int64))[mesh.faces]  # -0.0 becomes 0.0
-
-
-def _numbered(rows: np.ndarray) -> np.ndarray:
-    """A number for each of the rows of integers ``(N, K)``, equal for equal rows: hashes of 64 bits are compared."""
-    keys = np.zeros(len(rows), np.uint64)
-    for column in rows.T.astype(np.uint64):
-        keys = (keys ^ column ^ (column >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
-        keys ^= keys >> np.uint64(32)
-    return np.unique(keys, return_inverse=True)[1]
-
-
 def _bodies(owner: np.ndarray, edges: np.ndarray, faces: int) -> tuple[int, np.ndarray]:
     """The number of parts connected by edges, and that of each face."""
     nodes = faces + int(edges.max()) + 1
@@ -90,7 +78,7 @@ def _bodies(owner: np.ndarray, edges: np.ndarray, faces: int) -> tuple[int, np.n
 
 def _doubled(faces: np.ndarray) -> int:
     """Pairs of faces with the same corners in opposite order."""
-    place = _numbered(np.sort(faces, axis=1))
+    place = numbered(np.sort(faces, axis=1))
     if place.max() + 1 == len(faces):
         return 0
     even = (faces < np.roll(faces, -1, axis=1)).sum(axis=1) == 2  # of 0 1 2, 1 2 0 and 2 0 1

@@ -53,10 +53,14 @@ def test_meshes_without_an_inside_are_refused(kind):
         visible_surface(mesh, 100, np.random.default_rng(0))
 
 
-def test_surfaces_inside_of_other_parts_count_neither_as_surface_nor_as_distance():
+@pytest.mark.parametrize("split", [False, True])
+def test_surfaces_inside_of_other_parts_count_neither_as_surface_nor_as_distance(split):
+    """Where ``split``, no two faces share a vertex, as in an STL."""
     boxes = [trimesh.creation.box((1, 1, 1)), trimesh.creation.box((1, 1, 1))]
     boxes[1].vertices += [0.5, 0, 0]
     both = trimesh.util.concatenate(boxes)
+    if split:
+        both.unmerge_vertices()
     whole = POINTS - [0.25, 0, 0]
     surface = visible_surface(both, 3000, np.random.default_rng(0))
     assert np.abs(box_distances(surface.points - [0.25, 0, 0], (0.75, 0.5, 0.5))).max() < 1e-6
