@@ -13,7 +13,6 @@ from trimesh.exchange.gltf import export_glb
 from trimesh.exchange.obj import export_obj
 from trimesh.exchange.ply import export_ply
 from trimesh.exchange.stl import export_stl
-from trimesh.exchange.threemf import export_3MF
 
 from modalities.shape import gltf
 from modalities.shape.cloud import PointCloud, to_up
@@ -21,6 +20,7 @@ from modalities.shape.files import POINT_SUFFIXES, write_cloud
 from modalities.shape.mesh_surface import mesh_of
 from modalities.shape.metadata import KEY, comment
 from modalities.shape.surface import Reconstruction
+from modalities.shape.threemf import export_3mf
 from multidiff.configuration import construct
 from multidiff.data.files import new_file
 from multidiff.errors import InputError
@@ -29,10 +29,10 @@ WRITTEN = (".glb", ".obj", ".ply", ".stl", ".3mf")
 """Formats that meshes are written in."""
 
 COLOURLESS = (".stl", ".3mf")
-"""Formats that lose colours, by themselves or in trimesh."""
+"""Formats that are written without colours."""
 
 SILENT = (".stl", ".3mf")
-"""Formats that lose metadata, by themselves or in trimesh."""
+"""Formats that are written without metadata."""
 
 UNITS = {"m": 1.0, "cm": 100.0, "mm": 1000.0, "in": 1 / 0.0254}
 """Length of a metre in each unit."""
@@ -128,15 +128,12 @@ def write_mesh(mesh: trimesh.Trimesh, path: Path, metadata: Mapping[str, Any]) -
     ``metadata`` is written as JSON: in GLB as extras of the scene, in OBJ and PLY as a comment.
 
     Raises:
-        InputError: the format is not written, or needs a package that is missing.
+        InputError: the format is not written.
     """
     suffix = path.suffix.lower()
     if suffix not in WRITTEN:
         raise InputError(f"cannot write a mesh to {path}: its suffix is not one of {' '.join(WRITTEN)}")
-    try:
-        content = _encoded(mesh, suffix, metadata)
-    except ImportError as error:
-        raise InputError(f"{suffix} needs another package: pip install 'multidiff-toolkit[mesh]' ({error})") from error
+    content = _encoded(mesh, suffix, metadata)
     with new_file(path) as part:
         part.write_bytes(content)
 
@@ -153,4 +150,4 @@ def _encoded(mesh: trimesh.Trimesh, suffix: str, metadata: Mapping[str, Any]) ->
         return export_ply(mesh, vertex_normal=False).replace(start, start + end, 1)
     if suffix == ".stl":
         return export_stl(mesh)
-    return export_3MF(mesh)
+    return export_3mf(mesh, metadata.get("units", "m"))

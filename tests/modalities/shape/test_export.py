@@ -1,5 +1,7 @@
 """Every exported file is read back and compared."""
 
+import zipfile
+
 import numpy as np
 import pytest
 import trimesh
@@ -42,6 +44,17 @@ def test_meshes_are_read_as_they_were_written(tmp_path, suffix):
         assert np.allclose(np.asarray(read_geometry(path).visual.vertex_colors)[:, :3], [255, 51, 0], atol=1)
     expected = {} if "metadata" in reported["dropped"] else {**STORY, "units": "mm", "up": "z"}
     assert read_metadata(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("units", "name"), [("m", "meter"), ("cm", "centimeter"), ("mm", "millimeter"), ("in", "inch")]
+)
+def test_a_3mf_states_its_unit_and_is_the_same_each_time(tmp_path, units, name):
+    for path in (tmp_path / "a.3mf", tmp_path / "b.3mf"):
+        export(coloured_points(), path, STORY, resolution=32, size=0.2, units=units)
+    with zipfile.ZipFile(tmp_path / "a.3mf") as archive:
+        assert f'unit="{name}"'.encode() in archive.read("3D/3dmodel.model")
+    assert (tmp_path / "a.3mf").read_bytes() == (tmp_path / "b.3mf").read_bytes()
 
 
 @pytest.mark.parametrize("suffix", [".ply", ".npz"])
