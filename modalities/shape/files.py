@@ -211,6 +211,9 @@ def _colours(mesh: trimesh.Trimesh, faces: np.ndarray, weights: np.ndarray) -> n
         if all(image is None for image in images):
             colour = np.asarray(visual.material.main_color)[:3] / 255  # its texture is missing
             return np.tile(colour, (len(faces), 1))
+        if visual.uv is not None:
+            places = np.einsum("nv,nvd->nd", weights, visual.uv[mesh.faces[faces]])
+            return visual.material.to_color(places)[:, :3] / 255
         visual = visual.to_color()
     corners = np.asarray(visual.vertex_colors)[mesh.faces[faces], :3] / 255
     return np.einsum("nv,nvd->nd", weights, corners)

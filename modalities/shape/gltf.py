@@ -54,7 +54,7 @@ def colour(scene: trimesh.Scene) -> None:
     for item in scene.geometry.values():
         if isinstance(item, trimesh.PointCloud) and len(item.colors) == len(item.vertices):
             item.colors = _bytes(to_srgb(item.colors[:, :3] / 255))
-        elif isinstance(item, trimesh.Trimesh) and (factors := _factors(item)):
+        elif isinstance(item, trimesh.Trimesh) and (factors := _factors(_baked(item))):
             colours = np.broadcast_to(np.prod(np.broadcast_arrays(*factors), axis=0), (len(item.vertices), 3))
             item.visual = trimesh.visual.ColorVisuals(item, vertex_colors=_bytes(to_srgb(colours.clip(0, 1))))
         if isinstance(item, trimesh.Trimesh):
@@ -114,6 +114,20 @@ def _rename(primitive: dict[str, Any], name: str) -> None:
     for holder in (primitive, *primitive.get("extensions", {}).values()):
         if "COLOR_0" in holder.get("attributes", {}):
             holder["attributes"][name] = holder["attributes"].pop("COLOR_0")
+
+
+def _baked(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    """``mesh``, whose texture is multiplied with the factor of its material, unless its vertices have colours."""
+    coloured = any(_vertex_colours(mesh, name) is not None for name in (LINEAR, SRGB))
+    if coloured or mesh.visual.kind != "texture" or mesh.visual.uv is None:
+        return mesh
+    material = mesh.visual.material
+    if material.baseColorFactor is not None and material.baseColorTexture is not None:
+        levels = to_linear(np.arange(256) / 255) * to_linear(material.baseColorFactor[:3, None] / 255)
+        table = _bytes(to_srgb(levels)).flatten().tolist()
+        material.baseColorTexture = material.baseColorTexture.convert("RGB").point(table)
+        material.baseColorFactor = None
+    return mesh
 
 
 def _factors(mesh: trimesh.Trimesh) -> list[np.ndarray]:

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 VERSION = 2
 """Changes when the same file is prepared otherwise than before, so that a cache of before is not used."""
 
+TEXTURES = 1
+"""Changes when textures are read otherwise than before."""
+
+COLOURED = 9
+"""Channels of points with colours."""
+
 NAMED = 3
 """Files that a remark names."""
 
@@ -84,6 +90,8 @@ class ShapePreparation(Preparation):
             "stored": stored,
             "up": up,
         }
+        if self.channels == COLOURED:
+            self.settings["textures"] = TEXTURES
 
     def prepare(self, file: File) -> np.ndarray:
         """Points, normals and colours in float32, ``(up to stored, channels)``; the same for the same geometry."""
@@ -126,7 +134,7 @@ class ShapePreparation(Preparation):
 
     def _sampled(self, shape: trimesh.Trimesh | PointCloud) -> PointCloud:
         if not isinstance(shape, PointCloud):
-            return sample_surface(shape, self.stored, generator_of(shape.vertices), colours=self.channels == 9)
+            return sample_surface(shape, self.stored, generator_of(shape.vertices), colours=self.channels == COLOURED)
         if len(shape) < self.points:
             raise InputError(f"has {len(shape)} points, fewer than data.points={self.points}, which a sample needs")
         kept = min(len(shape), self.stored)

@@ -110,6 +110,23 @@ def test_colours_of_faces_and_of_vertices_reach_the_points():
     assert np.allclose(cloud.colours[:, 0], cloud.points[:, 0] + 0.5, atol=1e-6)
 
 
+@pytest.mark.parametrize("factor", [None, [255, 0, 255, 255]])
+@pytest.mark.parametrize("suffix", ["glb", "obj"])
+def test_a_texture_is_sampled_within_faces(tmp_path, suffix, factor):
+    """Its border is black and its middle yellow; with a factor without green, which an OBJ does not hold, red."""
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[2:6, 2:6] = [255, 255, 0]
+    quad = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]], process=False)
+    material = trimesh.visual.material.PBRMaterial(baseColorTexture=Image.fromarray(pixels), baseColorFactor=factor)
+    quad.visual = trimesh.visual.TextureVisuals(uv=quad.vertices[:, :2], material=material)
+    quad.export(tmp_path / f"quad.{suffix}")
+    cloud = sample_surface(read_geometry(tmp_path / f"quad.{suffix}"), 2000, generator(), colours=True)
+    middle = (np.abs(cloud.points[:, :2] - 0.5) < 0.15).all(axis=1)
+    expected = [1, 1, 0] if factor is None or suffix == "obj" else [1, 0, 0]
+    assert np.allclose(cloud.colours[middle], expected, atol=0.01)
+    assert np.allclose(cloud.colours[(np.abs(cloud.points[:, :2] - 0.5) > 0.35).any(axis=1)], 0, atol=0.01)
+
+
 def test_degenerate_faces_are_dropped_and_counted():
     box = trimesh.creation.box()
     mesh = trimesh.Trimesh(box.vertices, np.vstack([box.faces, [[0, 0, 1], [2, 2, 2]]]), process=False)
