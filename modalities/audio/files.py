@@ -52,12 +52,15 @@ class Sound:
         comment: in its tags.
         seconds: length of what has been read.
         peak: largest magnitude of what has been read.
+        low: least value of each channel in what has been read.
+        high: largest value of each channel in what has been read.
     """
 
     def __init__(self, file: soundfile.SoundFile):
         self._file, self._read = file, 0
         self.sample_rate, self.channels, self.comment = file.samplerate, file.channels, file.comment
         self.peak = 0.0
+        self.low, self.high = np.full(self.channels, np.inf), np.full(self.channels, -np.inf)
 
     @property
     def seconds(self) -> float:
@@ -75,6 +78,7 @@ class Sound:
             if self._read * self.channels > LARGEST:
                 raise InputError(f"more than {LARGEST} samples; split it into shorter files")
             self.peak = max(self.peak, peak(block))
+            self.low, self.high = np.minimum(self.low, block.min(axis=0)), np.maximum(self.high, block.max(axis=0))
             yield block.T
         if self._read < self._file.frames < _UNKNOWN_FRAMES:
             raise InputError(f"truncated, {self._read} of {self._file.frames} samples are there")

@@ -7,7 +7,7 @@ import numpy as np
 from modalities.audio.blocks import BLOCK, peak
 
 SILENCE = 10 ** (-60 / 20)
-"""Magnitude that a silent sound never exceeds: -60 dB of full scale."""
+"""Magnitude that a silent sound never exceeds, or else the range of its values: -60 dB of full scale."""
 
 HOP = 0.1
 """Seconds from one block to the next."""
@@ -19,8 +19,8 @@ _ABSOLUTE_GATE, _RELATIVE_GATE = -70.0, -10.0
 
 
 def is_silent(waveform: np.ndarray) -> bool:
-    """Whether no sample of ``waveform`` is above `SILENCE`."""
-    return peak(waveform) < SILENCE
+    """Whether no sample of ``waveform``, ``(C, T)``, is above `SILENCE`, or its channels keep a constant level."""
+    return peak(waveform) < SILENCE or float(np.ptp(waveform, axis=1).max()) < SILENCE
 
 
 def gain_to(waveform: np.ndarray, sample_rate: int, target: float, ceiling: float = 0.9) -> float:

@@ -75,6 +75,8 @@ class AudioPreparation(Preparation):
             raise InputError(f"{name}: lasts {sound.seconds:.3g} s, shorter than data.min_seconds={self.min_seconds}")
         if sound.peak < SILENCE:
             raise InputError(f"{name}: silent")
+        if (sound.high - sound.low).max() < SILENCE:
+            raise InputError(f"{name}: silent, at a constant level of {sound.high.max():.2g}")
         if is_silent(waveform):
             raise InputError(f"{name}: silent at {rate} Hz and {channels} channels")
         if sound.sample_rate != rate:

@@ -171,12 +171,14 @@ class TestAudioFolder:
         assert max(starts) > 1.95
         assert torch.equal(dataset.data(1, generator(7)), dataset.data(1, generator(7)))
 
-    def test_silent_places_are_avoided_within_bounds(self, tmp_path):
-        sound = np.zeros((20 * RATE, 1))
-        sound[13 * RATE : 13 * RATE + 100] = 0.5
+    @pytest.mark.parametrize("level", [0.0, 0.25])
+    def test_silent_places_are_avoided_within_bounds(self, tmp_path, level):
+        """Also where a recorder adds a constant."""
+        sound = np.full((20 * RATE, 1), level)
+        sound[13 * RATE : 13 * RATE + 100] += 0.5
         save(tmp_path / "root/rare.wav", sound)
-        dataset = self.folder(tmp_path / "root")
-        assert all(dataset.data(0, generator(seed)).abs().max() > 0.1 for seed in range(20))
+        dataset = self.folder(tmp_path / "root", loudness=None)
+        assert all(np.ptp(dataset.data(0, generator(seed)).numpy()) > 0.1 for seed in range(20))
 
     def test_files_come_to_one_loudness(self, tmp_path):
         for i, gain in enumerate((0.01, 0.1, 1)):
@@ -226,7 +228,8 @@ class TestAudioFolder:
         [
             (np.zeros((RATE, 1)), "silent"),
             (noise(0.01), "lasts 0.01 s, shorter than data.min_seconds=0.05"),
-            (np.stack([np.ones(RATE), -np.ones(RATE)], axis=1), "silent at 8000 Hz and 1 channels"),
+            (noise(1) * [1, -1], "silent at 8000 Hz and 1 channels"),
+            (np.full((2 * RATE, 1), 0.25), "silent, at a constant level of 0.25"),
         ],
     )
     def test_a_folder_with_nothing_in_it_ends(self, tmp_path, samples, reason):
