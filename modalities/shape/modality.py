@@ -186,6 +186,10 @@ class ShapeModality(Modality[PointCloud]):
         except ValueError as error:
             raise InputError(f"the fraction of a shape to regenerate is a number such as 0.5, not {text!r}") from error
 
+    def extension(self, artifact: PointCloud, amount: float) -> tuple[Tensor, int]:
+        """A shape has no end."""
+        raise InputError("a shape has no end that could be extended: give strength, or mask for a model of points")
+
     def comparable(self, artifact: PointCloud, shape: tuple[int, ...], *, foreign: bool) -> PointCloud:
         """A random subset of as many points as the data have; normalised like the data if ``foreign``.
 

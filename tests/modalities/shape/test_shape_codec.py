@@ -98,6 +98,8 @@ def test_a_latent_set_is_of_all_points_and_varied_as_a_whole(pipeline):
     assert pipeline.sample(1, init=cube, strength=0.5, steps=2, label="chair")[0].mesh.is_watertight
     with pytest.raises(InputError, match="give strength, not mask"):
         pipeline.inpaint(cube, 0.5, steps=2, label="chair")
+    with pytest.raises(InputError, match="a shape has no end that could be extended"):
+        pipeline.extend(cube, 1, steps=2, label="chair")
 
 
 def test_the_size_of_meshes_is_the_resolution_of_their_volume(pipeline):

@@ -91,6 +91,7 @@ def test_variations_of_a_seed_move_with_their_amount(pipeline):
         (lambda pipe, cloud: pipe.inpaint(cloud, 0), "between 0 and 1, got 0"),
         (lambda pipe, cloud: pipe.inpaint(PointCloud(cloud.points * 50), 0.5), "like the model's samples"),
         (lambda pipe, cloud: pipe.sample(1, init=cloud, strength=2), "strength must be above 0"),
+        (lambda pipe, cloud: pipe.extend(cloud, 8), "a shape has no end that could be extended"),
     ],
 )
 def test_wrong_edits_are_explained(pipeline, sample, message):
