@@ -1,9 +1,11 @@
 """A training that is not done: what it would find, and what it would cost."""
 
+import logging
 import resource
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -40,13 +42,25 @@ def rehearsed(config: DictConfig | dict[str, Any]) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         short = {**settings["trainer"], **device, "max_steps": TRIED, "val_check_interval": TRIED + 1}
         alone: dict[str, Any] = {"resume": False, "budget": None, "callbacks": {}, "logger": {}, "check": None}
-        trial = built({**settings, **alone, "run_dir": folder, "trainer": short})
+        with _told_already():
+            trial = built({**settings, **alone, "run_dir": folder, "trainer": short})
         pace = Pace(TRIED)
         quiet = [each for each in trial.trainer.callbacks if not isinstance(each, Progress)]  # type: ignore[attr-defined]
         trial.trainer.callbacks = [*quiet, pace]  # type: ignore[attr-defined]
         fit(trial, quiet=True)
     yield f"memory   {_memory() / 1e9:.2g} GB measured in {TRIED} steps{_WHERE[torch.cuda.is_available()]}"
     yield f"time     {_length(pace.seconds, settings)}"
+
+
+@contextmanager
+def _told_already() -> Iterator[None]:
+    """Log no warnings, which are those of the same settings and data as before."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _length(pace: float, settings: dict[str, Any]) -> str:

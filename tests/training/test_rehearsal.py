@@ -117,6 +117,18 @@ def test_a_rehearsal_tells_memory_and_time_and_trains_nothing(tmp_path):
     assert {path.name for path in (tmp_path / "run").rglob("*")} == {"run.lock", "data.png"}
 
 
+def test_a_rehearsal_tells_once_what_is_left_out(tmp_path, caplog):
+    for i in range(8):
+        path = tmp_path / f"PICTURES/{i % 2}/{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 8), np.uint8)).save(path)
+    (tmp_path / "PICTURES/0/none.png").write_bytes(b"no picture")
+    config = compose([*TINY, "data=image_folder", f"data.root={tmp_path / 'PICTURES'}", "data.size=8"])
+    config.run_dir = str(tmp_path / "run")
+    assert list(rehearsed(config))
+    assert caplog.text.count("none.png") == 1
+
+
 def test_a_rehearsal_refuses_a_budget_that_training_refuses(tmp_path):
     config = compose([*TINY, "budget=0.01s"])
     config.run_dir = str(tmp_path / "run")
