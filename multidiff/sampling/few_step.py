@@ -64,16 +64,17 @@ def remarks(plan: "Plan") -> list[str]:
 
 
 def default_guidance(trained: Trained, wanted: float) -> float:
-    """The guidance scale nearest to ``wanted`` that the model has learned."""
+    """The guidance scale nearest to ``wanted`` that the model has learned; another than 1, no guidance, is told."""
     if trained.guidance is None or has_learned(trained, wanted):
         return wanted
     nearest = min(max(wanted, trained.guidance[0]), trained.guidance[1])
-    log.warning(
-        "the model is not trained for guidance=%g: its default becomes %g; objective.guidance=%g trains it",
-        wanted,
-        nearest,
-        wanted,
-    )
+    if wanted != 1:
+        log.warning(
+            "the model is not trained for guidance=%g: its default becomes %g; objective.guidance=%g trains it",
+            wanted,
+            nearest,
+            wanted,
+        )
     return nearest
 
 

@@ -160,6 +160,7 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     settings |= fitted_conditions(settings, start.before, given)
     check_missing(dataset.fields, settings["conditioning"], settings.get("max_missing", 1.0))
     objective = instantiate(Objective, settings["objective"])
+    settings["guidance"] = few_step.default_guidance(objective.trained, settings["guidance"])
     settings["codec"] = known_codec(settings, start.before, objective)
     known = origin(settings, start.before).get("conditioning")
     learned = informed(settings, dataset.values, Unaugmented(dataset), known)
@@ -193,7 +194,7 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
         modality,
         shape,
         few_step.default_sampler(objective.trained, settings["sampler"]),
-        few_step.default_guidance(objective.trained, settings["guidance"]),
+        settings["guidance"],
         modality_config=settings["modality"],
         trained=objective.trained,
     )

@@ -6,6 +6,7 @@ from PIL import Image
 
 import multidiff
 from multidiff.errors import InputError
+from multidiff.training.announce import announced
 from multidiff.training.run import build
 from multidiff.training.train import train
 from tests.tiny import TINY, fast_compose, tiny_train
@@ -31,6 +32,18 @@ def test_only_guidance_that_has_an_effect_is_learned(tmp_path):
     for asked in ((distilled, f"teacher={plain}"), ("objective=mean_flow", "objective.guidance=2.0")):
         with pytest.raises(InputError, match=r"guidance needs a condition, .* none .*: set objective\.guidance=1"):
             build(unconditional(tmp_path / "run", *asked))
+
+
+def test_a_student_has_the_guidance_that_it_learns_and_another_that_was_wanted_is_told(tmp_path, caplog):
+    teacher = tiny_train(tmp_path / "teacher", "trainer.max_steps=1").run_dir
+    given = (*TINY, "objective=consistency", f"teacher={teacher}", "objective.guidance=3.0")
+    message = "the model is not trained for guidance=2: its default becomes 3; objective.guidance=2 trains it"
+    for wanted, told in ((1, []), (2, [message])):
+        caplog.clear()
+        run = build(fast_compose([*given, f"guidance={wanted}.0", f"run_dir={tmp_path}/{wanted}"]))
+        assert run.pipeline.guidance == 3
+        assert [line for line in announced(run) if line.endswith("label, guidance 3")]
+        assert [text for text in caplog.messages if "guidance" in text] == told
 
 
 def test_a_model_of_other_sizes_starts_from_one_of_fewer_pixels(tmp_path):
