@@ -20,12 +20,16 @@ def reproduce(
     """
     from multidiff.errors import InputError
     from multidiff.sampling.reproduce import reproduce_samples
-    from multidiff.training.reproduce import reproduce_run
 
     is_run = (target / "config.yaml").is_file() and (target / "checkpoints").is_dir()
     if is_run and (model or init or mask or lora):
         raise InputError("a run is trained again from its own config: leave --model, --init, --mask and --lora out")
-    comparison = reproduce_run(target, out) if is_run else reproduce_samples(target, model, init, mask, out, lora or ())
+    if is_run:
+        from multidiff.training.reproduce import reproduce_run
+
+        comparison = reproduce_run(target, out)
+    else:
+        comparison = reproduce_samples(target, model, init, mask, out, lora or ())
     print(comparison)
     if not comparison.equal:
         raise typer.Exit(1)

@@ -86,7 +86,7 @@ def reproduce_samples(
     Args:
         target: the file, or the folder.
         model: a model directory; None to search for it by its hash.
-        init: the file that an edit started from; None to search for it beside ``target``.
+        init: the file that an edit started from; None to search for it by its name and hash, as for the model.
         mask: likewise, the mask of an edit.
         out: a new or empty folder to keep the files in; None to remove them.
         lora: files of the LoRAs that the plan names, if they are elsewhere.
@@ -102,7 +102,7 @@ def reproduce_samples(
     stack = _stack_in(record)
     pipeline = load(_model_of(record, stack, model, folder), lora=find_stack(stack, lora, folder))
     given = {"init": init, "mask": mask}
-    plan = plan_from(pipeline, record, lambda role, file: given[role] or member(folder, file["file"]))
+    plan = plan_from(pipeline, record, lambda role, file: given[role] or _file_of(folder, file))
     modality: Modality[Any] = instantiate(Modality, record["modality"])
     wanted = {original.index: original for original in originals}
     batches = [rows for rows in plan.batches if any(row in wanted for row in rows)]
@@ -222,6 +222,14 @@ def _model_of(record: Mapping[str, Any], stack: Stack, given: Path | None, folde
             if os.access(weights, os.R_OK) and weights.is_file() and sha256(weights) == expected:
                 return directory
     raise InputError(f"no model with the hash {expected[:12]} at {recorded} or near {folder}: give --model DIR")
+
+
+def _file_of(folder: Path, file: Mapping[str, Any]) -> Path:
+    """The file that an edit needs: the one of its name and hash near the files, or the place beside them."""
+    beside = member(folder, file["file"])
+    near = (place / file["file"] for place in _near(folder.resolve()) if os.access(place, os.R_OK | os.X_OK))
+    readable = (path for path in near if path.is_file() and os.access(path, os.R_OK))
+    return next((path for path in readable if sha256(path) == file["sha256"]), beside)
 
 
 def _near(folder: Path) -> Iterator[Path]:

@@ -129,21 +129,26 @@ class TestReproduce:
         assert "00002.png: 1 of 64 values differ" in str(comparison)
         assert "[0, 5, 3]" in str(comparison)
 
-    def test_an_edit_finds_its_file_beside_or_is_given_it(self, folder, run_dir, tmp_path):
+    def test_an_edit_finds_its_file_near_or_is_given_it(self, folder, run_dir, tmp_path):
         from multidiff.cli.sample import run  # noqa: PLC0415
 
-        init = tmp_path / "init.png"
-        shutil.copy(folder / "00000.png", init)
+        init, near = tmp_path / "a" / "b" / "00000.png", tmp_path / "near" / "00000.png"
+        for path in (init, near):
+            path.parent.mkdir(parents=True)
+            shutil.copy(folder / "00000.png", path)
         run(str(run_dir), tmp_path / "out", 2, {"steps": 3}, init=init, edits={"strength": 0.5})
-        with pytest.raises(InputError, match=r"the edit needs init\.png .* give it with --init PATH"):
+        assert (tmp_path / "out" / "00000.png").is_file()  # of the same name
+        assert reproduce_samples(tmp_path / "out", run_dir).equal
+        near.write_bytes(b"another")
+        with pytest.raises(InputError, match=r"the edit needs 00000\.png .* give it with --init PATH"):
             reproduce_samples(tmp_path / "out", run_dir)
         assert reproduce_samples(tmp_path / "out", run_dir, init).equal
 
     def test_a_mask_is_found_by_its_hash(self, folder, run_dir, tmp_path, monkeypatch):
         from multidiff.cli.sample import run  # noqa: PLC0415
 
-        mask, out = tmp_path / "masks" / "mask.png", tmp_path / "out"
-        mask.parent.mkdir()
+        mask, out = tmp_path / "masks" / "round" / "mask.png", tmp_path / "out"
+        mask.parent.mkdir(parents=True)
         Image.new("L", (8, 8), 255).save(mask)
         edit = {"init": folder / "00000.png", "edits": {"mask": str(mask)}}
         run(str(run_dir), out, 1, {"steps": 3}, **edit)
