@@ -134,7 +134,10 @@ def test_records_are_read_back_and_damaged_ones_refused(folder):
         ("backbone.widths=[16,16]", r"init: .*teacher has .* of shape .* and the model to train"),
         ("prediction=flow", "has prediction._target_=.*Velocity and the student .*Flow: set the student's prediction"),
         ("prediction=sample objective=consistency init=null", "Sample is not the identity at t = 0"),
-        ("objective.guidance=2.0", "guidance 2.0 needs a teacher"),
+        (
+            "objective.guidance=2.0",
+            "objective.guidance=2.0 needs a teacher: give teacher=MODEL_DIR, or objective.guidance=1",
+        ),
         ("objective=progressive_distillation teacher={teacher} schedule=flow", "schedule._target_=.*Cosine"),
         ("codec=scaling", "has codec._target_=.*Identity and the student .*Scaling"),
     ],

@@ -62,7 +62,9 @@ class FewStep(Objective):
 
     def check(self, student: NetworkDenoiser, teacher: Denoiser | None, shape: tuple[int, ...]) -> None:
         if teacher is None and self.scales != (1.0, 1.0):
-            raise ValueError(f"guidance {self.guidance} needs a teacher: give teacher=MODEL_DIR, or set guidance to 1")
+            raise ValueError(
+                f"objective.guidance={self.guidance} needs a teacher: give teacher=MODEL_DIR, or objective.guidance=1"
+            )
 
     def scale(self, context: Context) -> tuple[Tensor | None, Tensor | None]:
         """Guidance scales of the samples, ``(B,)``: of the target, None if it has no guidance, and of the network."""
