@@ -193,8 +193,10 @@ class Modality(ABC, Generic[Artifact]):
         Raises:
             InputError: a setting is unknown or cannot be used.
         """
-        names = ", ".join(settings)
-        raise InputError(f"{names}: neither a field of this model nor a setting of the modality {self.name}")
+        names, sizes = ", ".join(settings), ", ".join(self.sizes(shape)) or "none"
+        raise InputError(
+            f"{names}: neither a field of this model nor a setting of the modality {self.name}, which has: {sizes}"
+        )
 
     def sizes(self, shape: tuple[int, ...]) -> dict[str, int]:
         """The settings of `resized` that give ``shape``, by name; pages have a control for each. None by default."""

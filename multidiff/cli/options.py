@@ -82,7 +82,7 @@ def count(given: int | None, pipeline: "Pipeline", settings: Mapping[str, Any]) 
     if given is not None:
         return given
     values = [settings.get("label"), settings.get("prompt"), *settings.get("fields", {}).values()]
-    usual = LARGE if pipeline.pretrained else USUAL
+    usual = 1 if settings.get("prompts") else LARGE if pipeline.pretrained else USUAL
     return max([usual, *(len(each) for each in values if isinstance(each, list | tuple))])
 
 

@@ -61,8 +61,6 @@ def sample(
         compile=compile,
     )
     edits = {"strength": strength, "mask": mask, "extend": extend}
-    if n is None and prompts is not None:
-        n = 1
     stack = options.weighted_files(lora)
     run(model, out, n, settings, init=init, edits=edits, format=format, turntable=turntable, lora=stack)
 

@@ -100,6 +100,10 @@ class FieldConditioner(nn.Module, ABC):
         """Refuse a requested value as `prompted` does."""
         self.check(value)
 
+    def is_null(self, value: Any) -> bool:
+        """Whether a requested value is the null condition."""
+        return is_unknown(value)
+
     def accepts(self, value: Any) -> bool:
         """Whether `forward` takes ``value``."""
         try:
@@ -179,6 +183,13 @@ class Conditioner(nn.Module):
         """The fields of a sample of the data that the parts read, None for those that it lacks."""
         return {field: sample.get(field) for field in self.reads}
 
+    def stated(self, samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The requested samples without the fields whose value is the null condition."""
+        return [
+            {part.field: sample[part.field] for part in self if not part.is_null(sample.get(part.field))}
+            for sample in samples
+        ]
+
     def known(self, samples: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The samples with None for values that the parts do not accept, as of data that changed during training."""
         return [
@@ -219,6 +230,16 @@ class Conditioner(nn.Module):
 def extended(known: Sequence[str], found: Sequence[str]) -> list[str]:
     """The names ``known``, then those of ``found`` that are not among them."""
     return list(dict.fromkeys([*known, *found]))
+
+
+def check_text(field: str, value: Any) -> None:
+    """Refuse a requested value that is not a text, nor a number, which is the text that writes it.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if not isinstance(value, str | int | float | None):
+        raise InputError(f"{field} is a text, not {value!r}")
 
 
 def is_unknown(value: Any) -> bool:

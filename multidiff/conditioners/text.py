@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multidiff.conditioners.base import FieldConditioner, extended, is_unknown
+from multidiff.conditioners.base import FieldConditioner, check_text, extended, is_unknown
 from multidiff.conditioners.pieces import Pieces, byte_level, parts, read, train_merges, vocabulary
 from multidiff.conditioners.prompts import Prompt, literal, parse, quoted
 from multidiff.conditioners.words import words
@@ -82,7 +82,11 @@ class TextEncoder(FieldConditioner):
         """Any value is a text."""
 
     def check_prompt(self, value: Any) -> None:
+        check_text(self.field, value)
         parse(_text(value))
+
+    def is_null(self, value: Any) -> bool:
+        return not parse(_text(value)).text.strip()
 
     def remarks(self, values: Sequence[Any]) -> list[str]:
         """The words that training never saw, and what the encoder cannot read of a prompt that is too long."""
@@ -93,7 +97,7 @@ class TextEncoder(FieldConditioner):
             for text, pieces in zip(texts, self.pieces(texts), strict=True)
             if pieces.cut
         ]
-        lines = [f"training never saw these words: {first_of([*unseen], SHOWN)}"] if unseen else []
+        lines = [f"training never saw these words: {first_of([*map(_short, unseen)], SHOWN)}"] if unseen else []
         return lines + ([f"the prompt is too long for this model; cut off: {first_of(cut, SHOWN)}"] if cut else [])
 
     def describe(self) -> str:

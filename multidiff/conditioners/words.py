@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from multidiff.conditioners.base import FieldConditioner, extended
+from multidiff.conditioners.base import FieldConditioner, check_text, extended, is_unknown
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.errors import InputError, few_of
 
@@ -63,7 +63,7 @@ class WordConditioner(FieldConditioner):
         return {**learned, "vocabulary": vocabulary, "length": max(theirs["length"], learned["length"])}
 
     def forward(self, values: Sequence[Any]) -> Conditioning:
-        encoded = [self._encode(str(value or "")) for value in values]
+        encoded = [self._encode(_text(value)) for value in values]
         longest = max(1, *(len(row) for row in encoded))
         device = self.position.device
         indices = torch.tensor([row + [0] * (longest - len(row)) for row in encoded], device=device)
@@ -73,7 +73,14 @@ class WordConditioner(FieldConditioner):
         return Conditioning(tokens=tokens * mask[:, :, None], mask=mask)
 
     def check(self, value: Any) -> None:
-        self._encode(str(value or ""))
+        self._encode(_text(value))
+
+    def check_prompt(self, value: Any) -> None:
+        check_text(self.field, value)
+        self.check(value)
+
+    def is_null(self, value: Any) -> bool:
+        return not words(_text(value))
 
     def describe(self) -> str:
         return f"a text of up to {self.length} words, of {len(self.vocabulary)} known ones"
@@ -88,3 +95,7 @@ class WordConditioner(FieldConditioner):
         if len(words(text)) > self.length:
             raise InputError(f"the prompt {text!r} has {len(words(text))} words, and this model reads {self.length}")
         return [self.index[word] for word in words(text)]
+
+
+def _text(value: Any) -> str:
+    return "" if is_unknown(value) else str(value)

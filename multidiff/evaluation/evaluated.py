@@ -126,7 +126,7 @@ class EvaluatedModel(Evaluated):
         guidance = own.changed(scale, rule, None, {}, conditioner.reads)
         sampler = chosen_sampler(pipeline.sampler, changes.get("sampler"), changes.get("steps"))
         plan = Plan(pipeline, fields, sampler, guidance, Seeded(seed), batch_size=self.batch_size)
-        if scale not in (None, 1) and not guidance.acts_on(fields):
+        if scale not in (None, 1) and not guidance.acts_on(conditioner.stated(fields)):
             raise InputError(f"guidance {scale} needs a condition to follow, and these samples have none")
         facts = {
             "model_sha256": pipeline.sha256,

@@ -167,7 +167,7 @@ def _sweeps(source: Generated) -> dict[str, dict[float, Source]]:
     sweeps: dict[str, dict[float, Source]] = {
         "steps": {steps: source.changed(sampler=sampler) for steps, sampler in samplers.items()}
     }
-    if guidance.acts_on(plan.samples):
+    if guidance.acts_on(plan.pipeline.model.conditioner.stated(plan.samples)):
         guided = {scale: replace(guidance, scale=scale) for scale in SWEPT_SCALES if has_learned(trained, scale)}
         sweeps["guidance"] = {scale: source.changed(guidance=each) for scale, each in guided.items()}
     return sweeps

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from multidiff.conditioners import FieldConditioner
+from multidiff.conditioners.base import check_text
 from multidiff.conditioners.encodings import Encodings
 from multidiff.conditioners.prompts import Prompt, literal, parse, quoted
 from multidiff.diffusion.conditioning import Conditioning, concatenate
@@ -154,7 +155,11 @@ class PromptConditioner(FieldConditioner):
         """Any value is a text."""
 
     def check_prompt(self, value: Any) -> None:
+        check_text(self.field, value)
         parse(_text(value))
+
+    def is_null(self, value: Any) -> bool:
+        return value is None or (value == "" and not self.empty_is_zero)
 
     def remarks(self, values: Sequence[Any]) -> list[str]:
         """Prompts that are read in chunks."""

@@ -73,14 +73,13 @@ def _key(value: Any) -> Hashable:
     return (type(value), value) if value is None or isinstance(value, str | int | float) else id(value)
 
 
-def repeated(prompt: Any, prompts: Sequence[str], n: int) -> list[str]:
-    """Each of ``prompts`` ``n`` times.
+def check_prompts(prompts: Sequence[str], prompt: Any) -> None:
+    """Refuse ``prompts`` that are not a list of texts, or that come with a single ``prompt``.
 
     Raises:
-        InputError: a single ``prompt`` is given too, or there is nothing to repeat.
+        InputError: they do, or are none.
     """
     if prompt is not None:
         raise InputError("give a prompt or several prompts, not both")
-    if isinstance(prompts, str) or not prompts or n < 1:
-        raise InputError(f"prompts is a list of texts, with at least 1 sample of each, got {prompts!r} and {n}")
-    return [text for text in prompts for _ in range(n)]
+    if isinstance(prompts, str) or not prompts or not all(isinstance(text, str) for text in prompts):
+        raise InputError(f"prompts is a list of texts, at least 1, got {prompts!r}")

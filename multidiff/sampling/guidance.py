@@ -9,6 +9,7 @@ from multidiff.configuration import instantiate, load_option
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import Denoiser
 from multidiff.errors import InputError, few_of
+from multidiff.sampling.conditions import plain
 
 Guide = float | Callable[[Denoiser], Denoiser]
 """The guidance scale, 1 being off; or, from Python, any guidance at all, as a function of the denoiser."""
@@ -50,9 +51,11 @@ class Guidance:
             reads: the fields that the model reads.
 
         Raises:
-            InputError: there is no such rule or field, or a setting would change nothing.
+            InputError: there is no such rule or field, the scale is no number, or a setting would change nothing.
         """
-        new = self.scale if scale is None else scale
+        new = self.scale if scale is None else plain(scale)
+        if isinstance(new, bool) or not (isinstance(new, int | float) or callable(new)):
+            raise InputError(f"the guidance scale is a number, not {new!r}")
         given = {"guidance rule": rule, "negative condition": negative or None, "guidance field": field}
         for name, value in given.items():
             if value is not None and callable(new):

@@ -15,7 +15,7 @@ from multidiff.modality import Modality
 from multidiff.model import Model
 from multidiff.pretrained import Stack
 from multidiff.sampling import few_step
-from multidiff.sampling.conditions import repeated
+from multidiff.sampling.conditions import check_prompts, plain
 from multidiff.sampling.editing import Canvas, Continue, Edit, Redo, Vary
 from multidiff.sampling.gallery import Gallery, generated
 from multidiff.sampling.guidance import Fields, Guidance, Guide
@@ -113,7 +113,8 @@ class Pipeline:
             n: number of samples.
             label: a class that the model was trained with; of several, sample i takes number i modulo their count.
             prompt: a text, likewise, for a model that was trained with captions; ``(red:1.3)`` weights words.
-            prompts: texts; ``n`` samples of each, which are those of that ``prompt`` alone: the noise is the same.
+            prompts: texts; ``n`` samples of each, which are those of that ``prompt`` alone: with the same noise and the
+                same further fields.
             fields: values of further fields, likewise, and settings of the modality, such as the number of points.
             negative: a label, a prompt or fields to steer away from.
             sampler: an option of the config group ``sampler``, or a file that `multidiff grid` wrote.
@@ -136,12 +137,15 @@ class Pipeline:
         if seeds is not None and (seed or prompts is not None):
             raise InputError(f"this method sets its own seeds: leave {'seed' if seed else 'prompts'} out")
         if prompts is not None:
-            seeds, prompt, n = Versions(seed, n), repeated(prompt, prompts, n), n * len(prompts)
+            check_prompts(prompts, (fields or {}).get("caption", prompt))
+            seeds, prompt = Versions(seed, n), prompts[0]
         reads = self.model.conditioner.reads
         known, sizes = sorted_out(reads, fields or {}, {"label": label, "caption": prompt})
         pipeline = self.resized(**sizes) if sizes else self
         samples = samples_of(reads, n, known)
-        opposite = negative_of(reads, negative, guidance_field)
+        if prompts is not None:
+            samples = tuple({**sample, "caption": plain(text)} for text in prompts for sample in samples)
+        opposite = negative_of(reads, negative, guidance_field or self.model.conditioner.guided)
         guided = self._guided(samples, opposite, guidance, guidance_rule, guidance_field)
         config = with_speed(chosen_sampler(self.sampler, sampler, steps), precision, compile, self.canvas.like.device)
         together = pipeline.batch_size if batch_size is None else batch_size
@@ -161,7 +165,7 @@ class Pipeline:
         own = Guidance(self.guidance, field=self.model.conditioner.guided)
         guided = own.changed(scale, rule, field, opposite, self.model.conditioner.reads)
         chosen = scale not in (None, 1) or rule is not None or field is not None
-        if chosen and not guided.acts_on(samples):
+        if chosen and not guided.acts_on(self.model.conditioner.stated(samples)):
             raise InputError("guidance needs a condition to follow or a negative one; give one, or leave guidance out")
         return guided
 

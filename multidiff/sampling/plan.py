@@ -1,6 +1,7 @@
 """A validated request: what will be generated, and how; enough to generate it again."""
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,7 @@ from multidiff.diffusion.denoiser import Denoiser, Observed
 from multidiff.diffusion.editing import SampleFunction
 from multidiff.diffusion.grids import Grid
 from multidiff.diffusion.samplers import Sampler, sample
-from multidiff.errors import InputError, refusals
+from multidiff.errors import LISTED, InputError, first_of, refusals
 from multidiff.sampling import few_step
 from multidiff.sampling.conditions import Conditions, check
 from multidiff.sampling.editing import Edit, seen
@@ -26,6 +27,8 @@ from multidiff.sampling.speed import Prepared, Speed
 
 if TYPE_CHECKING:
     from multidiff.sampling.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 
@@ -67,8 +70,8 @@ class Plan:
         if self.batch_size < 1:
             raise InputError(f"the batch size must be at least 1, got {self.batch_size}")
         if self.pipeline.trained.guidance is None:
-            effective = self.guidance.effective(self.samples).within(self.speed.guidance_interval)
-            object.__setattr__(self, "guidance", effective)
+            effective = self.guidance.effective(self.pipeline.model.conditioner.stated(self.samples))
+            object.__setattr__(self, "guidance", effective.within(self.speed.guidance_interval))
         with refusals(), torch.no_grad():
             _ = self.method, self.grid, self.function
             few_step.check(self)
@@ -166,7 +169,14 @@ class Plan:
     ) -> list[Any]:
         """Generate the samples ``rows``, all by default, as one batch of artifacts."""
         rows = range(len(self)) if rows is None else rows
-        artifacts = self.pipeline.artifacts(self.x0(rows, on_step, conditions, on_estimate), self.edit)
+        x0 = self.x0(rows, on_step, conditions, on_estimate)
+        wrong = [str(row) for row, each in zip(rows, x0, strict=True) if not bool(each.isfinite().all())]
+        if wrong:
+            log.warning(
+                "samples %s have non-finite values: lower the guidance, or choose another sampler",
+                first_of(wrong, LISTED),
+            )
+        artifacts = self.pipeline.artifacts(x0, self.edit)
         if self.edit is not None and self.edit.grows:
             return artifacts
         pairs = zip(artifacts, self.fields(rows), strict=True)

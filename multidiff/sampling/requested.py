@@ -82,5 +82,11 @@ def negative_of(reads: Sequence[str], negative: str | int | Fields | None, guide
         return negative or {}
     if not reads:
         raise InputError("this model takes no condition, so it takes no negative one either")
-    field = guided or next((name for name in ("caption", "label") if name in reads), reads[0])
-    return {field: str(negative)}
+    if not isinstance(plain(negative), str | int | float):
+        raise InputError(f"the negative condition is one label, one prompt or a mapping of fields, not {negative!r}")
+    return {negative_field(reads, guided): str(negative)}
+
+
+def negative_field(reads: Sequence[str], guided: str | None) -> str:
+    """The field of a negative condition that names none; ``guided`` is the one that guidance follows, if it is one."""
+    return guided or next((name for name in ("caption", "label") if name in reads), reads[0])

@@ -205,6 +205,10 @@ def test_the_dtype_of_the_weights_is_the_dtype_of_the_samples(pipeline):
         ({"seed": 2**64}, "64 bits, from -9223372036854775808 to 18446744073709551615, not 18446744073709551616"),
         ({"seed": 0.5}, "64 bits"),
         ({"guidance": -1.0, "label": 3}, "guidance scale"),
+        ({"guidance": "2", "label": 3}, "the guidance scale is a number, not '2'"),
+        ({"guidance": True, "label": 3}, "the guidance scale is a number, not True"),
+        ({"guidance": 3.0, "label": ""}, "guidance needs a condition to follow"),
+        ({"negative": ["3"], "label": 3, "guidance": 2.0}, r"one label, one prompt or a mapping .*, not \['3'\]"),
         ({"guidance": 3.0}, "guidance needs a condition to follow"),
         ({"guidance_rule": "x", "guidance": 2.0}, "no guidance_rule is called 'x'; there are: apg, cfg"),
         ({"guidance_rule": "apg", "guidance": 1.0}, "guidance 1 is off"),
@@ -215,7 +219,10 @@ def test_the_dtype_of_the_weights_is_the_dtype_of_the_samples(pipeline):
             {"guidance_field": "caption", "guidance": 2.0, "label": 3},
             "'caption': this model has no such condition; it has label",
         ),
-        ({"fields": {"seconds": 3}}, "seconds: neither a field of this model nor a setting of the modality image"),
+        (
+            {"fields": {"seconds": 3}},
+            "seconds: neither .* nor a setting of the modality image, which has: height, width",
+        ),
         ({"label": 3, "fields": {"label": 4}}, "label is given twice"),
         (
             {"label": 3, "guidance": 2.0, "negative": {"lable": "4"}},
@@ -249,6 +256,13 @@ def test_a_negative_text_is_of_the_field_that_guidance_follows():
 
 
 def test_numbers_of_numpy_are_numbers(pipeline):
-    plan = pipeline.plan(2, label=np.int64(3), seed=np.int64(5), steps=2)
-    assert json.loads(plan.to_json())["samples"] == [{"label": 3}]
-    assert pixels(plan.stream()) == pixels(pipeline.sample(2, label=3, seed=5, steps=2))
+    plan = pipeline.plan(2, label=np.int64(3), seed=np.int64(5), steps=2, guidance=np.float32(1))
+    record = json.loads(plan.to_json())
+    assert (record["samples"], record["guidance"]["scale"]) == ([{"label": 3}], 1)
+    assert pixels(plan.stream()) == pixels(pipeline.sample(2, label=3, seed=5, steps=2, guidance=1))
+
+
+def test_samples_that_are_not_finite_are_named(pipeline, caplog):
+    images = pipeline.sample(2, label=3, guidance=1e38, steps=3)
+    assert len(images) == 2
+    assert "samples 0, 1 have non-finite values: lower the guidance" in caplog.text

@@ -73,6 +73,19 @@ def test_n_versions_of_each_prompt_are_those_of_the_prompt_alone(pipeline):
     assert together == [image for images in alone for image in images]
 
 
+def test_versions_of_a_prompt_take_further_fields_in_turn(pipeline, monkeypatch):
+    monkeypatch.setattr(pipeline.model.conditioner, "reads", ("label", "caption"))
+    plan = pipeline.plan(3, prompts=["a red square", "a dog"], label=["x", "y"], steps=1)
+    assert [fields["label"] for fields in plan.samples] == ["x", "y", "x"] * 2
+    assert [fields["caption"] for fields in plan.samples] == ["a red square"] * 3 + ["a dog"] * 3
+
+
+def test_guidance_is_off_where_all_prompts_are_empty(pipeline, monkeypatch):
+    monkeypatch.setattr(pipeline, "guidance", 3.0)
+    plans = [pipeline.plan(2, prompt=prompt, steps=1) for prompt in (" ", "( )", ["", "a dog"])]
+    assert [plan.guidance.scale for plan in plans] == [1.0, 1.0, 3.0]
+
+
 def test_a_record_of_versions_generates_the_same(pipeline):
     plan = pipeline.plan(
         2, prompts=["a (red:1.4) square", "", "a dog"], steps=2, batch_size=4, guidance=2, negative="[a]"
@@ -110,6 +123,9 @@ def test_remarks_come_once(pipeline, caplog):
         pipeline.sample(6, prompt=["a purple square", "purple dog"], steps=2, batch_size=2)
     assert [record.message for record in caplog.records] == ["training never saw these words: purple, dog"]
     caplog.clear()
+    pipeline.plan(1, prompt="z" * 100)
+    assert caplog.records[0].message == f"training never saw these words: {'z' * 57}..."
+    caplog.clear()
     long = "square " * 64 + "and the rest"
     pipeline.plan(1, prompt=long)
     assert (
@@ -125,7 +141,10 @@ def test_remarks_come_once(pipeline, caplog):
         ({"prompt": "a", "guidance": 2, "negative": "(b:x)"}, "the weight 'x'"),
         ({"prompts": []}, "at least 1"),
         ({"prompts": "a"}, "a list of texts"),
+        ({"prompts": ["a", None]}, "a list of texts"),
         ({"prompts": ["a"], "prompt": "b"}, "not both"),
+        ({"prompts": ["a"], "fields": {"caption": "b"}}, "not both"),
+        ({"prompt": {"a": 1}}, "caption is a text, not {'a': 1}"),
         ({"label": "a"}, "it takes prompt"),
     ],
 )
