@@ -63,6 +63,10 @@ def generate(studio: Studio) -> Any:
         wrong = next((name for name, value in counts.items() if type(value) is not int), None)
         if wrong:
             raise InputError(f"{wrong} is an integer, not {counts[wrong]!r}")
+        texts = {"model": model, "sampler": sampler, "guidance_rule": guidance_rule, "negative": negative}
+        wrong = next((name for name, value in texts.items() if not isinstance(value, str | None)), None)
+        if wrong:
+            raise InputError(f"{wrong} is a text, not {texts[wrong]!r}")
         if not isinstance(fields, dict | None):
             raise InputError(f"fields is an object of values by field, not {fields!r}")
         asked = Request(n, fields or {}, negative, guidance, guidance_rule, sampler, steps, seed, batch_size)
@@ -72,7 +76,7 @@ def generate(studio: Studio) -> Any:
             plan = studio.plan(model, asked)
             return answer(last(studio.generate(place, model, plan)))
 
-    return reported(endpoint)
+    return reported(endpoint, on_page=False)
 
 
 def stop(studio: Studio) -> Any:

@@ -12,6 +12,7 @@ from multidiff.conditioners.number import NumberConditioner
 from multidiff.configuration import advice, group_options
 from multidiff.errors import InputError
 from multidiff.sampling.pipeline import Pipeline
+from multidiff.sampling.requested import negative_field
 from multidiff.sampling.sampler_config import chosen_sampler
 from multidiff.studio.limits import Limits
 from multidiff.studio.request import EXACT, PLAIN_RULE, Request, sampler_named, sampler_names
@@ -165,8 +166,9 @@ def field_control(part: FieldConditioner) -> gr.components.Component:
 
 def negative_control(pipeline: Pipeline) -> gr.components.Component:
     """The control of what to steer away from, in the field that guidance follows by default."""
-    parts = {part.field: part for part in pipeline.model.conditioner}
-    part = next((parts[name] for name in ("caption", "label") if name in parts), next(iter(parts.values())))
+    conditioner = pipeline.model.conditioner
+    field = negative_field(conditioner.reads, conditioner.guided)
+    part = next(part for part in conditioner if part.field == field)
     info = "Guidance steers away from this; needs guidance above 1."
     if part.choices:
         return gr.Dropdown([ANY, *part.choices], value=ANY, label="Negative", info=info)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from multidiff.bundled import bundled, located
 from multidiff.configuration import group_options
@@ -52,15 +53,20 @@ class Models:
             raise InputError(f"no model is called {name!r} here; there are: {few_of(list(self.pipelines), name)}")
         return self.pipelines[name]
 
-    def by_hash(self, sha256: object) -> str:
-        """The name of the model whose weights have this hash.
+    def of(self, record: Mapping[str, Any]) -> str:
+        """The name of the model whose weights have the hash in the record of a plan.
 
         Raises:
             InputError: none has.
         """
+        sha256 = record["model_sha256"]
         found = next((name for name, pipeline in self.pipelines.items() if pipeline.sha256 == sha256), None)
         if found is None:
-            raise InputError(f"it was made by a model that is not open here (weights {str(sha256)[:12]})")
+            name = f"{Path(str(record['model'])).name}, " if "model" in record else ""
+            raise InputError(
+                f"it was made by a model that is not open here ({name}weights {str(sha256)[:12]}): "
+                "start the studio with that model too"
+            )
         return found
 
 

@@ -13,38 +13,39 @@ from multidiff.studio.jobs import Progress, StoppedError
 from multidiff.studio.line import Waiting
 
 
-def reported(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function`` with mistakes of the visitor as messages on the page, and in answers of the API, in one line."""
+def reported(function: Callable[..., Any], *, on_page: bool = True) -> Callable[..., Any]:
+    """``function`` with mistakes of the visitor as messages of one line: in HTML on the page, else in plain text."""
 
     @wraps(function)
     def call(*arguments: Any, **settings: Any) -> Any:
         try:
             return function(*arguments, **settings)
         except InputError as error:
-            raise _message(error) from error
+            raise _message(error, on_page=on_page) from error
 
     @wraps(function)
     def stream(*arguments: Any, **settings: Any) -> Iterator[Any]:
         try:
             yield from function(*arguments, **settings)
         except InputError as error:
-            raise _message(error) from error
+            raise _message(error, on_page=on_page) from error
 
     return stream if isgeneratorfunction(function) else call
 
 
 def warn(title: str, reason: InputError | str) -> None:
     """Show a message on the page without failing."""
-    gr.Warning(_line(reason), title=title)
+    gr.Warning(html.escape(_line(reason), quote=False), title=title)
 
 
-def _message(error: InputError) -> gr.Error:
+def _message(error: InputError, *, on_page: bool) -> gr.Error:
     title = "Stopped" if isinstance(error, StoppedError) else "Not possible"
-    return gr.Error(_line(error), title=title, print_exception=False)
+    line = html.escape(_line(error), quote=False) if on_page else _line(error)
+    return gr.Error(line, title=title, print_exception=False)
 
 
 def _line(reason: InputError | str) -> str:
-    return html.escape(" ".join(str(reason).split()), quote=False)
+    return " ".join(str(reason).split())
 
 
 def bar(progress: Progress | Waiting) -> str:

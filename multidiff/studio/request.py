@@ -74,7 +74,8 @@ class Request:
         """
         limits.check_counts(self.n, self.batch_size, self.steps)
         self._check_names(pipeline, samplers)
-        guided = bool(self.negative) or bool(set(self.fields) - set(self._sizes(pipeline)))
+        given = {name for name, value in self.fields.items() if value is not None and str(value).strip()}
+        guided = bool(self.negative) or bool(given - set(self._sizes(pipeline)))
         plan = pipeline.plan(
             self.n,
             fields=dict(self.fields),

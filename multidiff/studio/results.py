@@ -93,7 +93,7 @@ class ResultView:
     def _reproduced(self) -> Any:
         def reproduce(request: gr.Request, shown: str) -> Iterator[str]:
             result = self.studio.history[shown]
-            directory = self.studio.models.places[self.studio.models.by_hash(result.record["model_sha256"])]
+            directory = self.studio.models.places[self.studio.models.of(result.record)]
             with self.studio.line.place(str(request.session_hash)) as place:
                 for waiting in place.turn():
                     yield bar(waiting)

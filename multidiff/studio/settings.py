@@ -1,7 +1,7 @@
 """By which settings a result was made: what the controls of a page say of its record, and what they cannot."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from multidiff.configuration import load_option
 from multidiff.errors import InputError
 from multidiff.sampling.guidance import Guidance
 from multidiff.sampling.pipeline import Pipeline
+from multidiff.sampling.requested import negative_field
 from multidiff.sampling.sampler_config import chosen_sampler
 from multidiff.sampling.speed import Speed, with_speed
 from multidiff.studio.history import History
@@ -48,10 +49,12 @@ class Settings:
         Raises:
             InputError: the record is not one of a plan, or of a model that is not open.
         """
-        model = models.by_hash(record["model_sha256"])
+        model = models.of(record)
         request = Request.of(record, index)
         try:
-            lost = tuple(_lost(models[model], models.samplers, record, request))
+            pipeline = models[model]
+            request = replace(request, negative=record["guidance"]["negative"].get(_negative(pipeline)))
+            lost = tuple(_lost(pipeline, models.samplers, record, request))
             source = record["edit"] and record["edit"]["init"]
             edit = source if source and source.get("option") in EDITS and "value" in source else None
             parts = {} if edit is None else {"init": edit, **({"mask": edit["mask"]} if "mask" in edit else {})}
@@ -102,8 +105,7 @@ def _lost(
         yield "the guidance rule"
     if guidance["field"] != pipeline.model.conditioner.guided:
         yield f"guidance on {guidance['field'] or 'all fields'}"
-    if len(guidance["negative"]) > 1:
-        yield "the other negative fields"
+    yield from (f"the negative {name}" for name in guidance["negative"] if name != _negative(pipeline))
     if len(record["samples"]) > 1:
         yield "the fields of the other samples"
     sizes = pipeline.modality.sizes(pipeline.data_shape)
@@ -116,6 +118,12 @@ def _lost(
         yield f"the strength {edit['strength']} of the regenerated part"
     if record.get("lora", []) != [dict(lora) for lora in pipeline.lora]:
         yield "LoRA"
+
+
+def _negative(pipeline: Pipeline) -> str | None:
+    """The field of the control for what to steer away from; None without conditions."""
+    conditioner = pipeline.model.conditioner
+    return negative_field(conditioner.reads, conditioner.guided) if conditioner.reads else None
 
 
 def _differences(one: Any, other: Any, name: str = "") -> Iterator[str]:

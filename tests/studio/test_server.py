@@ -50,6 +50,9 @@ def test_an_answer_has_the_files_and_the_plan_of_what_was_asked(server, client):
     ("wrong", "saying"),
     [
         ({"model": "x"}, "no model is called"),
+        ({"model": ["x"]}, r"model is a text, not \['x'\]"),
+        ({"negative": {"label": "3"}}, "negative is a text"),
+        ({"guidance": "a < b", "fields": {"label": "3"}}, "the guidance scale is a number, not 'a < b'"),
         ({"n": 99}, "samples from 1 to 8, got 99"),
         ({"n": "2"}, "n is an integer"),
         ({"steps": 2.5}, "steps is an integer"),

@@ -47,8 +47,9 @@ def test_a_batch_is_as_large_as_samples_and_limits_allow(studio, monkeypatch):
     assert small.plan("digits", Request(2)).batch_size == 1
 
 
-def test_a_request_without_a_condition_needs_no_guidance(studio):
-    assert studio.plan("digits", Request(1, guidance=3.0, steps=2)).guidance.scale == 1
+@pytest.mark.parametrize("fields", [{}, {"label": None}, {"label": ""}])
+def test_a_request_without_a_condition_needs_no_guidance(studio, fields):
+    assert studio.plan("digits", Request(1, fields, guidance=3.0, steps=2)).guidance.scale == 1
 
 
 @pytest.mark.parametrize(
@@ -167,9 +168,16 @@ def test_other_settings_that_the_page_cannot_show_are_named(studio):
     )
 
 
+def test_a_negative_condition_without_a_control_is_named_and_left_out(studio):
+    record = dict(made(studio).record)
+    record["guidance"] = {**record["guidance"], "negative": {"caption": "7"}}
+    settings = Settings.of(record, studio.models, studio.history)
+    assert (settings.request.negative, settings.lost) == (None, ("the negative caption",))
+
+
 def test_a_damaged_record_restores_nothing(studio):
     record = made(studio).record
-    for part in ({"edit": {"init": 1}}, {"sampler": 1}, {"seeds": {"seed": 1}}):
+    for part in ({"edit": {"init": 1}}, {"sampler": 1}, {"seeds": {"seed": 1}}, {"guidance": 1}):
         with pytest.raises(InputError):
             Settings.of({**record, **part}, studio.models, studio.history)
 
@@ -179,7 +187,9 @@ def test_a_foreign_file_or_one_of_another_model_restores_nothing(studio, tmp_pat
     with pytest.raises(InputError, match="holds no plan"):
         studio.settings_in(tmp_path / "foreign.png")
     with pytest.raises(InputError, match="a model that is not open here"):
-        studio.models.by_hash("0123")
+        studio.models.of({"model_sha256": "0123"})
+    with pytest.raises(InputError, match=r"not open here \(flowers, weights 0123\): start the studio with that model"):
+        studio.models.of({"model_sha256": "0123", "model": "/runs/flowers"})
 
 
 def test_progress_grows_to_the_end_and_shows_what_is_denoised(studio):
