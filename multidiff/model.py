@@ -17,6 +17,7 @@ from multidiff.diffusion.denoiser import NetworkDenoiser
 from multidiff.diffusion.objectives import Objective
 from multidiff.diffusion.predictions import Prediction
 from multidiff.diffusion.schedules import Schedule
+from multidiff.errors import InputError
 
 MODEL_GROUPS = ("modality", "codec", "backbone", "conditioning", "schedule", "prediction", "tuning")
 """The config groups that a model is made of: all but the last, or, of a pretrained pipeline, the first and the last."""
@@ -70,10 +71,15 @@ def log_snr_range(config: Mapping[str, Any]) -> tuple[float, float]:
 
     Args:
         config: of a model; without an objective, the range is infinite.
+
+    Raises:
+        InputError: the config states a range that is empty.
     """
     if config.get("log_snr_range") is not None:
-        low, high = config["log_snr_range"]
-        return float(low), float(high)
+        low, high = (float(end) for end in config["log_snr_range"])
+        if not low < high:
+            raise InputError(f"log_snr_range is the lowest and the highest log SNR, got {low} and {high}")
+        return low, high
     if config.get("objective") is None:
         return -math.inf, math.inf
     times = instantiate(Objective, config["objective"]).times

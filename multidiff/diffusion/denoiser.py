@@ -53,7 +53,8 @@ class NetworkDenoiser(Denoiser):
         schedule: see `Denoiser`.
         prediction: what the network outputs.
         log_snr_range: see `Denoiser`. Beyond it, the network is told the nearer of both ends, since its outputs are
-            arbitrary at noise levels that it was not trained at, such as that of t = 1, where samples start.
+            arbitrary at noise levels that it was not trained at, such as that of t = 1, where samples start. A network
+            whose own attribute ``log_snr_range`` is another has that one.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class NetworkDenoiser(Denoiser):
         self.network = network
         self.schedule = schedule
         self.prediction = prediction
-        self.log_snr_range = log_snr_range
+        self.log_snr_range = getattr(network, "log_snr_range", log_snr_range)
         self.inputs = tuple(getattr(network, "inputs", ()))
 
     def forward(

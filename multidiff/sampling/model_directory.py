@@ -66,9 +66,10 @@ def load(path: str | Path, device: str | None = None, lora: Mapping[str, float] 
         return _tuned(directory, config, digest, device or _default_device())
     try:
         modality = instantiate(Modality, config["modality"])
+        data_shape = _data_shape(config)
         with no_larger_than(state, config):
-            model = build_model(config, tuple(config["data_shape"]))
-        shape = model.codec.shape(tuple(config["data_shape"]))
+            model = build_model(config, data_shape)
+        shape = model.codec.shape(data_shape)
         sampler, guidance = checked_sampler(config["sampler"], "sampler"), float(config["guidance"])
         trained = few_step.trained_from(config.get("trained"))
     except InputError as error:
@@ -78,6 +79,18 @@ def load(path: str | Path, device: str | None = None, lora: Mapping[str, float] 
     fill(model, state, weights)
     model.to(device or _default_device())
     return Pipeline(model, modality, shape, sampler, guidance, digest, config["modality"], trained)
+
+
+def _data_shape(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """The shape of a sample of the data.
+
+    Raises:
+        InputError: it is not one or more whole numbers above 0.
+    """
+    given = config["data_shape"]
+    if not (isinstance(given, list) and given and all(type(size) is int and size > 0 for size in given)):
+        raise InputError(f"data_shape is a list of whole numbers above 0, got {given!r}")
+    return tuple(given)
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -128,7 +141,7 @@ def _tuned(directory: Path, config: Mapping[str, Any], digest: str, device: str)
         modality, tuning = instantiate(Modality, config["modality"]), instantiate(Tuning, config["tuning"])
         sampler, guidance = checked_sampler(config["sampler"], "sampler"), float(config["guidance"])
         opened = tuning.open(device)
-        shape = opened.model.codec.shape(tuple(config["data_shape"]))
+        shape = opened.model.codec.shape(_data_shape(config))
     except InputError as error:
         elsewhere = f"with the pipeline elsewhere: multidiff sample PIPELINE --lora {directory / WEIGHTS}"
         raise InputError(f"{directory / CONFIG}: {error}; {elsewhere}") from error

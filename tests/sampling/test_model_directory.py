@@ -200,6 +200,20 @@ def test_a_config_that_lacks_a_part(model, group):
     refused(model, group)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "way"),
+    [
+        ("data_shape", [1, 8, "8"], "data_shape is a list of whole numbers above 0"),
+        ("data_shape", [1, 8, 0], "data_shape is a list of whole numbers above 0"),
+        ("log_snr_range", [3.0, 3.0], "log_snr_range is the lowest and the highest log SNR"),
+        ("log_snr_range", [None, 3.0], "does not describe a model"),
+    ],
+)
+def test_numbers_that_no_model_has(model, name, value, way):
+    edit(model, lambda config: config.update({name: value}))
+    refused(model, way)
+
+
 OBJECT = {"_target_": "modalities.image.data.Digits"}
 SHARDS = {"_target_": "multidiff.data.streaming.shards.ShardDataset", "shards": "http://localhost:1/leak.tar"}
 
