@@ -77,7 +77,7 @@ def log_snr_range(config: Mapping[str, Any]) -> tuple[float, float]:
     """
     if config.get("log_snr_range") is not None:
         low, high = (float(end) for end in config["log_snr_range"])
-        if not low < high:
+        if not low <= high:
             raise InputError(f"log_snr_range is the lowest and the highest log SNR, got {low} and {high}")
         return low, high
     if config.get("objective") is None:

@@ -231,8 +231,9 @@ def _log_snr_range(settings: Mapping[str, Any], before: Mapping[str, Any] | None
     """What the network is told: the range of its training, within that of the model that it starts from."""
     if before and before.get("log_snr_range"):
         return list(before["log_snr_range"])
-    ranges = [log_snr_range(config) for config in (settings, origin(settings, before)) if config]
-    return [max(low for low, _ in ranges), min(high for _, high in ranges)]
+    own, first = log_snr_range(settings), origin(settings, before)
+    low, high = log_snr_range(first) if first else own
+    return [min(max(end, low), high) for end in own]
 
 
 def _backbone(settings: dict[str, Any], before: dict[str, Any] | None, dataset: Dataset) -> dict[str, Any]:

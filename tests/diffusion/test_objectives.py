@@ -67,8 +67,9 @@ def test_times_follow_their_distribution(distribution, to_normal):
         (LogitNormal(0.2, 0.8), [-(0.2 + 0.8 * RARE_NORMAL), -(0.2 - 0.8 * RARE_NORMAL)]),
         (LogNormalSigma(-1.2, 1.2), [1.2 - 1.2 * RARE_NORMAL, 1.2 + 1.2 * RARE_NORMAL]),
         (Stratified(), [math.log(1e-3 / (1 - 1e-3)), math.log((1 - 1e-3) / 1e-3)]),
+        (GridTimes(1), [-math.inf, math.inf]),
     ],
-    ids=["logit-normal", "log-normal sigma", "uniform"],
+    ids=["logit-normal", "log-normal sigma", "uniform", "grid"],
 )
 def test_the_range_of_log_snr_has_all_times_but_a_thousandth_at_either_end(distribution, expected):
     assert distribution.log_snr_range(RectifiedFlow()) == pytest.approx(expected)

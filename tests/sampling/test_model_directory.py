@@ -205,7 +205,7 @@ def test_a_config_that_lacks_a_part(model, group):
     [
         ("data_shape", [1, 8, "8"], "data_shape is a list of whole numbers above 0"),
         ("data_shape", [1, 8, 0], "data_shape is a list of whole numbers above 0"),
-        ("log_snr_range", [3.0, 3.0], "log_snr_range is the lowest and the highest log SNR"),
+        ("log_snr_range", [3.0, 2.0], "log_snr_range is the lowest and the highest log SNR"),
         ("log_snr_range", [None, 3.0], "does not describe a model"),
     ],
 )

@@ -87,6 +87,9 @@ def test_a_model_is_told_the_noise_levels_that_it_and_the_first_model_were_train
     assert tuned == pytest.approx((-uniform, -(2 - 2 * 3.0902323)))
     written = yaml.safe_load((run_dir / "model" / "config.yaml").read_text())
     assert tuple(written["log_snr_range"]) == tuned
+    given = (f"init={labelled}", f"teacher={labelled}", "objective=distribution_matching")
+    student = build(finetuning(pictures, tmp_path / "student", *given)).module
+    assert student.model.denoiser.log_snr_range == student.fake_score.log_snr_range == first
 
 
 def test_a_model_that_does_not_state_what_it_is_told_follows_its_objective(labelled, tmp_path):

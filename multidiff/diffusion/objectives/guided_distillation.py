@@ -1,5 +1,6 @@
 """Distillation of guidance into one evaluation, and of several steps into one."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -68,6 +69,10 @@ class GridTimes(TimeDistribution):
 
     def quantile(self, u: Tensor, schedule: Schedule) -> Tensor:
         return torch.ceil(u * self.steps) / self.steps
+
+    def log_snr_range(self, schedule: Schedule) -> tuple[float, float]:
+        """Without limits: samples visit the times of training and no others, and a fake-score network visits all."""
+        return -math.inf, math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
