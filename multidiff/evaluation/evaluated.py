@@ -1,6 +1,7 @@
 """What is evaluated, a model or files, and the real data that it is compared with."""
 
 import hashlib
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +18,14 @@ from multidiff.errors import InputError
 from multidiff.evaluation.reference import Reference
 from multidiff.evaluation.sources import BLOCK, Files, Generated, Source
 from multidiff.modality import Modality
-from multidiff.sampling import model_directory
+from multidiff.sampling import few_step, model_directory
 from multidiff.sampling.guidance import Guidance
 from multidiff.sampling.plan import Plan
 from multidiff.sampling.sampler_config import chosen_sampler
 from multidiff.sampling.samples import read_record
 from multidiff.sampling.seeds import Seeded
+
+log = logging.getLogger(__name__)
 
 
 class Evaluated(ABC):
@@ -128,6 +131,8 @@ class EvaluatedModel(Evaluated):
         plan = Plan(pipeline, fields, sampler, guidance, Seeded(seed), batch_size=self.batch_size)
         if scale not in (None, 1) and not guidance.acts_on(conditioner.stated(fields)):
             raise InputError(f"guidance {scale} needs a condition to follow, and these samples have none")
+        for line in few_step.remarks(plan):
+            log.warning("%s", line)
         facts = {
             "model_sha256": pipeline.sha256,
             "sampler": dict(plan.sampler),

@@ -1,6 +1,7 @@
 """Models that were trained for few steps say so, and requests that they cannot meet are refused."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import multidiff
 from multidiff.configuration import read_yaml
 from multidiff.diffusion.objectives import Trained
 from multidiff.errors import InputError
+from multidiff.evaluation.evaluated import EvaluatedModel
 from multidiff.sampling.few_step import record, trained_from
 from tests.tiny import tiny_train
 
@@ -102,6 +104,16 @@ def test_more_steps_than_a_model_means_are_remarked(folder, name, settings, mess
     with caplog.at_level(logging.WARNING):
         multidiff.load(folder / name).plan(1, label="1", **settings)
     assert (message in caplog.text) if message else not caplog.text
+
+
+def test_an_evaluation_remarks_them_too(folder, caplog):
+    evaluated = EvaluatedModel(str(folder / "matched"), torch.device("cpu"))
+    data = SimpleNamespace(conditions=lambda n, _: [{"label": "1"}] * n, shape=(1, 8, 8))
+    with caplog.at_level(logging.WARNING):
+        evaluated.source(data, 2, 0, {"steps": 1})
+        assert not caplog.text
+        evaluated.source(data, 2, 0, {"steps": 8})
+    assert "trained for at most 1 steps; 8 do not improve its samples" in caplog.text
 
 
 def test_the_scale_changes_the_samples_in_one_evaluation(folder):
