@@ -67,7 +67,7 @@ def build_model(config: Mapping[str, Any], data_shape: Shape) -> Model:
 
 
 def log_snr_range(config: Mapping[str, Any]) -> tuple[float, float]:
-    """The lowest and the highest log SNR that the network is told: those that the config states, or of its objective.
+    """The lowest and the highest log SNR that the network takes: those in the config, or those of its objective.
 
     Args:
         config: of a model; without an objective, the range is infinite.

@@ -52,9 +52,9 @@ class NetworkDenoiser(Denoiser):
         network: a `Backbone`.
         schedule: see `Denoiser`.
         prediction: what the network outputs.
-        log_snr_range: see `Denoiser`. Beyond it, the network is told the nearer of both ends, since its outputs are
-            arbitrary at noise levels that it was not trained at, such as that of t = 1, where samples start. A network
-            whose own attribute ``log_snr_range`` is another has that one.
+        log_snr_range: see `Denoiser`. The log SNR that the network takes is clamped to it, since its outputs are
+            arbitrary at noise levels that it was not trained at, such as that of t = 1, where samples start. An
+            attribute ``log_snr_range`` of the network takes precedence.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class NetworkDenoiser(Denoiser):
             ValueError: the network does not take a given input.
         """
         a, sigma = coefficients(self.schedule, t, x_t)
-        log_snr = self._told(t, x_t).expand(len(x_t))
+        log_snr = self._clamped_log_snr(t, x_t).expand(len(x_t))
         further = self._further(log_snr, s, scale)
         arguments = (further,) if further else ()
         return self.network(self.prediction.scale_input(x_t, a, sigma), log_snr, cond, *arguments)
@@ -124,12 +124,12 @@ class NetworkDenoiser(Denoiser):
         """
         raise ValueError("this network sees no mask")
 
-    def _told(self, t: Tensor, like: Tensor) -> Tensor:
+    def _clamped_log_snr(self, t: Tensor, like: Tensor) -> Tensor:
         return self.schedule.log_snr(t).clamp(*self.log_snr_range).to(like)
 
     def _further(self, log_snr: Tensor, s: Tensor | None, scale: Tensor | None) -> dict[str, Tensor]:
         """The values of the further inputs of the network."""
-        until = None if s is None else self._told(s, log_snr).expand_as(log_snr)
+        until = None if s is None else self._clamped_log_snr(s, log_snr).expand_as(log_snr)
         given = {"second_time": until, "guidance": None if scale is None else scale.to(log_snr).expand_as(log_snr)}
         unknown = [name for name, value in given.items() if value is not None and name not in self.inputs]
         if unknown:

@@ -26,7 +26,7 @@ class TimestepUNet(nn.Module):
             timestep; 0 for none.
     """
 
-    log_snr_range = (-math.inf, math.inf)  # the pipelines of diffusers tell a network all timesteps
+    log_snr_range = (-math.inf, math.inf)  # the pipelines of diffusers pass every timestep
 
     def __init__(self, network: Any, schedule: Betas, vector_dim: int = 0):
         super().__init__()

@@ -64,7 +64,7 @@ def remarks(plan: "Plan") -> list[str]:
 
 
 def default_guidance(trained: Trained, wanted: float) -> float:
-    """The guidance scale nearest to ``wanted`` that the model has learned; another than 1, no guidance, is told."""
+    """The learned guidance scale nearest to ``wanted``. Another than 1, which means no guidance, causes a warning."""
     if trained.guidance is None or has_learned(trained, wanted):
         return wanted
     nearest = min(max(wanted, trained.guidance[0]), trained.guidance[1])

@@ -51,7 +51,7 @@ class Guidance:
             reads: the fields that the model reads.
 
         Raises:
-            InputError: there is no such rule or field, the scale is no number, or a setting would change nothing.
+            InputError: there is no such rule or field, the scale is not a number, or a setting has no effect.
         """
         new = self.scale if scale is None else plain(scale)
         if isinstance(new, bool) or not (isinstance(new, int | float) or callable(new)):

@@ -228,9 +228,9 @@ def _lineage(settings: Mapping[str, Any], before: Mapping[str, Any] | None) -> d
 
 
 def _log_snr_range(settings: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[float]:
-    """What the network is told: the range of its training, within that of the model that it starts from."""
-    if before and before.get("log_snr_range"):
-        return list(before["log_snr_range"])
+    """The range of the log SNR in training, clamped to that of the model that it starts from; a resume keeps it."""
+    if before:
+        return list(log_snr_range(before))
     own, first = log_snr_range(settings), origin(settings, before)
     low, high = log_snr_range(first) if first else own
     return [min(max(end, low), high) for end in own]
