@@ -13,6 +13,7 @@ from multidiff.configuration import target_class
 from multidiff.data.dataset import Dataset
 from multidiff.data.labels import Labels
 from multidiff.errors import first_of
+from multidiff.model import class_name
 from multidiff.training.base_run import BaseRun
 from multidiff.training.origin import origin
 from multidiff.training.run import Run
@@ -43,6 +44,11 @@ def beginning(run: BaseRun) -> list[str]:
     new = _resized(run, config)
     new += [f"the condition {field} is new" for field in run.settings["conditioning"] if field not in theirs]
     new += [f"its condition {field} is dropped" for field in theirs if field not in run.settings["conditioning"]]
+    new += [
+        f"its {class_name(theirs[field])} of the {field} is replaced by a new {class_name(part)}"
+        for field, part in run.settings["conditioning"].items()
+        if field in theirs and class_name(part) != class_name(theirs[field])
+    ]
     new += [
         f"{len(names) - len(known)} of {len(names)} {_noun(part)} are new{_listed(part, names[len(known) :])}"
         for part, names, known in _names(run)
@@ -85,7 +91,7 @@ def _names(run: BaseRun) -> Iterator[tuple[Mapping[str, Any], list[str], list[st
     """Of each condition of ``run`` that lists its values: its config, those values, and those of the first model."""
     theirs = origin(run.settings, None).get("conditioning") or {}
     for field, part in run.settings["conditioning"].items():
-        if field in theirs and _has(run.dataset, field):
+        if field in theirs and class_name(part) == class_name(theirs[field]) and _has(run.dataset, field):
             names, known = _values(part), _values(theirs[field])
             if known and names[: len(known)] == known:
                 yield part, names, known

@@ -28,7 +28,8 @@ def start_from(model: Model, settings: Mapping[str, Any], shape: tuple[int, ...]
     Its samples may have another size, such as fewer pixels, if the network has the same weights for both. Weights of
     further inputs, such as a second time, may be missing from it: they are zero at first, without effect. Further
     classes and words keep their fresh weights. Fields that make a vector, such as classes, may differ: the vector of a
-    further one has no effect at first, and one that is not read any more is left out. Fields that make tokens may not.
+    further one has no effect at first, and one that is not read any more is left out. Fields that make tokens may not,
+    but another kind of conditioner may read them, such as another text encoder, which starts with fresh weights.
 
     Raises:
         InputError: the model at ``init`` differs in channels, axes, codec, prediction, fields with tokens or weights.
@@ -68,11 +69,12 @@ def _check_fields(path: str, theirs: Conditioner, ours: Conditioner) -> None:
     """
     before, now = ({part.field: part for part in each} for each in (theirs, ours))
     for field in before.keys() & now.keys():
-        size = before[field].vector_dim
-        if size != now[field].vector_dim:
+        size, own = before[field].vector_dim, now[field].vector_dim
+        if size != own:
+            way = f"{field}.dim={size}" if size and own else f"{field} as in that model"
             raise InputError(
-                f"init: {path} has vectors of size {size} for the field {field} and the model to train "
-                f"{now[field].vector_dim}: set conditioning.{field}.dim={size}"
+                f"init: {path} has vectors of size {size} for the field {field} and the model to train {own}: "
+                f"set conditioning.{way}"
             )
     for field, part in {**before, **now}.items():
         if part.token_dim and not (field in before and field in now):
@@ -84,12 +86,14 @@ def _check_fields(path: str, theirs: Conditioner, ours: Conditioner) -> None:
 
 
 def _with_fields(first: Model, model: Model) -> Weights:
-    """The weights of ``first`` for the fields that the conditioner of ``model`` reads."""
+    """The weights of ``first``, but for the fields that the conditioner of ``model`` does not read in the same way."""
     theirs, ours = first.conditioner, model.conditioner
     given, own = first.state_dict(), model.state_dict()
-    for field in set(theirs.parts) - set(ours.parts):
+    both = theirs.parts.keys() & ours.parts.keys()
+    shared = {name for name in both if type(theirs.parts[name]) is type(ours.parts[name])}
+    for field in set(theirs.parts) - shared:
         given = {name: weight for name, weight in given.items() if not name.startswith(_of_field(field))}
-    for field in set(ours.parts) - set(theirs.parts):
+    for field in set(ours.parts) - shared:
         given |= {name: weight for name, weight in own.items() if name.startswith(_of_field(field))}
     kept = {name: weight for name, weight in given.items() if not name.endswith(COLUMNS)}
     maps = {name: weight for name, weight in own.items() if name.endswith(COLUMNS)}

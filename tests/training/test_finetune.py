@@ -358,3 +358,26 @@ def test_a_further_field_has_no_effect_at_first_and_a_field_can_be_left_out(labe
     plain = train(finetuning(data, tmp_path / "plain", f"init={labelled}", "conditioning=none")).run_dir
     classes = build(finetuning(data, tmp_path / "classes", f"init={plain}", "conditioning=label"))
     assert classes.module.model.denoiser.network.embedding.vector.weight.abs().max() == 0
+
+
+def test_another_text_encoder_starts_with_fresh_weights_on_the_network_of_the_first_model(tmp_path):
+    pytest.importorskip("wordllama")
+    data = colours(tmp_path / "data", ("3", "4"), "a red ball")
+    tiny = [each for each in TINY if "label" not in each and "experiment" not in each]
+    common = ("experiment=image/digits", "data=image_folder", "data.size=8", "loader.batch_size=2", f"data.root={data}")
+    small = ("conditioning.caption.dim=8", "conditioning.caption.head_size=4")
+    settings = [*tiny, *common, "conditioning=text", *small, "trainer.max_steps=1", f"run_dir={tmp_path / 'first'}"]
+    first = train(fast_compose(settings)).run_dir
+    static = (f"init={first}", "conditioning=text_static", "conditioning.caption.head_size=4")
+    run = build(finetuning(data, tmp_path / "static", *static, "conditioning.caption.dim=8"))
+    ours, theirs = (each.model.state_dict() for each in (run.module, multidiff.load(first, "cpu")))
+    network = [name for name in theirs if not name.startswith("conditioner.")]
+    assert network
+    for name in network:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=0)
+    line = next(line for line in announced(run) if line.startswith("start"))
+    assert line.endswith("its TextConditioner of the caption is replaced by a new StaticTextConditioner")
+    with pytest.raises(InputError, match=r"set conditioning\.caption\.dim=8"):
+        build(finetuning(data, tmp_path / "wide", *static, "conditioning.caption.dim=16"))
+    with pytest.raises(InputError, match=r"vectors of size 8 .* train 0: set conditioning\.caption as in that model"):
+        build(finetuning(data, tmp_path / "words", f"init={first}", "conditioning=words"))
