@@ -5,7 +5,6 @@ reduces the squared difference from the background most, then the next one, as i
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -23,6 +22,9 @@ EXPLAINED = 0.35
 
 AT_MOST = 3
 """Objects in a scene."""
+
+BLOCK = 128
+"""Drawings that are matched at once, which fit into the cache of a processor."""
 
 
 @dataclass(frozen=True)
@@ -53,28 +55,30 @@ class Reader:
     def __init__(self, painter: Painter):
         self.painter, self.size = painter, painter.size
         colours = {name: (None, *COLOURS) if kind.colours else (None,) for name, kind in KINDS.items()}
-        self.sprites = [(name, colour, side) for name in KINDS for colour in colours[name] for side in SIDES]
+        self.sprites = [(name, colour, side) for side in SIDES for name in KINDS for colour in colours[name]]
         self._banks: dict[str, tuple[Tensor, Tensor]] = {}
         self._shapes = np.array([self._pixels(*sprite).shape[:2] for sprite in self.sprites])
+        self._outside = self._crossing_the_edge()
 
     def __call__(self, image: Image.Image) -> Reading:
         pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
         background = _background(pixels)
-        found, error = self._explained(pixels, background, SIDES)
+        found, error = self._explained(pixels, background, FILLING)
         if found and found[0].side == FILLING:  # it may cover several smaller ones
-            others, other_error = self._explained(pixels, background, (SMALL, MEDIUM, LARGE))
+            others, other_error = self._explained(pixels, background, LARGE)
             found = others if other_error < error else found
         return Reading(background, tuple(found))
 
-    def _explained(self, pixels: np.ndarray, background: str, sides: Sequence[int]) -> tuple[list[Found], float]:
-        """Objects whose longer side is one of ``sides``, and the squared error that they leave."""
+    def _explained(self, pixels: np.ndarray, background: str, largest: int) -> tuple[list[Found], float]:
+        """Objects whose longer side is at most ``largest``, and the squared error that they leave."""
         spectra, energies = self._bank(background)
+        count = sum(side <= largest for _, _, side in self.sprites)
         canvas = np.broadcast_to(_rgb(background), pixels.shape).copy()
         found: list[Found] = []
         while len(found) < AT_MOST:
             nested = bool(found) and found[0].side == FILLING
             best = self._inside(pixels, canvas, found[0]) if nested else None
-            best = best or self._best(pixels - canvas, spectra, energies, sides)
+            best = best or self._best(pixels - canvas, spectra[:, :count], energies[:count])
             if best is None:
                 break
             found.append(self._described(*best))
@@ -86,32 +90,38 @@ class Reader:
     def _pixels(self, name: str, colour: str | None, side: int) -> np.ndarray:
         return self.painter.sprites(name, colour, self.painter.pixels(side))
 
+    def _crossing_the_edge(self) -> Tensor:
+        """Whether each drawing with its top left corner at each pixel is partly outside, ``(N, H, W)``."""
+        rows, columns = torch.arange(self.size)[None, :, None], torch.arange(self.size)[None, None, :]
+        shapes = torch.from_numpy(self._shapes)[:, :, None, None]
+        return (rows + shapes[:, 0] > self.size) | (columns + shapes[:, 1] > self.size)
+
     def _bank(self, background: str) -> tuple[Tensor, Tensor]:
-        """The spectra of all drawings on a background, ``(N, 3, H, W / 2 + 1)``, and their energies, ``(N,)``."""
+        """The spectra of all drawings on a background, ``(3, N, H, W / 2 + 1)``, and their energies, ``(N,)``."""
         if background not in self._banks:
-            rendered = np.zeros((len(self.sprites), 3, self.size, self.size), np.float32)
+            rendered = np.zeros((3, len(self.sprites), self.size, self.size), np.float32)
             for i, sprite in enumerate(self.sprites):
                 pixels = self._pixels(*sprite).astype(np.float32)
                 change = pixels[..., 3:] / 255 * (pixels[..., :3] - _rgb(background))
-                rendered[i, :, : change.shape[0], : change.shape[1]] = change.transpose(2, 0, 1)
+                rendered[:, i, : change.shape[0], : change.shape[1]] = change.transpose(2, 0, 1)
             drawings = torch.from_numpy(rendered)
-            self._banks[background] = torch.fft.rfft2(drawings).conj(), drawings.square().sum(dim=(1, 2, 3))
+            spectra = torch.fft.rfft2(drawings).conj().resolve_conj()
+            self._banks[background] = spectra, drawings.square().sum(dim=(0, 2, 3))
         return self._banks[background]
 
-    def _best(
-        self, rest: np.ndarray, spectra: Tensor, energies: Tensor, sides: Sequence[int]
-    ) -> tuple[int, int, int] | None:
+    def _best(self, rest: np.ndarray, spectra: Tensor, energies: Tensor) -> tuple[int, int, int] | None:
         """The drawing and the top left corner that explain most of ``rest``; None if none is found well enough."""
-        spectrum = torch.fft.rfft2(torch.from_numpy(rest.transpose(2, 0, 1).copy()))
-        overlap = torch.fft.irfft2(torch.einsum("nchw,chw->nhw", spectra, spectrum), s=(self.size, self.size))
-        gains = 2 * overlap - energies[:, None, None]
-        rows, columns = torch.arange(self.size)[None, :, None], torch.arange(self.size)[None, None, :]
-        shapes = torch.from_numpy(self._shapes)[:, :, None, None]
-        outside = (rows + shapes[:, 0] > self.size) | (columns + shapes[:, 1] > self.size)
-        other = torch.tensor([side not in sides for _, _, side in self.sprites])[:, None, None]
-        gains.masked_fill_(outside | other, -torch.inf)
-        index, row, column = (int(part) for part in np.unravel_index(int(gains.argmax()), gains.shape))
-        return (index, row, column) if gains[index, row, column] > EXPLAINED * energies[index] else None
+        red, green, blue = torch.fft.rfft2(torch.from_numpy(rest.transpose(2, 0, 1).copy()))
+        best, most = (0, 0, 0), -torch.inf
+        for start in range(0, len(energies), BLOCK):
+            part = slice(start, min(start + BLOCK, len(energies)))
+            product = (spectra[0, part] * red).addcmul_(spectra[1, part], green).addcmul_(spectra[2, part], blue)
+            gains = 2 * torch.fft.irfft2(product, s=(self.size, self.size)) - energies[part, None, None]
+            gains.masked_fill_(self._outside[part], -torch.inf)
+            index, row, column = (int(axis) for axis in np.unravel_index(int(gains.argmax()), gains.shape))
+            if gains[index, row, column] > most:
+                best, most = (start + index, row, column), float(gains[index, row, column])
+        return best if most > EXPLAINED * energies[best[0]] else None
 
     def _inside(self, pixels: np.ndarray, canvas: np.ndarray, outer: Found) -> tuple[int, int, int] | None:
         """The small drawing on top of ``outer`` that explains most."""
