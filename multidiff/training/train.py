@@ -26,6 +26,7 @@ from multidiff.training.tuning_run import build_tuning
 KNOWN_WARNINGS = (
     ".*smaller than the logging interval.*",
     ".*does not have many workers.*",
+    ".*will create 2 worker processes in total.*",  # the default, on one core
     ".*module.s. in eval mode.*",  # the moving average is
     ".*your dataloader is not resumable.*",  # it starts at the trainer's step by itself
     ".*Experiment logs directory .* is not empty.*",  # the old metrics were moved aside
