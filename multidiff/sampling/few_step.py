@@ -40,6 +40,20 @@ def check(plan: "Plan") -> None:
         raise InputError("this model applies guidance by itself: leave out guidance rule, field and negative condition")
 
 
+def check_denoiser(trained: Trained) -> None:
+    """Refuse a model whose outputs suit only its own sampler, to which no other and no grid can be fitted.
+
+    Raises:
+        InputError: it was trained for few steps.
+    """
+    if trained.samplers:
+        steps = {None: "1, 2 or 4", 1: "1"}.get(trained.steps, f"1 to {trained.steps}")
+        own = ", ".join(trained.samplers)
+        raise InputError(
+            f"this model was trained for few steps of its own sampler, {own}: sample it with --steps {steps}"
+        )
+
+
 def has_learned(trained: Trained, scale: float) -> bool:
     """Whether the model was trained for this guidance scale."""
     low, high = trained.guidance or (-math.inf, math.inf)

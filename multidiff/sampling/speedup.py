@@ -11,6 +11,7 @@ from multidiff.configuration import load_option
 from multidiff.diffusion.optimized_grid import CANDIDATES
 from multidiff.errors import InputError
 from multidiff.nn.bfloat16 import bfloat16_pays
+from multidiff.sampling import few_step
 from multidiff.sampling.fine_runs import fine_runs
 from multidiff.sampling.plan import Plan
 from multidiff.sampling.speed import Speed
@@ -58,8 +59,7 @@ class Search:
     """
 
     def __init__(self, plan: Plan, limit: float, told: Callable[[str], None]):
-        if plan.pipeline.trained.samplers:
-            raise InputError("this model was trained for few steps: sample it with --steps 1, 2 or 4")
+        few_step.check_denoiser(plan.pipeline.trained)
         if not limit > 0:
             raise InputError(f"the difference must be above 0, got {limit}")
         self.plan, self.limit, self.told = plan, limit, told

@@ -74,3 +74,10 @@ def test_a_fitted_grid_says_how_it_was_made(run_dir, tmp_path):
 )
 def test_wrong_requests_for_a_grid(run_dir, tmp_path, arguments, saying):
     refused("grid", run_dir, *arguments, cwd=tmp_path, saying=saying)
+
+
+def test_no_grid_is_fitted_to_a_student(run_dir, tmp_path):
+    student = tmp_path / "student"
+    tiny_train(student, "objective=consistency_continuous", "sampler=consistency", "trainer.max_steps=1")
+    saying = "trained for few steps of its own sampler, consistency: sample it with --steps 1 to 4"
+    refused("grid", student, "-n", 1, cwd=tmp_path, saying=saying)
