@@ -134,6 +134,11 @@ def _informed(
     return {**part, **kind.continued(kind.learned(part, field, column), known)}
 
 
+def resumed(kept: Mapping[str, Any], learned: Mapping[str, Any]) -> dict[str, Any]:
+    """The group ``conditioning`` of a training that is resumed: ``kept``, with what it may learn from changed data."""
+    return {field: target_class(part, FieldConditioner).resumed(part, learned[field]) for field, part in kept.items()}
+
+
 def in_force(config: Any, learned: Any, before: Any) -> Any:
     """``learned`` from the data, with what the run ``before`` had learned wherever ``config`` leaves it to the data.
 

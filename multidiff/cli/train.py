@@ -157,10 +157,17 @@ def _latent_training(config: "DictConfig | dict[str, Any]", codec: "Path", overr
 
 
 def _check_data(arguments: Sequence[str]) -> None:
-    """Refuse a folder of data without what it holds, since digits are the default."""
+    """Refuse a command without an experiment, and a folder of data without what it holds: digits are the default."""
     from multidiff.errors import InputError
 
     given = dict(argument.lstrip("+").partition("=")[::2] for argument in arguments)
+    options = [argument for argument in arguments if argument.startswith(("-", "~")) and argument not in MULTIRUN]
+    chosen = [name for name in given if name.partition(".")[0] in ("experiment", "data", "modality")]
+    if not options and not chosen:
+        raise InputError(
+            "nothing says what to train: add experiment=image/folder, audio/folder or shape/mesh_folder with "
+            "data.root=FOLDER, or another experiment"
+        )
     if "data.root" not in given or {"data", *CONFIG_NAMES} & given.keys():
         return
     if given.get("experiment") == "finetune":

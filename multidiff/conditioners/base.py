@@ -68,6 +68,11 @@ class FieldConditioner(nn.Module, ABC):
         """
         return dict(learned)
 
+    @classmethod
+    def resumed(cls, kept: Mapping[str, Any], learned: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings ``kept`` of a training that is resumed, with those of ``learned`` that change no weight."""
+        return dict(kept)
+
     @abstractmethod
     def forward(self, values: Sequence[Any]) -> Conditioning:
         """Encode one value of the data a sample; None is the null condition.

@@ -56,6 +56,10 @@ class TextEncoder(FieldConditioner):
     def continued(cls, learned: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
         return {**learned, "known": " ".join(extended(theirs["known"].split(), learned["known"].split())[:KNOWN])}
 
+    @classmethod
+    def resumed(cls, kept: Mapping[str, Any], learned: Mapping[str, Any]) -> dict[str, Any]:
+        return {**kept, "known": TextEncoder.continued(learned, kept)["known"]}
+
     @abstractmethod
     def states(self, rows: Sequence[Pieces], mask: Tensor) -> Tensor:
         """The state of each token, ``(B, L, dim)``; padding has no effect on others, and any state.

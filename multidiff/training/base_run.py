@@ -21,7 +21,13 @@ from multidiff.training.averaged import AveragedModule
 from multidiff.training.datamodule import DataModule
 from multidiff.training.fitting import fitted_length, fitted_warmup
 from multidiff.training.origin import adopted
-from multidiff.training.run_directory import check_same_run, read_settings, run_directory, start_of
+from multidiff.training.run_directory import (
+    check_same_run,
+    check_same_shape,
+    read_settings,
+    run_directory,
+    start_of,
+)
 from multidiff.training.settings import REQUIRED, check_blocks, check_numbers, check_present, decided
 from multidiff.training.stop import GracefulStop
 
@@ -149,10 +155,15 @@ def prepared(config: DictConfig | dict[str, Any]) -> Prepared:
     check_present(settings, ["modality"])  # which the first model may have given
     check_numbers(settings)
     L.seed_everything(settings["seed"], verbose=False)
+    if before:
+        check_same_run(run_dir, settings, ["modality"])  # before the data are prepared in vain
     modality = instantiate(Modality, settings["modality"])
     if settings.get("codec"):
         instantiate(Codec, settings["codec"]).require(settings["modality"])  # before the data are prepared in vain
     dataset = instantiate(Dataset, settings["data"], modality=modality)
     if dataset.shapes is not None and not settings.get("tuning"):
         raise InputError("data.buckets: only pretrained pipelines train on pictures of several shapes; leave it out")
+    settings["data_shape"] = list(dataset.shape) if dataset.shapes is None else None  # buckets follow the files
+    if before:
+        check_same_shape(run_dir, before, settings, modality.settings_for(dataset.shape))
     return Prepared(decided(settings, before), before, run_dir, checkpoint, modality, dataset)

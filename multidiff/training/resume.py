@@ -47,14 +47,18 @@ def continued(overrides: Sequence[str]) -> dict[str, Any] | None:
         change what the run has not, or are not understood.
 
     Raises:
-        InputError: the config of the run is damaged.
+        InputError: the config of the run is damaged, or there is no run and nothing that a new one could train on.
     """
     from multidiff.configuration.composition import changed, parsed  # noqa: PLC0415  the Studio resumes without Hydra
 
     changes = parsed(list(_without_folders(overrides))) or []
     given = {change.key_or_group: change.value() for change in changes}
     run_dir = Path(str(given.get("run_dir", ""))).expanduser()
-    if given.get("resume") not in (True, "auto") or "run_dir" not in given or not (run_dir / CONFIG).is_file():
+    if given.get("resume") not in (True, "auto") or "run_dir" not in given:
+        return None
+    if not (run_dir / CONFIG).is_file():
+        if not given.keys() & {"experiment", "data"}:
+            raise InputError(f"there is no run to resume at {run_dir}: to start one, add experiment=...")
         return None
     settings = settings_of(run_dir)
     if not all(changed(settings, change) for change in changes):

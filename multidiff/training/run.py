@@ -19,7 +19,7 @@ from multidiff.configuration import instantiate
 from multidiff.data.dataset import Dataset, Unaugmented, drawn_rows
 from multidiff.diffusion.objectives import Objective
 from multidiff.errors import InputError, first_of, refusals
-from multidiff.model import Model, build_model, in_force, informed, log_snr_range
+from multidiff.model import Model, build_model, in_force, informed, log_snr_range, resumed
 from multidiff.sampling import few_step, model_directory
 from multidiff.sampling.guidance import Guidance
 from multidiff.sampling.lineage import lineage
@@ -165,8 +165,9 @@ def build(config: DictConfig | dict[str, Any]) -> Run:
     known = origin(settings, start.before).get("conditioning")
     learned = informed(settings, dataset.values, Unaugmented(dataset), known)
     kept = in_force(settings, learned, start.before or learned)
+    kept["conditioning"] = resumed(kept["conditioning"], learned["conditioning"])
     if kept != learned and is_first_process():
-        log.warning("the data have changed: training keeps the classes, words and statistics of the checkpoint")
+        log.warning("the data have changed: training keeps the classes, vocabulary and statistics of the checkpoint")
     settings |= kept
     settings["backbone"] = _backbone(settings, start.before, dataset)
     if objective.inputs:

@@ -5,7 +5,7 @@ import logging
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -24,6 +24,19 @@ from multidiff.weights import LOWEST
 log = logging.getLogger(__name__)
 
 CONFIG, LOCK = "config.yaml", "run.lock"
+
+CODEC_GROUPS = ("autoencoder", "reconstruction", "decoder_of")
+
+FIXED = (*MODEL_GROUPS, *CODEC_GROUPS, "init", "seed", "loader.holdout", "optimizer._target_")
+"""Settings and groups under which the weights of a run, or its held-out data, would differ."""
+
+FREE = re.compile(
+    rf"(backbone|tuning)\.gradient_checkpointing|tuning\.path|codec\.({'|'.join(DECODING)})|conditioning\.[^.]+\.known"
+)
+"""Names of the settings within them that may differ."""
+
+SHOWN = 3
+"""Settings that a refusal to resume names."""
 
 
 def run_directory(name: Any) -> Path:
@@ -63,19 +76,23 @@ def start_of(run_dir: Path, resume: bool | str) -> Path | None:
     return newest
 
 
-def check_same_run(run_dir: Path, settings: dict[str, Any]) -> None:
+def check_same_run(run_dir: Path, settings: dict[str, Any], fixed: Sequence[str] = FIXED) -> None:
     """Refuse to resume a run with a config under which its weights, or its held-out data, would differ.
 
     Gradient checkpointing may change, since it saves memory and changes nothing else, and so may what changes decoding
-    alone, and the place of a pretrained pipeline, whose hash tells it.
+    alone, the known words of captions, and the place of a pretrained pipeline, whose hash tells it.
+
+    Args:
+        run_dir: of the run.
+        settings: of the resume.
+        fixed: names of settings and groups that must not differ.
 
     Raises:
         InputError: the configs differ in such a setting, which the message names.
     """
     before = read_settings(run_dir)
-    fixed = (*MODEL_GROUPS, *CODEC_GROUPS, "init", "seed", "loader.holdout", "optimizer._target_")
     old, new = ({k: v for key in fixed for k, v in _leaves(_select(s, key), key).items()} for s in (before, settings))
-    changed = [name for name in {**old, **new} if name not in FREE and old.get(name) != new.get(name)]
+    changed = [name for name in {**old, **new} if not FREE.fullmatch(name) and old.get(name) != new.get(name)]
     if changed:
         shown = [f"{name}={_short(old.get(name))}, now {_short(new.get(name))}" for name in changed[:SHOWN]]
         hidden = [f"and {len(changed) - SHOWN} more"] if len(changed) > SHOWN else []
@@ -84,17 +101,34 @@ def check_same_run(run_dir: Path, settings: dict[str, Any]) -> None:
         )
 
 
-CODEC_GROUPS = ("autoencoder", "reconstruction", "decoder_of")
+def check_same_shape(
+    run_dir: Path, before: Mapping[str, Any], settings: Mapping[str, Any], sizes: Iterable[str]
+) -> None:
+    """Refuse to resume a run on samples of another shape.
 
-FREE = (
-    "backbone.gradient_checkpointing",
-    *(f"codec.{name}" for name in DECODING),
-    "tuning.path",
-    "tuning.gradient_checkpointing",
-)
+    Args:
+        run_dir: of the run.
+        before: its settings.
+        settings: of the resume; neither tells the shape if it follows from the files, nor do those of older versions.
+        sizes: the settings of the data that the shape follows from, which the message names.
 
-SHOWN = 3
-"""Settings that a refusal to resume names."""
+    Raises:
+        InputError: the shapes differ.
+    """
+    shapes = before.get("data_shape"), settings["data_shape"]
+    if None in shapes or shapes[0] == shapes[1]:
+        return
+    was, now = (_shown_shape(each, sizes) for each in (before, settings))
+    raise InputError(
+        f"{run_dir} was trained on samples of {was}, and these are of {now}: resume with the same, or choose another "
+        "run_dir"
+    )
+
+
+def _shown_shape(settings: Mapping[str, Any], sizes: Iterable[str]) -> str:
+    shape = "x".join(map(str, settings["data_shape"]))
+    known = [f"data.{name}={settings['data'][name]}" for name in sizes if name in settings["data"]]
+    return f"{shape} ({', '.join(known)})" if known else shape
 
 
 def _short(value: Any) -> str:

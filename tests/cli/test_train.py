@@ -117,6 +117,8 @@ def test_a_modality_that_no_model_gives_cannot_be_deleted(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "saying"),
     [
+        ([], "nothing says what to train: add experiment=image/folder"),
+        (["--multirun", "seed=0,1", "--dry-run"], "nothing says what to train: add experiment=image/folder"),
         (["data.root=pictures"], "data.root needs the kind of its data: add experiment=image/folder"),
         (["data.root=sounds", "experiment=finetune", "init=drums"], "the kind of its data: add data=image_folder"),
     ],

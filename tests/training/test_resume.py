@@ -1,13 +1,18 @@
 """A resumed run ends as an uninterrupted one, and is not resumed as another."""
 
 import csv
+import re
 
+import numpy as np
 import pytest
+import soundfile
 import torch
+import trimesh
 import yaml
 from PIL import Image
 
 from multidiff.cli import train as command
+from multidiff.configuration import read_yaml
 from multidiff.diffusion.objectives import Objective
 from multidiff.errors import InputError
 from multidiff.training.checkpoints import newest_checkpoint
@@ -16,8 +21,15 @@ from multidiff.training.origin import check_equal
 from multidiff.training.resume import continued
 from multidiff.training.run_directory import check_same_run, read_settings
 from multidiff.weights import FORMAT
-from tests.cli.command import PICTURES, multidiff
+from tests.cli.command import PICTURES, multidiff, refused
 from tests.tiny import tiny_train, weights
+
+ADAMW = ("optimizer=adamw",)
+CODEC = (*ADAMW, "experiment=codec/image", "autoencoder.widths=[8,8]", "autoencoder.bottleneck.channels=2")
+CODEC += ("reconstruction.perceptual=0",)
+SOUNDS = (*ADAMW, "experiment=audio/folder", "modality.sample_rate=8000", "backbone.widths=[8,8]")
+SOUNDS += ("backbone.head_size=8",)
+MESHES = ("experiment=shape/mesh_folder", "backbone.width=8", "backbone.head_size=8")
 
 
 def test_stopping_and_resuming_changes_no_bit(tmp_path):
@@ -94,12 +106,24 @@ conditioning: {label: {vocabulary: ["${"]}}
         ("run_dir={}", "resume=true", "+trainer.devices.count=3"),
         ("run_dir={}", "resume=true", "seed=0,1"),
         ("run_dir={}", "resume=true", "budget=[2"),
-        ("run_dir={}/other", "resume=true"),
+        ("run_dir={}/other", "resume=auto", "experiment=image/digits"),
+        ("run_dir={}/other", "resume=true", "data=digits"),
     ],
 )
 def test_other_commands_compose_their_settings(tmp_path, words):
     (tmp_path / "config.yaml").write_text(SETTINGS)
     assert continued([word.format(tmp_path) for word in words]) is None
+
+
+@pytest.mark.parametrize("resume", ["true", "auto"])
+def test_a_run_that_is_not_there_is_not_taken_for_a_new_one(tmp_path, resume):
+    """Neither where nothing is, nor where a rehearsal left a picture of the data; with or without further changes."""
+    (tmp_path / "rehearsed").mkdir()
+    (tmp_path / "rehearsed" / "run.lock").touch()
+    for name in ("gone", "rehearsed"):
+        for changes in ((), ("trainer.max_steps=3",), ("data.size=8",), ("data.root=pictures",)):
+            saying = f"there is no run to resume at {name}: to start one, add experiment="
+            refused("train", f"run_dir={name}", f"resume={resume}", *changes, cwd=tmp_path, saying=saying)
 
 
 def test_values_of_a_resume_are_read_as_hydra_reads_them(tmp_path):
@@ -302,4 +326,73 @@ def test_a_resume_after_the_data_grew_keeps_the_classes_and_statistics(tmp_path,
     after = read_settings(tmp_path / "run")
     assert after["conditioning"] == before["conditioning"]
     assert after["codec"] == before["codec"]
-    assert "training keeps the classes, words and statistics of the checkpoint" in caplog.text
+    assert "training keeps the classes, vocabulary and statistics of the checkpoint" in caplog.text
+
+
+def test_new_words_of_captions_are_known_after_a_resume(tmp_path):
+    """Those of captions that are gone, too; the tokenizer, of which the weights depend, stays."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for k, text in enumerate(("a red cat", "a blue cat", "one green dog")):
+        Image.new("RGB", (9, 9), (80 * k, 0, 0)).save(folder / f"{k}.png")
+        (folder / f"{k}.txt").write_text(text)
+    settings = (*PICTURES, f"data.root={folder}", "conditioning=text", "conditioning.caption.dim=32", "run_dir=run")
+    settings += ("callbacks.previews.every=0",)
+    assert multidiff("train", *settings, "trainer.max_steps=1", cwd=tmp_path).returncode == 0
+    before = read_settings(tmp_path / "run")["conditioning"]["caption"]
+    assert before["known"] == "a blue cat dog green one red"
+    (folder / "2.txt").write_text("a purple zebra")
+    done = multidiff("train", "run_dir=run", "trainer.max_steps=2", "resume=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    known = f"{before['known']} purple zebra"
+    assert read_settings(tmp_path / "run")["conditioning"]["caption"] == {**before, "known": known}
+    assert read_yaml(tmp_path / "run" / "model" / "config.yaml")["conditioning"]["caption"]["known"] == known
+
+
+def tones(folder):
+    for i in range(4):
+        soundfile.write(folder / f"{i}.wav", np.sin(np.arange(1600) / (i + 3)), 8000)
+
+
+def boxes(folder):
+    for i in range(4):
+        trimesh.creation.box((1, 1 + i / 10, 1)).export(folder / f"{i}.ply")
+
+
+def squares(folder):
+    for i in range(4):
+        Image.new("RGB", (9, 9), (60 * i, 0, 0)).save(folder / f"{i}.png")
+
+
+@pytest.mark.parametrize(
+    ("write", "settings", "size", "shapes"),
+    [
+        (squares, PICTURES, "size=8, 6", ("3x8x8", "3x6x6")),
+        (squares, CODEC, "size=8, 4", ("3x8x8", "3x4x4")),
+        (tones, SOUNDS, "seconds=0.1, 0.2", ("1x800", "1x1600")),
+        (boxes, MESHES, "points=64, 32", ("6x64", "6x32")),
+    ],
+)
+def test_a_run_is_not_resumed_on_samples_of_another_shape(tmp_path, write, settings, size, shapes):
+    """Before the data are encoded or anything is written; with the same shape in other words, it is."""
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data")
+    name, was, now = re.split("=|, ", size)
+    common = ("trainer.accelerator=cpu", "loader.batch_size=2", "loader.workers=0", "callbacks.previews.every=0")
+    first = (*settings, "data.root=data", f"data.{name}={was}", *common, "run_dir=run", "trainer.max_steps=1")
+    done = multidiff("train", *first, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    old, new = (f"{shape} (data.{name}={value})" for shape, value in zip(shapes, (was, now), strict=True))
+    saying = f"run was trained on samples of {old}, and these are of {new}"
+    changes = (f"data.{name}={now}", "trainer.max_steps=2")
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    refused("train", "run_dir=run", "resume=auto", *changes, cwd=tmp_path, saying=saying)
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
+    same = f"data.{name}=[{was},{was}]" if name == "size" else f"data.{name}={was}"
+    assert multidiff("train", "run_dir=run", "resume=auto", same, "trainer.max_steps=2", cwd=tmp_path).returncode == 0
+
+
+def test_another_modality_is_refused_before_the_data_are_read(run, tmp_path):
+    saying = "was trained with modality._target_"
+    settings = ("experiment=audio/folder", "data.root=nowhere", "resume=true")
+    refused("train", *settings, f"run_dir={run}", cwd=tmp_path, saying=saying)
