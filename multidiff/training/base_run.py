@@ -20,6 +20,7 @@ from multidiff.modality import Modality
 from multidiff.training.averaged import AveragedModule
 from multidiff.training.datamodule import DataModule
 from multidiff.training.fitting import fitted_length, fitted_warmup
+from multidiff.training.memory import StepMemory
 from multidiff.training.origin import adopted
 from multidiff.training.run_directory import (
     check_same_run,
@@ -107,6 +108,10 @@ class BaseRun(Prepared, ABC):
     def own_callbacks(self) -> list[L.Callback]:
         """Callbacks of every run of this kind."""
         return []
+
+    @abstractmethod
+    def memory(self, batch_size: int) -> StepMemory | None:
+        """What a step of ``batch_size`` samples is expected to need; None if that is unknown."""
 
     @abstractmethod
     def previewer(self, count: int) -> Callable[[], Image]:

@@ -1,8 +1,8 @@
 """The training of a codec, built once from its settings."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,11 @@ from multidiff.data.dataset import Unaugmented
 from multidiff.errors import InputError
 from multidiff.training.base_run import BaseRun, prepared
 from multidiff.training.codec_checks import CodecChecks
+from multidiff.training.codec_memory import codec_step_memory
 from multidiff.training.ema import Decay
+from multidiff.training.memory import StepMemory, lack_of_memory
 from multidiff.training.reconstruction import ReconstructionModule
+from multidiff.training.speed import device_kind
 from multidiff.training.stability import Stability
 from multidiff.training.trainer import make_trainer
 
@@ -51,12 +54,21 @@ class CodecRun(BaseRun):
         return torch.stack([samples[rows[int(place)]] for place in places])
 
     @property
+    def obstacles(self) -> list[str]:
+        count, kind = self.settings["loader"]["batch_size"], device_kind(self.settings["trainer"]["accelerator"])
+        lack = lack_of_memory(self.memory, count, math.prod(self.dataset.shape), kind)
+        return [lack] if lack else []
+
+    def memory(self, batch_size: int) -> StepMemory:
+        return codec_step_memory(self.module, self.dataset, self.settings, batch_size)
+
+    @property
     def own_callbacks(self) -> list[L.Callback]:
         return [CodecChecks()]
 
     def previewer(self, count: int) -> Callable[[], Image]:
         """Held-out samples beside their reconstructions: as many pairs as fill a square of ``count`` pictures."""
-        side = max(1, isqrt(count) // 2)
+        side = max(1, math.isqrt(count) // 2)
         data = self.held_out(2 * side**2)
 
         def picture() -> Image:

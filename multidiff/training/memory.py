@@ -34,6 +34,9 @@ SIDE = 256
 ROOM = 0.8
 """Of the memory of a device, what a step may take: the rest is for data, for codecs and for what is cached."""
 
+COUNTED = 2**18
+"""Numbers in a batch from which the memory of a step is computed beforehand, which takes a second."""
+
 Call = tuple[int, Sequence[Any], Mapping[str, Any]]
 """A call of a network: its place in a list of networks, and the arguments."""
 
@@ -82,12 +85,34 @@ def step_memory(
     """
     if not isinstance(module.objective, Denoising):
         return None
-    model, device = module.model, device_kind(settings["trainer"]["accelerator"])
-    networks = [model.denoiser.network, *_trained_encoders(model)]
+    networks = [module.model.denoiser.network, *_trained_encoders(module.model)]
+    return expected_memory(module, settings, networks, list(_calls(module, dataset, batch_size, networks)))
+
+
+def expected_memory(
+    module: nn.Module, settings: Mapping[str, Any], networks: Sequence[nn.Module], calls: Sequence[Call]
+) -> StepMemory:
+    """The memory of a step of ``module`` that makes these ``calls`` of ``networks``, as the ``settings`` say."""
     dtype = PRECISIONS.get(settings["trainer"]["precision"])
+    step = peak_of_step(networks, calls, device_kind(settings["trainer"]["accelerator"]), dtype)
     trained = sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
-    step = peak_of_step(networks, list(_calls(module, dataset, batch_size, networks)), device, dtype)
     return StepMemory(_held(module), round(trained * moments(settings["optimizer"])), step)
+
+
+def lack_of_memory(memory_of: Callable[[int], StepMemory | None], count: int, size: int, kind: str) -> str | None:
+    """What to tell if a step is expected to need more memory than there is; None if it is not, or is small.
+
+    Args:
+        memory_of: a step, by the samples of a batch; None if it is unknown.
+        count: samples of a batch.
+        size: numbers in a sample.
+        kind: of the device, see `device_kind`.
+    """
+    if count * size < COUNTED or (expected := memory_of(count)) is None or expected.total <= (room := room_of(kind)):
+        return None
+    fits = largest_batch(memory_of, room, count // 2)
+    advice = f"set loader.batch_size={fits}" if fits else "not even one sample fits: use smaller ones, or latents"
+    return f"a step needs about {expected.total / 1e9:.2g} GB, but {room / 1e9:.2g} GB are available: {advice}"
 
 
 def room_of(kind: str) -> int:

@@ -14,7 +14,6 @@ from omegaconf import DictConfig
 from multidiff.training.announce import announced
 from multidiff.training.budget import check_pace, seconds_of
 from multidiff.training.progress import Pace, Progress, duration
-from multidiff.training.run import Run
 from multidiff.training.run_directory import held
 from multidiff.training.train import built, fit
 
@@ -36,7 +35,7 @@ def rehearsed(config: DictConfig | dict[str, Any]) -> Iterator[str]:
     settings = run.settings
     with held(run.run_dir):
         yield from announced(run)
-    if isinstance(run, Run) and (expected := run.memory(settings["loader"]["batch_size"])):
+    if expected := run.memory(settings["loader"]["batch_size"]):
         yield f"memory   {expected}"
     device = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
     with tempfile.TemporaryDirectory() as folder:

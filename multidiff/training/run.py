@@ -32,7 +32,7 @@ from multidiff.training.ema import Decay
 from multidiff.training.fitting import fitted_backbone, fitted_batch, fitted_conditions
 from multidiff.training.initial_weights import start_from
 from multidiff.training.latents import cached_latents
-from multidiff.training.memory import StepMemory, largest_batch, room_of, step_memory
+from multidiff.training.memory import StepMemory, lack_of_memory, step_memory
 from multidiff.training.module import DiffusionModule
 from multidiff.training.origin import origin
 from multidiff.training.settings import check_missing
@@ -51,9 +51,6 @@ SHOWN_VALUES = 5
 
 LARGE = 10_000
 """Positions of x0 from which a network on a CPU takes too long for a useful training."""
-
-COUNTED = 2**18
-"""Numbers in a batch of x0 from which the memory of a step is computed beforehand, which takes a second."""
 
 
 @dataclass
@@ -81,7 +78,9 @@ class Run(BaseRun):
 
     @property
     def obstacles(self) -> list[str]:
-        return [line for line in (self._lack_of_latents, self._lack_of_memory) if line]
+        count, kind = self.settings["loader"]["batch_size"], device_kind(self.settings["trainer"]["accelerator"])
+        lack = lack_of_memory(self.memory, count, math.prod(self.pipeline.shape), kind)
+        return [line for line in (self._lack_of_latents, lack) if line]
 
     @property
     def _lack_of_latents(self) -> str | None:
@@ -94,20 +93,7 @@ class Run(BaseRun):
             "codec.path=CODEC (docs/latents.md)"
         )
 
-    @property
-    def _lack_of_memory(self) -> str | None:
-        count = self.settings["loader"]["batch_size"]
-        if count * math.prod(self.pipeline.shape) < COUNTED or (expected := self.memory(count)) is None:
-            return None
-        room = room_of(device_kind(self.settings["trainer"]["accelerator"]))
-        if expected.total <= room:
-            return None
-        fits = largest_batch(self.memory, room, count // 2)
-        advice = f"set loader.batch_size={fits}" if fits else "not even one sample fits: use smaller ones, or latents"
-        return f"a step needs about {expected.total / 1e9:.2g} GB, but {room / 1e9:.2g} GB are available: {advice}"
-
     def memory(self, batch_size: int) -> StepMemory | None:
-        """What a step of ``batch_size`` samples is expected to need; None if that is unknown."""
         return step_memory(self.module, self.dataset, self.settings, batch_size)
 
     @cached_property

@@ -59,8 +59,8 @@ def test_samples_that_are_large_for_a_cpu_are_a_reason_for_a_codec(tmp_path, mon
 )
 def test_a_step_that_memory_will_not_hold_is_told_before_it(tmp_path, monkeypatch, capsys, room, advice):
     """Weights and moments need 266 kB, and a sample 70."""
-    monkeypatch.setattr("multidiff.training.run.COUNTED", 8 * 64)
-    monkeypatch.setattr("multidiff.training.run.room_of", lambda kind: room)
+    monkeypatch.setattr("multidiff.training.memory.COUNTED", 8 * 64)
+    monkeypatch.setattr("multidiff.training.memory.room_of", lambda kind: room)
     tiny_train(tmp_path / "run", "trainer.max_steps=1")
     line = rf"problem  a step needs about .* GB, but .* GB are available: {advice}"
     assert re.search(line, capsys.readouterr().out)
