@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from multidiff.configuration import group_options, instantiate, load_option
-from multidiff.diffusion.denoiser import Denoiser
+from multidiff.diffusion.denoiser import Denoiser, Wrapper
 from multidiff.diffusion.grids import Grid, KarrasRho
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.optimized_grid import CANDIDATES, optimized_grid
@@ -20,12 +20,12 @@ ITERATIVE_OTHERS = {"adaptive", "consistency", "lcm", "mean_flow", "restart"}
 """Samplers of MultiDiff that do not take a fixed number of deterministic steps."""
 
 
-class Counted(Denoiser):
+class Counted(Wrapper):
     """A denoiser that counts its evaluations."""
 
     def __init__(self, denoiser: Denoiser):
-        super().__init__()
-        self.denoiser, self.schedule, self.calls = denoiser, denoiser.schedule, 0
+        super().__init__(denoiser)
+        self.calls = 0
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Any = None) -> Tensor:
         self.calls += 1

@@ -138,12 +138,20 @@ class NetworkDenoiser(Denoiser):
         return {name: absent[name] if given[name] is None else given[name] for name in self.inputs}  # type: ignore[misc]
 
 
-class Observed(Denoiser):
+class Wrapper(Denoiser):
+    """A denoiser that works with the estimates of another, and has its schedule and its range of noise levels."""
+
+    def __init__(self, denoiser: Denoiser):
+        super().__init__()
+        self.denoiser = denoiser
+        self.schedule, self.log_snr_range = denoiser.schedule, denoiser.log_snr_range
+
+
+class Observed(Wrapper):
     """A denoiser that passes each x0 estimate to a function; an error raised by the function ends the sampling."""
 
     def __init__(self, denoiser: Denoiser, observe: Callable[[Tensor], None]):
-        super().__init__()
-        self.denoiser, self.schedule = denoiser, denoiser.schedule
+        super().__init__(denoiser)
         self.observe = observe
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from multidiff.diffusion.conditioning import Conditioning
-from multidiff.diffusion.denoiser import Denoiser
+from multidiff.diffusion.denoiser import Denoiser, Wrapper
 from multidiff.diffusion.grids import Interpolated, UniformLogSNR
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers import DPMSolverMultistep, sample
@@ -91,13 +91,11 @@ class FineRuns:
         )
 
 
-class Recorder(Denoiser):
+class Recorder(Wrapper):
     """A denoiser that records its inputs and its estimates."""
 
     def __init__(self, denoiser: Denoiser):
-        super().__init__()
-        self.denoiser = denoiser
-        self.schedule = denoiser.schedule
+        super().__init__(denoiser)
         self.states: list[Tensor] = []
         self.estimates: list[Tensor] = []
 

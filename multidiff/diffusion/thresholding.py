@@ -5,10 +5,10 @@ import math
 from torch import Tensor
 
 from multidiff.diffusion.conditioning import Conditioning
-from multidiff.diffusion.denoiser import Denoiser
+from multidiff.diffusion.denoiser import Denoiser, Wrapper
 
 
-class StaticThresholding(Denoiser):
+class StaticThresholding(Wrapper):
     """Clips the estimate to ``[-limit, limit]``. Saharia et al. (2022), section 2.3, https://arxiv.org/abs/2205.11487.
 
     Args:
@@ -17,11 +17,9 @@ class StaticThresholding(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser, limit: float = 1.0):
-        super().__init__()
+        super().__init__(denoiser)
         if not limit > 0:
             raise ValueError(f"limit must be positive, got {limit}")
-        self.denoiser = denoiser
-        self.schedule = denoiser.schedule
         self.limit = limit
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None) -> Tensor:

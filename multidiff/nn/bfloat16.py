@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from multidiff.diffusion.conditioning import Conditioning
-from multidiff.diffusion.denoiser import Denoiser
+from multidiff.diffusion.denoiser import Denoiser, Wrapper
 
 INSTRUCTIONS = ("avx2", "avx512_f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16", "sve", "bf16")
 """Instruction sets that decide how fast a processor multiplies matrices, as torch calls them."""
@@ -32,12 +32,12 @@ def instruction_sets() -> list[str]:
     return [name for name in INSTRUCTIONS if known.get(name)]
 
 
-class InBfloat16(Denoiser):
+class InBfloat16(Wrapper):
     """A denoiser whose network runs under bfloat16 autocast; its estimates keep the dtype of the noisy samples."""
 
     def __init__(self, denoiser: Denoiser):
-        super().__init__()
-        self.denoiser, self.schedule, self.inputs = denoiser, denoiser.schedule, denoiser.inputs
+        super().__init__(denoiser)
+        self.inputs = denoiser.inputs
 
     def forward(
         self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None, *more: Tensor, **named: Tensor

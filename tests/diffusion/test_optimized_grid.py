@@ -6,13 +6,17 @@ from itertools import combinations, pairwise
 import pytest
 import torch
 
+from multidiff.diffusion.denoiser import Observed
 from multidiff.diffusion.grids import Interpolated, KarrasRho, Uniform, UniformLogSNR
+from multidiff.diffusion.guidance import ClassifierFreeGuidance
 from multidiff.diffusion.optimized_grid import FineRuns, optimized_grid, shortest_path, step_errors
 from multidiff.diffusion.samplers import DPMSolverMultistep, sample
 from multidiff.diffusion.schedules import Cosine, Karras, LinearVP
+from multidiff.diffusion.thresholding import StaticThresholding
+from multidiff.nn.bfloat16 import InBfloat16
 
 from .conftest import mixture_of
-from .gaussian import Gaussian, noise
+from .gaussian import Gaussian, means, noise
 
 
 @pytest.mark.parametrize(
@@ -40,6 +44,23 @@ def test_it_takes_one_sampling_run_on_a_fine_grid():
     denoiser = Gaussian()
     assert len(optimized_grid(denoiser, noise(4, 2), 5).log_snr) == 5
     assert denoiser.rows == [4] * 64
+
+
+WRAPPED = {
+    "guided": lambda denoiser: ClassifierFreeGuidance(denoiser, 2.0, interval=(-1.0, 1.0)),
+    "clipped": StaticThresholding,
+    "bfloat16": InBfloat16,
+    "observed": lambda denoiser: Observed(denoiser, lambda x0: None),
+}
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED.values(), ids=WRAPPED)
+def test_levels_are_those_that_the_wrapped_network_was_trained_at(wrapped):
+    denoiser = Gaussian()
+    denoiser.log_snr_range = (-3.0, 2.0)
+    levels = optimized_grid(wrapped(denoiser), noise(4, 2), 5, means(*[[0.5, 0.5]] * 4)).log_snr
+    assert min(levels) == levels[0] == -3
+    assert max(levels) <= 2
 
 
 def test_batches_of_samples_fit_the_grid_of_all():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from multidiff.diffusion.conditioning import Conditioning, concatenate
-from multidiff.diffusion.denoiser import Denoiser
+from multidiff.diffusion.denoiser import Denoiser, Wrapper
 
 Scale = float | Callable[[Tensor], Tensor]
 """A number, or a function of log SNR, ``(B,) -> (B,)``; 1 is off, 0 ignores the condition."""
@@ -16,7 +16,7 @@ Scale = float | Callable[[Tensor], Tensor]
 EVERYWHERE = (-math.inf, math.inf)
 
 
-class Guidance(Denoiser):
+class Guidance(Wrapper):
     """A denoiser whose estimate is modified by other estimates, within an interval of noise levels.
 
     Samples outside the interval are not guided and cost no extra evaluations. Kynkaanniemi et al. (2024),
@@ -29,13 +29,11 @@ class Guidance(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser, scale: Scale, *, interval: tuple[float, float] = EVERYWHERE):
-        super().__init__()
+        super().__init__(denoiser)
         if not callable(scale) and not 0 <= scale < math.inf:
             raise ValueError(f"guidance scale must be finite and at least 0 (1 is off), got {scale}")
         if not interval[0] < interval[1]:
             raise ValueError(f"interval must go from a lower to a higher log SNR, got {interval}")
-        self.denoiser = denoiser
-        self.schedule = denoiser.schedule
         self.scale = scale
         self.interval = interval
 

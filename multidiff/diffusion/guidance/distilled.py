@@ -3,11 +3,11 @@
 from torch import Tensor
 
 from multidiff.diffusion.conditioning import Conditioning
-from multidiff.diffusion.denoiser import Denoiser
+from multidiff.diffusion.denoiser import Denoiser, Wrapper
 from multidiff.diffusion.guidance.classifier_free import ClassifierFreeGuidance
 
 
-class DistilledGuidance(Denoiser):
+class DistilledGuidance(Wrapper):
     """A denoiser whose network takes the guidance scale as an input: one evaluation in place of two.
 
     Meng et al. (2023), section 3.1, https://arxiv.org/abs/2210.03142.
@@ -18,8 +18,8 @@ class DistilledGuidance(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser, scale: Tensor | float):
-        super().__init__()
-        self.denoiser, self.schedule, self.scale = denoiser, denoiser.schedule, scale
+        super().__init__(denoiser)
+        self.scale = scale
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning | None = None, s: Tensor | None = None) -> Tensor:
         scale = self.scale if isinstance(self.scale, Tensor) else x_t.new_tensor(self.scale)
