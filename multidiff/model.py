@@ -17,7 +17,7 @@ from multidiff.diffusion.denoiser import NetworkDenoiser
 from multidiff.diffusion.objectives import Objective
 from multidiff.diffusion.predictions import Prediction
 from multidiff.diffusion.schedules import Schedule
-from multidiff.errors import InputError
+from multidiff.errors import InputError, refusals
 
 MODEL_GROUPS = ("modality", "codec", "backbone", "conditioning", "schedule", "prediction", "tuning")
 """The config groups that a model is made of: all but the last, or, of a pretrained pipeline, the first and the last."""
@@ -38,9 +38,20 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def encode(self, data: Tensor) -> Tensor:
-        """x0 of a batch of data, in the precision of the data, without autocast."""
+        """x0 of a batch of data, in the precision of the data, without autocast.
+
+        Raises:
+            InputError: the codec makes another shape than it states.
+        """
         with torch.autocast(data.device.type, enabled=False):
-            return self.codec.encode(data)
+            x0 = self.codec.encode(data)
+        expected = self.codec.shape(tuple(data.shape[1:]))
+        if tuple(x0.shape[1:]) != expected:
+            raise InputError(
+                f"{type(self.codec).__name__} encodes a sample to {tuple(x0.shape[1:])}, and its method shape says "
+                f"{expected}: correct one of them"
+            )
+        return x0
 
     @torch.no_grad()
     def decode(self, x0: Tensor) -> Tensor:
@@ -63,7 +74,9 @@ def build_model(config: Mapping[str, Any], data_shape: Shape) -> Model:
         token_dim=conditioner.token_dim,
     )
     schedule, prediction = instantiate(Schedule, config["schedule"]), instantiate(Prediction, config["prediction"])
-    return Model(codec, conditioner, NetworkDenoiser(backbone, schedule, prediction, log_snr_range(config)))
+    with refusals():
+        denoiser = NetworkDenoiser(backbone, schedule, prediction, log_snr_range(config))
+    return Model(codec, conditioner, denoiser)
 
 
 def log_snr_range(config: Mapping[str, Any]) -> tuple[float, float]:

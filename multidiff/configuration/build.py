@@ -105,6 +105,10 @@ def check_target(target: str) -> type:
             extra = f"pip install 'multidiff-toolkit[{EXTRAS[package]}]'"
             raise InputError(f"{target} needs the package {package}: {extra}") from error
         raise InputError(f"the config names {target!r}, which does not exist: {error}") from error
+    except Exception as error:  # whatever the code of a plug-in raises
+        raise InputError(
+            f"{module} cannot be imported, {type(error).__name__}: {' '.join(str(error).split())}"
+        ) from error
     home = found.__module__.split(".")[0] if isinstance(found, type) else ""
     if target not in FOREIGN_TARGETS and home not in _allowed_packages():
         raise InputError(f"the config names {target!r}, which is not a class of {module.split('.')[0]}")

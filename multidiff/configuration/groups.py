@@ -20,8 +20,20 @@ def config_dir() -> Path:
 
 
 def config_dirs() -> list[Path]:
-    """The shipped configs, then those of each plug-in."""
-    return [config_dir(), *(folder for plugin in plugins() if (folder := plugin.config_dir))]
+    """The shipped configs, then those of each plug-in.
+
+    Raises:
+        InputError: two of them have a config of the same name, of which only one would be used.
+    """
+    added = [folder for plugin in plugins() if (folder := plugin.config_dir)]
+    folders = list(dict.fromkeys([config_dir(), *added]))
+    known: dict[Path, Path] = {}
+    for folder in folders if added else ():
+        for path in sorted(folder.rglob("*.yaml")):
+            first = known.setdefault(path.relative_to(folder), path)
+            if first != path:
+                raise InputError(f"two configs have the same name, {first} and {path}: rename that of the plug-in")
+    return folders
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.predictions import Prediction
-from multidiff.diffusion.schedules import Schedule
+from multidiff.diffusion.schedules import Schedule, check_schedule
 
 Backbone = Callable[[Tensor, Tensor, Conditioning | None], Tensor]
 """``(x, log_snr, cond) -> tensor like x``; with further inputs, a mapping of their values is a fourth argument."""
@@ -55,6 +55,9 @@ class NetworkDenoiser(Denoiser):
         log_snr_range: see `Denoiser`. The log SNR that the network takes is clamped to it, since its outputs are
             arbitrary at noise levels that it was not trained at, such as that of t = 1, where samples start. An
             attribute ``log_snr_range`` of the network takes precedence.
+
+    Raises:
+        ValueError: the functions of the schedule contradict each other, or it does not start at clean samples.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class NetworkDenoiser(Denoiser):
         log_snr_range: tuple[float, float] = (-math.inf, math.inf),
     ):
         super().__init__()
+        check_schedule(schedule)
         self.network = network
         self.schedule = schedule
         self.prediction = prediction
@@ -100,13 +104,14 @@ class NetworkDenoiser(Denoiser):
             scale: guidance scales, ``(B,)`` or ``()``, for networks that apply guidance by themselves.
 
         Raises:
-            ValueError: the network does not take a given input.
+            ValueError: the network does not take a given input, or returns no tensor like ``x_t``.
         """
         a, sigma = coefficients(self.schedule, t, x_t)
         log_snr = self._clamped_log_snr(t, x_t).expand(len(x_t))
         further = self._further(log_snr, s, scale)
         arguments = (further,) if further else ()
-        return self.network(self.prediction.scale_input(x_t, a, sigma), log_snr, cond, *arguments)
+        output = self.network(self.prediction.scale_input(x_t, a, sigma), log_snr, cond, *arguments)
+        return alike(f"the network {type(self.network).__name__}", output, x_t)
 
     def sized(self, shape: Sequence[int]) -> "NetworkDenoiser":
         """This denoiser for x0 of ``shape``, ``(C, *size)``, if its schedule depends on the size; here, itself."""
@@ -158,6 +163,18 @@ class Observed(Wrapper):
         x0 = self.denoiser(x_t, t, cond)
         self.observe(x0)
         return x0
+
+
+def alike(what: str, returned: Tensor, x: Tensor) -> Tensor:
+    """The tensor that ``what`` returned.
+
+    Raises:
+        ValueError: it is no tensor of the shape of ``x``.
+    """
+    if not isinstance(returned, Tensor) or returned.shape != x.shape:
+        got = tuple(returned.shape) if isinstance(returned, Tensor) else type(returned).__name__
+        raise ValueError(f"{what} must return a tensor of shape {tuple(x.shape)}, got {got}")
+    return returned
 
 
 def coefficients(schedule: Schedule, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

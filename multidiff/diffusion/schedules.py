@@ -41,6 +41,27 @@ class Schedule(ABC):
         """The inverse of ``log_snr``."""
 
 
+def check_schedule(schedule: Schedule) -> None:
+    """Refuse a schedule that samplers cannot work with.
+
+    Raises:
+        ValueError: it does not start at alpha = 1 and sigma = 0, log SNR does not decrease, or `Schedule.time` is not
+            its inverse.
+    """
+    name, t = type(schedule).__name__, torch.linspace(0, 1, 11, dtype=torch.float64)
+    alpha, sigma = schedule.alpha(t)[0].item(), schedule.sigma(t)[0].item()
+    if (alpha, sigma) != (1, 0):
+        raise ValueError(f"the schedule {name} must start at alpha = 1 and sigma = 0, got {alpha:g} and {sigma:g}")
+    log_snr = schedule.log_snr(t)
+    if not (log_snr[1:] < log_snr[:-1]).all():
+        raise ValueError(f"the log SNR of the schedule {name} must decrease from t = 0 to 1, got {log_snr.tolist()}")
+    found = schedule.time(log_snr[1:-1])
+    if not torch.allclose(found, t[1:-1], atol=1e-3):
+        raise ValueError(
+            f"time of the schedule {name} must be the inverse of log_snr, got {found.tolist()} for {t[1:-1].tolist()}"
+        )
+
+
 @dataclass(frozen=True)
 class LinearVP(Schedule):
     """Variance-preserving schedule with ``beta(t)`` linear from ``beta_min`` to ``beta_max``.

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from multidiff.diffusion.denoiser import NetworkDenoiser
 from multidiff.diffusion.noise import NoiseSource, sample_seeds
 from multidiff.diffusion.objectives import Context, Objective
+from multidiff.errors import InputError, refusals
 from multidiff.model import Model
 from multidiff.training.averaged import AveragedModule
 from multidiff.training.ema import Decay
@@ -82,7 +83,8 @@ class DiffusionModule(AveragedModule):
             step=self.global_step,
             progress=self.global_step / self.trainer.max_steps,
         )
-        loss = self.objective(context).mean()
+        with refusals():
+            loss = per_sample(self.objective(context), x0).mean()
         self.samples_seen += len(batch["data"]) * self.trainer.world_size
         self.log("train/loss", loss)
         return nan_unless_finite(loss)
@@ -114,7 +116,7 @@ class DiffusionModule(AveragedModule):
             step=self.global_step,
             progress=self.global_step / self.trainer.max_steps,
         )
-        losses = self.objective.at(context, t, noise)
+        losses = per_sample(self.objective.at(context, t, noise), x0)
         part = torch.bucketize(model.denoiser.schedule.log_snr(t), torch.tensor(EDGES, device=self.device))
         self.losses.index_add_(1, part, torch.stack([losses, torch.ones_like(losses)]))
 
@@ -142,3 +144,14 @@ class DiffusionModule(AveragedModule):
     def averaged(self) -> Model:
         """The moving average of the model."""
         return self.ema.model  # type: ignore[return-value]
+
+
+def per_sample(losses: Tensor, x0: Tensor) -> Tensor:
+    """The ``losses`` of an objective.
+
+    Raises:
+        InputError: they are not one for each sample of ``x0``.
+    """
+    if losses.shape != x0.shape[:1]:
+        raise InputError(f"an objective returns a loss for each sample, ({len(x0)},), got {tuple(losses.shape)}")
+    return losses

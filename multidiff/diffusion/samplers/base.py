@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from multidiff.diffusion.conditioning import Conditioning
-from multidiff.diffusion.denoiser import Denoiser
+from multidiff.diffusion.denoiser import Denoiser, alike
 from multidiff.diffusion.grids import check_grid
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.schedules import Schedule
@@ -123,10 +123,14 @@ def integrate(
     times: Tensor,
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
-    """Integrate ``x`` from ``times[0]`` through ``times``, ``(n + 1,)`` in float64 on the CPU, to the last time."""
+    """Integrate ``x`` from ``times[0]`` through ``times``, ``(n + 1,)`` in float64 on the CPU, to the last time.
+
+    Raises:
+        ValueError: a step of the sampler returns no tensor like ``x``.
+    """
     history: History = deque()
     for done, (t, s) in enumerate(pairwise(times), start=1):
-        x = sampler.step(denoise, x, t, s, history, noise)
+        x = alike(f"a step of {type(sampler).__name__}", sampler.step(denoise, x, t, s, history, noise), x)
         if on_step is not None:
             on_step(done, x)
     return x
