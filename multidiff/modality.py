@@ -27,6 +27,25 @@ def name_of(file: File) -> str:
     return str(file) if isinstance(file, Path) else str(getattr(file, "name", None) or "the file")
 
 
+def path_or_open(file: File | str) -> File:
+    """``file``, or the path that a text gives."""
+    return Path(file) if isinstance(file, str) else file
+
+
+def expected(kind: type[Artifact], artifact: Any) -> Artifact:
+    """``artifact`` where one of the class ``kind`` is expected.
+
+    Raises:
+        InputError: it is something else, such as the name of a file.
+    """
+    if not isinstance(artifact, kind):
+        raise InputError(
+            f"an artifact of class {kind.__name__} is needed, such as modality.read(PATH) returns, "
+            f"got {type(artifact).__name__}"
+        )
+    return artifact
+
+
 class Exporter(Protocol[Given_contra]):
     """Writes an artifact to a path and returns a report of the file; an `InputError` says why it could not."""
 
@@ -208,8 +227,9 @@ class Modality(ABC, Generic[Artifact]):
         Raises:
             InputError: the region is none of this shape.
         """
-        (array,) = region
-        values = np.array(array, dtype=bool)
+        if len(region) != 1 or isinstance(region[0], str | Path):
+            raise InputError("the part to regenerate is one mask, an array that is true there: inpaint(artifact, mask)")
+        values = np.array(region[0], dtype=bool)
         try:
             return torch.from_numpy(np.broadcast_to(values, shape).copy())
         except ValueError as error:

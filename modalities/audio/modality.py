@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from modalities.audio.files import SUFFIXES, check_encoding, read_clip, read_met
 from modalities.audio.preparation import AudioPreparation
 from modalities.audio.preview import sound_sheet
 from multidiff.errors import InputError
-from multidiff.modality import File, Modality, Preparation
+from multidiff.modality import File, Modality, Preparation, expected, path_or_open
 
 PADDING = 0.02
 """Seconds by which clips that are compared may differ in length: codecs pad samples to whole frames."""
@@ -49,18 +50,18 @@ class AudioModality(Modality[AudioClip]):
         self.channels = 2 if stereo else 1
         self.encoding, self.cut = check_encoding(str(encoding)), cut
 
-    def read(self, file: File) -> AudioClip:
-        return read_clip(file)
+    def read(self, file: File | str) -> AudioClip:
+        return read_clip(path_or_open(file))
 
-    def write(self, artifact: AudioClip, path: Path, metadata: Mapping[str, Any]) -> None:
-        write_clip(artifact, path, metadata, self.encoding)
+    def write(self, artifact: AudioClip, path: Path | str, metadata: Mapping[str, Any]) -> None:
+        write_clip(artifact, Path(path), metadata, self.encoding)
 
     def metadata(self, path: Path) -> dict[str, Any]:
         return read_metadata(path)
 
     def converted(self, clip: AudioClip) -> AudioClip:
         """``clip`` at the rate and with the channels of this modality."""
-        return clip.with_channels(self.channels).resampled(self.sample_rate)
+        return expected(AudioClip, clip).with_channels(self.channels).resampled(self.sample_rate)
 
     def to_data(self, artifact: AudioClip) -> Tensor:
         return self.converted(artifact).tensor()
@@ -86,6 +87,10 @@ class AudioModality(Modality[AudioClip]):
 
     def mask(self, shape: tuple[int, ...], *region: Any) -> Tensor:
         """The time from ``start`` to ``end``, in seconds."""
+        if len(region) != 2 or not all(isinstance(end, Real) for end in region):
+            raise InputError(
+                f"the part to regenerate is its start and end in seconds: inpaint(clip, 0.2, 0.5), got {region}"
+            )
         start, end = region
         length = shape[-1]
         within = 0 <= start < end < math.inf

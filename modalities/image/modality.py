@@ -16,7 +16,7 @@ from modalities.image.pixels import to_pixels, unit_scale
 from modalities.image.preparation import ImagePreparation
 from modalities.image.preview import contact_sheet
 from multidiff.errors import InputError
-from multidiff.modality import File, Modality, Preparation
+from multidiff.modality import File, Modality, Preparation, expected, path_or_open
 
 QUIETEST = 1e-3
 """Squared error of 8-bit pixels below which two images count as equal: a PSNR of 78 dB."""
@@ -43,17 +43,17 @@ class ImageModality(Modality[Image.Image]):
             raise InputError(f"modality.channels of an image is 1 (gray), 3 (RGB) or 4 (RGBA), not {channels}")
         self.channels = channels
 
-    def read(self, file: File) -> Image.Image:
-        return read_image(file, self.channels)
+    def read(self, file: File | str) -> Image.Image:
+        return read_image(path_or_open(file), self.channels)
 
-    def write(self, artifact: Image.Image, path: Path, metadata: Mapping[str, Any]) -> None:
-        write_image(artifact, path, metadata)
+    def write(self, artifact: Image.Image, path: Path | str, metadata: Mapping[str, Any]) -> None:
+        write_image(artifact, Path(path), metadata)
 
     def metadata(self, path: Path) -> dict[str, Any]:
         return read_metadata(path)
 
     def to_data(self, artifact: Image.Image) -> Tensor:
-        return unit_scale(to_pixels(to_channels(artifact, self.channels)))
+        return unit_scale(to_pixels(to_channels(expected(Image.Image, artifact), self.channels)))
 
     def to_artifact(self, data: Tensor) -> Image.Image:
         """The image nearest to ``data``, ``(C, H, W)``; values outside [-1, 1] are clamped."""

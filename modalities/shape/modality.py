@@ -1,6 +1,7 @@
 """Shapes: oriented points as data tensors ``(C, N)``, and the meshes reconstructed from them."""
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,7 +32,7 @@ from modalities.shape.surface import Reconstruction
 from modalities.shape.volume import check_resolution
 from modalities.shape.welding import welded
 from multidiff.errors import InputError
-from multidiff.modality import Exporter, File, Modality, Preparation
+from multidiff.modality import Exporter, File, Modality, Preparation, expected, path_or_open
 
 COMPARED_POINTS = 2048
 """The most points of a shape that is compared with those in a folder, as in the papers."""
@@ -79,23 +80,24 @@ class ShapeModality(Modality[PointCloud]):
     def exported(self) -> tuple[str, ...]:
         return WRITTEN
 
-    def read(self, file: File) -> PointCloud:
+    def read(self, file: File | str) -> PointCloud:
         """The points in a file, or points sampled from its mesh, in the scale of the file.
 
         A mesh that encloses a volume is kept with its points, and so exported as it is.
         """
-        shape = read_geometry(file)
+        shape = read_geometry(path_or_open(file))
         if isinstance(shape, PointCloud):
             return shape
         cloud = sample_surface(shape, READ_POINTS, np.random.default_rng(0), colours=self.channels == 9)
         mesh = welded(shape)
         return MeshSurface(cloud.points, cloud.normals, cloud.colours, mesh=mesh) if mesh.is_volume else cloud
 
-    def write(self, artifact: PointCloud, path: Path, metadata: Mapping[str, Any]) -> None:
+    def write(self, artifact: PointCloud, path: Path | str, metadata: Mapping[str, Any]) -> None:
         """Write points as PLY or NPZ; in any other format the mesh reconstructed from them.
 
         A known mesh is written in every format but NPZ.
         """
+        path = Path(path)
         suffix = path.suffix.lower()
         if suffix in POINT_SUFFIXES and not (isinstance(artifact, MeshSurface) and suffix in WRITTEN):
             write_cloud(artifact, path, metadata)
@@ -132,6 +134,7 @@ class ShapeModality(Modality[PointCloud]):
         Raises:
             InputError: the cloud is not in the scale that ``normalisation`` gives.
         """
+        expected(PointCloud, artifact)
         reach = float(np.linalg.norm(artifact.points, axis=1).max())
         if self.normalisation != "none" and reach > REACH:
             raise InputError(
@@ -169,6 +172,8 @@ class ShapeModality(Modality[PointCloud]):
             raise InputError(
                 "a latent set describes the whole shape, so no part can be masked: give strength, not mask"
             )
+        if len(region) != 1 or not isinstance(region[0], Real):
+            raise InputError(f"the part to regenerate is the fraction of the points: inpaint(cloud, 0.5), got {region}")
         (fraction,) = region
         if not 0 < fraction < 1:
             raise InputError(f"the fraction of a shape to regenerate is between 0 and 1, got {fraction}")

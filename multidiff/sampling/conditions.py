@@ -1,6 +1,8 @@
 """The conditions of samples: each distinct value of a field is encoded once, by itself."""
 
-from collections.abc import Hashable, Mapping, Sequence
+import operator
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -68,18 +70,32 @@ def plain(value: Any) -> Any:
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
+def counted(what: str, count: Any) -> int:
+    """``count`` as an integer of Python; ``what`` names it in messages.
+
+    Raises:
+        InputError: it is not an integer of at least 1.
+    """
+    with suppress(TypeError):
+        if (integer := operator.index(count)) >= 1:
+            return integer
+    raise InputError(f"{what} must be an integer of at least 1, got {count!r}")
+
+
 def _key(value: Any) -> Hashable:
     """What equal values share: plain ones their type and value, objects from Python their identity."""
     return (type(value), value) if value is None or isinstance(value, str | int | float) else id(value)
 
 
-def check_prompts(prompts: Sequence[str], prompt: Any) -> None:
-    """Refuse ``prompts`` that are not a list of texts, or that come with a single ``prompt``.
+def checked_prompts(prompts: Any, prompt: Any) -> list[str]:
+    """``prompts`` as requests hold them.
 
     Raises:
-        InputError: they do, or are none.
+        InputError: they are not a list of texts, or come with a single ``prompt``.
     """
     if prompt is not None:
         raise InputError("give a prompt or several prompts, not both")
-    if isinstance(prompts, str) or not prompts or not all(isinstance(text, str) for text in prompts):
+    texts = [] if isinstance(prompts, str) or not isinstance(prompts, Iterable) else list(prompts)
+    if not texts or not all(isinstance(text, str) for text in texts):
         raise InputError(f"prompts is a list of texts, at least 1, got {prompts!r}")
+    return [plain(text) for text in texts]

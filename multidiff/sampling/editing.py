@@ -5,6 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,9 +20,13 @@ from multidiff.diffusion.extension import Extend
 from multidiff.diffusion.samplers import sample
 from multidiff.errors import InputError, refusals
 from multidiff.modality import Modality
+from multidiff.sampling.conditions import plain
 
 MOST_WINDOWS = 10_000
 """How many times its own length a model may extend an artifact by."""
+
+NUMBERS = {"strength", "amount", "overlap", "repeats"}
+"""Settings of edits that are numbers."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,13 @@ class Edit(ABC):
     grows: ClassVar[bool] = False
     init: Any
     source: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name in NUMBERS & vars(self).keys():
+            value = getattr(self, name)
+            if not isinstance(value, Real) or isinstance(value, bool):
+                raise InputError(f"{name} is a number, got {value!r}")
+            object.__setattr__(self, name, plain(value))
 
     @abstractmethod
     def function(self, canvas: Canvas) -> SampleFunction:

@@ -45,10 +45,11 @@ def load(path: str | Path, device: str | None = None, lora: Mapping[str, float] 
         lora: for a pretrained pipeline, files of LoRAs, each with its weight, which are fused in this order.
 
     Raises:
-        InputError: the directory, its config or its weights are missing, damaged, or not of this model.
+        InputError: the directory, its config or its weights are missing, damaged, or not of this model; or there is no
+            such device.
     """
     if found := find_pipeline(Path(path).expanduser()):
-        return _pretrained(found, device or _default_device(), lora or {})
+        return _pretrained(found, _device(device), lora or {})
     if lora:
         raise InputError(
             f"a LoRA is for a pretrained pipeline, and {path} is none: no model_index.json, no .safetensors"
@@ -63,7 +64,7 @@ def load(path: str | Path, device: str | None = None, lora: Mapping[str, float] 
     weights = directory / WEIGHTS
     state, digest = read_weights(weights, config)
     if "tuning" in config:
-        return _tuned(directory, config, digest, device or _default_device())
+        return _tuned(directory, config, digest, _device(device))
     try:
         modality = instantiate(Modality, config["modality"])
         data_shape = _data_shape(config)
@@ -77,7 +78,7 @@ def load(path: str | Path, device: str | None = None, lora: Mapping[str, float] 
     except Exception as error:  # whatever impossible settings make the parts of a model raise
         raise InputError(f"{directory / CONFIG} does not describe a model: {' '.join(str(error).split())}") from error
     fill(model, state, weights)
-    model.to(device or _default_device())
+    model.to(_device(device))
     return Pipeline(model, modality, shape, sampler, guidance, digest, config["modality"], trained)
 
 
@@ -112,8 +113,15 @@ def find_pipeline(path: Path) -> Path | None:
     return next((place for place in (path, path / "model") if is_pipeline(place)), None)
 
 
-def _default_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _device(name: str | None) -> str:
+    """``name``, or a GPU if there is one."""
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # what torch raises where it was built without a kind of device
+        raise InputError(f"the device {name!r} cannot be used: {str(error).partition(chr(10))[0]}") from error
+    return name
 
 
 def _pretrained(path: Path, device: str, lora: Mapping[str, float]) -> Pipeline:

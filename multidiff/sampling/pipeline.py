@@ -15,7 +15,7 @@ from multidiff.modality import Modality
 from multidiff.model import Model
 from multidiff.pretrained import Stack
 from multidiff.sampling import few_step
-from multidiff.sampling.conditions import check_prompts, plain
+from multidiff.sampling.conditions import checked_prompts, counted
 from multidiff.sampling.editing import Canvas, Continue, Edit, Redo, Vary
 from multidiff.sampling.gallery import Gallery, generated
 from multidiff.sampling.guidance import Fields, Guidance, Guide
@@ -136,15 +136,16 @@ class Pipeline:
         """
         if seeds is not None and (seed or prompts is not None):
             raise InputError(f"this method sets its own seeds: leave {'seed' if seed else 'prompts'} out")
+        n = counted("the number of samples", n)
         if prompts is not None:
-            check_prompts(prompts, (fields or {}).get("caption", prompt))
+            prompts = checked_prompts(prompts, (fields or {}).get("caption", prompt))
             seeds, prompt = Versions(seed, n), prompts[0]
         reads = self.model.conditioner.reads
         known, sizes = sorted_out(reads, fields or {}, {"label": label, "caption": prompt})
         pipeline = self.resized(**sizes) if sizes else self
         samples = samples_of(reads, n, known)
         if prompts is not None:
-            samples = tuple({**sample, "caption": plain(text)} for text in prompts for sample in samples)
+            samples = tuple({**sample, "caption": text} for text in prompts for sample in samples)
         opposite = negative_of(reads, negative, guidance_field or self.model.conditioner.guided)
         guided = self._guided(samples, opposite, guidance, guidance_rule, guidance_field)
         config = with_speed(chosen_sampler(self.sampler, sampler, steps), precision, compile, self.canvas.like.device)

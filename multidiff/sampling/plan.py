@@ -17,9 +17,9 @@ from multidiff.diffusion.denoiser import Denoiser, Observed
 from multidiff.diffusion.editing import SampleFunction
 from multidiff.diffusion.grids import Grid
 from multidiff.diffusion.samplers import Sampler, sample
-from multidiff.errors import LISTED, InputError, first_of, refusals
+from multidiff.errors import LISTED, first_of, refusals
 from multidiff.sampling import few_step
-from multidiff.sampling.conditions import Conditions, check
+from multidiff.sampling.conditions import Conditions, check, counted
 from multidiff.sampling.editing import Edit, seen
 from multidiff.sampling.guidance import Fields, Guidance
 from multidiff.sampling.seeds import Seeds, seeds_record
@@ -67,8 +67,7 @@ class Plan:
     batch_size: int = field(kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise InputError(f"the batch size must be at least 1, got {self.batch_size}")
+        object.__setattr__(self, "batch_size", counted("the batch size", self.batch_size))
         if self.pipeline.trained.guidance is None:
             effective = self.guidance.effective(self.pipeline.model.conditioner.stated(self.samples))
             object.__setattr__(self, "guidance", effective.within(self.speed.guidance_interval))

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
+import numpy as np
+
 from multidiff.errors import InputError, few_of
 from multidiff.sampling.conditions import plain
 from multidiff.sampling.guidance import Fields, Guide
@@ -34,27 +36,25 @@ def sorted_out(
 ) -> tuple[dict[str, Names], dict[str, Names]]:
     """The fields of the model, and the settings of its modality, among ``fields`` and ``arguments``."""
     given = {name: value for name, value in arguments.items() if value is not None}
-    twice = next((name for name, value in given.items() if value and name in fields), None)
+    twice = next((name for name, value in given.items() if name in fields and value), None)
     if twice:
         raise InputError(f"{twice} is given twice: as an argument, and in the fields")
     known = {name: value for name, value in fields.items() if name in reads and value is not None}
-    return given | known, {name: value for name, value in fields.items() if name not in reads}
+    return given | known, {name: plain(value) for name, value in fields.items() if name not in reads}
 
 
 def samples_of(reads: Sequence[str], n: int, given: Mapping[str, Names]) -> tuple[Fields, ...]:
     """The fields of each of ``n`` samples.
 
     Raises:
-        InputError: there is no sample, fewer than a field has values, or a field that the model does not take.
+        InputError: there are fewer samples than a field has values, or a field that the model does not take.
     """
-    if n < 1:
-        raise InputError(f"the number of samples must be at least 1, got {n}")
     columns: dict[str, list[Any]] = {}
     for name, value in given.items():
         if name not in reads:
             takes = few_of([_option(field) for field in reads], _option(name)) or "no condition"
             raise InputError(f"this model was not trained with a {_option(name)}: it takes {takes}")
-        several = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
+        several = value if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else [value]
         columns[name] = [plain(each) for each in several]
         if not columns[name]:
             raise InputError(f"the list of values for {name} is empty")

@@ -8,6 +8,7 @@ import torch
 
 from multidiff.configuration import group_options, load_option, read_yaml
 from multidiff.errors import InputError
+from multidiff.sampling.conditions import plain
 from multidiff.sampling.speed import with_speed
 
 SAMPLER_PARTS = {"name", "steps", "method", "grid"}
@@ -31,7 +32,7 @@ def chosen_sampler(own: Mapping[str, Any], name: str | None, steps: int | None) 
     """
     kept = name is None or (name == own["name"] and name not in group_options("sampler"))
     config = own if kept else load_sampler(str(name))
-    config = config if steps is None else {**config, "steps": steps}
+    config = config if steps is None else {**config, "steps": plain(steps)}
     count = config["steps"]
     if type(count) is not int or not 1 <= count <= MAX_STEPS:
         raise InputError(f"sampler {config['name']}: steps must be an integer from 1 to {MAX_STEPS}, got {count!r}")

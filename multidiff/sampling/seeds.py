@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from multidiff.diffusion.editing import MixedNoise
@@ -85,8 +86,8 @@ class Varied(Seeds):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", checked_seed(self.seed))
-        if not 0 <= self.amount <= 1:
-            raise InputError(f"the amount of variation is from 0 to 1, got {self.amount}")
+        if not isinstance(self.amount, Real) or not 0 <= self.amount <= 1:
+            raise InputError(f"the amount of variation is from 0 to 1, got {self.amount!r}")
 
     def noise(self, rows: range, make: MakeNoise) -> NoiseSource:
         base = sample_seeds(self.seed, 0, 1) * len(rows)

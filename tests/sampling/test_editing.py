@@ -65,6 +65,10 @@ def distance(image, other):
             r"mask has the shape \(3, 3\), and the sam",
         ),
         (lambda pipe: pipe.inpaint(Image.new("L", (8, 8)), np.ones((8, 8)), repeats=0), "at least once|repeats"),
+        (lambda pipe: pipe.inpaint(Image.new("L", (8, 8)), "mask.png"), "the part to regenerate is one mask"),
+        (lambda pipe: pipe.inpaint(Image.new("L", (8, 8))), "the part to regenerate is one mask"),
+        (lambda pipe: pipe.extend(Image.new("L", (8, 8)), "4"), "amount is a number, got '4'"),
+        (lambda pipe: pipe.variations(1, 2, "x"), "from 0 to 1, got 'x'"),
         (lambda pipe: pipe.extend(Image.new("L", (8, 8)), 0), "takes an amount above 0, got 0"),
         (
             lambda pipe: pipe.extend(Image.new("L", (8, 9)), 1),

@@ -11,6 +11,7 @@ from PIL import Image
 from multidiff.configuration import group_options, load_option
 from multidiff.diffusion.guidance import ClassifierFreeGuidance
 from multidiff.errors import InputError
+from multidiff.sampling.editing import Vary
 from multidiff.sampling.requested import negative_of
 from multidiff.sampling.sampler_config import RENAMED
 from tests.sampling.images import close, pixels
@@ -187,10 +188,21 @@ def test_the_dtype_of_the_weights_is_the_dtype_of_the_samples(pipeline):
     torch.testing.assert_close(single.double(), double, rtol=0, atol=1e-4)
 
 
+def test_numbers_and_labels_of_numpy_are_those_of_python(pipeline):
+    two, labels = np.int64(2), np.array(["1", "2"])
+    plan = pipeline.plan(two, label=labels, steps=two, batch_size=two, fields={"height": np.int64(8)})
+    assert plan.to_json() == pipeline.plan(2, label=["1", "2"], steps=2, batch_size=2, fields={"height": 8}).to_json()
+    varied = Vary(Image.new("L", (8, 8)), np.float32(0.5))
+    assert json.loads(pipeline.plan(1, edit=varied).to_json())["edit"]["strength"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({"n": 0}, "at least 1, got 0"),
+        ({"n": 0}, "number of samples must be an integer of at least 1, got 0"),
+        ({"n": 1.5}, "number of samples must be an integer of at least 1, got 1.5"),
+        ({"n": "2"}, "number of samples must be an integer of at least 1, got '2'"),
+        ({"prompts": 3}, "prompts is a list of texts, at least 1, got 3"),
         ({"label": 11}, "'11'; it knows: 0, 1, 2"),
         ({"label": []}, "empty"),
         (
@@ -228,7 +240,14 @@ def test_the_dtype_of_the_weights_is_the_dtype_of_the_samples(pipeline):
             {"label": 3, "guidance": 2.0, "negative": {"lable": "4"}},
             "no negative lable is possible: this model takes label",
         ),
-        ({"batch_size": 0}, "batch size"),
+        ({"batch_size": 0}, "batch size must be an integer of at least 1, got 0"),
+        ({"batch_size": 2.5}, "batch size must be an integer of at least 1, got 2.5"),
+        (
+            {"init": "cat.png", "strength": 0.5},
+            r"class Image is needed, such as modality.read\(PATH\) returns, got str",
+        ),
+        ({"init": np.zeros((8, 8)), "strength": 0.5}, "class Image is needed, .* got ndarray"),
+        ({"init": Image.new("L", (8, 8)), "strength": "x"}, "strength is a number, got 'x'"),
         ({"init": Image.new("L", (8, 8)), "strength": 0.0}, "strength must be above 0"),
         ({"init": Image.new("L", (8, 8)), "strength": 1.1}, "strength must be above 0"),
         ({"init": Image.new("L", (9, 8)), "strength": 0.5}, r"shape \(1, 8, 8\), and the one given is \(1, 8, 9\)"),
