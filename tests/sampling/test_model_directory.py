@@ -67,6 +67,11 @@ def refused(model, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_device_that_is_not_there(model):
+    with pytest.raises(InputError, match="the device 'gpu9' cannot be used"):
+        multidiff.load(model, "gpu9")
+
+
 def test_missing_directory(tmp_path):
     refused(tmp_path / "nowhere", "no such directory")
 
