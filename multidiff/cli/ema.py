@@ -11,7 +11,7 @@ def ema(
     width: Annotated[float, typer.Option(help="Width of the average relative to the length of training, below 0.288.")],
     out: Annotated[Path, typer.Option(help="A new directory for the model.")],
 ) -> None:
-    """Choose the width of a trained model's moving average."""
+    """Write a model with another width of the moving average (EMA) of its weights."""
     from multidiff.sampling.model_directory import find_model, load, read_config, save
     from multidiff.sampling.samples import require_empty
     from multidiff.training.post_hoc import reconstructed, snapshots

@@ -10,8 +10,8 @@ from multidiff.cli import options
 
 def grid(
     model: options.Model,
-    steps: Annotated[int, typer.Option(help="Number of steps to optimise the times for.")] = 10,
-    out: Annotated[Path | None, typer.Option(help="YAML file for the result. Default: printed.")] = None,
+    steps: Annotated[int, typer.Option(help="Number of steps of the grid.")] = 10,
+    out: Annotated[Path | None, typer.Option(help="Sampler file (YAML) to write. Default: printed.")] = None,
     label: options.Label = None,
     prompt: options.Prompt = None,
     set: options.Set = None,
@@ -24,7 +24,7 @@ def grid(
     seed: options.Seed = 0,
     batch_size: options.BatchSize = None,
 ) -> None:
-    """Optimise a model's sampling times for a small number of steps."""
+    """Fit a grid, the noise levels that a sampler visits, to a model for few steps."""
     settings = options.sampling_settings(
         label,
         prompt,

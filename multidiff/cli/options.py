@@ -39,7 +39,9 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="KEY=VALUE: another condition of the model, or a setting of its modality."),
 ]
-SamplerName = Annotated[str | None, typer.Option("--sampler", help="Name or YAML file. Default: the model's.")]
+SamplerName = Annotated[
+    str | None, typer.Option("--sampler", help="Name or sampler file (YAML). Default: the model's.")
+]
 Steps = Annotated[int | None, typer.Option(help="Number of steps. Default: the sampler's.")]
 Scale = Annotated[
     float | None,
@@ -51,7 +53,7 @@ Rule = Annotated[
 GuidedField = Annotated[
     str | None, typer.Option("--guidance-field", help="Apply guidance to this field only. Default: all fields.")
 ]
-Negative = Annotated[str | None, typer.Option(help="Class or text that guidance steers away from.")]
+Negative = Annotated[str | None, typer.Option(help="Label or text that guidance steers away from.")]
 Lora = Annotated[
     list[str] | None,
     typer.Option(

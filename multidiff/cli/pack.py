@@ -38,7 +38,7 @@ def pack(
 ) -> None:
     """Write a model, with its learned codec, into one folder of half the size.
 
-    The weights are stored in 16 bits and used in 32 bits, as before. Weights of pretrained pipelines keep their types.
+    The weights are stored in 16 bits and loaded as 32 bits. Weights of pretrained pipelines keep their types.
     """
     from multidiff.data.captions import read_text
     from multidiff.errors import InputError

@@ -40,7 +40,9 @@ def sample(
     batch_size: options.BatchSize = None,
     precision: options.Precision = None,
     compile: options.Compile = None,
-    format: Annotated[str | None, typer.Option(help="File suffix. Default: the modality's first.")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="File suffix. Default: png for images, wav for sounds, ply for shapes.")
+    ] = None,
     turntable: options.Turntable = False,
 ) -> None:
     """Generate samples with a trained model."""

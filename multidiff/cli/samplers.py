@@ -10,7 +10,7 @@ def samplers() -> None:
     from multidiff.diffusion.samplers import Sampler
     from multidiff.diffusion.schedules import Cosine
 
-    table = Table("sampler", "order", "evaluations\na step", "steps", "stochastic", "when to use it", box=None)
+    table = Table("sampler", "order", "evaluations\nper step", "steps", "stochastic", "when to use it", box=None)
     for name in group_options("sampler"):
         config = load_option("sampler", name)
         sampler = instantiate(Sampler, config["method"], schedule=Cosine())

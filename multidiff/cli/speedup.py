@@ -10,7 +10,7 @@ from multidiff.cli import options
 
 def speedup(
     model: options.Model,
-    out: Annotated[Path | None, typer.Option(help="YAML file for the sampler. Default: printed.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Sampler file (YAML) to write. Default: printed.")] = None,
     loss: Annotated[
         float,
         typer.Option(help="Largest allowed difference from sampling with many steps, in standard deviations."),
