@@ -132,17 +132,9 @@ def test_pairs_tighten_with_progress():
     assert (easy().lower(level, 0)[level < 0.1] == 0).all()
 
 
-class Truncated(Cosine):
-    """Ends at a noise level above 0."""
-
-    def sigma(self, t):
-        return super().sigma(0.01 + 0.99 * t)
-
-
 @pytest.mark.parametrize(
     ("schedule", "prediction", "message"),
     [
-        (Truncated(), Velocity(), "Truncated does not reach alpha = 1 and sigma = 0"),
         (Cosine(), Sample(), "Sample is not the identity"),
         (Cosine(), Epsilon(), "Epsilon gives no x0 at t = 1 of Cosine"),
         (LinearVP(), Epsilon(), None),
