@@ -54,11 +54,11 @@ class TextEncoder(FieldConditioner):
 
     @classmethod
     def continued(cls, learned: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-        return {**learned, "known": " ".join(extended(theirs["known"].split(), learned["known"].split())[:KNOWN])}
+        return {**learned, "known": _all_known(theirs, learned)}
 
     @classmethod
     def resumed(cls, kept: Mapping[str, Any], learned: Mapping[str, Any]) -> dict[str, Any]:
-        return {**kept, "known": TextEncoder.continued(learned, kept)["known"]}
+        return {**kept, "known": _all_known(kept, learned)}
 
     @abstractmethod
     def states(self, rows: Sequence[Pieces], mask: Tensor) -> Tensor:
@@ -124,6 +124,11 @@ class TextEncoder(FieldConditioner):
         states = self.states(rows, mask)
         states = (states * weights.to(states)[:, :, None]).masked_fill(~mask[:, :, None], 0)
         return Conditioning(self.pool(states, mask), states, mask)
+
+
+def _all_known(first: Mapping[str, Any], further: Mapping[str, Any]) -> str:
+    """The known words in the settings of both, those of ``first`` in front."""
+    return " ".join(extended(first["known"].split(), further["known"].split())[:KNOWN])
 
 
 class TextConditioner(TextEncoder):

@@ -4,8 +4,6 @@ import re
 
 import numpy as np
 import pytest
-import soundfile
-import trimesh
 import yaml
 from PIL import Image
 
@@ -14,6 +12,7 @@ from multidiff.errors import InputError
 from multidiff.training.memory import moments
 from multidiff.training.rehearsal import rehearsed
 from multidiff.training.train import built
+from tests.folders import boxes, tones
 from tests.tiny import TINY, fast_compose, tiny_train
 from tests.tiny_codec import train_codec
 
@@ -73,16 +72,6 @@ def test_batches_that_are_left_open_are_as_large_as_memory_allows_and_stay(tmp_p
         assert yaml.safe_load((tmp_path / "config.yaml").read_text())["loader"]["batch_size"] == 2
 
 
-def tones(folder):
-    for i in range(24):
-        soundfile.write(folder / f"{i}.wav", np.sin(np.arange(800) / (i + 3)), 8000)
-
-
-def boxes(folder):
-    for i in range(24):
-        trimesh.creation.box((1, 1 + i / 10, 1)).export(folder / f"{i}.ply")
-
-
 @pytest.mark.parametrize(
     ("experiment", "write", "small"),
     [
@@ -95,7 +84,7 @@ def boxes(folder):
     ],
 )
 def test_batches_of_sounds_and_meshes_fit_the_memory(tmp_path, monkeypatch, experiment, write, small):
-    write(tmp_path)
+    write(tmp_path, 24)
     config = fast_compose([f"experiment={experiment}", f"data.root={tmp_path}", "trainer.accelerator=cpu", *small])
     config.run_dir = str(tmp_path / "run")
     monkeypatch.setattr("multidiff.training.fitting.room_of", lambda kind: 10**9)

@@ -3,11 +3,8 @@
 import csv
 import re
 
-import numpy as np
 import pytest
-import soundfile
 import torch
-import trimesh
 import yaml
 from PIL import Image
 
@@ -22,6 +19,7 @@ from multidiff.training.resume import continued
 from multidiff.training.run_directory import check_same_run, read_settings
 from multidiff.weights import FORMAT
 from tests.cli.command import PICTURES, multidiff, refused
+from tests.folders import boxes, tones
 from tests.tiny import tiny_train, weights
 
 ADAMW = ("optimizer=adamw",)
@@ -349,18 +347,8 @@ def test_new_words_of_captions_are_known_after_a_resume(tmp_path):
     assert read_yaml(tmp_path / "run" / "model" / "config.yaml")["conditioning"]["caption"]["known"] == known
 
 
-def tones(folder):
-    for i in range(4):
-        soundfile.write(folder / f"{i}.wav", np.sin(np.arange(1600) / (i + 3)), 8000)
-
-
-def boxes(folder):
-    for i in range(4):
-        trimesh.creation.box((1, 1 + i / 10, 1)).export(folder / f"{i}.ply")
-
-
-def squares(folder):
-    for i in range(4):
+def squares(folder, count):
+    for i in range(count):
         Image.new("RGB", (9, 9), (60 * i, 0, 0)).save(folder / f"{i}.png")
 
 
@@ -376,7 +364,7 @@ def squares(folder):
 def test_a_run_is_not_resumed_on_samples_of_another_shape(tmp_path, write, settings, size, shapes):
     """Before the data are encoded or anything is written; with the same shape in other words, it is."""
     (tmp_path / "data").mkdir()
-    write(tmp_path / "data")
+    write(tmp_path / "data", 4)
     name, was, now = re.split("=|, ", size)
     common = ("trainer.accelerator=cpu", "loader.batch_size=2", "loader.workers=0", "callbacks.previews.every=0")
     first = (*settings, "data.root=data", f"data.{name}={was}", *common, "run_dir=run", "trainer.max_steps=1")
