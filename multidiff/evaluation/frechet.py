@@ -68,6 +68,21 @@ class FrechetDistance:
         spread = torch.trace(other.covariance) + torch.trace(self.reference.covariance)
         return float(shift + spread - 2 * eigenvalues.clamp(min=0).sqrt().sum())
 
+    def of_samples(self, features: Tensor) -> float:
+        """The distance of the moments of ``features``, ``(N, D)``, without their covariance if N is below D.
+
+        With N centred rows X, ``C' = X^T X / (N - 1)``, and the root of ``C^1/2 C' C^1/2`` has as its trace the sum of
+        the singular values of ``X C^1/2 / (N - 1)^1/2``, which has N rows.
+        """
+        n, dimensions = features.shape
+        if n >= dimensions or n < 2:
+            return self(Moments.of([features]))
+        mean = features.double().mean(dim=0)
+        rows = (features.double() - mean) / (n - 1) ** 0.5
+        shift = (mean - self.reference.mean).square().sum()
+        spread = rows.square().sum() + torch.trace(self.reference.covariance)
+        return float(shift + spread - 2 * torch.linalg.svdvals(rows @ self._root).sum())
+
     def extrapolated(self, features: Tensor, seed: int = 0) -> float:
         """The distance extrapolated to infinitely many samples like ``features``, ``(N, D)``.
 
@@ -79,7 +94,7 @@ class FrechetDistance:
         smallest = max(n // 10, min(2 * dimensions, n // 2), 2)
         generator = torch.Generator().manual_seed(seed)
         counts = torch.linspace(smallest, n, POINTS).round().int().tolist()
-        distances = [self(Moments.of([features[torch.randperm(n, generator=generator)[:count]]])) for count in counts]
+        distances = [self.of_samples(features[torch.randperm(n, generator=generator)[:count]]) for count in counts]
         inverse = torch.tensor(counts, dtype=torch.float64).reciprocal()
         line = torch.stack([torch.ones_like(inverse), inverse], dim=1)
         return float(torch.linalg.lstsq(line, torch.tensor(distances, dtype=torch.float64)[:, None]).solution[0])

@@ -58,7 +58,7 @@ class Comparison:
         features = batch.features.double()
         precision, recall = self.balls.precision_recall(features)
         return {
-            "frechet_distance": self.frechet(Moments.of([features])),
+            "frechet_distance": self.frechet.of_samples(features),
             "kernel_distance": self.kernel(features).value,
             "precision": precision,
             "recall": recall,
@@ -75,7 +75,7 @@ class Comparison:
         density, coverage = self.balls.density_coverage(features)
         inception = {} if batch.probabilities is None else {"inception_score": inception_score(batch.probabilities)}
         return {
-            "frechet_distance": self.frechet(Moments.of([features])),
+            "frechet_distance": self.frechet.of_samples(features),
             "frechet_distance_infinite": self.frechet.extrapolated(features),
             "kernel_distance": kernel.value,
             "kernel_distance_error": kernel.error,

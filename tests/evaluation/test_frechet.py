@@ -74,6 +74,13 @@ def test_one_sample_has_no_covariance():
         Moments.of([normal(1, 4)])
 
 
+@pytest.mark.parametrize("count", [2, 5, 16, 40])
+def test_fewer_samples_than_dimensions_need_no_covariance(count):
+    """The two formulas agree to the root of float64's precision, which is what singular covariances leave of it."""
+    reference, samples = FrechetDistance(Moments.of([normal(50, 16, seed=1)])), normal(count, 16, seed=2) + 1
+    assert reference.of_samples(samples) == pytest.approx(reference(Moments.of([samples])), abs=1e-6)
+
+
 def test_the_extrapolation_removes_the_bias_of_few_samples():
     """Samples of the reference's own distribution: the true distance is 0."""
     reference = FrechetDistance(gaussian(torch.zeros(16).double(), torch.ones(16).double(), rotation(16)))

@@ -18,9 +18,18 @@ from tests.cli.command import multidiff
 from tests.tiny import tiny_train, weights
 
 AUTO = {"precision": "auto", "accelerator": "cpu"}
+LARGE_EPSILON = "+optimizer.eps=1e-2"
+"""Keeps Adam from dividing the rounding of gradients by themselves."""
 
 
 EIGHT_BITS = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+
+
+def assert_equal_weights(one, other, rtol=0.0, atol=0.0):
+    ones, others = weights(one), weights(other)
+    assert ones.keys() == others.keys()
+    for name in ones:
+        torch.testing.assert_close(others[name], ones[name], rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +39,6 @@ EIGHT_BITS = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsa
         "optimizer=schedule_free",
         "optimizer=muon backbone.widths=[8,40]",
         pytest.param("optimizer=adamw_8bit backbone.widths=[8,40]", marks=EIGHT_BITS),
-        pytest.param("trainer.compile=true", marks=pytest.mark.slow),
     ],
 )
 def test_stopping_and_resuming_changes_no_bit_with_any_speed_setting(tmp_path, setting):
@@ -38,28 +46,24 @@ def test_stopping_and_resuming_changes_no_bit_with_any_speed_setting(tmp_path, s
     tiny_train(tmp_path / "whole", "trainer.max_steps=4", *setting.split())
     tiny_train(tmp_path / "halves", "trainer.max_steps=2", *setting.split())
     tiny_train(tmp_path / "halves", "trainer.max_steps=4", "resume=true", *setting.split())
-    whole, halves = weights(tmp_path / "whole"), weights(tmp_path / "halves")
-    assert whole.keys() == halves.keys()
-    assert all(torch.equal(whole[name], halves[name]) for name in whole)
+    assert_equal_weights(tmp_path / "whole", tmp_path / "halves")
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [
-        "trainer.channels_last=true",
-        "backbone.gradient_checkpointing=true",
-        pytest.param("trainer.compile=true", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("setting", ["trainer.channels_last=true", "backbone.gradient_checkpointing=true"])
 def test_the_model_is_the_same_up_to_rounding_under_the_same_names(tmp_path, setting):
-    """A large epsilon keeps Adam from dividing the rounding of gradients by themselves."""
-    settings = ("trainer.max_steps=4", "+optimizer.eps=1e-2")
-    tiny_train(tmp_path / "plain", *settings)
-    tiny_train(tmp_path / "changed", *settings, setting)
-    plain, pulled = weights(tmp_path / "plain"), weights(tmp_path / "changed")
-    assert plain.keys() == pulled.keys()
-    for name in plain:
-        torch.testing.assert_close(pulled[name], plain[name], rtol=1e-4, atol=1e-5)
+    tiny_train(tmp_path / "plain", "trainer.max_steps=4", LARGE_EPSILON)
+    tiny_train(tmp_path / "changed", "trainer.max_steps=4", LARGE_EPSILON, setting)
+    assert_equal_weights(tmp_path / "plain", tmp_path / "changed", rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_is_the_same_up_to_rounding_and_stopping_changes_no_bit(tmp_path):
+    tiny_train(tmp_path / "plain", "trainer.max_steps=4", LARGE_EPSILON)
+    tiny_train(tmp_path / "whole", "trainer.max_steps=4", LARGE_EPSILON, "trainer.compile=true")
+    tiny_train(tmp_path / "halves", "trainer.max_steps=2", LARGE_EPSILON, "trainer.compile=true")
+    tiny_train(tmp_path / "halves", "trainer.max_steps=4", LARGE_EPSILON, "trainer.compile=true", "resume=true")
+    assert_equal_weights(tmp_path / "plain", tmp_path / "whole", rtol=1e-4, atol=1e-5)
+    assert_equal_weights(tmp_path / "whole", tmp_path / "halves")
 
 
 def test_memory_may_be_spared_from_a_resume_on(tmp_path):
