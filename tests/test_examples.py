@@ -25,6 +25,7 @@ def test_the_toy_learns_its_two_moons():
     assert len((EXAMPLES / "toy.py").read_text().splitlines()) <= 60
 
 
+@pytest.mark.slow
 def test_the_sampler_has_the_order_that_it_states():
     example = runpy.run_path(str(EXAMPLES / "sampler.py"))
     coarse, fine = example["errors"]((40, 80))

@@ -136,6 +136,7 @@ print([*sys.modules, *(f"parsed in {name}" for name in callers)])
 """
 
 
+@pytest.mark.slow
 def test_the_studio_opens_without_what_only_training_and_reports_need_and_without_stubs_of_gradio():
     loaded = subprocess.run([sys.executable, "-c", STUDIO], capture_output=True, text=True, check=True).stdout
     assert not {"lightning", "hydra", "matplotlib", "parsed in gradio.component_meta"} & set(ast.literal_eval(loaded))

@@ -3,6 +3,7 @@
 from argparse import Namespace
 
 import few_step
+import pytest
 from PIL import Image
 
 from modalities.image.modality import ImageModality
@@ -13,6 +14,7 @@ from tests.data.pictures import noise
 from tests.tiny import fast_compose, tiny_train
 
 
+@pytest.mark.slow
 def test_the_samples_of_a_model_with_prompts_have_those_of_the_data(tmp_path, monkeypatch):
     for i in range(40):
         Image.fromarray(noise(i)).resize((8, 8)).save(tmp_path / f"{i}.png")

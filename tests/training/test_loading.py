@@ -100,7 +100,10 @@ def whole(tmp_path_factory):
     return weights(run_dir)
 
 
-@pytest.mark.parametrize(("place", "workers"), [("training", 0), ("training", 1), ("validation", 1)])
+@pytest.mark.parametrize(
+    ("place", "workers"),
+    [pytest.param("training", 0, marks=pytest.mark.slow), ("training", 1), ("validation", 1)],
+)
 def test_a_signal_ends_a_training_whose_loader_hangs_and_keeps_its_steps(tmp_path, whole, place, workers):
     run_dir, log, (loaded, good) = tmp_path / "run", tmp_path / "log", HANGS[place]
     interval = {"training": 1000, "validation": 3}[place]

@@ -75,10 +75,11 @@ def test_batches_that_are_left_open_are_as_large_as_memory_allows_and_stay(tmp_p
 @pytest.mark.parametrize(
     ("experiment", "write", "small"),
     [
-        (
+        pytest.param(
             "audio/folder",
             tones,
             ["optimizer=adamw", "backbone.widths=[8,8]", "backbone.head_size=8", *SOUNDS],
+            marks=pytest.mark.slow,
         ),
         ("shape/mesh_folder", boxes, ["backbone.width=8", "backbone.head_size=8", "data.points=64"]),
     ],

@@ -356,9 +356,9 @@ def squares(folder, count):
     ("write", "settings", "size", "shapes"),
     [
         (squares, PICTURES, "size=8, 6", ("3x8x8", "3x6x6")),
-        (squares, CODEC, "size=8, 4", ("3x8x8", "3x4x4")),
-        (tones, SOUNDS, "seconds=0.1, 0.2", ("1x800", "1x1600")),
-        (boxes, MESHES, "points=64, 32", ("6x64", "6x32")),
+        pytest.param(squares, CODEC, "size=8, 4", ("3x8x8", "3x4x4"), marks=pytest.mark.slow),
+        pytest.param(tones, SOUNDS, "seconds=0.1, 0.2", ("1x800", "1x1600"), marks=pytest.mark.slow),
+        pytest.param(boxes, MESHES, "points=64, 32", ("6x64", "6x32"), marks=pytest.mark.slow),
     ],
 )
 def test_a_run_is_not_resumed_on_samples_of_another_shape(tmp_path, write, settings, size, shapes):

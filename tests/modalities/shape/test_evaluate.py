@@ -138,12 +138,14 @@ def test_processes_and_batches_change_no_digit(work, samples, record):
     assert (work / "several.json").read_text() == record[0]
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_shapes(work, record):
     page = (work / "report.html").read_text()
     assert page.count("data:image/png;base64,") >= 2
     assert "1nna chamfer" in page
 
 
+@pytest.mark.slow
 def test_meshes_of_other_programs_are_compared_with_a_folder_of_meshes(work):
     for folder, seeds in (("true", range(50)), ("others", range(50, 72))):
         for seed in seeds:

@@ -136,6 +136,7 @@ def scoring(data, model):
     return EvaluationSettings(data, str(model), samples=20, features="point_encoder steps=3", holdout=0.5)
 
 
+@pytest.mark.slow
 def test_own_meshes_train_a_codec_and_a_model_of_its_latents(tmp_path):
     for i in range(40):
         label = ("flat", "tall")[i % 2]
