@@ -25,10 +25,21 @@ class Plugin:
     Attributes:
         name: name of the entry point.
         module: the module that the entry point names.
+
+    Raises:
+        InputError: the entry point names an object in a module.
     """
 
     name: str
     module: str
+
+    def __post_init__(self) -> None:
+        module, colon, _ = self.module.partition(":")
+        if colon:
+            raise InputError(
+                f"the entry point of the plug-in {self.name} must be the name of a module, such as {module!r}, "
+                f"got {self.module!r}"
+            )
 
     @property
     def package(self) -> str:

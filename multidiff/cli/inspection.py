@@ -13,7 +13,6 @@ from PIL import Image
 from multidiff.bundled import located
 from multidiff.cli.finding import Inspection, counted
 from multidiff.cli.inspected_models import inspected_model, inspected_weights
-from multidiff.configuration import group_options, instantiate, load_option
 from multidiff.data.files import sha256
 from multidiff.data.scan import Entry, find_entries
 from multidiff.data.survey import copied, equal_captions, few, single
@@ -23,7 +22,7 @@ from multidiff.pretrained.weights import PICKLES
 from multidiff.sampling.for_few import for_few
 from multidiff.sampling.model_directory import CONFIG, read_config
 from multidiff.sampling.plan import fields_in
-from multidiff.sampling.reproduce import read_original
+from multidiff.sampling.reproduce import modalities, read_original
 from multidiff.sampling.samples import Record, read_record
 from multidiff.training.run_directory import LOCK
 from multidiff.weights import LOWEST
@@ -61,9 +60,10 @@ def _file(path: Path) -> Inspection:
     """A generated file, weights, or any other that a modality reads."""
     if path.suffix in (".safetensors", *PICKLES):
         return inspected_weights(path)
-    modality = next((each for each in _modalities() if path.suffix.lower() in each.suffixes), None)
+    installed = list(modalities())
+    modality = next((each for each in installed if path.suffix.lower() in each.suffixes), None)
     if modality is None:
-        known = dict.fromkeys(suffix for each in _modalities() for suffix in each.suffixes)
+        known = dict.fromkeys(suffix for each in installed for suffix in each.suffixes)
         raise InputError(f"{path} has no supported suffix; supported: {' '.join(known)}")
     artifact = modality.read(path)
     facts = {"size": modality.describe(artifact), "bytes": f"{path.stat().st_size:,}"}
@@ -153,7 +153,7 @@ def _lowest(path: Path) -> str:
 def _data(path: Path) -> Inspection:
     """A folder of data, of the modality that reads most of its files."""
     suffixes = Counter(file.suffix.lower() for file in path.rglob("*") if file.is_file())
-    modality = max(_modalities(), key=lambda each: sum(suffixes[suffix] for suffix in each.suffixes))
+    modality = max(modalities(), key=lambda each: sum(suffixes[suffix] for suffix in each.suffixes))
     entries = find_entries(path, modality.suffixes, modality.name)
     artifacts, sizes, unread = _read(modality, entries)
     count = f"{len(entries)} files, {sum(entry.path.stat().st_size for entry in entries):,} bytes"
@@ -201,8 +201,3 @@ def _scarce(labels: Counter[str]) -> Iterator[str]:
     scarce = [f"{label} ({count})" for label, count in labels.items() if 1 < count < SCARCE * most]
     if scarce:
         yield f"classes with few files: {first_of(scarce, 10)}; the largest has {most}"
-
-
-def _modalities() -> list[Modality[Any]]:
-    """The installed modalities."""
-    return [instantiate(Modality, load_option("modality", name)) for name in group_options("modality")]

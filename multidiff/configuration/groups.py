@@ -1,7 +1,9 @@
 """The config groups, of MultiDiff and of installed plug-ins."""
 
+import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from multidiff.errors import InputError
 from multidiff.plugins import plugins
+
+log = logging.getLogger(__name__)
 
 
 def config_dir() -> Path:
@@ -99,6 +103,15 @@ def described(group: str, text: str) -> dict[str, Any]:
     return resolved(config)
 
 
+@contextmanager
+def left_out_if_broken(group: str, name: str) -> Iterator[None]:
+    """Leave the config ``group/name`` out of a list, with a warning, if there is an `InputError` about it."""
+    try:
+        yield
+    except InputError as error:
+        log.warning("the %s %s is left out: %s", group, name, error)
+
+
 def plain_value(text: str) -> Any:
     """The value that YAML reads in ``text``; the text itself where it is no YAML, such as ``*.tar``."""
     try:
@@ -108,8 +121,13 @@ def plain_value(text: str) -> Any:
 
 
 def _loaded(group: str, name: str) -> DictConfig:
-    config = OmegaConf.load(option_file(group, name))
-    assert isinstance(config, DictConfig)
+    path = option_file(group, name)
+    try:
+        config = OmegaConf.load(path)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(config, DictConfig):
+        raise InputError(f"{path} must hold KEY: VALUE lines")
     if "defaults" not in config:
         return config
     from multidiff.configuration.composition import composed  # noqa: PLC0415

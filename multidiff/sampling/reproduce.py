@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from multidiff.bundled import bundled
-from multidiff.configuration import group_options, instantiate, load_option
+from multidiff.configuration import group_options, instantiate, left_out_if_broken, load_option
 from multidiff.data.files import member, sha256
 from multidiff.errors import InputError
 from multidiff.modality import Modality
@@ -181,18 +181,22 @@ def read_original(path: Path) -> Original:
     Raises:
         InputError: there is no plan in the file.
     """
-    written = next((found for modality in _modalities(path.suffix) if (found := modality.metadata(path))), None)
+    written = next((found for modality in _readers(path.suffix) if (found := modality.metadata(path))), None)
     if written and {"format", "index", "modality", "model_sha256", "samples"} <= written.keys():
         return Original(path, written["index"], {key: value for key, value in written.items() if key != "index"})
     raise InputError(f"{path} holds no plan; `multidiff sample` writes one into files whose format stores metadata")
 
 
-def _modalities(suffix: str) -> Iterator[Modality[Any]]:
-    """The installed modalities that read files with ``suffix``."""
+def modalities() -> Iterator[Modality[Any]]:
+    """The installed modalities, without those of a broken plug-in."""
     for name in group_options("modality"):
-        modality = instantiate(Modality, load_option("modality", name))
-        if suffix.lower() in modality.suffixes:
-            yield modality
+        with left_out_if_broken("modality", name):
+            yield instantiate(Modality, load_option("modality", name))
+
+
+def _readers(suffix: str) -> Iterator[Modality[Any]]:
+    """The installed modalities that read files with ``suffix``."""
+    return (modality for modality in modalities() if suffix.lower() in modality.suffixes)
 
 
 def _stack_in(record: Mapping[str, Any]) -> Stack:

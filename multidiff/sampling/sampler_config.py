@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from multidiff.configuration import group_options, load_option, read_yaml
+from multidiff.configuration import group_options, load_option, option_file, read_yaml
 from multidiff.errors import InputError
 from multidiff.sampling.conditions import plain
 from multidiff.sampling.speed import with_speed
@@ -48,7 +48,7 @@ def load_sampler(name: str) -> dict[str, Any]:
     if name in RENAMED:
         raise InputError(f"the sampler {name} is now called {RENAMED[name]}")
     if not name.endswith(".yaml"):
-        return load_option("sampler", name)
+        return checked_sampler(load_option("sampler", name), str(option_file("sampler", name)))
     return checked_sampler(read_yaml(Path(name).expanduser()), name)
 
 
