@@ -79,6 +79,8 @@ class AveragedModule(L.LightningModule):
         by_norm = gradient_clip_algorithm != "value"
         trained = [weight for group in optimizer.param_groups for weight in group["params"]]
         norm = self.stability.clip(trained, gradient_clip_val if by_norm else None)
+        if self.global_step + 1 >= self.trainer.max_steps:
+            self.stability.check_learned(self.global_step + 1)
         if not by_norm:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         self.log("train/gradient_norm", norm)

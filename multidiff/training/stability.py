@@ -55,6 +55,18 @@ class Stability:
         self._count(norm)
         return norm
 
+    def check_learned(self, steps: int) -> None:
+        """Refuse to end a training whose steps, ``steps`` in all, were skipped without exception.
+
+        Raises:
+            InputError: nothing was learned.
+        """
+        if self.skipped == steps:
+            raise InputError(
+                f"no step of {steps} had a finite loss and gradient, so nothing was learned: "
+                "check the data, the network and trainer.precision"
+            )
+
     def state_dict(self) -> dict[str, Any]:
         """The state for a checkpoint."""
         return {name: getattr(self, name) for name in ("skipped", "in_row", "spikes", "usual")}

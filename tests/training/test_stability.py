@@ -7,6 +7,7 @@ from multidiff.errors import InputError
 from multidiff.training.checkpoints import newest_checkpoint
 from multidiff.training.stability import Stability
 from tests.tiny import tiny_train, weights
+from tests.tiny_codec import train_codec
 
 
 def spoilt(monkeypatch, steps):
@@ -42,3 +43,16 @@ def test_too_many_in_a_row_end_training_with_the_last_checkpoint_kept(tmp_path, 
     assert newest_checkpoint(tmp_path / "checkpoints").name == "step_00000006.ckpt"
     assert all(value.isfinite().all() for value in weights(tmp_path).values())
     assert tiny_train(tmp_path, *settings, "resume=true").finished
+
+
+@pytest.mark.parametrize("training", [tiny_train, train_codec])
+def test_a_training_without_a_finite_step_ends_with_an_error_and_without_a_model(tmp_path, monkeypatch, training):
+    spoilt(monkeypatch, {0, 1, 2})
+    with pytest.raises(InputError, match="no step of 3 had a finite loss and gradient, so nothing was learned"):
+        training(tmp_path, "trainer.max_steps=3")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_training_with_one_finite_step_ends_with_a_model(tmp_path, monkeypatch):
+    spoilt(monkeypatch, {0, 2})
+    assert tiny_train(tmp_path, "trainer.max_steps=3").finished
