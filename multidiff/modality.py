@@ -225,13 +225,18 @@ class Modality(ABC, Generic[Artifact]):
         """Booleans in the data ``shape``, true in the region; here, the region is an array that broadcasts to it.
 
         Raises:
-            InputError: the region is none of this shape.
+            InputError: the region is none of this shape, or holds something else than booleans and numbers.
         """
         if len(region) != 1 or isinstance(region[0], str | Path):
             raise InputError("the part to regenerate is one mask, an array that is true there: inpaint(artifact, mask)")
-        values = np.array(region[0], dtype=bool)
+        values = np.asarray(region[0])
+        if values.dtype.kind not in "biuf" or np.isnan(values).any():
+            found = "NaN" if values.dtype.kind == "f" else repr(region[0])
+            raise InputError(
+                f"a mask holds true and false, or numbers that are 0 where the sample is kept, got {found}"
+            )
         try:
-            return torch.from_numpy(np.broadcast_to(values, shape).copy())
+            return torch.from_numpy(np.broadcast_to(values != 0, shape).copy())
         except ValueError as error:
             raise InputError(f"the mask has the shape {values.shape}, and the samples {shape}: resize it") from error
 

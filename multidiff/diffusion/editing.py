@@ -15,7 +15,7 @@ from multidiff.diffusion.denoiser import Denoiser
 from multidiff.diffusion.grids import check_grid
 from multidiff.diffusion.noise import NoiseSource
 from multidiff.diffusion.samplers.ancestral import transition_variance
-from multidiff.diffusion.samplers.base import Denoise, History, Sampler, integrate
+from multidiff.diffusion.samplers.base import Denoise, History, Sampler, check_count, integrate
 from multidiff.diffusion.samplers.multistep import Multistep
 from multidiff.diffusion.samplers.noise_level import NoiseLevel
 from multidiff.diffusion.schedules import Schedule
@@ -87,6 +87,9 @@ class Inpaint:
         repeats: how many times each step is taken, which multiplies the cost; 1 does not resample.
         strength: in (0, 1]. Below 1, the masked part starts from ``x0`` with noise of time ``strength * grid[0]``, as
             for `Edit`; at 1, from noise alone.
+
+    Raises:
+        ValueError: the mask is not boolean, or a number is out of its range.
     """
 
     x0: Tensor
@@ -96,8 +99,9 @@ class Inpaint:
 
     def __post_init__(self) -> None:
         _check_strength(self.strength)
-        if self.repeats < 1:
-            raise ValueError(f"repeats must be at least 1, got {self.repeats}")
+        check_count("repeats", self.repeats)
+        if self.mask.dtype != torch.bool:
+            raise ValueError(f"the mask must be boolean, got {self.mask.dtype}")
 
     @torch.no_grad()
     def __call__(

@@ -10,7 +10,7 @@ from multidiff.diffusion.conditioning import Conditioning
 from multidiff.diffusion.denoiser import Denoiser
 from multidiff.diffusion.editing import Inpaint, OnStep
 from multidiff.diffusion.noise import NoiseSource
-from multidiff.diffusion.samplers.base import Sampler
+from multidiff.diffusion.samplers.base import Sampler, check_count
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Extend:
     period: int = 1
 
     def __post_init__(self) -> None:
+        check_count("repeats", self.repeats)
         if self.length <= self.x0.shape[-1]:
             raise ValueError(f"length must be above that of x0, {self.x0.shape[-1]}, got {self.length}")
         if self.overlap < 1 or not self.x0.shape[-1]:

@@ -18,6 +18,7 @@ from multidiff.diffusion.editing import Edit as Noised
 from multidiff.diffusion.editing import Inpaint, SampleFunction
 from multidiff.diffusion.extension import Extend
 from multidiff.diffusion.samplers import sample
+from multidiff.diffusion.samplers.base import check_count
 from multidiff.errors import InputError, refusals
 from multidiff.modality import Modality
 from multidiff.sampling.conditions import plain
@@ -87,6 +88,9 @@ class Edit(ABC):
             if not isinstance(value, Real) or isinstance(value, bool):
                 raise InputError(f"{name} is a number, got {value!r}")
             object.__setattr__(self, name, plain(value))
+            if name == "repeats":
+                with refusals():
+                    check_count(name, plain(value))
 
     @abstractmethod
     def function(self, canvas: Canvas) -> SampleFunction:
@@ -135,8 +139,14 @@ class Redo(Edit):
             return sample if self.strength == 1 else Noised(x0, self.strength)
 
     def region_of(self, canvas: Canvas) -> Tensor:
-        """The part of the data that is regenerated, boolean, ``(C, *size)``."""
-        return canvas.modality.mask(canvas.data_shape, *self.region)
+        """The part of the data that is regenerated, boolean, ``(C, *size)``; an `InputError` if it is empty."""
+        mask = canvas.modality.mask(canvas.data_shape, *self.region)
+        if not mask.any():
+            raise InputError(
+                "the mask is false everywhere, so nothing would be regenerated: it is true, or white in a file, where "
+                "the sample changes"
+            )
+        return mask
 
     def finished(self, canvas: Canvas, data: Tensor) -> Tensor:
         if not canvas.codec.lossy:

@@ -57,6 +57,7 @@ def test_sample_starts_from_a_file(run_dir, tmp_path):
         (["--init", "none.png", "--strength", 0.5], "none.png"),
         (["--init", "gray.png", "--strength", 2], "strength must be above 0"),
         (["--init", "gray.png", "--mask", "none.png"], "none.png"),
+        (["--init", "gray.png", "--mask", "gray.png"], "the mask is false everywhere"),
         (["--init", "gray.png", "--extend", 0], "takes an amount above 0"),
     ],
 )

@@ -143,6 +143,8 @@ def test_mixed_noise_is_exact_at_its_ends_and_standard_normal():
         (lambda: Edit(X0, 0.0), "strength"),
         (lambda: Edit(X0, 1.1), "strength"),
         (lambda: Inpaint(X0, torch.tensor(True), 0), "at least 1"),
+        (lambda: Inpaint(X0, torch.tensor(True), 1.5), "repeats must be an integer"),
+        (lambda: Inpaint(X0, torch.tensor(1.0)), "the mask must be boolean, got torch.float32"),
         (lambda: MixedNoise(noise(1, 2), noise(1, 2, seed=1), [1.5]), "in \\[0, 1\\]"),
     ],
 )
