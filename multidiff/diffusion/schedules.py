@@ -5,6 +5,7 @@ elementwise, keep the dtype and the device of their argument, and are finite on 
 infinite at zero noise or zero signal.
 """
 
+import logging
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 
 class Schedule(ABC):
@@ -41,15 +44,19 @@ class Schedule(ABC):
         """The inverse of ``log_snr``."""
 
 
+MOST_SIGNAL = 0.1
+"""Largest ``alpha(1) / sigma(1)`` without a warning; that of Stable Diffusion, which is known for it, is 0.068."""
+
+
 def check_schedule(schedule: Schedule) -> None:
-    """Refuse a schedule that samplers cannot work with.
+    """Refuse a schedule that samplers cannot work with, and warn of one that still has much signal at t = 1.
 
     Raises:
         ValueError: it does not start at alpha = 1 and sigma = 0, log SNR does not decrease, or `Schedule.time` is not
             its inverse.
     """
     name, t = type(schedule).__name__, torch.linspace(0, 1, 11, dtype=torch.float64)
-    alpha, sigma = schedule.alpha(t)[0].item(), schedule.sigma(t)[0].item()
+    (alpha, *_, last), (sigma, *_, noise) = schedule.alpha(t).tolist(), schedule.sigma(t).tolist()
     if (alpha, sigma) != (1, 0):
         raise ValueError(f"the schedule {name} must start at alpha = 1 and sigma = 0, got {alpha:g} and {sigma:g}")
     log_snr = schedule.log_snr(t)
@@ -59,6 +66,14 @@ def check_schedule(schedule: Schedule) -> None:
     if not torch.allclose(found, t[1:-1], atol=1e-3):
         raise ValueError(
             f"time of the schedule {name} must be the inverse of log_snr, got {found.tolist()} for {t[1:-1].tolist()}"
+        )
+    if last > MOST_SIGNAL * noise:
+        log.warning(
+            "the schedule %s ends with the signal alpha / sigma = %.3g, above %g: samples start from noise without "
+            "signal, so they may differ from the data",
+            name,
+            last / noise,
+            MOST_SIGNAL,
         )
 
 

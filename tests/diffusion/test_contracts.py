@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from multidiff.configuration import group_options, instantiate, load_option
 from multidiff.diffusion.denoiser import NetworkDenoiser
 from multidiff.diffusion.grids import Uniform
 from multidiff.diffusion.predictions import Velocity
 from multidiff.diffusion.samplers import Euler, sample
-from multidiff.diffusion.schedules import Cosine, RectifiedFlow, check_schedule
+from multidiff.diffusion.schedules import Cosine, Karras, RectifiedFlow, Schedule, check_schedule
 
 from .conftest import SCHEDULES
 from .gaussian import Gaussian, noise
@@ -32,9 +33,24 @@ class OtherTime(RectifiedFlow):
         return Cosine().time(log_snr)
 
 
+SHIPPED = {name: load_option("schedule", name) for name in group_options("schedule")}
+
+
+@pytest.mark.parametrize("config", SHIPPED.values(), ids=SHIPPED)
+def test_the_shipped_schedules_keep_their_contract(config, caplog):
+    check_schedule(instantiate(Schedule, config))
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_the_schedules_keep_their_contract(schedule):
     check_schedule(schedule)
+
+
+def test_a_schedule_with_much_signal_at_its_end_causes_a_warning(caplog):
+    NetworkDenoiser(nn.Identity(), Karras(sigma_max=4.0), Velocity())
+    (line,) = caplog.messages
+    assert line.startswith("the schedule Karras ends with the signal alpha / sigma = 0.25, above 0.1: ")
 
 
 @pytest.mark.parametrize(
