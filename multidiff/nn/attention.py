@@ -35,7 +35,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, channels: int, *, head_size: int, rotary: bool = False, query_key_norm: bool = False):
         super().__init__()
-        self.heads = _heads(channels, head_size)
+        self.heads = heads_of(channels, head_size)
         self.rotary = rotary
         self.norm = group_norm(channels)
         self.query_key_value = nn.Linear(channels, 3 * channels)
@@ -49,7 +49,7 @@ class SelfAttention(nn.Module):
         q, k = self.query_norm(q), self.key_norm(k)
         if self.rotary:
             q, k = apply_rotary(q, x.shape[2:]), apply_rotary(k, x.shape[2:])
-        return x + _as_field(self.out(_merge_heads(dot_product_attention(q, k, v))), x)
+        return x + _as_field(self.out(_mergeheads_of(dot_product_attention(q, k, v))), x)
 
 
 class CrossAttention(nn.Module):
@@ -69,7 +69,7 @@ class CrossAttention(nn.Module):
 
     def __init__(self, channels: int, token_dim: int, *, head_size: int):
         super().__init__()
-        self.heads = _heads(channels, head_size)
+        self.heads = heads_of(channels, head_size)
         self.norm = group_norm(channels)
         self.query = nn.Linear(channels, channels)
         self.key_value = nn.Linear(token_dim, 2 * channels)
@@ -89,7 +89,7 @@ class CrossAttention(nn.Module):
         context = null if tokens is None else torch.cat([null, tokens], dim=1)
         k, v = rearrange(self.key_value(context), "b l (two h d) -> two b h l d", two=2, h=self.heads)
         visible = None if mask is None else rearrange(F.pad(mask, (1, 0), value=True), "b l -> b 1 1 l")
-        return x + _as_field(self.out(_merge_heads(dot_product_attention(q, k, v, visible))), x)
+        return x + _as_field(self.out(_mergeheads_of(dot_product_attention(q, k, v, visible))), x)
 
 
 class MultiHeadAttention(nn.Module):
@@ -109,7 +109,7 @@ class MultiHeadAttention(nn.Module):
 
     def __init__(self, dim: int, context_dim: int | None = None, *, head_size: int):
         super().__init__()
-        self.heads = _heads(dim, head_size)
+        self.heads = heads_of(dim, head_size)
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(context_dim or dim, 2 * dim)
         self.query_norm = RootMeanSquareNorm(head_size)
@@ -138,7 +138,7 @@ class MultiHeadAttention(nn.Module):
         if rotate is not None:
             q, k = rotate(q), rotate(k)
         visible = None if mask is None else rearrange(mask, "b m -> b 1 1 m")
-        return self.out(_merge_heads(dot_product_attention(q, k, v, visible)))
+        return self.out(_mergeheads_of(dot_product_attention(q, k, v, visible)))
 
 
 def dot_product_attention(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -162,9 +162,17 @@ def dot_product_attention(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | Non
     return (scores if visible is None else scores.masked_fill(~visible, -math.inf)).softmax(dim=-1) @ v
 
 
-def _heads(channels: int, head_size: int) -> int:
+def heads_of(channels: int, head_size: int) -> int:
+    """The number of attention heads of ``head_size`` channels each.
+
+    Raises:
+        ValueError: ``head_size`` does not divide ``channels``.
+    """
     if channels % head_size:
-        raise ValueError(f"{channels} channels cannot be divided into heads of {head_size} channels")
+        raise ValueError(
+            f"{channels} channels cannot be divided into heads of {head_size} channels: set head_size to a divisor, "
+            f"as in backbone.head_size={math.gcd(channels, head_size)}"
+        )
     return channels // head_size
 
 
@@ -176,5 +184,5 @@ def _as_field(sequence: Tensor, like: Tensor) -> Tensor:
     return rearrange(sequence, "b n c -> b c n").reshape(like.shape)
 
 
-def _merge_heads(heads: Tensor) -> Tensor:
+def _mergeheads_of(heads: Tensor) -> Tensor:
     return rearrange(heads, "b h n d -> b n (h d)")

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from multidiff.nn.attention import dot_product_attention
+from multidiff.nn.attention import dot_product_attention, heads_of
 from multidiff.nn.initialization import zero_init
 
 
@@ -47,10 +47,9 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int, context_dim: int | None, embedding_dim: int, *, head_size: int):
         super().__init__()
-        if dim % head_size:
-            raise ValueError(f"{dim} channels cannot be divided into heads of {head_size} channels")
+        heads_of(dim, head_size)
         inner = min(dim, context_dim or dim)
-        self.heads = inner // head_size
+        self.heads = heads_of(inner, head_size)
         self.norm = AdaptiveLayerNorm(dim, embedding_dim)
         self.context_norm = None if context_dim is None else nn.LayerNorm(context_dim)
         self.query = nn.Linear(dim, inner, bias=False)

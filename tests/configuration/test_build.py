@@ -141,6 +141,13 @@ def test_settings_have_the_declared_types(name, value):
         instantiate(nn.Module, {**load_option("backbone", "unet_small"), name: value}, channels=1)
 
 
+@pytest.mark.parametrize("settings", [{"widths": [8, 16]}, {"widths": [64, 24], "head_size": 16}])
+def test_widths_without_whole_heads_name_the_setting(settings):
+    config = {**load_option("backbone", "unet_small"), "blocks": [1, 1], "attention": [False, True], **settings}
+    with pytest.raises(InputError, match=r"cannot be divided into heads of .* set head_size .* backbone\.head_size=\d"):
+        instantiate(nn.Module, config, channels=1)
+
+
 def test_an_unknown_argument_is_named():
     with pytest.raises(InputError, match=r"RectifiedFlow.*offset"):
         instantiate(Schedule, {"_target_": "multidiff.diffusion.schedules.RectifiedFlow", "offset": 0.1})
