@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from multidiff.configuration import group_options
 from multidiff.errors import InputError
 from multidiff.training.run_directory import CONFIG, read_settings
 from multidiff.training.train import Result, train
@@ -47,7 +48,8 @@ def continued(overrides: Sequence[str]) -> dict[str, Any] | None:
         change what the run has not, or are not understood.
 
     Raises:
-        InputError: the config of the run is damaged, or there is no run and nothing that a new one could train on.
+        InputError: the config of the run is damaged, there is no run and nothing that a new one could train on, or an
+            option of a group is chosen without the experiment, whose place the defaults would take.
     """
     from multidiff.configuration.composition import changed, parsed  # noqa: PLC0415  the Studio resumes without Hydra
 
@@ -60,6 +62,12 @@ def continued(overrides: Sequence[str]) -> dict[str, Any] | None:
         if not given.keys() & {"experiment", "data"}:
             raise InputError(f"there is no run to resume at {run_dir}: to start one, add experiment=...")
         return None
+    options = [name for name in given if group_options(name)]
+    if options and not {*options} & {"experiment", "data", "modality"}:
+        raise InputError(
+            f"a resume keeps the settings of the run, in which no other {options[0]} can be chosen: give single "
+            f"settings, {options[0]}.KEY=VALUE, or repeat the whole command with its experiment"
+        )
     settings = settings_of(run_dir)
     if not all(changed(settings, change) for change in changes):
         return None

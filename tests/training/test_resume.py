@@ -98,7 +98,7 @@ conditioning: {label: {vocabulary: ["${"]}}
         ("run_dir={}",),
         ("run_dir={}", "resume=false"),
         ("run_dir={}", "resume=true", "experiment=image/digits"),
-        ("run_dir={}", "resume=true", "optimizer=muon"),
+        ("run_dir={}", "resume=true", "experiment=image/digits", "optimizer=muon"),
         ("run_dir={}", "resume=true", "trainer.steps=3"),
         ("run_dir={}", "resume=true", "~devices.count"),
         ("run_dir={}", "resume=true", "+trainer.devices.count=3"),
@@ -111,6 +111,15 @@ conditioning: {label: {vocabulary: ["${"]}}
 def test_other_commands_compose_their_settings(tmp_path, words):
     (tmp_path / "config.yaml").write_text(SETTINGS)
     assert continued([word.format(tmp_path) for word in words]) is None
+
+
+@pytest.mark.parametrize("change", ["optimizer=muon", "logger=[csv,wandb]", "~ema"])
+def test_a_resume_without_its_experiment_refuses_another_option_of_a_group(tmp_path, change):
+    (tmp_path / "config.yaml").write_text(SETTINGS)
+    with pytest.raises(
+        InputError, match=r"settings of the run, in which no other .* can be chosen: give single settings"
+    ):
+        continued([f"run_dir={tmp_path}", "resume=true", change])
 
 
 @pytest.mark.parametrize("resume", ["true", "auto"])
