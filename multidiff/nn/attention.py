@@ -49,7 +49,7 @@ class SelfAttention(nn.Module):
         q, k = self.query_norm(q), self.key_norm(k)
         if self.rotary:
             q, k = apply_rotary(q, x.shape[2:]), apply_rotary(k, x.shape[2:])
-        return x + _as_field(self.out(_mergeheads_of(dot_product_attention(q, k, v))), x)
+        return x + _as_field(self.out(_merge_heads(dot_product_attention(q, k, v))), x)
 
 
 class CrossAttention(nn.Module):
@@ -89,7 +89,7 @@ class CrossAttention(nn.Module):
         context = null if tokens is None else torch.cat([null, tokens], dim=1)
         k, v = rearrange(self.key_value(context), "b l (two h d) -> two b h l d", two=2, h=self.heads)
         visible = None if mask is None else rearrange(F.pad(mask, (1, 0), value=True), "b l -> b 1 1 l")
-        return x + _as_field(self.out(_mergeheads_of(dot_product_attention(q, k, v, visible))), x)
+        return x + _as_field(self.out(_merge_heads(dot_product_attention(q, k, v, visible))), x)
 
 
 class MultiHeadAttention(nn.Module):
@@ -138,7 +138,7 @@ class MultiHeadAttention(nn.Module):
         if rotate is not None:
             q, k = rotate(q), rotate(k)
         visible = None if mask is None else rearrange(mask, "b m -> b 1 1 m")
-        return self.out(_mergeheads_of(dot_product_attention(q, k, v, visible)))
+        return self.out(_merge_heads(dot_product_attention(q, k, v, visible)))
 
 
 def dot_product_attention(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -184,5 +184,5 @@ def _as_field(sequence: Tensor, like: Tensor) -> Tensor:
     return rearrange(sequence, "b n c -> b c n").reshape(like.shape)
 
 
-def _mergeheads_of(heads: Tensor) -> Tensor:
+def _merge_heads(heads: Tensor) -> Tensor:
     return rearrange(heads, "b h n d -> b n (h d)")

@@ -6,7 +6,7 @@ import yaml
 
 from multidiff.diffusion.objectives import Trained
 from multidiff.errors import InputError
-from multidiff.sampling import few_step, speedup
+from multidiff.sampling import speedup
 from multidiff.sampling.fine_runs import fine_runs
 from multidiff.sampling.speedup import Measured, Search, described, fastest
 
@@ -73,10 +73,3 @@ def test_what_cannot_be_sped_up_is_refused(pipeline, monkeypatch):
     with pytest.raises(InputError, match="few steps of its own sampler, consistency: sample it with --steps 1 to 4"):
         fastest(pipeline.plan(1, sampler="consistency"), 0.1, False, print)
     assert torch.is_grad_enabled()
-
-
-def test_the_model_is_checked_once(pipeline, monkeypatch):
-    checked = []
-    monkeypatch.setattr(few_step, "check_denoiser", checked.append)
-    fastest(pipeline.plan(2), 1.0, False, lambda line: None)
-    assert checked == [pipeline.trained]
