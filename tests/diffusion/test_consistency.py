@@ -107,9 +107,8 @@ def test_known_mistakes_are_caught(monkeypatch, name, mistake):
         certify(False, gaussian_1d(Cosine()))
 
 
-@pytest.mark.parametrize(
-    "distilled", [pytest.param(False, marks=pytest.mark.slow), True], ids=["training", "distillation"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("distilled", [False, True], ids=["training", "distillation"])
 def test_a_network_converges_to_the_solution_map(distilled):
     """In one step from noise, and from any time: self-consistency. In units of the data, whose deviation is 0.87."""
     law = mixture_1d(Cosine())

@@ -91,6 +91,7 @@ def test_the_average_velocity_is_stationary_under_every_schedule(name):
     certify(gaussian(name))
 
 
+@pytest.mark.slow
 def test_the_average_velocity_of_a_mixture_is_stationary():
     """And with its denoiser as the teacher, for every sample, whatever the power."""
     law = mixture_1d(RectifiedFlow())

@@ -126,6 +126,7 @@ def weights(tmp_path_factory):
 
 
 class TestInception:
+    @pytest.mark.slow
     def test_its_features_come_from_the_file(self, digits, weights):
         extractor = Inception(weights).extractor(digits, CPU)
         features = extractor.extract(images(digits)).features

@@ -53,6 +53,7 @@ def test_a_model_scores_beside_real_drums(work):
     assert (work / "report.html").read_text().count("<img") > 12
 
 
+@pytest.mark.slow
 def test_a_planted_copy_among_files_is_the_closest_pair(work):
     """Quieter drums of another seed, of which one is a training sample."""
     modality = instantiate(Modality, described("modality", "audio"))

@@ -92,6 +92,7 @@ class TestEncoder:
             assert len(set(asked)) > len(data.training) / 2
             assert not set(asked) & set(data.held_out)
 
+    @pytest.mark.slow
     def test_without_classes_it_learns_clusters(self, tmp_path):
         """Clusters of tones are bands of pitch, for which neither level nor label matters."""
         extractor = Encoder(60, tmp_path).extractor(reference(labelled=False), CPU)

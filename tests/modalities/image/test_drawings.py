@@ -64,6 +64,7 @@ def emoji(tmp_path_factory):
     return Emoji(RGB, size=8, cache=tmp_path_factory.mktemp("cache"))
 
 
+@pytest.mark.slow
 def test_emoji_have_their_names_and_aliases(emoji):
     captions = emoji.fields["caption"]
     assert len(emoji) == len(captions) > 1800
@@ -75,6 +76,7 @@ def test_emoji_have_their_names_and_aliases(emoji):
     assert {emoji.facts(dog, np.random.default_rng(seed))["caption"] for seed in range(9)} == {"dog face", "dog"}
 
 
+@pytest.mark.slow
 def test_skin_tones_are_one_emoji_that_differs_each_time(emoji):
     captions = emoji.fields["caption"]
     hand = next(index for index, names in enumerate(captions) if "thumbs up" in names)

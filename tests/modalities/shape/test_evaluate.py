@@ -75,6 +75,7 @@ class TestEncoder:
         assert extractor.class_names == LABELS
         assert extractor.facts["accuracy on held-out data"] > 0.9
 
+    @pytest.mark.slow
     def test_without_classes_it_classifies_rotations(self, tmp_path):
         real = reference(tmp_path)
         real.dataset.fields = {}

@@ -118,7 +118,9 @@ def test_reconstructions_of_held_out_shapes_are_scored(codec):
     assert run.result().evaluation.protocol["generated"]["fidelity"] == fidelity
 
 
-@pytest.mark.parametrize("data", ["furniture points=64", "furniture_distances points=64 queries=64"])
+@pytest.mark.parametrize(
+    "data", ["furniture points=64", pytest.param("furniture_distances points=64 queries=64", marks=pytest.mark.slow)]
+)
 def test_generated_meshes_are_compared_with_as_many_points_of_real_shapes(run_dir, data):
     run = EvaluationRun(scoring(f"{data} stored=128 count=40", run_dir))
     assert {len(shape) for source in (run.source, Real(run.reference, [0])) for shape in source.first(2)} == {64}
