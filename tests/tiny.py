@@ -18,6 +18,7 @@ TINY = (
     "backbone.head_size=8",
     "conditioning.label.dim=8",
     "loader.batch_size=8",
+    "loader.validated=8",
     "warmup_steps=100",
     "trainer.val_check_interval=1000",
     "callbacks.previews.every=0",

@@ -44,6 +44,7 @@ def test_the_file_gives_what_was_measured(pipeline, tmp_path):
     assert difference.item() == pytest.approx(found.difference, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_it_measures_in_batches(pipeline):
     plans = [pipeline.plan(3, label=["1", "7"], guidance=2.0, batch_size=size) for size in (3, 2)]
     whole, parts = (Search(plan, 0.3, lambda line: None).reference for plan in plans)

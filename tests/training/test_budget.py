@@ -62,11 +62,8 @@ def test_durations_are_readable(seconds, said):
     assert duration(seconds) == said
 
 
-ONE_BATCH = "loader.validated=8"
-
-
 def test_training_ends_with_its_budget(tmp_path, clock):
-    result = tiny_train(tmp_path / "run", "budget=20s", "trainer.max_steps=7", ONE_BATCH)
+    result = tiny_train(tmp_path / "run", "budget=20s", "trainer.max_steps=7")
     assert (result.finished, result.steps) == (True, 20)
 
 
@@ -74,7 +71,7 @@ INTERVALS = ("trainer.val_check_interval=500", "callbacks.previews.every=500")
 
 
 def test_what_is_too_long_for_the_budget_is_shortened(tmp_path, clock):
-    assert tiny_train(tmp_path / "run", "budget=40s", ONE_BATCH, *INTERVALS).steps == 40
+    assert tiny_train(tmp_path / "run", "budget=40s", *INTERVALS).steps == 40
     assert len(list((tmp_path / "run/previews").glob("*.png"))) == 8
     assert len(list((tmp_path / "run/checkpoints").glob("step_*.ckpt"))) == 2
     assert (tmp_path / "run/lowest_loss").exists()  # after a validation
@@ -84,7 +81,7 @@ def test_what_is_too_long_for_the_budget_is_shortened(tmp_path, clock):
 @pytest.mark.parametrize("kind", ["preview", "validation"])
 def test_work_beside_training_takes_a_twentieth_of_a_budget_after_the_first_time(tmp_path, clock, kind):
     clock.costs[kind] = 4.0
-    result = tiny_train(tmp_path / "run", "budget=100s", ONE_BATCH, *INTERVALS)
+    result = tiny_train(tmp_path / "run", "budget=100s", *INTERVALS)
     beside = clock.now - result.steps
     assert 4 <= beside <= 4 + 100 / 20
     assert clock.now <= 105
@@ -93,11 +90,11 @@ def test_work_beside_training_takes_a_twentieth_of_a_budget_after_the_first_time
 def test_a_budget_in_which_there_is_no_time_for_a_validation_is_refused(tmp_path, clock):
     clock.costs["validation"] = 25.0
     with pytest.raises(InputError, match=r"budget=40s is too short: a validation takes 25 s; lower loader\.validated"):
-        tiny_train(tmp_path / "run", "budget=40s", ONE_BATCH, *INTERVALS)
+        tiny_train(tmp_path / "run", "budget=40s", *INTERVALS)
 
 
 def test_the_page_of_a_run_knows_its_length_and_its_end(tmp_path, clock):
-    tiny_train(tmp_path / "run", "budget=20s", ONE_BATCH)
+    tiny_train(tmp_path / "run", "budget=20s")
     run = Followed.read(tmp_path / "run")
     assert (run.step, run.steps, run.left, run.is_done) == (20, 20, 0.0, True)
 

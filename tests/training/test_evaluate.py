@@ -59,6 +59,7 @@ def test_training_does_not_change(tmp_path):
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 def test_the_best_is_kept_over_a_resume(tmp_path):
     """The same scores and the same best model as in one go."""
     tiny_train(tmp_path / "whole", "trainer.max_steps=8", *EVALUATED)

@@ -186,6 +186,7 @@ def licensed(model, folder, licence):
     return folder
 
 
+@pytest.mark.slow
 def test_the_licence_and_the_name_of_the_first_model_are_kept(labelled, pictures, tmp_path):
     """After a resume without that model, in what is packed, and in what starts from it in turn."""
     first = licensed(labelled / "model", tmp_path / "first", "cc-by-sa-4.0")

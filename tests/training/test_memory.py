@@ -57,9 +57,8 @@ def measured(run):
     return peak
 
 
-@pytest.mark.parametrize(
-    "kind", ["image", pytest.param("audio", marks=pytest.mark.slow), pytest.param("shape", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", CODECS)
 def test_a_step_of_a_codec_needs_what_is_expected(tmp_path, monkeypatch, kind):
     monkeypatch.setenv("MULTIDIFF_CACHE", str(tmp_path / "cache"))
     config = compose([*CODECS[kind], "optimizer=adamw", "trainer.accelerator=cpu", "loader.batch_size=32"])

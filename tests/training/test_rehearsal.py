@@ -54,7 +54,8 @@ def test_samples_that_are_large_for_a_cpu_are_a_reason_for_a_codec(tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    ("room", "advice"), [(420_000, "set loader.batch_size=2"), (300_000, "not even one sample fits")]
+    ("room", "advice"),
+    [(420_000, "set loader.batch_size=2"), pytest.param(300_000, "not even one sample fits", marks=pytest.mark.slow)],
 )
 def test_a_step_that_memory_will_not_hold_is_told_before_it(tmp_path, monkeypatch, capsys, room, advice):
     """Weights and moments need 266 kB, and a sample 70."""
@@ -81,7 +82,12 @@ def test_batches_that_are_left_open_are_as_large_as_memory_allows_and_stay(tmp_p
             ["optimizer=adamw", "backbone.widths=[8,8]", "backbone.head_size=8", *SOUNDS],
             marks=pytest.mark.slow,
         ),
-        ("shape/mesh_folder", boxes, ["backbone.width=8", "backbone.head_size=8", "data.points=64"]),
+        pytest.param(
+            "shape/mesh_folder",
+            boxes,
+            ["backbone.width=8", "backbone.head_size=8", "data.points=64"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_batches_of_sounds_and_meshes_fit_the_memory(tmp_path, monkeypatch, experiment, write, small):
