@@ -81,7 +81,7 @@ def test_what_is_too_long_for_the_budget_is_shortened(tmp_path, clock):
 @pytest.mark.parametrize("kind", ["preview", "validation"])
 def test_work_beside_training_takes_a_twentieth_of_a_budget_after_the_first_time(tmp_path, clock, kind):
     clock.costs[kind] = 4.0
-    result = tiny_train(tmp_path / "run", "budget=100s", *INTERVALS)
+    result = tiny_train(tmp_path / "run", "budget=100s", "loader.validated=8", *INTERVALS)
     beside = clock.now - result.steps
     assert 4 <= beside <= 4 + 100 / 20
     assert clock.now <= 105
@@ -90,7 +90,7 @@ def test_work_beside_training_takes_a_twentieth_of_a_budget_after_the_first_time
 def test_a_budget_in_which_there_is_no_time_for_a_validation_is_refused(tmp_path, clock):
     clock.costs["validation"] = 25.0
     with pytest.raises(InputError, match=r"budget=40s is too short: a validation takes 25 s; lower loader\.validated"):
-        tiny_train(tmp_path / "run", "budget=40s", *INTERVALS)
+        tiny_train(tmp_path / "run", "budget=40s", "loader.validated=8", *INTERVALS)
 
 
 def test_the_page_of_a_run_knows_its_length_and_its_end(tmp_path, clock):
