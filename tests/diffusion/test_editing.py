@@ -72,7 +72,13 @@ MASK = torch.tensor([False, True, True])
 
 @pytest.mark.parametrize(
     ("schedule", "method"),
-    [(Cosine(), Euler), (Karras(), DPMSolverMultistep), (Cosine(), DDPM), (Karras(), UniPC), (Cosine(), SASolver)],
+    [
+        (Cosine(), Euler),
+        (Cosine(), DDPM),
+        pytest.param(Karras(), DPMSolverMultistep, marks=pytest.mark.slow),
+        pytest.param(Karras(), UniPC, marks=pytest.mark.slow),
+        pytest.param(Cosine(), SASolver, marks=pytest.mark.slow),
+    ],
 )
 def test_inpainting_a_gaussian_comes_to_the_conditional_mean(schedule, method):
     """The distance from the equilibrium at each noise level falls as 1 / repeats, so two values give the limit.

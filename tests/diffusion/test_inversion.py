@@ -84,6 +84,7 @@ def test_the_likelihood_is_the_closed_form_at_the_samplers_order(make, order, na
     assert math.log2(errors[0] / errors[1]) / 2 > order - 0.1
 
 
+@pytest.mark.slow
 def test_the_likelihood_under_every_schedule(mixture):
     """Up to ten tolerances, and the error of a standard normal x_T, whose mean is off by at most 1.3 alpha / sigma."""
     grid = KarrasRho(sigma_max=80)(mixture.schedule, 2)

@@ -141,6 +141,7 @@ def test_mean_and_variance_converge_at_the_weak_order(schedule, name):
     certify_law(schedule, name, "uniform")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STEADY)
 def test_mean_and_variance_converge_on_another_grid(name):
     certify_law(CACHED[TWO[1]], name, "karras")

@@ -58,6 +58,7 @@ def test_converges_at_its_order(schedule_name, name, spacing):
     assert measured_order(mixture, sampler, spacing, STEPS[name], exact_start) > order - 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, (order, _) in ORDERS.items() if order > 2])
 def test_without_exact_history_the_order_is_two_or_three_with_a_corrector(name):
     """The first Euler step limits the order to 2; a corrector raises the order of that step."""

@@ -25,6 +25,7 @@ def runs(saved, pictures, tmp_path_factory):
     return place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lora", "full"])
 def test_the_width_of_the_average_is_chosen_after_training(runs, tmp_path, name):
     ema(runs / name, WIDTH, tmp_path / "out")

@@ -239,6 +239,7 @@ def test_texts_are_encoded_once_and_equal(saved, monkeypatch, tmp_path):
     assert all(torch.equal(each.tokens, conditions[0].tokens) for each in conditions)
 
 
+@pytest.mark.slow
 def test_a_rehearsal_tells_what_trains(saved, pictures, tmp_path):
     lines = list(rehearsed(tuned_config(saved[0], pictures, tmp_path / "run")))
     assert any(re.match(r"model +0.016\d*M parameters", line) for line in lines)

@@ -336,6 +336,7 @@ def test_a_resume_after_the_data_grew_keeps_the_classes_and_statistics(tmp_path,
     assert "training keeps the classes, vocabulary and statistics of the checkpoint" in caplog.text
 
 
+@pytest.mark.slow
 def test_new_words_of_captions_are_known_after_a_resume(tmp_path):
     """Those of captions that are gone, too; the tokenizer, of which the weights depend, stays."""
     folder = tmp_path / "pictures"
@@ -361,13 +362,14 @@ def squares(folder, count):
         Image.new("RGB", (9, 9), (60 * i, 0, 0)).save(folder / f"{i}.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("write", "settings", "size", "shapes"),
     [
         (squares, PICTURES, "size=8, 6", ("3x8x8", "3x6x6")),
-        pytest.param(squares, CODEC, "size=8, 4", ("3x8x8", "3x4x4"), marks=pytest.mark.slow),
-        pytest.param(tones, SOUNDS, "seconds=0.1, 0.2", ("1x800", "1x1600"), marks=pytest.mark.slow),
-        pytest.param(boxes, MESHES, "points=64, 32", ("6x64", "6x32"), marks=pytest.mark.slow),
+        (squares, CODEC, "size=8, 4", ("3x8x8", "3x4x4")),
+        (tones, SOUNDS, "seconds=0.1, 0.2", ("1x800", "1x1600")),
+        (boxes, MESHES, "points=64, 32", ("6x64", "6x32")),
     ],
 )
 def test_a_run_is_not_resumed_on_samples_of_another_shape(tmp_path, write, settings, size, shapes):

@@ -35,10 +35,10 @@ def assert_equal_weights(one, other, rtol=0.0, atol=0.0):
 @pytest.mark.parametrize(
     "setting",
     [
-        "trainer.channels_last=true",
+        pytest.param("trainer.channels_last=true", marks=pytest.mark.slow),
         "optimizer=schedule_free",
         "optimizer=muon backbone.widths=[8,40]",
-        pytest.param("optimizer=adamw_8bit backbone.widths=[8,40]", marks=EIGHT_BITS),
+        pytest.param("optimizer=adamw_8bit backbone.widths=[8,40]", marks=[EIGHT_BITS, pytest.mark.slow]),
     ],
 )
 def test_stopping_and_resuming_changes_no_bit_with_any_speed_setting(tmp_path, setting):
