@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image
 
 from multidiff.cli.main import app
 from multidiff.configuration import group_options
@@ -35,7 +36,7 @@ LINES = [
     "sample shapes -n 1 --label a --set points=32 --steps 2 --turntable",
     "export shapes --format ply -n 1 --label a --seed 1 --batch-size 1 --set points=true --turntable",
     f"export pictures --format png -n 2 {CONDITION}",
-    "reproduce inpainted/00000.png --model {work}/pictures --init {picture} --mask {picture} --out {out}",
+    "reproduce inpainted/00000.png --model {work}/pictures --init {picture} --mask {mask} --out {out}",
     f"grid pictures --steps 2 -n 2 {CONDITION} {GUIDANCE} --sampler heun --seed 1 --out {{out}}.yaml",
     "grid labelled --steps 2 -n 2 --batch-size 1 --label a --negative b --guidance 2 --guidance-rule cfg_rescaled",
     "grid sounds --steps 2 -n 2 --label a --set seconds=0.128",
@@ -96,7 +97,9 @@ def work(data, tmp_path_factory):
     for name in ("pictures", "sounds"):
         condition = CONDITION if name == "pictures" else "--label a --set seconds=0.128"
         succeed(folder, *shlex.split(f"sample {name} -n 2 {condition} --steps 1 --out generated_{name}"))
-    inpainted = f"sample pictures -n 2 {CONDITION} --init {{picture}} --mask {{picture}} --steps 2 --out inpainted"
+    with Image.open(folder / "generated_pictures" / "00000.png") as picture:
+        Image.new("L", picture.size, "white").save(folder / "mask.png")
+    inpainted = f"sample pictures -n 2 {CONDITION} --init {{picture}} --mask {{mask}} --steps 2 --out inpainted"
     succeed(folder, *arguments(inpainted, data))
     return folder
 
@@ -104,8 +107,8 @@ def work(data, tmp_path_factory):
 def arguments(line, data, **paths):
     """The words of a line, with the paths of the data."""
     root = Path(data["image_folder"][1][0].removeprefix("data.root=")).parent
-    files = {"data": root, "picture": "generated_pictures/00000.png", "sound": "generated_sounds/00000.wav"}
-    return [word.format(**files, **paths) for word in shlex.split(line)]
+    generated = {"picture": "generated_pictures/00000.png", "sound": "generated_sounds/00000.wav"}
+    return [word.format(data=root, mask="mask.png", **generated, **paths) for word in shlex.split(line)]
 
 
 def test_every_option_is_in_a_line():
