@@ -45,14 +45,13 @@ def run(model: str, steps: int, n: int | None, settings: dict[str, Any], out: Pa
     from multidiff.cli.sampler_file import check_path, command_line, write_sampler
     from multidiff.diffusion.optimized_grid import check_steps
     from multidiff.errors import refusals
-    from multidiff.sampling import few_step, model_directory
+    from multidiff.sampling import model_directory
     from multidiff.sampling.fine_runs import fine_runs
 
     check_path(out)
     with refusals():
         check_steps(steps)
     pipeline = model_directory.load(model)
-    few_step.check_denoiser(pipeline.trained)
     plan = pipeline.plan(options.count(n, pipeline, settings), **settings)
     fitted = fine_runs(plan).grid(steps).log_snr
     config = {

@@ -73,6 +73,9 @@ class FrechetDistance:
 
         With N centred rows X, ``C' = X^T X / (N - 1)``, and the root of ``C^1/2 C' C^1/2`` has as its trace the sum of
         the singular values of ``X C^1/2 / (N - 1)^1/2``, which has N rows.
+
+        Raises:
+            ValueError: there are fewer than two samples.
         """
         n, dimensions = features.shape
         if n >= dimensions or n < 2:

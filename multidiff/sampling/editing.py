@@ -18,7 +18,6 @@ from multidiff.diffusion.editing import Edit as Noised
 from multidiff.diffusion.editing import Inpaint, SampleFunction
 from multidiff.diffusion.extension import Extend
 from multidiff.diffusion.samplers import sample
-from multidiff.diffusion.samplers.base import check_count
 from multidiff.errors import InputError, refusals
 from multidiff.modality import Modality
 from multidiff.sampling.conditions import plain
@@ -88,9 +87,6 @@ class Edit(ABC):
             if not isinstance(value, Real) or isinstance(value, bool):
                 raise InputError(f"{name} is a number, got {value!r}")
             object.__setattr__(self, name, plain(value))
-            if name == "repeats":
-                with refusals():
-                    check_count(name, plain(value))
 
     @abstractmethod
     def function(self, canvas: Canvas) -> SampleFunction:

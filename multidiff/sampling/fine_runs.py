@@ -4,16 +4,18 @@ import torch
 
 from multidiff.diffusion.optimized_grid import FineRuns
 from multidiff.errors import refusals
+from multidiff.sampling import few_step
 from multidiff.sampling.plan import Plan
 
 
 @torch.no_grad()
 def fine_runs(plan: Plan) -> FineRuns:
-    """All samples of ``plan``, of a model that passed `few_step.check_denoiser`, on a fine grid, in its batches.
+    """All samples of ``plan`` on a fine grid, in its batches.
 
     Raises:
-        InputError: a condition cannot be used.
+        InputError: a condition cannot be used, or the model was trained for few steps.
     """
+    few_step.check_denoiser(plan.pipeline.trained)
     denoiser, conditions = plan.pipeline.model.denoiser, plan.conditions()
     runs = FineRuns(denoiser.schedule, denoiser.log_snr_range)
     with refusals():

@@ -74,7 +74,7 @@ def test_one_sample_has_no_covariance():
         Moments.of([normal(1, 4)])
 
 
-@pytest.mark.parametrize("count", [2, 5, 16, 40])
+@pytest.mark.parametrize("count", [2, 5, 15])
 def test_fewer_samples_than_dimensions_need_no_covariance(count):
     """The two formulas agree to the root of float64's precision, which is what singular covariances leave of it."""
     reference, samples = FrechetDistance(Moments.of([normal(50, 16, seed=1)])), normal(count, 16, seed=2) + 1

@@ -76,8 +76,8 @@ def test_answers_are_not_crossed(server):
         except AppError as error:
             return str(error)
 
-    with ThreadPoolExecutor(3) as pool:
-        answers = list(pool.map(ask, range(6)))
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(ask, range(12)))
     for i, found in enumerate(answers):
         assert found == i if i % 3 else "steps from 1" in found
 

@@ -63,8 +63,8 @@ def test_durations_are_readable(seconds, said):
 
 
 def test_training_ends_with_its_budget(tmp_path, clock):
-    result = tiny_train(tmp_path / "run", "budget=20s", "trainer.max_steps=7")
-    assert (result.finished, result.steps) == (True, 20)
+    result = tiny_train(tmp_path / "run", "budget=30s", "trainer.max_steps=7")
+    assert (result.finished, result.steps) == (True, 30)
 
 
 INTERVALS = ("trainer.val_check_interval=500", "callbacks.previews.every=500")

@@ -13,13 +13,14 @@ from tests.cli.command import refused
 from tests.tiny import TINY, tiny_train
 
 
-def test_flipped_bits_of_a_checkpoint_is_noticed(tmp_path):
+@pytest.mark.slow
+def test_any_flipped_bit_of_a_checkpoint_is_noticed(tmp_path):
     tensors = {"state_dict": {"w": torch.randn(20)}, "optimizer_states": [], "global_step": 1}
     path = tmp_path / "step_00000001.ckpt"
     AtomicCheckpointIO().save_checkpoint({**tensors, "pytorch-lightning_version": "2"}, path)
     assert is_intact(path)
     content = path.read_bytes()
-    for place in range(0, len(content), 3):
+    for place in range(len(content)):
         damaged = bytearray(content)
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)
