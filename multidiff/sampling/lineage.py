@@ -14,15 +14,32 @@ HEAD = re.compile(r"---\n(?P<head>.*?)\n---\n", re.DOTALL)
 
 LICENCE = re.compile(r"^license:[ \t]*(\S.*)$", re.MULTILINE)
 
+NAME = re.compile(r"^license_name:[ \t]*(\S.*)$", re.MULTILINE)
+"""Of a licence that has no identifier of its own: the Hugging Face Hub calls it ``other``."""
+
+OTHER = re.compile(r"other \((.+)\)")
+"""Such a licence, as facts and messages tell it."""
+
 ROLES = ("base", "init", "teacher", "codec")
 """What a model may have its licence from, the decisive one first."""
 
 
 def licence_in(text: str) -> str | None:
-    """The licence that the model card ``text`` states."""
+    """The licence that the model card ``text`` states: an identifier, or ``other (NAME)``."""
     head = HEAD.match(text)
     found = LICENCE.search(head["head"]) if head else None
-    return found[1].strip() if found else None
+    if head is None or found is None:
+        return None
+    name = NAME.search(head["head"]) if found[1].strip() == "other" else None
+    return f"other ({name[1].strip()})" if name else found[1].strip()
+
+
+def licence_head(licence: str) -> str:
+    """The lines of the head of a model card that `licence_in` reads ``licence`` from; empty without one."""
+    other = OTHER.fullmatch(licence)
+    if other:
+        return f"license: other\nlicense_name: {other[1]}\n"
+    return f"license: {licence}\n" if licence else ""
 
 
 def licence_of(directory: Path) -> str | None:

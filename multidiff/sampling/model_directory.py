@@ -28,7 +28,7 @@ from multidiff.pretrained import (
     stacked,
 )
 from multidiff.sampling import few_step
-from multidiff.sampling.lineage import inherited, told
+from multidiff.sampling.lineage import inherited, licence_head, told
 from multidiff.sampling.pipeline import Pipeline
 from multidiff.sampling.sampler_config import checked_sampler
 from multidiff.weights import CONFIG, WEIGHTS, fill, find_model, no_larger_than, read_weights, write
@@ -234,8 +234,7 @@ def card(
         **{name.replace("_", " ").capitalize(): value for name, value in training.items()},
     }
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    stated = licence or inherited(training)
-    head = f"license: {stated}\n" if stated else ""
+    head = licence_head(licence or inherited(training))
     return (
         f"---\n{head}library_name: {library}\ntags: [diffusion, {pipeline.modality.name}]\n---\n\n"
         f"# A diffusion model ({pipeline.modality.name})\n\nTrained with MultiDiff {version('multidiff-toolkit')}.\n\n"

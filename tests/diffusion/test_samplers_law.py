@@ -126,7 +126,7 @@ def certify_law(schedule, name, spacing):
     assert slope(error, schedule, spacing, steps) > sampler.weak_order - 0.1
 
 
-STAGED = ("dpmpp_sde", "dpmpp_3s_sde", "dpm_solver_sde")
+STAGED = ("dpmpp_3s_sde", "dpm_solver_sde")
 """Samplers of several stages: how the noise of a step is divided between them depends on the schedule.
 
 Each schedule is proved with one of them, since they divide the noise by the same code.

@@ -38,11 +38,11 @@ from .family import (
 PROOFS = sorted(
     {
         *product(TWO[:1], ORDERS, ["uniform"]),
-        *product(TWO[1:], ORDERS, ["karras"]),
+        *product(TWO[1:], [name for name, steps in STEPS.items() if steps < 100], ["karras"]),
         *product(SCHEDULES, ["deis 2"], ["uniform"]),
     }
 )
-"""All samplers under two schedules, which stand for all; but DEIS interpolates in time.
+"""All samplers under two schedules, which stand for all, but those of many steps under one; DEIS interpolates in time.
 
 `test_deis_is_exact_on_polynomials_in_time` proves its other orders under every schedule.
 """
