@@ -26,7 +26,8 @@ TINY = (
 )
 """A model of a few thousand weights on the digits."""
 
-VALUE = re.compile(r"(resume|seed|checkpoint_every|warmup_steps|\w+(\.\w+)+)=")
+TOP = "run_dir|init|teacher|pretrained|guidance|budget|resume|seed|checkpoint_every|warmup_steps"
+VALUE = re.compile(rf"({TOP}|\w+(\.\w+)+)=")
 """An override that sets a value, rather than chooses an option of a group or adds a setting."""
 
 
