@@ -30,19 +30,22 @@ SOUNDS += ("backbone.head_size=8",)
 MESHES = ("experiment=shape/mesh_folder", "backbone.width=8", "backbone.head_size=8")
 
 
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of a step, which no test changes."""
+    run_dir = tmp_path_factory.mktemp("run")
+    tiny_train(run_dir, "trainer.max_steps=1")
+    return run_dir
+
+
 def test_stopping_and_resuming_changes_no_bit(tmp_path):
-    """Seven steps, and three and four, mid-epoch, with validation between, loader processes and accumulation."""
-    settings = (
-        "loader.workers=2",
-        "trainer.accumulate_grad_batches=2",
-        "trainer.val_check_interval=2",
-        "loader.holdout=0.05",
-    )
-    tiny_train(tmp_path / "whole", "trainer.max_steps=7", *settings)
-    tiny_train(tmp_path / "halves", "trainer.max_steps=3", *settings)
-    result = tiny_train(tmp_path / "halves", "trainer.max_steps=7", "resume=true", *settings)
-    assert result.steps == 7
-    assert result.samples == 7 * 8 * 2
+    """Five steps, and three and two, mid-epoch, with validation between, loader processes and accumulation."""
+    settings = ("trainer.accumulate_grad_batches=2", "trainer.val_check_interval=2", "loader.holdout=0.05")
+    tiny_train(tmp_path / "whole", "trainer.max_steps=5", *settings)
+    tiny_train(tmp_path / "halves", "trainer.max_steps=3", "loader.workers=2", *settings)
+    result = tiny_train(tmp_path / "halves", "trainer.max_steps=5", "loader.workers=2", "resume=true", *settings)
+    assert result.steps == 5
+    assert result.samples == 5 * 8 * 2
     whole, halves = weights(tmp_path / "whole"), weights(tmp_path / "halves")
     assert whole.keys() == halves.keys()
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
@@ -71,10 +74,9 @@ def test_a_run_is_resumed_by_its_directory_alone(tmp_path, capsys):
     assert changed["optimizer"]["lr"] == 0.01
 
 
-def test_a_resume_does_not_delete_a_setting_that_trainings_read(tmp_path):
-    tiny_train(tmp_path, "trainer.max_steps=1")
+def test_a_resume_does_not_delete_a_setting_that_trainings_read(run):
     with pytest.raises(InputError, match="budget cannot be deleted"):
-        command.run([f"run_dir={tmp_path}", "resume=true", "~budget"])
+        command.run([f"run_dir={run}", "resume=true", "~budget"])
 
 
 SETTINGS = """
@@ -200,13 +202,13 @@ class Killed(BaseException):
 
 
 def test_a_run_killed_after_a_checkpoint_resumes_to_the_bit(tmp_path, monkeypatch):
-    """Killed in step 9, one of its three batches in, with checkpoints every 4; and there again after a resume."""
-    settings = ("trainer.accumulate_grad_batches=3", "checkpoint_every=4", "trainer.max_steps=11")
+    """Killed in step 5, one of its three batches in, with checkpoints every 2; and there again after a resume."""
+    settings = ("trainer.accumulate_grad_batches=3", "checkpoint_every=2", "trainer.max_steps=7")
     tiny_train(tmp_path / "whole", *settings)
     original = DiffusionModule.training_step
 
     def killed(self, batch, batch_idx):
-        if batch_idx == 8 * 3 + 1:
+        if batch_idx == 4 * 3 + 1:
             raise Killed
         return original(self, batch, batch_idx)
 
@@ -215,11 +217,11 @@ def test_a_run_killed_after_a_checkpoint_resumes_to_the_bit(tmp_path, monkeypatc
         with pytest.raises(Killed):
             tiny_train(tmp_path / "killed", "resume=auto", *settings)
     monkeypatch.undo()
-    assert newest_checkpoint(tmp_path / "killed" / "checkpoints").stem == "step_00000008"
+    assert newest_checkpoint(tmp_path / "killed" / "checkpoints").stem == "step_00000004"
     tiny_train(tmp_path / "killed", "resume=true", *settings)
     whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    assert whole["ema.updates"] == 11
+    assert whole["ema.updates"] == 7
 
 
 @pytest.mark.parametrize(("before", "after", "seen"), [(1, 2, [6, 7, 8, 9]), (2, 1, [3, 4])])
@@ -235,14 +237,6 @@ def test_a_resume_with_other_accumulation_continues_at_the_same_data(tmp_path, m
     result = tiny_train(tmp_path, "trainer.max_steps=5", f"trainer.accumulate_grad_batches={after}", "resume=true")
     assert result.finished
     assert batches == [(batch, batch // after) for batch in seen]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run of a step, which no test changes."""
-    run_dir = tmp_path_factory.mktemp("run")
-    tiny_train(run_dir, "trainer.max_steps=1")
-    return run_dir
 
 
 def test_a_resume_takes_the_learning_rate_of_its_config(tmp_path):
