@@ -27,6 +27,7 @@ from tests.training.processes import start
 
 EVERY = 2
 STEPS = 60
+TWICE = ("checkpoint_every=2", "trainer.max_steps=4")
 SURVIVOR = (f"trainer.max_steps={STEPS}", f"checkpoint_every={EVERY}", "resume=auto")
 
 
@@ -115,31 +116,41 @@ def flip(path):
     path.write_bytes(content)
 
 
+@pytest.fixture(scope="module")
+def saved_twice(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("saved_twice")
+    tiny_train(run_dir, *TWICE)
+    return run_dir
+
+
+@pytest.fixture
+def longer(saved_twice, tmp_path):
+    """A run with checkpoints of steps 2 and 4, to change."""
+    return shutil.copytree(saved_twice, tmp_path / "longer")
+
+
 @pytest.mark.parametrize("damage", [truncate, flip])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before_it_which_is_said(tmp_path, caplog, damage):
-    settings = ("checkpoint_every=2", "trainer.max_steps=4")
-    tiny_train(tmp_path, *settings)
-    before, newest = weights(tmp_path), newest_checkpoint(tmp_path / "checkpoints")
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it_which_is_said(longer, caplog, damage):
+    before, newest = weights(longer), newest_checkpoint(longer / "checkpoints")
     damage(newest)
-    assert newest_checkpoint(tmp_path / "checkpoints").name == "step_00000002.ckpt"
-    assert tiny_train(tmp_path, *settings, "resume=true").steps == 4
+    assert newest_checkpoint(longer / "checkpoints").name == "step_00000002.ckpt"
+    assert tiny_train(longer, *TWICE, "resume=true").steps == 4
     assert "step_00000004.ckpt is damaged and was renamed to *.damaged; resuming from step_00000002.ckpt" in caplog.text
     assert newest.with_name("step_00000004.ckpt.damaged").exists()
-    assert all(torch.equal(before[name], value) for name, value in weights(tmp_path).items())
+    assert all(torch.equal(before[name], value) for name, value in weights(longer).items())
 
 
-def test_a_checkpoint_that_another_process_wrote_meanwhile_is_not_taken_for_damaged(tmp_path):
-    tiny_train(tmp_path, "checkpoint_every=1", "trainer.max_steps=2")
-    older = tmp_path / "checkpoints" / "step_00000001.ckpt"
+def test_a_checkpoint_that_another_process_wrote_meanwhile_is_not_taken_for_damaged(longer):
+    older = longer / "checkpoints" / "step_00000002.ckpt"
     for found in (older, None):
         with pytest.raises(InputError, match=r"another process has written checkpoints in .* meanwhile"):
-            set_aside_damaged(tmp_path / "checkpoints", found)
-    assert newest_checkpoint(tmp_path / "checkpoints").name == "step_00000002.ckpt"
+            set_aside_damaged(longer / "checkpoints", found)
+    assert newest_checkpoint(longer / "checkpoints").name == "step_00000004.ckpt"
 
 
 def test_without_a_whole_checkpoint_the_command_says_so_in_a_line(run, tmp_path):
     truncate(newest_checkpoint(run / "checkpoints"))
-    refused("train", *TINY, "run_dir=run", "resume=true", cwd=tmp_path, saying="every checkpoint in run/checkpoints is")
+    refused("train", "run_dir=run", "resume=true", cwd=tmp_path, saying="every checkpoint in run/checkpoints is")
 
 
 class Killed(BaseException):
@@ -188,17 +199,16 @@ def no_space_beyond(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_a_line_and_the_checkpoints_before_it_are_kept(tmp_path):
-    tiny_train(tmp_path / "run", "trainer.max_steps=2")
-    before = weights(tmp_path / "run")
+def test_a_full_disk_is_a_line_and_the_checkpoints_before_it_are_kept(run, tmp_path):
+    before = weights(run)
     with no_space_beyond(20_000):
-        done = command("train", *TINY, "run_dir=run", "trainer.max_steps=4", "resume=true", cwd=tmp_path)
+        done = command("train", "run_dir=run", "trainer.max_steps=2", "resume=true", cwd=tmp_path)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert "step_00000004.ckpt cannot be written: the disk is full" in done.stderr
-    assert all(torch.equal(before[name], value) for name, value in weights(tmp_path / "run").items())
-    assert not [path for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.startswith(".")]
-    assert tiny_train(tmp_path / "run", "trainer.max_steps=4", "resume=true").finished
+    assert "step_00000002.ckpt cannot be written: the disk is full" in done.stderr
+    assert all(torch.equal(before[name], value) for name, value in weights(run).items())
+    assert not [path for path in (run / "checkpoints").iterdir() if path.name.startswith(".")]
+    assert tiny_train(run, "trainer.max_steps=2", "resume=true").finished
 
 
 @pytest.mark.parametrize("place", ["/proc/run", "file/run"])
