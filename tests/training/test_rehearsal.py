@@ -7,7 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from multidiff.configuration import compose, group_options, load_option
+from multidiff.configuration import group_options, load_option
 from multidiff.errors import InputError
 from multidiff.training.memory import moments
 from multidiff.training.rehearsal import rehearsed
@@ -102,7 +102,7 @@ def test_batches_of_sounds_and_meshes_fit_the_memory(tmp_path, monkeypatch, expe
 
 
 def test_a_rehearsal_tells_memory_and_time_and_trains_nothing(tmp_path):
-    config = compose([*TINY, "trainer.max_steps=100"])
+    config = fast_compose([*TINY, "trainer.max_steps=100"])
     config.run_dir = str(tmp_path / "run")
     lines = list(rehearsed(config))
     number = r"\d\.?\d*(e-\d+)?"
@@ -119,21 +119,21 @@ def test_a_rehearsal_tells_once_what_is_left_out(tmp_path, caplog):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 8), np.uint8)).save(path)
     (tmp_path / "PICTURES/0/none.png").write_bytes(b"no picture")
-    config = compose([*TINY, "data=image_folder", f"data.root={tmp_path / 'PICTURES'}", "data.size=8"])
+    config = fast_compose([*TINY, "data=image_folder", f"data.root={tmp_path / 'PICTURES'}", "data.size=8"])
     config.run_dir = str(tmp_path / "run")
     assert list(rehearsed(config))
     assert caplog.text.count("none.png") == 1
 
 
 def test_a_rehearsal_refuses_a_budget_that_training_refuses(tmp_path):
-    config = compose([*TINY, "budget=0.01s"])
+    config = fast_compose([*TINY, "budget=0.01s"])
     config.run_dir = str(tmp_path / "run")
     with pytest.raises(InputError, match=r"budget=0\.01s is too short: 10 steps take about"):
         list(rehearsed(config))
 
 
 def test_a_rehearsed_training_starts_in_the_same_directory(tmp_path):
-    config = compose([*TINY, "budget=5m"])
+    config = fast_compose([*TINY, "budget=5m"])
     config.run_dir = str(tmp_path / "run")
     assert "steps" in list(rehearsed(config))[-1]
     assert tiny_train(tmp_path / "run", "trainer.max_steps=1").steps == 1
