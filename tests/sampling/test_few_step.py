@@ -30,7 +30,8 @@ def folder(tmp_path_factory):
     tiny_train(folder / "teacher", "trainer.max_steps=1")
     for name, settings in OBJECTIVES.items():
         own = [setting.format(teacher=folder / "teacher") for setting in settings]
-        tiny_train(folder / name, *own, "guidance=1.0", "trainer.max_steps=1", "trainer.val_check_interval=1")
+        validated = ("trainer.val_check_interval=1", "loader.validated=8")
+        tiny_train(folder / name, *own, *validated, "guidance=1.0", "trainer.max_steps=1")
     return folder
 
 
