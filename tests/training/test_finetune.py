@@ -39,22 +39,35 @@ def labelled(tmp_path_factory):
     return tiny_train(tmp_path_factory.mktemp("labelled") / "run", *given).run_dir
 
 
+def plain(folder):
+    """Pictures without classes and captions, in ``folder``."""
+    (folder / "pictures").mkdir()
+    for i in range(4):
+        Image.new("L", (8, 8), 40 * i).save(folder / "pictures" / f"{i}.png")
+    return folder / "pictures"
+
+
+@pytest.fixture(scope="module")
+def tuned(labelled, tmp_path_factory):
+    """The words of a training on pictures without classes, whose learning rate is 0, after its only step."""
+    folder = tmp_path_factory.mktemp("tuned")
+    words = (plain(folder), folder / "run", f"init={labelled}", "optimizer.lr=0.0")
+    train(finetuning(*words))
+    return words
+
+
 @pytest.fixture
 def pictures(tmp_path):
-    """Pictures without classes and captions."""
-    (tmp_path / "pictures").mkdir()
-    for i in range(4):
-        Image.new("L", (8, 8), 40 * i).save(tmp_path / "pictures" / f"{i}.png")
-    return tmp_path / "pictures"
+    return plain(tmp_path)
 
 
 def finetuning(pictures, run_dir, *overrides):
     return fast_compose([*FINETUNE, *FAST, f"data.root={pictures}", f"run_dir={run_dir}", *overrides])
 
 
-def test_what_is_left_open_is_that_of_the_first_model(labelled, pictures, tmp_path):
+def test_what_is_left_open_is_that_of_the_first_model(labelled, tuned):
     """Also what the data lack: its classes can still be asked for."""
-    run_dir = train(finetuning(pictures, tmp_path / "run", f"init={labelled}", "optimizer.lr=0.0")).run_dir
+    run_dir = tuned[1]
     theirs, ours = (yaml.safe_load((each / "model" / "config.yaml").read_text()) for each in (labelled, run_dir))
     assert {name: ours[name] for name in ADOPTED} == {name: theirs[name] for name in ADOPTED}
     tuned, first = (multidiff.load(each, "cpu").sample(2, label="3", seed=1) for each in (run_dir, labelled))
@@ -110,10 +123,9 @@ def test_a_resumed_finetuning_needs_its_first_model_no_more(labelled, pictures, 
     assert train(finetuning(*words, "resume=auto", "trainer.max_steps=2")).steps == 2
 
 
-def test_a_run_is_resumed_with_the_first_model_that_it_started_from(labelled, pictures, tmp_path):
-    train(finetuning(pictures, tmp_path / "run", f"init={labelled}"))
+def test_a_run_is_resumed_with_the_first_model_that_it_started_from(tuned):
     with pytest.raises(InputError, match=r"was trained with init=.*: resume with the same"):
-        build(finetuning(pictures, tmp_path / "run", f"init={tmp_path / 'other'}", "resume=true"))
+        build(finetuning(*tuned, "init=other", "resume=true"))
 
 
 def test_a_teacher_estimates_samples_of_unknown_classes_without_the_class(labelled, pictures, tmp_path, caplog):
@@ -212,8 +224,8 @@ def test_the_licence_and_the_name_of_the_first_model_are_kept(labelled, pictures
     assert inspected(third).facts["started from"] == expected
 
 
-def test_a_model_that_starts_from_one_without_a_licence_has_none(labelled, pictures, tmp_path):
-    run_dir = train(finetuning(pictures, tmp_path / "run", f"init={labelled}")).run_dir
+def test_a_model_that_starts_from_one_without_a_licence_has_none(labelled, tuned):
+    run_dir = tuned[1]
     assert licence_of(run_dir / "model") is None
     assert f"Started from {labelled}.\n" in (run_dir / "model" / "README.md").read_text()
     assert inspected(run_dir).facts["licence"] == "not stated"
