@@ -14,8 +14,10 @@ from PIL import Image
 from multidiff.errors import InputError
 from multidiff.sampling.reproduce import reproduce_samples
 from multidiff.studio.comparing import SideBySide, with_change
-from multidiff.studio.editing import Editing
+from multidiff.studio.engine import Studio
 from multidiff.studio.generate import Panel
+from multidiff.studio.history import History
+from multidiff.studio.limits import Limits
 from multidiff.studio.request import BATCH, Request
 from multidiff.studio.sources import SOURCES
 
@@ -29,10 +31,25 @@ def painted(width):
     return {"background": WHITE, "layers": [Image.fromarray(layer)], "composite": WHITE}
 
 
-@pytest.fixture
-def panel(studio):
+@pytest.fixture(scope="module")
+def page(models, tmp_path_factory):
+    """A page that all tests use, since it takes long to build."""
+    studio = Studio(models, History(tmp_path_factory.mktemp("page") / "history"), Limits(samples=8, steps=5000))
     with gr.Blocks():
         return Panel(studio, "digits")
+
+
+@pytest.fixture
+def studio(page):
+    """The studio of the page, with an empty history."""
+    for result in page.studio.history.search():
+        page.studio.history.remove(result.id)
+    return page.studio
+
+
+@pytest.fixture
+def panel(page, studio):
+    return page
 
 
 @pytest.fixture
@@ -42,10 +59,15 @@ def values(panel):
     return [given[name] for name in panel.controls.parts]
 
 
-@pytest.fixture
-def compared(panel):
+@pytest.fixture(scope="module")
+def both(page):
     with gr.Blocks():
-        return SideBySide(panel)
+        return SideBySide(page)
+
+
+@pytest.fixture
+def compared(both, studio):
+    return both
 
 
 def last_result(studio):
@@ -123,8 +145,7 @@ def test_an_unlocked_seed_changes(panel, values):
 
 @pytest.mark.parametrize("way", ["Vary it", "Regenerate a part of it"])
 def test_an_edit_is_kept_with_its_files_and_can_be_reproduced(panel, values, studio, run_dir, way):
-    editing = editing_of(panel)
-    list(editing.run(VISITOR, painted(20), way, 0.5, "", None, *values))
+    list(panel.editing.run(VISITOR, painted(20), way, 0.5, "", None, *values))
     result = last_result(studio)
     assert result.record["edit"]["init"]["file"] == "init.png"
     assert str(tempfile.gettempdir()) not in str(result.record)
@@ -132,7 +153,7 @@ def test_an_edit_is_kept_with_its_files_and_can_be_reproduced(panel, values, stu
 
 
 def test_what_was_not_painted_is_kept(panel, values, studio):
-    list(editing_of(panel).run(VISITOR, painted(20), "Regenerate a part of it", 0.5, "", None, *values))
+    list(panel.editing.run(VISITOR, painted(20), "Regenerate a part of it", 0.5, "", None, *values))
     for path in last_result(studio).files:
         pixels = np.asarray(Image.open(path))
         assert (pixels[:, 4:] == 255).all()
@@ -156,7 +177,7 @@ def test_a_small_image_is_enlarged_for_the_brush_and_comes_back_exactly(tmp_path
 )
 def test_a_wrong_edit_is_explained(panel, tmp_path, given, way, amount, saying):
     with pytest.raises(InputError, match=saying):
-        editing_of(panel).edit(Path(tmp_path), panel.pipeline.data_shape, given, way, 0.5, "", amount)
+        panel.editing.edit(Path(tmp_path), panel.pipeline.data_shape, given, way, 0.5, "", amount)
 
 
 def test_a_change_is_of_the_kind_of_its_setting():
@@ -254,8 +275,3 @@ def restored(panel, settings):
     shown = {"status": status, "open": accordion["open"], "controls": [update["value"] for update in controls]}
     new = [None, "Vary it", 0.5, "", None]
     return shown, [update.get("value", before) for update, before in zip(own, new, strict=True)]
-
-
-def editing_of(panel):
-    with gr.Blocks():
-        return Editing(panel)
