@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from multidiff.configuration import advice, group_options, instantiate
+from multidiff.diffusion import optimized_grid
 from multidiff.diffusion.grids import Grid
 from multidiff.diffusion.samplers import Sampler
 from multidiff.diffusion.schedules import Cosine
@@ -32,6 +33,12 @@ def test_samplers_are_listed_with_what_they_are(tmp_path, monkeypatch):
     assert rows["ddpm"][1:5] == ["1", "1", "250", "yes"]
 
 
+@pytest.fixture
+def _few_candidates(monkeypatch):
+    monkeypatch.setattr(optimized_grid, "CANDIDATES", 16)
+
+
+@pytest.mark.usefixtures("_few_candidates")
 def test_a_fitted_grid_is_a_sampler_config(run_dir, tmp_path):
     printed = yaml.safe_load(multidiff("grid", run_dir, "--steps", 5, "-n", 2, "--label", 3, cwd=tmp_path).stdout)
     assert (printed["name"], printed["steps"]) == ("dpmpp_2m_5", 5)
@@ -50,6 +57,7 @@ def test_a_fitted_grid_is_a_sampler_config(run_dir, tmp_path):
     instantiate(Sampler, config["method"], schedule=Cosine())
 
 
+@pytest.mark.usefixtures("_few_candidates")
 def test_a_fitted_grid_says_how_it_was_made(run_dir, tmp_path):
     asked = ("--label", "3", "--label", "5", "--seed", "7", "--guidance", "3.0", "--guidance-rule", "apg")
     asked += ("--sampler", "unipc_3", "--batch-size", "1")
