@@ -49,20 +49,26 @@ def test_stopping_and_resuming_changes_no_bit_with_any_speed_setting(tmp_path, s
     assert_equal_weights(tmp_path / "whole", tmp_path / "halves")
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A run of four steps without any speed setting."""
+    run_dir = tmp_path_factory.mktemp("plain")
+    tiny_train(run_dir, "trainer.max_steps=4", LARGE_EPSILON)
+    return run_dir
+
+
 @pytest.mark.parametrize("setting", ["trainer.channels_last=true", "backbone.gradient_checkpointing=true"])
-def test_the_model_is_the_same_up_to_rounding_under_the_same_names(tmp_path, setting):
-    tiny_train(tmp_path / "plain", "trainer.max_steps=4", LARGE_EPSILON)
-    tiny_train(tmp_path / "changed", "trainer.max_steps=4", LARGE_EPSILON, setting)
-    assert_equal_weights(tmp_path / "plain", tmp_path / "changed", rtol=1e-4, atol=1e-5)
+def test_the_model_is_the_same_up_to_rounding_under_the_same_names(plain, tmp_path, setting):
+    tiny_train(tmp_path, "trainer.max_steps=4", LARGE_EPSILON, setting)
+    assert_equal_weights(plain, tmp_path, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
-def test_a_compiled_model_is_the_same_up_to_rounding_and_stopping_changes_no_bit(tmp_path):
-    tiny_train(tmp_path / "plain", "trainer.max_steps=4", LARGE_EPSILON)
+def test_a_compiled_model_is_the_same_up_to_rounding_and_stopping_changes_no_bit(plain, tmp_path):
     tiny_train(tmp_path / "whole", "trainer.max_steps=4", LARGE_EPSILON, "trainer.compile=true")
     tiny_train(tmp_path / "halves", "trainer.max_steps=2", LARGE_EPSILON, "trainer.compile=true")
     tiny_train(tmp_path / "halves", "trainer.max_steps=4", LARGE_EPSILON, "trainer.compile=true", "resume=true")
-    assert_equal_weights(tmp_path / "plain", tmp_path / "whole", rtol=1e-4, atol=1e-5)
+    assert_equal_weights(plain, tmp_path / "whole", rtol=1e-4, atol=1e-5)
     assert_equal_weights(tmp_path / "whole", tmp_path / "halves")
 
 
