@@ -63,15 +63,15 @@ def test_durations_are_readable(seconds, said):
 
 
 def test_training_ends_with_its_budget(tmp_path, clock):
-    result = tiny_train(tmp_path / "run", "budget=30s", "trainer.max_steps=7")
-    assert (result.finished, result.steps) == (True, 30)
+    result = tiny_train(tmp_path / "run", "budget=15s", "trainer.max_steps=7", "loader.validated=8")
+    assert (result.finished, result.steps) == (True, 15)
 
 
 INTERVALS = ("trainer.val_check_interval=500", "callbacks.previews.every=500")
 
 
 def test_what_is_too_long_for_the_budget_is_shortened(tmp_path, clock):
-    assert tiny_train(tmp_path / "run", "budget=40s", *INTERVALS).steps == 40
+    assert tiny_train(tmp_path / "run", "budget=40s", "loader.validated=8", *INTERVALS).steps == 40
     assert len(list((tmp_path / "run/previews").glob("*.png"))) == 8
     assert len(list((tmp_path / "run/checkpoints").glob("step_*.ckpt"))) == 2
     assert (tmp_path / "run/lowest_loss").exists()  # after a validation
@@ -94,9 +94,9 @@ def test_a_budget_in_which_there_is_no_time_for_a_validation_is_refused(tmp_path
 
 
 def test_the_page_of_a_run_knows_its_length_and_its_end(tmp_path, clock):
-    tiny_train(tmp_path / "run", "budget=20s")
+    tiny_train(tmp_path / "run", "budget=12s", "loader.validated=8")
     run = Followed.read(tmp_path / "run")
-    assert (run.step, run.steps, run.left, run.is_done) == (20, 20, 0.0, True)
+    assert (run.step, run.steps, run.left, run.is_done) == (12, 12, 0.0, True)
 
 
 @pytest.mark.slow
