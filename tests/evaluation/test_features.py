@@ -84,7 +84,7 @@ class TestEncoder:
         original = Reference.artifact
         monkeypatch.setattr("multidiff.evaluation.encoder.accuracy", lambda *_: 0.5)
         monkeypatch.setattr(Reference, "artifact", lambda self, i: used.append(i) or original(self, i))
-        Encoder(steps=40, cache=tmp_path).extractor(digits, CPU)
+        Encoder(steps=25, cache=tmp_path).extractor(digits, CPU)
         assert len(set(used)) > len(digits.training) / 2
         assert not set(used) & set(digits.held_out)
 
