@@ -18,7 +18,7 @@ from tests.tiny import tiny_train
 EVALUATED = (
     "callbacks=evaluation",
     "callbacks.previews.every=0",
-    "callbacks.evaluation.every=4",
+    "callbacks.evaluation.every=2",
     "callbacks.evaluation.samples=32",
     "callbacks.evaluation.steps=2",
     "callbacks.evaluation.features='encoder steps=5'",
@@ -40,9 +40,9 @@ def scores_of(run_dir, name="frechet_distance"):
 
 
 def test_scores_are_logged_and_the_best_model_is_kept(tmp_path):
-    tiny_train(tmp_path / "run", "trainer.max_steps=10", "optimizer.lr=1e-2", "warmup_steps=0", *EVALUATED)
+    tiny_train(tmp_path / "run", "trainer.max_steps=5", "optimizer.lr=1e-2", "warmup_steps=0", *EVALUATED)
     scores = scores_of(tmp_path / "run")
-    assert set(scores) == {4, 8, 10}
+    assert set(scores) == {2, 4, 5}
     facts = read_config(tmp_path / "run" / "best")["training"]
     assert facts["frechet_distance"] == min(scores.values())
     assert scores[facts["steps"]] == min(scores.values())
@@ -52,7 +52,7 @@ def test_scores_are_logged_and_the_best_model_is_kept(tmp_path):
 
 
 def test_training_does_not_change(tmp_path):
-    settings = ("trainer.max_steps=6", "callbacks.evaluation.score=recall")
+    settings = ("trainer.max_steps=3", "callbacks.evaluation.score=recall")
     tiny_train(tmp_path / "with", *EVALUATED, *settings)
     tiny_train(tmp_path / "without", settings[0])
     weights = [(tmp_path / run / "model" / "model.safetensors").read_bytes() for run in ("with", "without")]
@@ -62,18 +62,18 @@ def test_training_does_not_change(tmp_path):
 @pytest.mark.slow
 def test_the_best_is_kept_over_a_resume(tmp_path):
     """The same scores and the same best model as in one go."""
-    tiny_train(tmp_path / "whole", "trainer.max_steps=8", *EVALUATED)
-    tiny_train(tmp_path / "halves", "trainer.max_steps=4", *EVALUATED)
-    tiny_train(tmp_path / "halves", "trainer.max_steps=8", "resume=true", *EVALUATED)
-    assert scores_of(tmp_path / "halves")[8] == scores_of(tmp_path / "whole")[8]
+    tiny_train(tmp_path / "whole", "trainer.max_steps=4", *EVALUATED)
+    tiny_train(tmp_path / "halves", "trainer.max_steps=2", *EVALUATED)
+    tiny_train(tmp_path / "halves", "trainer.max_steps=4", "resume=true", *EVALUATED)
+    assert scores_of(tmp_path / "halves")[4] == scores_of(tmp_path / "whole")[4]
     best = [(tmp_path / run / "best" / "model.safetensors").read_bytes() for run in ("whole", "halves")]
     assert best[0] == best[1]
 
 
 def test_samples_that_overflow_do_not_end_training(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(Plan, "x0", lambda self, rows, **_: torch.full((len(rows), 1, 8, 8), math.nan))
-    tiny_train(tmp_path / "run", "trainer.max_steps=4", *EVALUATED)
-    assert "step 4 is not scored: samples 0 to 31 of the model are not finite" in caplog.text
+    tiny_train(tmp_path / "run", "trainer.max_steps=2", *EVALUATED)
+    assert "step 2 is not scored: samples 0 to 31 of the model are not finite" in caplog.text
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
     assert not (tmp_path / "run" / "best").exists()
 
