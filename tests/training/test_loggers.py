@@ -16,7 +16,12 @@ from multidiff.errors import DiskFullError, InputError
 from multidiff.training.checkpoints import newest_checkpoint
 from tests.tiny import TINY, tiny_train
 
-EVERYTHING = ("trainer.log_every_n_steps=1", "callbacks.previews.every=2", "callbacks.previews.count=1")
+EVERYTHING = (
+    "trainer.log_every_n_steps=1",
+    "callbacks.previews.every=2",
+    "callbacks.previews.count=1",
+    "sampler.steps=2",
+)
 
 
 def stopped_and_gone_on_with(run_dir, *settings):
@@ -102,7 +107,7 @@ def test_a_disk_that_is_full_for_previews_and_logs_is_a_line_and_the_checkpoint_
     def full(*arguments, **settings):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    settings = ("checkpoint_every=1", "callbacks.previews.every=2", "trainer.log_every_n_steps=2")
+    settings = ("checkpoint_every=1", "callbacks.previews.every=2", "sampler.steps=2", "trainer.log_every_n_steps=2")
     tiny_train(tmp_path / "run", *settings, "trainer.max_steps=1")
     with monkeypatch.context() as patch:
         patch.setattr(*writer, full)
