@@ -11,6 +11,8 @@ from multidiff.cli.main import main
 
 PICTURES = (
     "experiment=image/folder",
+    "backbone.widths=[8,40]",
+    "backbone.head_size=8",
     "data.size=8",
     "loader.batch_size=2",
     "loader.workers=0",

@@ -79,6 +79,7 @@ def captioned(tmp_path_factory):
 
 def test_captions_become_prompts(captioned, tmp_path, caplog):
     training = ("train", *PICTURES, f"data.root={captioned}", "run_dir=run", "conditioning=text", "trainer.max_steps=1")
+    training += ("conditioning.caption.dim=32",)
     assert multidiff(*training, cwd=tmp_path).returncode == 0
     request = ("sample", "run", "--steps", 2, "--out")
     done = multidiff(*request, "a", "-n", 2, "--prompt", "a (red:1.3) square", "--prompt", "", cwd=tmp_path)
