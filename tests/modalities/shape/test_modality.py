@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ import torch
 from modalities.shape.cloud import PointCloud
 from modalities.shape.modality import ShapeModality
 from modalities.shape.preview import FRAMES, TILE, contact_sheet, render, turntable
+from modalities.shape.surface import Reconstruction
 from multidiff.errors import InputError
 from tests.modalities.shape.test_cloud import random_cloud
 from tests.modalities.shape.test_surface import SOLIDS, points_of
@@ -36,7 +39,8 @@ def test_other_settings_are_refused():
 
 
 @pytest.mark.parametrize("suffix", [".ply", ".npz", ".glb", ".obj", ".stl"])
-def test_written_files_are_read_with_their_metadata(tmp_path, suffix):
+def test_written_files_are_read_with_their_metadata(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr("modalities.shape.modality.Reconstruction", partial(Reconstruction, 48))
     modality, cloud, path = ShapeModality(6), points_of(SOLIDS["sphere"], 1024), tmp_path / f"ball{suffix}"
     modality.write(cloud, path, STORY)
     radii = np.linalg.norm(modality.read(path).points, axis=1)
