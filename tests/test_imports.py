@@ -115,6 +115,7 @@ def test_a_metric_knows_features_alone(metric):
     assert used <= own | {"collections.abc", "dataclasses", "functools"}
 
 
+@pytest.mark.slow
 def test_sampling_images_imports_neither_other_modalities_nor_what_takes_seconds():
     script = "import sys, multidiff.sampling.pipeline, modalities.image.modality; print(list(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout

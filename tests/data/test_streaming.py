@@ -32,6 +32,7 @@ def on(shards, *settings):
     return ("data=image_shards", f"data.shards={shards}", f"data.size={SIDE}", "data.mix=2", *settings)
 
 
+@pytest.mark.slow
 def test_stopping_and_resuming_with_other_loaders_changes_no_bit(tmp_path, shards):
     """Nine steps, across an epoch's end, and four and five."""
     settings = on(shards, "data.crop=random", "data.flip=true", "data.size=12")

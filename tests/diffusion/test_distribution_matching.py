@@ -105,6 +105,7 @@ def test_at_its_first_time_the_student_is_given_noise_alone_and_noisy_data_later
     assert start.flatten().tolist() == pytest.approx([0.0, 5 * 0.5**0.5])
 
 
+@pytest.mark.slow
 def test_a_small_network_comes_to_the_distribution_of_the_teacher():
     law, steps, torch_random = gaussian_1d(Cosine(), MEAN, STD), 400, generator()
     torch.manual_seed(0)

@@ -88,6 +88,7 @@ class TestEncoder:
         assert len(set(used)) > len(digits.training) / 2
         assert not set(used) & set(digits.held_out)
 
+    @pytest.mark.slow
     def test_without_classes_it_learns_from_rotations(self, digits, tmp_path):
         extractor = Encoder(steps=60, cache=tmp_path).extractor(unlabelled(digits), CPU)
         assert extractor.class_names == ()

@@ -128,6 +128,7 @@ def test_it_becomes_a_folder_and_a_file_again(tiny, tmp_path, name):
     assert all(each.dtype == torch.float16 and torch.equal(each, before[key]) for key, each in after.items())
 
 
+@pytest.mark.slow
 def test_a_lora_is_inside_what_is_packed(saved, tiny, tmp_path):
     lora, half = tmp_path / "style.safetensors", {str(tmp_path / "style.safetensors"): 0.5}
     save_file(

@@ -190,6 +190,7 @@ def test_the_names_of_kohya_are_those_that_diffusers_gives_them(runs):
     assert all(re.fullmatch(names, layer) for layer in layers["xl"])
 
 
+@pytest.mark.slow
 def test_a_few_steps_lower_the_loss(saved, pictures, tmp_path):
     changes = ("trainer.max_steps=25", "optimizer.lr=0.03", "warmup_steps=0", "ema.std=0.05", "loader.batch_size=4")
     tuned(saved[0], pictures, tmp_path, *changes)

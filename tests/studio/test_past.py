@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import gradio as gr
 import numpy as np
+import pytest
 
 from modalities.shape.cloud import PointCloud
 from modalities.shape.modality import ShapeModality
@@ -55,6 +56,7 @@ def test_a_result_is_shown_with_its_files_and_plan_and_is_converted_and_reproduc
     assert "equal, byte for byte" in verdicts[-1]
 
 
+@pytest.mark.slow
 def test_a_shape_of_a_model_that_is_not_open_is_viewed_and_exported_for_printing(studio):
     cloud = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
     cloud /= np.linalg.norm(cloud, axis=1, keepdims=True)

@@ -70,6 +70,7 @@ def test_training_ends_with_its_budget(tmp_path, clock):
 INTERVALS = ("trainer.val_check_interval=500", "callbacks.previews.every=500")
 
 
+@pytest.mark.slow
 def test_what_is_too_long_for_the_budget_is_shortened(tmp_path, clock):
     assert tiny_train(tmp_path / "run", "budget=40s", "loader.validated=8", *INTERVALS).steps == 40
     assert len(list((tmp_path / "run/previews").glob("*.png"))) == 8

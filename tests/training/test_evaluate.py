@@ -51,6 +51,7 @@ def test_scores_are_logged_and_the_best_model_is_kept(tmp_path):
     assert {f"evaluation/{name}" for name in QUICK} <= set(events.Tags()["scalars"])
 
 
+@pytest.mark.slow
 def test_training_does_not_change(tmp_path):
     settings = ("trainer.max_steps=3", "callbacks.evaluation.score=recall")
     tiny_train(tmp_path / "with", *EVALUATED, *settings)

@@ -102,7 +102,11 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("place", "workers"),
-    [pytest.param("training", 0, marks=pytest.mark.slow), ("training", 1), ("validation", 1)],
+    [
+        pytest.param("training", 0, marks=pytest.mark.slow),
+        pytest.param("training", 1, marks=pytest.mark.slow),
+        ("validation", 1),
+    ],
 )
 def test_a_signal_ends_a_training_whose_loader_hangs_and_keeps_its_steps(tmp_path, whole, place, workers):
     run_dir, log, (loaded, good) = tmp_path / "run", tmp_path / "log", HANGS[place]

@@ -201,6 +201,7 @@ class Killed(BaseException):
     """What no one catches."""
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_a_checkpoint_resumes_to_the_bit(tmp_path, monkeypatch):
     """Killed in step 5, one of its three batches in, with checkpoints every 2; and there again after a resume."""
     settings = ("trainer.accumulate_grad_batches=3", "checkpoint_every=2", "trainer.max_steps=7")

@@ -20,6 +20,7 @@ def unconditional(run_dir, *overrides):
     return config
 
 
+@pytest.mark.slow
 def test_only_guidance_that_has_an_effect_is_learned(tmp_path):
     """A teacher with a condition, or with the scale as an input, has guided estimates; others have none."""
     labelled = tiny_train(tmp_path / "labelled", "trainer.max_steps=1").run_dir

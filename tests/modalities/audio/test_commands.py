@@ -65,6 +65,7 @@ def test_other_formats(run_dir, tmp_path, suffix):
     assert read_metadata(tmp_path / f"out/00000.{suffix}")["seeds"] == {"kind": "seeded", "seed": 0}
 
 
+@pytest.mark.slow
 def test_folders_and_speech_commands_train(tmp_path):
     for i in range(4):
         word = ("zero", "one")[i % 2]
