@@ -27,11 +27,10 @@ ROLES = ("base", "init", "teacher", "codec")
 def licence_in(text: str) -> str | None:
     """The licence that the model card ``text`` states: an identifier, or ``other (NAME)``."""
     head = HEAD.match(text)
-    found = LICENCE.search(head["head"]) if head else None
-    if head is None or found is None:
-        return None
-    name = NAME.search(head["head"]) if found[1].strip() == "other" else None
-    return f"other ({name[1].strip()})" if name else found[1].strip()
+    licence, name = (pattern.search(head["head"]) if head else None for pattern in (LICENCE, NAME))
+    if licence and name and licence[1].strip() == "other":
+        return f"other ({name[1].strip()})"
+    return licence[1].strip() if licence else None
 
 
 def licence_head(licence: str) -> str:

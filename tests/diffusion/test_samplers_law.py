@@ -142,6 +142,12 @@ def test_mean_and_variance_converge_at_the_weak_order(schedule, name):
 
 
 @pytest.mark.slow
+def test_mean_and_variance_of_dpmpp_sde_converge_under_every_schedule(schedule):
+    """It needs more steps than the others of several stages."""
+    certify_law(schedule, "dpmpp_sde", "uniform")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STEADY)
 def test_mean_and_variance_converge_on_another_grid(name):
     certify_law(CACHED[TWO[1]], name, "karras")

@@ -35,14 +35,17 @@ from .family import (
     path_error,
 )
 
+LONG = 100
+"""Steps from which a proof under a second schedule is slow."""
+
 PROOFS = sorted(
     {
         *product(TWO[:1], ORDERS, ["uniform"]),
-        *product(TWO[1:], [name for name, steps in STEPS.items() if steps < 100], ["karras"]),
+        *product(TWO[1:], [name for name, steps in STEPS.items() if steps < LONG], ["karras"]),
         *product(SCHEDULES, ["deis 2"], ["uniform"]),
     }
 )
-"""All samplers under two schedules, which stand for all, but those of many steps under one; DEIS interpolates in time.
+"""All samplers under two schedules, which stand for all; but DEIS interpolates in time.
 
 `test_deis_is_exact_on_polynomials_in_time` proves its other orders under every schedule.
 """
@@ -56,6 +59,12 @@ def test_converges_at_its_order(schedule_name, name, spacing):
     assert sampler.order == order
     exact_start = order if order > 2 and isinstance(sampler, Multistep) else 0
     assert measured_order(mixture, sampler, spacing, STEPS[name], exact_start) > order - 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, steps in STEPS.items() if steps >= LONG])
+def test_samplers_of_many_steps_converge_on_another_grid(name):
+    test_converges_at_its_order(TWO[1], name, "karras")
 
 
 @pytest.mark.slow
