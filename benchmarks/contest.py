@@ -186,10 +186,12 @@ class Contest:
     out: Path
 
     @classmethod
-    def on(cls, data: str, modality: str, features: str, samples: int, out: Path) -> "Contest":
-        """A contest on data, modality and features, each given as ``NAME KEY=VALUE ...``."""
+    def on(cls, data: str, modality: str, features: str, samples: int, out: Path, seed: int = 0) -> "Contest":
+        """A contest on data, modality and features, each as ``NAME KEY=VALUE ...``, held out as a run with ``seed``."""
         kind = instantiate(ImageModality, described("modality", modality))
-        reference = Reference(kind, instantiate(Dataset, described("data", data), modality=kind), holdout=0.1, seed=0)
+        reference = Reference(
+            kind, instantiate(Dataset, described("data", data), modality=kind), holdout=0.1, seed=seed
+        )
         extractor = instantiate(Features, described("features", features)).extractor(reference, torch.device("cpu"))
         print(f"{extractor.name}: {dict(extractor.facts)}")
         images = torch.stack([reference.dataset.data(i, np.random.default_rng(i)) for i in reference.training])

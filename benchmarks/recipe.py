@@ -5,13 +5,15 @@ in turns: seed 0 of all, then seed 1 of all, so that a machine that becomes slow
 CPU seconds of one thread: wall-clock time on an idle machine, and nearly the same work on a busy one. Runs are kept
 in --out, and a run that is complete is not trained again.
 The table has each score of `multidiff evaluate` as the mean and half the range over seeds, and the share of samples
-that are nearer to the training data than held-out samples are (50 % if nothing is memorised).
+that are nearer to the training data than held-out samples are (50 % if nothing is memorised). With --peers, images are
+also made by peers, as large and trained for as many seconds, with their own settings and with those of --config.
 
     python benchmarks/recipe.py --config 'experiment=image/folder data.root=EMOJI data.size=64' \\
         --data 'image_folder root=EMOJI size=64' --budget 5m --json emoji.json --out recipes_emoji \\
         --recipe 'dropout: backbone.dropout=0.1' \\
         --recipe 'cosine: schedule=cosine prediction=velocity objective=denoising'
-    python benchmarks/recipe.py --config 'experiment=image/folder data=idx data.root=FASHION' --data 'idx root=FASHION'
+    python benchmarks/recipe.py --config 'experiment=image/folder data=idx data.root=FASHION' \\
+        --data 'idx root=FASHION' --peers
     python benchmarks/recipe.py --config 'experiment=audio/folder data.root=DRUMS' --data 'audio_folder root=DRUMS'
     python benchmarks/recipe.py --config 'experiment=shape/mesh_folder data.root=M' --data 'mesh_folder root=M'
 """
@@ -27,12 +29,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from contest import NEARER, environment, write
+from contest import NEARER, Contest, Entrant, environment, write
+from omegaconf import OmegaConf
 
 from multidiff.configuration import compose, resolved
 from multidiff.evaluation.evaluation import Evaluation
 from multidiff.evaluation.run import EvaluationRun, EvaluationSettings
+from multidiff.sampling.model_directory import load
 from multidiff.training import callbacks
+from multidiff.training.budget import seconds_of
+from multidiff.training.run_directory import CONFIG
 from multidiff.training.train import train
 
 BASE = "as configured"
@@ -73,6 +79,20 @@ def scored(run_dir: Path, seed: int, arguments: argparse.Namespace) -> tuple[Sco
     return figures(result.evaluation)
 
 
+def of_peers(run_dir: Path, seed: int, arguments: argparse.Namespace) -> dict[str, Scores]:
+    """The scores of peers as large as the model of a run, by name, trained in turns for as long as it."""
+    from peers import Setting, count, peers  # noqa: PLC0415  of the extra `bench`
+
+    pipeline, config = load(run_dir), OmegaConf.load(run_dir / CONFIG)
+    ours = Setting(config.loader.batch_size, config.optimizer.lr, config.warmup_steps)
+    modality, features = f"image channels={pipeline.data_shape[0]}", arguments.features or "encoder"
+    contest = Contest.on(arguments.data, modality, features, arguments.samples, arguments.out / f"peers_{seed}", seed)
+    steps = arguments.steps or pipeline.sampler["steps"]
+    rivals = peers(pipeline.data_shape, count(pipeline.model), ours, steps, seed)
+    seconds = seconds_of(arguments.budget)
+    return contest.run({name: Entrant(each, seconds, seed) for name, each in rivals.items()})
+
+
 def figures(evaluation: Evaluation) -> tuple[Scores, Scores]:
     """All scores of an evaluation, and those of held-out data; ``set NAME`` are those of sets."""
     found: dict[str, Any] = dict(evaluation.scores)
@@ -102,6 +122,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--config", required=True, help="of multidiff train, without budget, seed and run_dir")
     parser.add_argument("--data", required=True, help="as multidiff evaluate --data")
     parser.add_argument("--recipe", action="append", default=[], help="'NAME: OVERRIDES'")
+    parser.add_argument("--peers", action="store_true", help="for images without a codec")
     parser.add_argument("--budget", default="5m")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=1000)
@@ -124,6 +145,9 @@ def main() -> None:
             scores, floors = scored(trained(name, overrides, seed, arguments), seed, arguments)
             found[name].append(scores)
             print(f"seed {seed}  {line(name, {key: f'{value:.4g}' for key, value in scores.items()})}", flush=True)
+        if arguments.peers:
+            for name, scores in of_peers(trained(BASE, [], seed, arguments), seed, arguments).items():
+                found[name].append(scores)
     table = {name: summary(scores) for name, scores in found.items()}
     for name, row in table.items():
         print(line(name, {score: f"{cell['mean']:.4g} ± {cell['spread']:.2g}" for score, cell in row.items()}))
