@@ -1,5 +1,6 @@
 """Whether samples show what their prompts say: the kind, and each word of the prompt, measured on the sample alone.
 
+Models with classes also make a sample of the class of each prompt, without the prompt.
 A word such as "short" is right if the measure, a decay in seconds, lies on the side of real samples with that word. The
 boundary is the one that separates real samples with each word best; a count must be equal.
 """
@@ -22,6 +23,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 import multidiff
+from multidiff.sampling.pipeline import Pipeline
 
 COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 
@@ -115,20 +117,32 @@ def main(description: str, subject: Subject) -> None:
     rows = {"real": judged(judge, artifacts, cases)}
     pipeline = multidiff.load(options.model) if options.model else None
     for guidance in options.guidance if pipeline else ():
-        artifacts = pipeline.sample(
-            options.prompts,
-            prompt=[case.prompt for case in cases],
-            steps=options.steps,
-            guidance=guidance,
-            seed=options.seed,
-            batch_size=options.batch_size,
-        )
-        rows[f"guidance {guidance:g}"] = judged(judge, artifacts, cases)
+        for source, (condition, asked) in conditions(pipeline, cases).items():
+            artifacts = pipeline.sample(
+                options.prompts,
+                **condition,
+                steps=options.steps,
+                guidance=guidance,
+                seed=options.seed,
+                batch_size=options.batch_size,
+            )
+            rows[f"{source}, guidance {guidance:g}"] = judged(judge, artifacts, asked)
     for source, row in rows.items():
         print(f"{source}, {options.prompts} prompts, {options.steps} steps:\n{shown(row)}")
     if options.json:
         figures = {"prompts": options.prompts, "steps": options.steps, "seed": options.seed, "rows": rows}
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def conditions(pipeline: Pipeline, cases: Sequence[Case]) -> dict[str, tuple[dict[str, list[str]], Sequence[Case]]]:
+    """What the model is given, by name, with what its samples must show: prompts, and classes alone if it has them."""
+    found: dict[str, tuple[dict[str, list[str]], Sequence[Case]]] = {
+        "prompts": ({"prompt": [case.prompt for case in cases]}, cases)
+    }
+    if "label" in pipeline.model.conditioner.reads:
+        kinds = [case.kind for case in cases]
+        found["classes"] = ({"label": kinds}, [Case("", kind, {}) for kind in kinds])
+    return found
 
 
 def judged(judge: Judge, artifacts: Sequence[Any], cases: Sequence[Case]) -> dict[str, dict[str, list[float]]]:

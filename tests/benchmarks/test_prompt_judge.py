@@ -1,6 +1,8 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from prompt_judge import Case, Judge, Subject, judged
+from prompt_judge import Case, Judge, Subject, conditions, judged
 
 RANDOM = np.random.default_rng(0)
 
@@ -40,3 +42,11 @@ def test_shares_are_of_the_prompts_that_name_an_attribute(judge):
     rows = judged(judge, [np.array([1.0, 0.9])] * 3, cases)
     assert rows["all"] == {"kind": [2 / 3, 3], "length": [1, 2]}
     assert rows["plus"] == {"kind": [1, 2], "length": [1, 1]}
+
+
+@pytest.mark.parametrize("reads", [("caption",), ("label", "caption")])
+def test_classes_are_judged_by_the_kind_alone(reads):
+    pipeline = SimpleNamespace(model=SimpleNamespace(conditioner=SimpleNamespace(reads=reads)))
+    given = conditions(pipeline, [Case("a long plus", "plus", {"length": "long"})])
+    assert given["prompts"] == ({"prompt": ["a long plus"]}, [Case("a long plus", "plus", {"length": "long"})])
+    assert given.get("classes") == (({"label": ["plus"]}, [Case("", "plus", {})]) if "label" in reads else None)
