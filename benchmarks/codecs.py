@@ -28,7 +28,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import soundfile
 import torch
 from torch import Tensor, nn
@@ -46,7 +45,7 @@ from multidiff.training.codec_checks import linear_error, whole_blocks
 from multidiff.training.codec_run import CodecRun, build_codec
 from multidiff.training.train import fit
 
-QUIET = ("callbacks.previews.every=0", "trainer.max_steps=1000000", "trainer.val_check_interval=1000000", "logger=csv")
+QUIET = ("callbacks.previews.every=0", "trainer.max_steps=null", "trainer.val_check_interval=1000000", "logger=csv")
 EXPERIMENTS = {
     "emoji": ("codec/emoji",),
     "drums": ("codec/audio", "data=drums"),
@@ -65,19 +64,6 @@ COMPARED = 64
 
 OPUS_RATE, OPUS_KILOBITS = 48_000, 48.0
 """Samples, and thousands of bits, a second of sound."""
-
-
-class TimeLimit(L.Callback):
-    """Ends training after some seconds."""
-
-    def __init__(self, seconds: float):
-        self.seconds = seconds
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.began = time.perf_counter()
-
-    def on_train_batch_end(self, trainer: L.Trainer, *batch: Any) -> None:
-        trainer.should_stop = time.perf_counter() - self.began > self.seconds
 
 
 class Peer(Autoencoder):
@@ -137,14 +123,17 @@ def opus(data: Tensor, rate: int, kilobits: float) -> tuple[Tensor, float]:
 
 
 def trained_peer(run: CodecRun, parameters: int, seconds: float) -> tuple[Autoencoder, int]:
-    """The peer nearest in parameters, and its steps within ``seconds``, with our loss, batches and optimiser."""
+    """The peer nearest in parameters, and its steps within ``seconds``, with our loss, batches, optimiser and rate."""
     candidates = [Peer(run.dataset.shape[0], 4, (w, 2 * w, 2 * w)) for w in (16, 24, 32, 40, 48, 64, 80, 96)]
     network = min(candidates, key=lambda each: abs(size(each) - parameters))
     optimizer = instantiate(Optimizer, run.settings["optimizer"], params=list(network.parameters()))
+    rate, cooldown = run.settings["optimizer"]["lr"], run.module.cooldown
     random, steps, began = torch.Generator().manual_seed(0), 0, time.perf_counter()
     data, rows = run.datamodule, torch.tensor(run.datamodule.training)
     samples = Unaugmented(run.dataset)
-    while time.perf_counter() - began < seconds:
+    while (left := 1 - (time.perf_counter() - began) / seconds) > 0:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * left / cooldown if left < cooldown else rate
         chosen = rows[torch.randint(len(rows), (data.batch_size,), generator=random)].tolist()
         batch = Batch(torch.stack([samples[row] for row in chosen]), [{}] * len(chosen), steps)
         loss = torch.stack(list(run.module.reconstruction(network, batch, random).values())).sum()
@@ -163,8 +152,8 @@ def size(network: nn.Module) -> int:
 def measure_fidelity(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     experiment, *more = EXPERIMENTS[options.data]
     changes = [*more, *QUIET, *BOTTLENECKS[options.bottleneck], *options.overrides]
-    run = build_codec(compose([f"experiment={experiment}", *changes, f"run_dir={folder}/run"]))
-    run.trainer.callbacks.append(TimeLimit(options.seconds))  # type: ignore[attr-defined]
+    settings = [f"experiment={experiment}", *changes, f"budget={options.seconds:g}s", f"run_dir={folder}/run"]
+    run = build_codec(compose(settings))
     steps = fit(run).steps
     network, data = run.module.averaged.eval(), run.held_out(COMPARED)
     where: Locality | None = network.locality

@@ -93,6 +93,7 @@ class Ours(Contender):
         self.objective = instantiate(Objective, settings["objective"])
         self.optimizer = instantiate(Optimizer, settings["optimizer"], params=list(self.network.parameters()))
         self.warmup, self.lr, self.done = settings["warmup_steps"], settings["optimizer"]["lr"], 0
+        self.cooldown = settings["cooldown"]
         self.batch_size = settings["loader"]["batch_size"] or BATCH
         self.precision = settings["trainer"]["precision"]
         self.generator = torch.Generator().manual_seed(seed)
@@ -103,7 +104,8 @@ class Ours(Contender):
     def step(self, x0: Tensor, labels: Tensor, progress: float) -> None:
         self.done += 1
         for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * min(1, self.done / max(1, self.warmup))
+            falling = min(1, (1 - progress) / self.cooldown) if self.cooldown else 1
+            group["lr"] = self.lr * min(1, self.done / max(1, self.warmup)) * falling
         self.optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16-mixed"):
             loss = self.objective(Context(self.model.denoiser, x0, self._condition(labels), self.generator)).mean()

@@ -17,7 +17,7 @@ from tests.mutations import limited, repeatable
         (formats.sounds, 25),
         (formats.documents, 30),
         (formats.data, 25),
-        pytest.param(formats.tables, 25, marks=pytest.mark.slow),
+        pytest.param(formats.tables, 12, marks=pytest.mark.slow),
     ],
 )
 def test_a_damaged_file_is_read_or_refused(tmp_path, kind, examples):

@@ -25,6 +25,7 @@ class AveragedModule(L.LightningModule):
         decay: of the moving average.
         optimizer: of the parameters that train.
         warmup_steps: steps over which the learning rate rises linearly.
+        cooldown: fraction of training, at its end, in which the learning rate falls linearly to zero.
         seed: of the random numbers.
         stability: handles non-finite gradients.
 
@@ -38,6 +39,7 @@ class AveragedModule(L.LightningModule):
         decay: Decay,
         optimizer: Optimizer,
         warmup_steps: int,
+        cooldown: float,
         seed: int,
         stability: Stability,
     ):
@@ -45,13 +47,13 @@ class AveragedModule(L.LightningModule):
         self.model = model
         self.ema = EMA(model, decay)
         self.optimizer = optimizer
-        self.warmup_steps = warmup_steps
+        self.warmup_steps, self.cooldown = warmup_steps, cooldown
         self.seed = seed
         self.stability = stability
         self.samples_seen = 0
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
-        schedule = {"scheduler": LambdaLR(self.optimizer, self._warmup), "interval": "step"}
+        schedule = {"scheduler": LambdaLR(self.optimizer, self._share), "interval": "step"}
         return {"optimizer": self.optimizer, "lr_scheduler": schedule}
 
     def on_train_start(self) -> None:
@@ -65,7 +67,7 @@ class AveragedModule(L.LightningModule):
                 {name: value for name, value in optimizer.defaults.items() if name in group and name in settings}
             )
             group["initial_lr"] = group["lr"]
-            group["lr"] = group["initial_lr"] * self._warmup(done)
+            group["lr"] = group["initial_lr"] * self._share(done)
         schedule.scheduler.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
 
     def on_train_batch_start(self, *arguments: Any) -> None:
@@ -117,5 +119,8 @@ class AveragedModule(L.LightningModule):
         for counts in (batches["total"], batches["current"]):
             counts.update({name: count + late for name, count in counts.items()})
 
-    def _warmup(self, step: int) -> float:
-        return min(1.0, (step + 1) / max(1, self.warmup_steps))
+    def _share(self, step: int) -> float:
+        """The learning rate of a step, as a fraction of that of the config."""
+        rising = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        left = 1 - step / self.trainer.max_steps
+        return rising * left / self.cooldown if left < self.cooldown else rising

@@ -29,7 +29,7 @@ from multidiff.training.run_directory import (
     run_directory,
     start_of,
 )
-from multidiff.training.settings import REQUIRED, check_blocks, check_numbers, check_present, decided
+from multidiff.training.settings import REQUIRED, check_blocks, check_numbers, check_present, check_share, decided
 from multidiff.training.stop import GracefulStop
 
 
@@ -159,6 +159,7 @@ def prepared(config: DictConfig | dict[str, Any]) -> Prepared:
     settings = adopted(fitted_warmup(fitted_length(settings, before), before), before)
     check_present(settings, ["modality"])  # which the first model may have given
     check_numbers(settings)
+    check_share("cooldown", settings.setdefault("cooldown", 0.0))  # which runs of earlier versions have not
     L.seed_everything(settings["seed"], verbose=False)
     if before:
         check_same_run(run_dir, settings, ["modality"])  # before the data are prepared in vain

@@ -110,6 +110,7 @@ def build_codec(config: DictConfig | dict[str, Any]) -> CodecRun:
         instantiate(Decay, settings["ema"]),
         instantiate(Optimizer, settings["optimizer"], params=[each for each in trained if each.requires_grad]),
         settings["warmup_steps"],
+        settings["cooldown"],
         settings["seed"],
         instantiate(Stability, settings["stability"]),
     )

@@ -37,6 +37,7 @@ class DiffusionModule(AveragedModule):
         decay: of the moving average.
         optimizer: of the parameters of ``model``.
         warmup_steps: steps over which the learning rate rises linearly.
+        cooldown: fraction of training, at its end, in which the learning rate falls linearly to zero.
         seed: of the times and the noise.
         stability: handles non-finite gradients.
         teacher: a frozen model, for objectives that need one.
@@ -54,13 +55,14 @@ class DiffusionModule(AveragedModule):
         decay: Decay,
         optimizer: Optimizer,
         warmup_steps: int,
+        cooldown: float,
         seed: int,
         stability: Stability,
         teacher: Teacher | None = None,
         encoded: bool = False,
         fake_score: NetworkDenoiser | None = None,
     ):
-        super().__init__(model, decay, optimizer, warmup_steps, seed, stability)
+        super().__init__(model, decay, optimizer, warmup_steps, cooldown, seed, stability)
         self.objective = objective
         self.teacher = teacher
         self.encoded = encoded

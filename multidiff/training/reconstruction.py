@@ -22,6 +22,7 @@ class ReconstructionModule(AveragedModule):
         decay: of the moving average.
         optimizer: of the parameters that train.
         warmup_steps: steps over which the learning rate rises linearly.
+        cooldown: fraction of training, at its end, in which the learning rate falls linearly to zero.
         seed: of the noise.
         stability: handles non-finite gradients.
     """
@@ -35,10 +36,11 @@ class ReconstructionModule(AveragedModule):
         decay: Decay,
         optimizer: Optimizer,
         warmup_steps: int,
+        cooldown: float,
         seed: int,
         stability: Stability,
     ):
-        super().__init__(model, decay, optimizer, warmup_steps, seed, stability)
+        super().__init__(model, decay, optimizer, warmup_steps, cooldown, seed, stability)
         self.reconstruction = reconstruction
 
     @property

@@ -258,6 +258,7 @@ def diffusion_module(
         instantiate(Decay, settings["ema"]),
         instantiate(Optimizer, settings["optimizer"], params=trained),
         settings["warmup_steps"],
+        settings["cooldown"],
         settings["seed"],
         instantiate(Stability, settings["stability"]),
         teacher,

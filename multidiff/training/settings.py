@@ -64,6 +64,16 @@ def check_numbers(settings: Mapping[str, Any]) -> None:
             raise InputError(f"{key} must be an integer of at least {low}{top}, got {value}")
 
 
+def check_share(name: str, value: Any) -> None:
+    """Refuse a setting that is not a number from 0 to 1.
+
+    Raises:
+        InputError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InputError(f"{name} must be a number from 0 to 1, got {value}")
+
+
 def check_missing(fields: Mapping[str, Sequence[Any]], read: Iterable[str], limit: float) -> None:
     """Refuse data in which too many samples lack a field that the conditioning reads; the others train without it.
 
@@ -77,8 +87,7 @@ def check_missing(fields: Mapping[str, Sequence[Any]], read: Iterable[str], limi
     Raises:
         InputError: more samples lack a field.
     """
-    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= 1:
-        raise InputError(f"max_missing is a share of the samples, from 0 to 1, got {limit}")
+    check_share("max_missing", limit)
     for name in read:
         column = fields.get(name, ())
         missing = 0 if isinstance(column, Labels) else sum(map(is_missing, column))

@@ -8,7 +8,7 @@ from multidiff.data.texts import Texts
 from multidiff.errors import InputError
 from multidiff.model import in_force
 from multidiff.training.run import build
-from multidiff.training.settings import check_missing
+from multidiff.training.settings import check_missing, check_share
 from tests.tiny import TINY
 
 LACKS = "3 of 4 samples have no caption, and max_missing=0.5 of them may lack it: add it .* at least 0.75"
@@ -36,10 +36,10 @@ def test_numbers_and_classes_are_counted_alike():
     check_missing({"seconds": numbers, "label": Labels([0, 0], ["a"])}, ["seconds", "label"], 0)
 
 
-@pytest.mark.parametrize("limit", [-0.1, 1.5, "half", True, None])
-def test_the_limit_is_a_share(limit):
-    with pytest.raises(InputError, match="max_missing is a share"):
-        check_missing({}, [], limit)
+@pytest.mark.parametrize("value", [-0.1, 1.5, "half", True, None])
+def test_a_share_is_a_number_from_0_to_1(value):
+    with pytest.raises(InputError, match=f"cooldown must be a number from 0 to 1, got {value}"):
+        check_share("cooldown", value)
 
 
 def test_a_folder_with_few_captions_is_refused(tmp_path):
