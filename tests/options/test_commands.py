@@ -13,6 +13,7 @@ from multidiff.configuration import group_options
 from tests.evaluation.weights import save_clap, save_clip, save_dinov2, save_inception, save_vggish
 from tests.options.commands import succeed, train
 from tests.options.tiny_data import MODALITIES
+from tests.sampling.short_speedup import shorten
 
 pytestmark = pytest.mark.slow
 
@@ -127,7 +128,8 @@ def test_every_option_is_in_a_line():
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_command(line, data, work, tmp_path):
+def test_a_command(line, data, work, tmp_path, monkeypatch):
+    shorten(monkeypatch)
     out = "" if "{out}" in line or line.split()[0] not in ("sample", "export") else " --out {out}"
     succeed(work, *arguments(line + out, data, work=work, out=tmp_path / "out"))
 

@@ -4,23 +4,18 @@ import pytest
 import torch
 import yaml
 
-from multidiff.diffusion import optimized_grid
 from multidiff.diffusion.objectives import Trained
 from multidiff.errors import InputError
 from multidiff.sampling import speedup
 from multidiff.sampling.fine_runs import fine_runs
 from multidiff.sampling.speedup import Measured, Search, described, fastest
 
+from .short_speedup import shorten
+
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
-    monkeypatch.setattr(speedup, "REFERENCE", ("dpmpp_3m", 12))
-    monkeypatch.setattr(speedup, "SAMPLERS", ("dpmpp_2m",))
-    monkeypatch.setattr(speedup, "STEPS", (2, 8))
-    monkeypatch.setattr(speedup, "REPEATS", 2)
-    for module in (optimized_grid, speedup):
-        monkeypatch.setattr(module, "CANDIDATES", 16)
-    monkeypatch.setattr(speedup, "INTERVALS", ((-1.0, 1.0),))
+    shorten(monkeypatch)
     monkeypatch.setattr(speedup, "bfloat16_pays", lambda device: True)
 
 

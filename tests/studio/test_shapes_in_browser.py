@@ -48,19 +48,14 @@ class View:
         return ImageStat.Stat(self.picture()).stddev[0] > EVEN
 
 
-def generate_one(page):
+def test_a_visitor_turns_the_first_shape(page):
     page.get_by_role("spinbutton", name="Versions").fill("1")
+    page.get_by_role("button", name="Sampling settings").click()
+    page.get_by_role("spinbutton", name="Steps").fill("5")
+    page.get_by_label("Resolution").fill("48")
     generate(page)
-
-
-def test_the_first_shape_of_a_visit_is_drawn(page):
-    generate_one(page)
-    assert View(page).is_drawn
-
-
-def test_a_visitor_turns_a_shape(page):
-    generate_one(page)
     view = View(page)
+    assert view.is_drawn
     before, box = view.picture(), view.canvas.bounding_box()
     assert view.picture() == before
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

@@ -12,7 +12,10 @@ from tests.cli.command import PICTURES
 from tests.studio import accessibility
 from tests.studio.test_browser import CHROMIUM, browser, open_tab, opened, served, themes  # noqa: F401  a fixture
 
-TINY = ("backbone.widths=[8,16]", "backbone.head_size=8", "trainer.max_steps=1", "callbacks.previews.every=0")
+TINY = (
+    *("backbone.widths=[8,16]", "backbone.head_size=8", "sampler.steps=5"),
+    *("trainer.max_steps=1", "callbacks.previews.every=0"),
+)
 SOUNDS = (
     *("experiment=audio/drums", "data.count=8", "data.seconds=4.096", "modality.sample_rate=8000", *TINY),
     *("optimizer=adamw", "loader.batch_size=4", "loader.workers=0", "trainer.accelerator=cpu"),
